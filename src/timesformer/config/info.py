@@ -1,0 +1,34 @@
+"""What travels with the weights beside the architecture: preprocessing, label names, licence, origin."""
+
+from dataclasses import dataclass, field
+
+from timesformer.config.schema import ClipConfig
+from timesformer.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """How a model reads videos, what its answers are called, and what may be done with it.
+
+    Raises:
+        ConfigError: A label name is empty or holds a line break.
+    """
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    """How a video becomes clips for this model."""
+    labels: tuple[str, ...] = ()
+    """Class names in index order; empty where nobody named them."""
+    licence: str = "unspecified"
+    """Licence of the weights, as an SPDX identifier where there is one."""
+    source: str = ""
+    """Where the weights came from, for people."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        for index, label in enumerate(self.labels):
+            if not label.strip() or "\n" in label or "\r" in label:
+                raise ConfigError(f"label {index} is {label!r}; a label is one line of text")
+
+    def label(self, index: int) -> str:
+        """Name of a class, or `class <index>` where it has none."""
+        return self.labels[index] if index < len(self.labels) else f"class {index}"

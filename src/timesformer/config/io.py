@@ -1,0 +1,249 @@
+"""Configurations to and from files, dictionaries and the command line.
+
+Whatever comes in from outside is checked here: unknown keys are refused with a suggestion, a value of the wrong type
+is refused rather than converted, and every problem is one line that names its source and its dotted key.
+"""
+
+import dataclasses
+import datetime
+import difflib
+import functools
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from pydantic import TypeAdapter, ValidationError
+
+from timesformer.errors import ConfigError
+
+
+@runtime_checkable
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+Config = TypeVar("Config", bound=_Dataclass)
+
+_adapter = functools.cache(TypeAdapter)
+_NOT_TOML = datetime.date | datetime.time  # a datetime is a date
+
+
+def read_config(path: str | Path, *, kind: type[Config]) -> Config:
+    """Read a configuration from a `.toml` or `.json` file; keys that are left out keep their defaults.
+
+    Args:
+        path: The file.
+        kind: The configuration it holds, such as `RunConfig`.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown, or a value has the wrong type or range. The message
+            has one line for each problem, with the file's name and the dotted key.
+    """
+    return from_dict(read_table(path), kind=kind, source=str(path))
+
+
+def read_table(path: str | Path) -> dict[str, Any]:
+    """Read a `.toml` or `.json` file into dictionaries, unchecked.
+
+    Raises:
+        ConfigError: The file cannot be read, is neither, holds a key twice, or is not a table at the top.
+    """
+    path = Path(path)
+    readers = {".toml": tomllib.loads, ".json": _loads_json}
+    if path.suffix.lower() not in readers:
+        raise ConfigError(f"{path}: a configuration is a .toml or a .json file")
+    try:
+        values = readers[path.suffix.lower()](path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # what the parsers raise, and bad UTF-8
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: the top level must be a table, not {_show(values)}")
+    return values
+
+
+def from_dict(values: Mapping[str, Any], *, kind: type[Config], source: str) -> Config:
+    """Build a configuration from dictionaries, as `to_dict` makes them; keys that are left out keep their defaults.
+
+    An int is taken for a float and one side for `image_size`; nothing else is converted.
+
+    Args:
+        values: Keys and values, with a dictionary for each section.
+        kind: The configuration to build.
+        source: Where the values came from, for messages.
+
+    Raises:
+        ConfigError: A key is unknown, or a value has the wrong type or range; one line for each problem.
+    """
+    problems = list(_key_problems(values, kind))
+    if not problems:
+        try:
+            # as JSON, where strict types still allow a list for a tuple
+            return _adapter(kind).validate_json(json.dumps(_square_image_size(values)), strict=True)
+        except ValidationError as error:
+            problems = [_describe(problem) for problem in error.errors()]
+    raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+def apply_overrides(config: Config, overrides: Sequence[str], *, source: str = "--set") -> Config:
+    """Replace single values of a configuration by `key=value` texts; a later one wins over an earlier one.
+
+    Args:
+        config: The configuration to start from.
+        overrides: Such as `model.depth=6` or `data.train=videos`. A value is written as in TOML; text that is not
+            TOML, and a date, is a string.
+        source: Where the texts came from, for messages.
+
+    Raises:
+        ConfigError: A text has no `=`, a key is unknown or a whole section, or a value has the wrong type or range.
+    """
+    values = to_dict(config)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"{source} {override}: write it as key=value")
+        _replace(values, key.strip(), _parse_value(text.strip()), kind=type(config), source=f"{source} {override}")
+    return from_dict(values, kind=type(config), source=source)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Turn a configuration into dictionaries, lists, strings and numbers: ready for JSON, undone by `from_dict`."""
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def dump_toml(config: Config) -> str:
+    """Write a configuration as TOML, every key included: undone by `read_config`."""
+    values = to_dict(config)
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    for section, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: bool | int | float | str | list[Any]) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # a TOML string escapes as a JSON string does, and also the one control character that JSON leaves
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        values = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    value = values.pop("value")
+    return text if values or isinstance(value, _NOT_TOML) else value
+
+
+def _replace(values: dict[str, Any], key: str, value: Any, *, kind: type[_Dataclass], source: str) -> None:
+    known = list(_dotted_keys(kind))
+    if key not in known:
+        raise ConfigError(f"{source}: {_unknown_key(key, known)}")
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values[section]
+    if isinstance(values[last], dict):
+        raise ConfigError(
+            f"{source}: {key} is a section; set one of its keys, such as {key}.{next(iter(values[last]))}"
+        )
+    values[last] = value
+
+
+def _key_problems(
+    values: Mapping[str, Any], kind: type[_Dataclass], *, prefix: str = "", known: Sequence[str] = ()
+) -> Iterator[str]:
+    known = known or list(_dotted_keys(kind))
+    here = {field.name for field in dataclasses.fields(kind)}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        section = _sections(kind).get(name)
+        if name not in here:
+            yield _unknown_key(key, known)
+        elif section and not isinstance(value, Mapping):
+            yield f"{key}={_show(value)} must be a table"
+        elif section:
+            yield from _key_problems(value, section, prefix=f"{key}.", known=known)
+        elif problem := _not_plain(value):
+            yield f"{key}={_show(value)} must be {problem}"
+
+
+def _not_plain(value: Any) -> str:
+    """Name what a value should be instead of one that no configuration has."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(item, float) and not math.isfinite(item) for item in items):
+        return "finite"
+    if any(not isinstance(item, bool | int | float | str) for item in items):
+        return "a number, a string, true, false or a list of them"
+    return ""
+
+
+def _sections(kind: type[_Dataclass]) -> dict[str, type[_Dataclass]]:
+    typed = {field.name: field.type for field in dataclasses.fields(kind)}
+    return {name: part for name, part in typed.items() if isinstance(part, type) and dataclasses.is_dataclass(part)}
+
+
+def _dotted_keys(kind: type[_Dataclass]) -> Iterator[str]:
+    sections = _sections(kind)
+    for field in dataclasses.fields(kind):
+        yield field.name
+        if field.name in sections:
+            yield from (f"{field.name}.{key}" for key in _dotted_keys(sections[field.name]))
+
+
+def _unknown_key(key: str, known: Iterable[str]) -> str:
+    by_last_part = {name.rpartition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key, known, n=1)
+    close += [by_last_part[last] for last in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1)]
+    return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _square_image_size(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a single side as height and width, which is what the schema's type says."""
+    plain = {key: _square_image_size(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    if type(plain.get("image_size")) is int:
+        plain["image_size"] = [plain["image_size"]] * 2
+    return plain
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
+    if problem["type"] == "missing":
+        return f"{key} is missing: {_show(problem['input'])} is too short"
+    must = re.sub(r"^\w+ should", "must", problem["msg"])
+    close = difflib.get_close_matches(str(problem["input"]), re.findall(r"'(\w+)'", must), n=1)
+    return f"{key}={_show(problem['input'])} {must}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _loads_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_refuse_duplicates)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"key {twice!r} is there twice")
+    return values
+
+
+def _show(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)

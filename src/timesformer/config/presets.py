@@ -1,0 +1,75 @@
+"""The paper's models as data, with the clips that each was made for.
+
+Source: Bertasius et al. 2021, section 4 (the three models) and section 4.7 (the backbones).
+"""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.errors import ConfigError
+
+PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
+    {
+        "base": ModelConfig(),
+        "hr": ModelConfig(num_frames=16, image_size=(448, 448)),
+        "large": ModelConfig(num_frames=96),
+        "vit_s": ModelConfig(embed_dim=384, depth=12, num_heads=6),
+        "vit_b": ModelConfig(embed_dim=768, depth=12, num_heads=12),
+        "vit_l": ModelConfig(embed_dim=1024, depth=24, num_heads=16),
+        "tiny": ModelConfig(
+            image_size=(32, 32),
+            patch_size=8,
+            embed_dim=128,
+            depth=3,
+            num_heads=4,
+            drop_path=0.0,
+            num_classes=12,
+            initialization="scratch",
+        ),
+    }
+)
+"""Architectures by name: the paper's `base`, `hr` and `large` for Kinetics-400, its other backbones, and `tiny`, which
+learns a small set of short videos from nothing on a CPU."""
+
+CLIP_PRESETS: Mapping[str, ClipConfig] = MappingProxyType(
+    {
+        "base": ClipConfig(frame_stride=32),
+        "hr": ClipConfig(frame_stride=16),
+        "large": ClipConfig(frame_stride=4),
+        "vit_s": ClipConfig(frame_stride=32),
+        "vit_b": ClipConfig(frame_stride=32),
+        "vit_l": ClipConfig(frame_stride=32),
+        "tiny": ClipConfig(sampling="uniform", num_crops=1),
+    }
+)
+"""How videos become clips for the preset of the same name."""
+
+
+def preset(name: str) -> ModelConfig:
+    """Look up an architecture in `PRESETS`.
+
+    Raises:
+        ConfigError: There is no preset of this name; the message suggests one.
+    """
+    _check_name(name)
+    return PRESETS[name]
+
+
+def clip_preset(name: str) -> ClipConfig:
+    """Look up the clips of a preset in `CLIP_PRESETS`.
+
+    Raises:
+        ConfigError: There is no preset of this name; the message suggests one.
+    """
+    _check_name(name)
+    return CLIP_PRESETS[name]
+
+
+def _check_name(name: str) -> None:
+    if name in PRESETS:
+        return
+    close = difflib.get_close_matches(name, PRESETS, n=1)
+    suggestion = f"; did you mean {close[0]!r}?" if close else ""
+    raise ConfigError(f"preset {name!r} is not one of {', '.join(map(repr, PRESETS))}{suggestion}")

@@ -1,0 +1,308 @@
+"""The configuration of a model, of its clips and of a training run, as frozen dataclasses.
+
+A `ModelConfig` fully determines an architecture; with a `ClipConfig` and the label names it fully determines a
+prediction. Every field takes effect or is refused; there is no value that means "maybe".
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from timesformer.errors import ConfigError
+
+SchemeName = Literal[
+    "space_only",
+    "joint_space_time",
+    "divided_space_time",
+    "sparse_local_global",
+    "sparse_local_global_centred",
+    "axial",
+    "space_time_reversed",
+    "parallel",
+]
+"""The attention schemes: the paper's five (figure 2), the second reading of sparse local-global, and two ablations."""
+
+PositionEmbedding = Literal["space_time", "space", "none"]
+PositionInterpolation = Literal["bicubic", "nearest"]
+Initialization = Literal["released", "scratch"]
+Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
+ChannelOrder = Literal["rgb", "bgr"]
+Fusion = Literal["softmax", "logits"]
+
+
+def _refuse(condition: bool, message: str) -> None:
+    if condition:
+        raise ConfigError(message)
+
+
+def _check_choice(name: str, value: object, choices: object) -> None:
+    allowed = get_args(choices)
+    _refuse(value not in allowed, f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def _check_positive(name: str, value: float) -> None:
+    _refuse(not value > 0, f"{name}={value} must be greater than 0")
+
+
+def _check_probability(name: str, value: float) -> None:
+    _refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The architecture of a TimeSformer: the paper's base model by default.
+
+    Raises:
+        ConfigError: A value is out of its range, or two values do not fit each other.
+
+    Source: Bertasius et al. 2021, sections 3 and 4.
+    """
+
+    scheme: SchemeName = "divided_space_time"
+    """Which tokens attend to which (paper, figure 2)."""
+    num_frames: int = 8
+    """Frames in a clip, T. Other counts work at inference; the time embedding is then resized."""
+    image_size: tuple[int, int] = (224, 224)
+    """Height and width of a frame in pixels; an int gives a square. Other sizes work at inference."""
+    patch_size: int = 16
+    """Side of a square patch in pixels, P."""
+    in_channels: int = 3
+    """Channels of a frame."""
+    embed_dim: int = 768
+    """Width of a token, D."""
+    depth: int = 12
+    """Number of blocks, L."""
+    num_heads: int = 12
+    """Attention heads of every attention step."""
+    mlp_ratio: float = 4.0
+    """Width of the MLP's hidden layer over `embed_dim`."""
+    qkv_bias: bool = True
+    """Whether the query, key and value projections have a bias."""
+    norm_eps: float = 1e-6
+    """Epsilon of every LayerNorm."""
+    position_embedding: PositionEmbedding = "space_time"
+    """What a token knows of its place (paper, table 4). `space_only` has no time embedding, as released, so that
+    `space_time` and `space` are one there."""
+    position_interpolation: PositionInterpolation = "bicubic"
+    """How embeddings follow another size: `bicubic` in 2-D (time: linear), or `nearest` as the released code."""
+    cls_in_time: bool = False
+    """Whether the class token is also seen in attention over time, as in the paper's equations 11 and 13; the
+    released code and weights leave it out."""
+    dropout: float = 0.0
+    """Dropout after the embedding, after every attention's projection and in the MLP."""
+    attention_dropout: float = 0.0
+    """Dropout of the attention weights."""
+    head_dropout: float = 0.0
+    """Dropout before the classifier."""
+    drop_path: float = 0.1
+    """Stochastic depth rate of the last block; grows linearly from 0 at the first block."""
+    num_classes: int = 400
+    """Classes of the head, K."""
+    initialization: Initialization = "released"
+    """`released`: embeddings at std 0.02, time embedding and `fc` zero, right under pretrained image weights.
+    `scratch`: embeddings at std 1 and no zeros, which learns the order of frames without pretraining."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.image_size, int):
+            object.__setattr__(self, "image_size", (self.image_size, self.image_size))
+        object.__setattr__(self, "image_size", tuple(self.image_size))
+        _refuse(len(self.image_size) != 2, f"image_size={self.image_size} must be one side or (height, width)")
+        _check_choice("scheme", self.scheme, SchemeName)
+        _check_choice("position_embedding", self.position_embedding, PositionEmbedding)
+        _check_choice("position_interpolation", self.position_interpolation, PositionInterpolation)
+        _check_choice("initialization", self.initialization, Initialization)
+        for name in ("num_frames", "patch_size", "in_channels", "embed_dim", "depth", "num_heads", "num_classes"):
+            _check_positive(name, getattr(self, name))
+        _check_positive("mlp_ratio", self.mlp_ratio)
+        _check_positive("norm_eps", self.norm_eps)
+        for name in ("dropout", "attention_dropout", "head_dropout", "drop_path"):
+            _check_probability(name, getattr(self, name))
+        check_image_size(self.image_size, self.patch_size)
+        _refuse(
+            self.embed_dim % self.num_heads != 0,
+            f"embed_dim={self.embed_dim} is not a multiple of num_heads={self.num_heads}",
+        )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of the patch grid."""
+        height, width = self.image_size
+        return self.num_frames, height // self.patch_size, width // self.patch_size
+
+    @property
+    def mlp_dim(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return int(self.embed_dim * self.mlp_ratio)
+
+
+def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
+    """Refuse a frame that patches do not tile; the released code would crop it silently.
+
+    Raises:
+        ConfigError: A side is not a positive multiple of the patch side.
+    """
+    bad = [side for side in image_size if side <= 0 or side % patch_size != 0]
+    _refuse(bool(bad), f"image_size={tuple(image_size)} is not a multiple of patch_size={patch_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipConfig:
+    """How a video becomes clips: which frames, which crops, which numbers. It travels with the weights.
+
+    Frame count and crop size are the model's (`ModelConfig.num_frames`, `ModelConfig.image_size`).
+
+    Raises:
+        ConfigError: A value is out of its range.
+
+    Source: the released data pipeline; paper, section 4 and table 8.
+    """
+
+    sampling: Sampling = "dense"
+    """`dense`: released Kinetics clip, from frame 0 at test. `centre`: the same in the middle (paper). `segment`:
+    one frame of each of T equal parts (SSv2). `uniform`: T frames spread from first to last. `coverage`:
+    non-overlapping dense clips over the whole video (HowTo100M)."""
+    frame_stride: int = 32
+    """Nominal distance of the frames of a dense clip, in frames at `target_fps`."""
+    target_fps: float = 30.0
+    """Frame rate, in frames a second, that `frame_stride` refers to."""
+    num_clips: int = 1
+    """Temporal views of a video at test; `coverage` sets its own number."""
+    num_crops: int = 3
+    """Spatial views of a clip at test: 1 (centre, short side at `test_scale`) or 3 (both ends and the centre of the
+    longer side, short side at the crop's)."""
+    test_scale: float = 8 / 7
+    """Short side over crop side for a single crop at test: 256 pixels for a crop of 224."""
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    """Mean of each channel, for values from 0 to 1."""
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+    """Standard deviation of each channel, for values from 0 to 1."""
+    channel_order: ChannelOrder = "rgb"
+    """Order in which the model reads the channels; by the released code, its SSv2 weights read `bgr`."""
+    fusion: Fusion = "softmax"
+    """Views are averaged as probabilities (paper) or summed as logits (released code)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        _check_choice("sampling", self.sampling, Sampling)
+        _check_choice("channel_order", self.channel_order, ChannelOrder)
+        _check_choice("fusion", self.fusion, Fusion)
+        for name in ("frame_stride", "target_fps", "num_clips"):
+            _check_positive(name, getattr(self, name))
+        _refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
+        _refuse(self.test_scale < 1, f"test_scale={self.test_scale} must be at least 1")
+        _refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
+        _refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
+        _refuse(
+            self.sampling in ("segment", "uniform", "coverage", "centre") and self.num_clips != 1,
+            f"num_clips={self.num_clips} has no meaning for sampling={self.sampling!r}: only 'dense' has several",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where the videos of a run are and how they are fed.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    train: str = ""
+    """Training videos: a folder with one folder a class, or a manifest file."""
+    val: str = ""
+    """Validation videos, as `train`; empty holds out `val_fraction` of the training videos."""
+    val_fraction: float = 0.2
+    """Share of each class held out where `val` is empty."""
+    scale_range: tuple[float, float] = (8 / 7, 10 / 7)
+    """Short side over crop side, drawn for each clip: 256 to 320 pixels for a crop of 224 (paper)."""
+    flip: bool = False
+    """Whether clips are mirrored at random. Off: it destroys left and right (on in the paper for Kinetics)."""
+    num_workers: int = 2
+    """Processes that decode; 0 decodes in the training process."""
+    cache: bool = False
+    """Keep decoded frames (uint8, at the largest training scale) in memory; for small sets."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale_range", tuple(self.scale_range))
+        low, high = self.scale_range
+        _refuse(not 1 <= low <= high, f"scale_range={self.scale_range} must rise and start at 1 or more")
+        _refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
+        _refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """Optimiser and learning-rate schedule.
+
+    Raises:
+        ConfigError: A value is out of its range, or set where it would have no effect.
+
+    Source: paper, section 4 (SGD, steps at epochs 11 and 14 of 15).
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov momentum 0.9 as released."""
+    lr: float = 1e-3
+    """Peak learning rate for the whole batch."""
+    weight_decay: float = 0.05
+    """Weight decay of matrices; biases, norms, embeddings and the class token have none."""
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """`cosine` to zero, or `steps`: a tenth at each of `milestones`."""
+    warmup_fraction: float = 0.05
+    """Share of all steps over which the rate rises linearly from 0."""
+    milestones: tuple[float, ...] = (11 / 15, 14 / 15)
+    """Shares of all steps at which `steps` divides the rate by ten."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    clip_grad_norm: float = 1.0
+    """Largest gradient norm; 0 does not clip."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        _check_choice("optimizer", self.optimizer, Literal["adamw", "sgd"])
+        _check_choice("schedule", self.schedule, Literal["cosine", "steps"])
+        _check_positive("lr", self.lr)
+        _refuse(self.weight_decay < 0, f"weight_decay={self.weight_decay} must not be negative")
+        _refuse(self.clip_grad_norm < 0, f"clip_grad_norm={self.clip_grad_norm} must not be negative")
+        _check_probability("warmup_fraction", self.warmup_fraction)
+        _check_probability("label_smoothing", self.label_smoothing)
+        rising = list(self.milestones) == sorted(self.milestones)
+        _refuse(
+            not rising or any(not 0 < share < 1 for share in self.milestones),
+            f"milestones={self.milestones} must rise between 0 and 1",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """A whole training run. Same config, same data, same machine: same weights.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The architecture; `num_classes` is set from the data."""
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    """How videos become clips; kept in the model folder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Where the videos are and how they are fed."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser and schedule."""
+    init_from: str = ""
+    """Weights to start from: anything that `load` takes; empty starts from `model.initialization`."""
+    epochs: int = 15
+    """Passes over the training videos."""
+    batch_size: int = 16
+    """Clips in a step."""
+    seed: int = 0
+    """Seed of weights, order, sampling and augmentation."""
+    device: str = "auto"
+    """`auto` (GPU if there is one), `cpu`, `cuda` or `mps`."""
+    output: str = "runs/train"
+    """Folder of the run: model folder, checkpoints, metrics, curve."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            _check_positive(name, getattr(self, name))
+        _refuse(self.seed < 0, f"seed={self.seed} must not be negative")
+        _refuse(not self.output, "output is empty: name a folder for the run")

@@ -1,0 +1,35 @@
+"""Every error that a user can cause, as a small tree.
+
+    TimeSformerError
+    ├── ConfigError       a configuration value, key or combination that cannot work
+    ├── DataError         a manifest, label or data folder that cannot be used
+    ├── DecodeError       a file that holds no video, or whose frames cannot be decoded
+    ├── WeightsError      weights that do not fit, are unreadable or unexplained
+    └── DependencyError   an optional dependency that is not installed
+
+Each message says what was given, what is allowed, and where the value came from.
+"""
+
+
+class TimeSformerError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class ConfigError(TimeSformerError, ValueError):
+    """A configuration value, key or combination of them cannot work."""
+
+
+class DataError(TimeSformerError, ValueError):
+    """A manifest, a label or a data folder cannot be used."""
+
+
+class DecodeError(TimeSformerError):
+    """A file holds no video stream, or the wanted frames cannot be decoded; the message names the file."""
+
+
+class WeightsError(TimeSformerError, ValueError):
+    """Weights are unreadable, do not fit the model, or hold something that nothing explains."""
+
+
+class DependencyError(TimeSformerError, ImportError):
+    """An optional dependency is missing; the message names the extra that installs it."""

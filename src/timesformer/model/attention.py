@@ -1,0 +1,233 @@
+"""The one idea of the paper: which tokens attend to which, and nothing else.
+
+A *regroup* decides which tokens form a sequence, calls `attend` on the sequences and puts the answers back. A *scheme*
+is an ordered set of regroups. Every other part of the model (attention, norms, MLP, weights) is shared by all of them,
+so a new scheme is one more entry of `SCHEMES`.
+
+The same regroup serves more than the forward pass: with the identity for tokens and a sum for `attend` it gives the
+attention mask, with a counter the cost (`timesformer.model.cost`), with attention weights the rollout.
+
+Tokens are `[b, 1 + t·h·w, d]`: the class token, then patches in the order time, row, column.
+
+Source: Bertasius et al. 2021, section 3 and figure 2; einops patterns are read `b (t h w) d -> sequences`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import pack, rearrange, repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Grid(NamedTuple):
+    """Number of frames, and of rows and columns of patches in each."""
+
+    t: int
+    h: int
+    w: int
+
+
+Attend = Callable[..., Tensor]
+"""Maps sequences `[b, n, d]`, and optionally a mask `[n, n]` (row may see column), to sequences `[b, n, d]`."""
+
+Regroup = Callable[[Tensor, Grid, Attend], Tensor]
+"""Maps tokens `[b, 1 + t·h·w, d]`, their grid and an `Attend` to the answer for every token, in the same order."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over each sequence of a batch.
+
+    Args:
+        dim: Width of a token.
+        num_heads: Number of heads; divides `dim`.
+        qkv_bias: Whether queries, keys and values have a bias.
+        attention_dropout: Dropout of the attention weights.
+        dropout: Dropout after the projection.
+
+    Source: Bertasius et al. 2021, equations 5 to 9; rows of `qkv` are queries, keys, values, each by head, as released.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        qkv_bias: bool = True,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
+        """Answer for every token from the tokens of its sequence that `mask` lets it see (all, without one)."""
+        q, k, v = rearrange(self.qkv(x), "b n (qkv heads d) -> qkv b heads n d", qkv=3, heads=self.num_heads)
+        dropout_p = self.attention_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
+        return self.dropout(self.proj(rearrange(y, "b heads n d -> b n (heads d)")))
+
+
+# --- Regroups -------------------------------------------------------------------------------------------------------
+
+
+def over_clip(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
+    """All tokens of the clip, class token included, in one sequence."""
+    return attend(x)
+
+
+def _by_pattern(sequences: str) -> Regroup:
+    """A regroup of patches into `sequences`, given as einops names of batch and length, with the class token in each.
+
+    The class token is repeated for every sequence and its answers are averaged, as in the released spatial step.
+    """
+    pattern = f"b (t h w) d -> {sequences} d"
+    inverse = f"{sequences} d -> b (t h w) d"
+
+    def regroup(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
+        cls, patches = x[:, :1], rearrange(x[:, 1:], pattern, **grid._asdict())
+        groups = patches.shape[0] // x.shape[0]
+        answer = attend(torch.cat([repeat(cls, "b 1 d -> (b g) 1 d", g=groups), patches], dim=1))
+        cls = rearrange(answer[:, :1], "(b g) 1 d -> b g d", g=groups).mean(dim=1, keepdim=True)
+        patches = rearrange(answer[:, 1:], inverse, b=x.shape[0], **grid._asdict())
+        return torch.cat([cls, patches], dim=1)
+
+    return regroup
+
+
+def over_time(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
+    """The patches at one place of all frames; the class token neither sees nor is seen, as released."""
+    sequences = rearrange(x[:, 1:], "b (t h w) d -> (b h w) t d", **grid._asdict())
+    patches = rearrange(attend(sequences), "(b h w) t d -> b (t h w) d", h=grid.h, w=grid.w)
+    return F.pad(patches, (0, 0, 1, 0))  # a zero for the class token: it stays as it is
+
+
+over_time_with_cls = _by_pattern("(b h w) t")  # equations 11 and 13 of the paper
+over_space = _by_pattern("(b t) (h w)")
+over_width = _by_pattern("(b t h) w")
+over_height = _by_pattern("(b t w) h")
+
+Tile = tuple[slice, slice, slice]
+
+
+def _by_tiles(tiles: Callable[[Grid], list[Tile]]) -> Regroup:
+    """A regroup of patches into sub-volumes of the clip, of any and unequal sizes, with the class token in each."""
+
+    def regroup(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
+        cls, volume = x[:, :1], rearrange(x[:, 1:], "b (t h w) d -> b t h w d", **grid._asdict())
+        patches, cls_answers = torch.empty_like(volume), []
+        for t, h, w in tiles(grid):
+            tile = volume[:, t, h, w]
+            answer = attend(pack([cls, tile], "b * d")[0])
+            cls_answers.append(answer[:, 0])
+            patches[:, t, h, w] = answer[:, 1:].reshape(tile.shape)
+        cls = torch.stack(cls_answers, dim=1).mean(dim=1, keepdim=True)
+        return torch.cat([cls, rearrange(patches, "b t h w d -> b (t h w) d")], dim=1)
+
+    return regroup
+
+
+def _quadrants(grid: Grid) -> list[Tile]:
+    """The four quarters of the frame, through all frames; the first half is the larger one where a side is odd."""
+    halves = [[slice(0, -(-side // 2)), slice(-(-side // 2), side)] for side in (grid.h, grid.w)]
+    return [(slice(None), h, w) for h, w in product(*halves) if grid.h > h.start and grid.w > w.start]
+
+
+def _lattices(grid: Grid) -> list[Tile]:
+    """The eight sets of patches that a stride of 2 along time, rows and columns visits."""
+    starts = product(*(range(min(2, side)) for side in grid))
+    return [(slice(t, None, 2), slice(h, None, 2), slice(w, None, 2)) for t, h, w in starts]
+
+
+over_quadrant = _by_tiles(_quadrants)
+over_stride = _by_tiles(_lattices)
+
+
+def _by_mask(mask: Callable[[Grid], Bool[Tensor, "n n"]]) -> Regroup:
+    """A regroup that keeps one sequence and masks it; the class token sees and is seen as `mask` has it."""
+
+    def regroup(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
+        return attend(x, mask(grid).to(x.device))
+
+    return regroup
+
+
+def _neighbourhood(grid: Grid) -> Bool[Tensor, "n n"]:
+    """Mask: a patch sees a window of half the rows and half the columns around it, in all frames.
+
+    The window is moved inside the frame at its borders.
+    """
+
+    def near(side: int) -> Bool[Tensor, "side side"]:
+        window = -(-side // 2)
+        place = torch.arange(side)
+        start = (place - window // 2).clamp(0, side - window)
+        return (place >= start[:, None]) & (place < start[:, None] + window)
+
+    in_frame = rearrange(near(grid.h), "h k -> h 1 k 1") & rearrange(near(grid.w), "w l -> 1 w 1 l")
+    patches = repeat(in_frame, "h w k l -> (t h w) (s k l)", t=grid.t, s=grid.t)
+    return F.pad(patches, (1, 0, 1, 0), value=True)
+
+
+def _shared_lattice(grid: Grid) -> Bool[Tensor, "n n"]:
+    """Mask: every token sees the patches at even frames, rows and columns, and the class token."""
+    even = [torch.arange(side) % 2 == 0 for side in grid]
+    seen = (even[0][:, None, None] & even[1][:, None] & even[2]).flatten()
+    return repeat(F.pad(seen, (1, 0), value=True), "n -> m n", m=1 + seen.numel())
+
+
+over_neighbourhood = _by_mask(_neighbourhood)
+over_shared_lattice = _by_mask(_shared_lattice)
+
+
+# --- Schemes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What a block does before its MLP: stages in turn, and in each stage steps that read the same tokens.
+
+    Step names are identifiers and become parameter names. Every step but the last owns an extra linear map, `fc`.
+    """
+
+    stages: tuple[Mapping[str, Regroup], ...]
+    per_frame: bool = False
+    """Whether frames are folded into the batch before the blocks and the class token is averaged over them after."""
+
+    @property
+    def steps(self) -> dict[str, Regroup]:
+        """All steps in order, by name."""
+        return {name: regroup for stage in self.stages for name, regroup in stage.items()}
+
+    def with_cls_in_time(self) -> "Scheme":
+        """The same scheme with the class token in its attention over time."""
+        stages = tuple(
+            {name: over_time_with_cls if regroup is over_time else regroup for name, regroup in stage.items()}
+            for stage in self.stages
+        )
+        return Scheme(stages, per_frame=self.per_frame)
+
+
+SCHEMES: Mapping[str, Scheme] = MappingProxyType(
+    {
+        "space_only": Scheme(({"space": over_clip},), per_frame=True),
+        "joint_space_time": Scheme(({"joint": over_clip},)),
+        "divided_space_time": Scheme(({"time": over_time}, {"space": over_space})),
+        "sparse_local_global": Scheme(({"local": over_quadrant}, {"sparse": over_stride})),
+        "sparse_local_global_centred": Scheme(({"local": over_neighbourhood}, {"sparse": over_shared_lattice})),
+        "axial": Scheme(({"time": over_time}, {"width": over_width}, {"height": over_height})),
+        # The two orders of the paper's ablation, section 4.
+        "space_time_reversed": Scheme(({"space": over_space}, {"time": over_time})),
+        "parallel": Scheme(({"time": over_time, "space": over_space},)),
+    }
+)
+"""The schemes of the paper and its ablation by name; the released code has the first three."""

@@ -1,0 +1,90 @@
+"""What a configuration costs, without building it: parameters, multiply-accumulates, memory."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from timesformer.config.schema import ModelConfig
+from timesformer.model.attention import Grid
+from timesformer.model.timesformer import scheme_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Size and work of a model.
+
+    `macs` are multiply-accumulates of one view through patches, attention and MLP; the head (`embed_dim * num_classes`)
+    is left out, as in the paper's numbers. `weight_bytes` and `activation_bytes` are for fp32; the latter is what one
+    clip keeps alive in a training step, and an estimate.
+    """
+
+    parameters: int
+    macs: int
+    tokens: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+def cost(config: ModelConfig) -> Cost:
+    """Parameters and multiply-accumulates of a config in closed form; no weight or activation is built.
+
+    Source: Bertasius et al. 2021, tables 1, 2 and 5 (0.59, 5.11 and 7.14 TFLOPs count multiply-accumulates of 3 views).
+    """
+    grid = Grid(*config.grid)
+    pixels = config.in_channels * config.patch_size**2
+    frames = grid.t if scheme_of(config).per_frame else 1
+    inner = grid._replace(t=1) if frames > 1 else grid
+    tokens = frames * (1 + prod(inner))
+    macs = prod(grid) * pixels * config.embed_dim + config.depth * frames * _block_macs(config, inner)
+    parameters = _parameters(config)
+    return Cost(
+        parameters=parameters,
+        macs=macs,
+        tokens=tokens,
+        weight_bytes=4 * parameters,
+        activation_bytes=4 * config.depth * tokens * _saved_per_token(config),
+    )
+
+
+def _block_macs(config: ModelConfig, grid: Grid) -> int:
+    """Multiply-accumulates of one block on one grid: what every regroup sends to attention is counted as it is sent."""
+    dim, steps = config.embed_dim, scheme_of(config).steps
+    tokens = torch.zeros(1, 1 + prod(grid), 1)
+    macs = 2 * dim * config.mlp_dim * tokens.shape[1]
+    for index, regroup in enumerate(steps.values()):
+        maps = 4 if index == len(steps) - 1 else 5  # query, key, value, projection, and fc unless it is the last
+
+        def count(x: Tensor, mask: Tensor | None = None, maps: int = maps) -> Tensor:
+            nonlocal macs
+            sequences, length, _ = x.shape
+            pairs = length**2 if mask is None else int(mask.sum())
+            macs += sequences * (maps * dim**2 * length + 2 * dim * pairs)
+            return x
+
+        regroup(tokens, grid, count)
+    return macs
+
+
+def _parameters(config: ModelConfig) -> int:
+    """Number of parameters, head and biases included."""
+    dim, (frames, rows, columns) = config.embed_dim, config.grid
+    scheme = scheme_of(config)
+    norm, square = 2 * dim, dim * dim + dim
+    attention = norm + 3 * dim * dim + 3 * dim * config.qkv_bias + square
+    steps = len(scheme.steps)
+    mlp = norm + 2 * dim * config.mlp_dim + config.mlp_dim + dim
+    block = steps * attention + (steps - 1) * square + mlp
+    patch = config.in_channels * config.patch_size**2 * dim + dim
+    position = (1 + rows * columns) * dim * (config.position_embedding != "none")
+    time = frames * dim * (config.position_embedding == "space_time" and not scheme.per_frame)
+    head = dim * config.num_classes + config.num_classes
+    return patch + dim + position + time + config.depth * block + norm + head
+
+
+def _saved_per_token(config: ModelConfig) -> int:
+    """Numbers that autograd keeps for one token of one block: per step the residual, norm, qkv, answer and projection;
+    in the MLP the residual, norm and both sides of the GELU."""
+    steps = len(scheme_of(config).steps)
+    return steps * 7 * config.embed_dim + 2 * config.embed_dim + 2 * config.mlp_dim

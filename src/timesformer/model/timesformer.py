@@ -1,0 +1,108 @@
+"""TimeSformer: video classification by space-time attention alone."""
+
+import torch
+from einops import reduce
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
+from timesformer.model.attention import SCHEMES, Scheme
+from timesformer.model.block import Block, Step
+from timesformer.model.embedding import Embedding, fold_frames
+
+
+class TimeSformer(nn.Module):
+    """A video classifier that only attends.
+
+    Built with freshly initialised weights; `timesformer.load` reads trained ones. Frame count and image size of the
+    input may differ from the config's: the embeddings are then resized.
+
+    Args:
+        config: The architecture; with equal configs and an equal global torch seed two models are equal.
+        info: Preprocessing, label names and licence; kept beside the weights, no part of the computation.
+
+    Raises:
+        ConfigError: The config holds a knob that its scheme cannot take.
+
+    Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", ICML.
+    """
+
+    def __init__(self, config: ModelConfig, *, info: ModelInfo = ModelInfo()) -> None:
+        super().__init__()
+        self.config = config
+        self.info = info
+        self.scheme = scheme_of(config)
+        self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
+        rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
+        self.blocks = nn.ModuleList([Block(config, scheme=self.scheme, drop_path=rate) for rate in rates])
+        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.head_dropout = nn.Dropout(config.head_dropout)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        initialize(self)
+
+    def features(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:
+        """The class token after the last norm: what the classifier sees.
+
+        Args:
+            clips: Normalised clips; any number of frames, any height and width that are multiples of the patch.
+
+        Raises:
+            ConfigError: The clips have other channels, or sides that patches do not tile.
+        """
+        x, grid = self.embedding(clips)
+        frames = grid.t if self.scheme.per_frame else 1
+        if self.scheme.per_frame:
+            x, grid = fold_frames(x, grid)
+        for block in self.blocks:
+            x = block(x, grid)
+        cls = reduce(x[:, 0], "(b t) d -> b d", "mean", t=frames)
+        return self.norm(cls)
+
+    def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
+        """Logits of the clips, one for each class. See `features` for what it takes and raises."""
+        return self.head(self.head_dropout(self.features(clips)))
+
+
+def scheme_of(config: ModelConfig) -> Scheme:
+    """The scheme of a config, with the class token where the config wants it.
+
+    Raises:
+        ConfigError: `cls_in_time` is set and the scheme has no attention over time without the class token.
+    """
+    scheme = SCHEMES[config.scheme]
+    if not config.cls_in_time:
+        return scheme
+    changed = scheme.with_cls_in_time()
+    if changed == scheme:
+        raise ConfigError(f"cls_in_time=True has no effect on scheme={config.scheme!r}: it has no step over time")
+    return changed
+
+
+@torch.no_grad()
+def initialize(model: TimeSformer) -> None:
+    """Set all weights anew, in place, as `model.config.initialization` says.
+
+    Both ways draw linear maps from a normal of std 0.02 cut at two, zero the biases and leave the patch convolution at
+    its default. `released` draws the class token and position at std 0.02, and zeroes the time embedding and every
+    `fc`, so that a divided model starts as an image model. `scratch` draws position and time embeddings at std 1 and
+    keeps `fc` drawn: from the released start, without pretraining, a small model does not learn the order of frames.
+
+    Source: released code for `released`; our own measurements for `scratch` (`benchmarks/initialization.py`).
+    """
+    scratch = model.config.initialization == "scratch"
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    embedding = model.embedding
+    nn.init.trunc_normal_(embedding.cls_token, std=0.02)
+    if hasattr(embedding, "position"):
+        nn.init.trunc_normal_(embedding.position, std=1.0 if scratch else 0.02)
+    if hasattr(embedding, "time"):
+        nn.init.normal_(embedding.time, std=1.0 if scratch else 0.0)
+    for module in model.modules():
+        if isinstance(module, Step) and isinstance(module.fc, nn.Linear) and not scratch:
+            nn.init.zeros_(module.fc.weight)

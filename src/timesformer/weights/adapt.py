@@ -1,0 +1,158 @@
+"""Fitting weights to another config: other sizes, another head, another scheme. Every tensor is accounted for.
+
+Source: released code for inflation of image ViTs, except that positions are resized in 2-D and not along the
+flattened grid, and that nothing is dropped or repeated silently.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import torch
+from einops import reduce, repeat
+from torch import Tensor
+
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import WeightsError
+from timesformer.model.attention import SCHEMES
+from timesformer.model.embedding import resize_space, resize_time
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.checkpoint import Checkpoint
+
+
+@dataclass
+class LoadReport:
+    """What became of every tensor when weights were loaded.
+
+    Names are ours. `resized`, `copied` and `dropped` say how or why for each.
+    """
+
+    format: str
+    source: str
+    loaded: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+    copied: dict[str, str] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded as they are"]
+        lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
+        if self.copied:
+            lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
+        if self.new:
+            lines.append(f"  new     {len(self.new)} tensors: {', '.join(_stems(self.new))}")
+        lines += [f"  dropped {name}: {why}" for name, why in self.dropped.items()]
+        return "\n".join(lines)
+
+
+def _stems(names: list[str]) -> list[str]:
+    """Names with all blocks written as one."""
+    return list(dict.fromkeys(re.sub(r"^blocks\.\d+\.", "blocks.*.", name) for name in names))
+
+
+def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int) -> tuple[TimeSformer, LoadReport]:
+    """Build a model of `config` from a checkpoint, in eval mode.
+
+    Args:
+        checkpoint: Weights with the config that they have now.
+        config: The config wanted.
+        source: Where the weights came from, for the report and for errors.
+        seed: For parameters that the checkpoint cannot give.
+
+    Raises:
+        WeightsError: The configs differ in something that weights cannot follow; the message names the tensor.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TimeSformer(config)
+    report = LoadReport(checkpoint.format, source)
+    weights = model.state_dict()
+    with torch.no_grad():
+        for name, fresh in weights.items():
+            tensor = _tensor_for(name, fresh, checkpoint, config, report)
+            if tensor is not None:
+                fresh.copy_(tensor)
+    used = {*report.loaded, *report.resized, *report.copied.values()}
+    for name in checkpoint.tensors:
+        if name not in used:
+            report.dropped[name] = _why_dropped(name, checkpoint.config, config, source)
+    return model.eval(), report
+
+
+def _tensor_for(
+    name: str, fresh: Tensor, checkpoint: Checkpoint, config: ModelConfig, report: LoadReport
+) -> Tensor | None:
+    """The tensor that becomes parameter `name`, noted in the report; none where it stays fresh."""
+    origin = _origin(name, checkpoint.config, config)
+    tensor = checkpoint.tensors.get(origin)
+    if tensor is None:
+        _check_may_be_new(name, checkpoint, config, report.source)
+        report.new.append(name)
+        return None
+    tensor = tensor.float()
+    if tensor.shape != fresh.shape:
+        if name.startswith("head."):
+            report.new.append(name)
+            return None
+        tensor, how = _resize(name, tensor, fresh, checkpoint.config, config, report.source)
+        report.resized[name] = how
+    elif origin != name:
+        report.copied[name] = origin
+    else:
+        report.loaded.append(name)
+    return tensor
+
+
+def _origin(name: str, old: ModelConfig, new: ModelConfig) -> str:
+    """The stored parameter that parameter `name` starts from: its own, or that of the only step there was."""
+    step = re.match(r"(blocks\.\d+\.steps\.)\w+(\..*)", name)
+    only = list(SCHEMES[old.scheme].steps)
+    if step is None or old.scheme == new.scheme or len(only) > 1:
+        return name
+    return f"{step[1]}{only[0]}{step[2]}"
+
+
+def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, source: str) -> None:
+    old = checkpoint.config
+    gains_scheme = len(SCHEMES[old.scheme].steps) == 1 and old.scheme != config.scheme
+    gains_time = name == "embedding.time" and (gains_scheme or old.position_embedding != "space_time")
+    gains_position = name == "embedding.position" and old.position_embedding == "none"
+    gains_fc = ".fc." in name and ".steps." in name and gains_scheme
+    if not (gains_time or gains_position or gains_fc or name in checkpoint.missing):
+        raise WeightsError(
+            f"{source}: scheme={old.scheme!r} has no {name}, which scheme={config.scheme!r} needs; only weights with "
+            f"one attention step (image ViT, space_only, joint_space_time) can become another scheme"
+        )
+
+
+def _resize(
+    name: str, tensor: Tensor, fresh: Tensor, old: ModelConfig, new: ModelConfig, source: str
+) -> tuple[Tensor, str]:
+    mode = new.position_interpolation
+    if name == "embedding.position" and tensor.shape[-1] == fresh.shape[-1]:
+        patches = resize_space(tensor[:, 1:], old=old.grid[1:], new=new.grid[1:], mode=mode)
+        how = f"{old.grid[1]}x{old.grid[2]} to {new.grid[1]}x{new.grid[2]} patches, {mode}"
+        return torch.cat([tensor[:, :1], patches], dim=1), how
+    if name == "embedding.time" and tensor.shape[-1] == fresh.shape[-1]:
+        how = f"{old.num_frames} to {new.num_frames} frames, {'nearest' if mode == 'nearest' else 'linear'}"
+        return resize_time(tensor, num_frames=new.num_frames, mode=mode), how
+    if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(fresh):
+        return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
+    raise WeightsError(f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}")
+
+
+def _other_channels(weight: Tensor, channels: int) -> Tensor:
+    """A patch projection for other channels that answers as before when all of them are equal."""
+    mean = reduce(weight, "d c h w -> d 1 h w", "sum") / channels
+    return repeat(mean, "d 1 h w -> d c h w", c=channels)
+
+
+def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> str:
+    if name.startswith("head."):
+        return f"{old.num_classes} classes became {new.num_classes}"
+    if name == "embedding.time":
+        return f"position_embedding={new.position_embedding!r}, scheme={new.scheme!r} has no time embedding"
+    if name == "embedding.position":
+        return f"position_embedding={new.position_embedding!r}"
+    raise WeightsError(f"{source}: {name} of scheme={old.scheme!r} has no place in scheme={new.scheme!r}")
+

@@ -1,0 +1,136 @@
+"""The model folder: all that a prediction depends on, in three files that people can read.
+
+    config.json         architecture, clips and preprocessing, licence, origin
+    labels.txt          class names, a line each, in index order (absent where there are none)
+    model.safetensors   the weights, under our names
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict, to_dict
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.errors import WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.checkpoint import Checkpoint, parameter_shapes, read_json, read_tensors
+
+FORMAT_VERSION = 1
+_WEIGHTS = "model.safetensors"
+_LABELS = "labels.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredConfig:
+    """What `config.json` of a model folder holds."""
+
+    format_version: int = FORMAT_VERSION
+    model: ModelConfig = field(default_factory=ModelConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    licence: str = "unspecified"
+    source: str = ""
+
+
+def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a model folder, all of it or nothing.
+
+    Args:
+        model: The model; its `info` is written too.
+        folder: Where to; its parents are made.
+        overwrite: Whether a folder that is there, and is a model folder, is replaced.
+
+    Raises:
+        WeightsError: The folder is there and must not be replaced, or the disk refused.
+    """
+    info = model.info
+    stored = StoredConfig(model=model.config, clip=info.clip, licence=info.licence, source=info.source)
+
+    def write(target: Path) -> None:
+        (target / "config.json").write_text(json.dumps(to_dict(stored), indent=2) + "\n", "utf-8")
+        if info.labels:
+            (target / _LABELS).write_text("\n".join(info.labels) + "\n", "utf-8")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
+
+    return write_folder(Path(folder), write, overwrite=overwrite)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
+    """Fill a new folder beside `folder` and put it in its place at once.
+
+    Raises:
+        WeightsError: The folder is there and must not be replaced, or the disk refused; nothing is left half-written.
+    """
+    if folder.exists() and not overwrite:
+        raise WeightsError(f"{folder}: is there already; choose another place, or allow overwriting")
+    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
+        raise WeightsError(f"{folder}: is not a model folder (it has no config.json); refusing to replace it")
+    staging: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        staging.chmod(0o755)
+        write(staging)
+        _swap(staging, folder)
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be written: {error}") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _swap(staging: Path, folder: Path) -> None:
+    """Put `staging` in the place of `folder`; what was there is removed only once the new one stands."""
+    if not folder.exists():
+        os.rename(staging, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    os.rename(folder, old / "model")
+    os.rename(staging, folder)
+    shutil.rmtree(old)
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a model in our format."""
+    config = folder / "config.json"
+    return config.exists() and "format_version" in read_json(config)
+
+
+def read_folder(folder: Path) -> Checkpoint:
+    """Read a model folder.
+
+    Raises:
+        WeightsError: A file is missing or damaged, a newer version wrote it, or weights and config do not match.
+        ConfigError: The config holds an unknown key or a value out of its range.
+    """
+    path = folder / "config.json"
+    values = read_json(path)
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
+    stored = from_dict(values, kind=StoredConfig, source=str(path))
+    labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
+    info = ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
+    tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
+    wrong = [name for name in shapes.keys() | tensors.keys()
+             if name not in tensors or shapes.get(name) != tuple(tensors[name].shape)]
+    if wrong:
+        raise WeightsError(f"{folder / _WEIGHTS}: does not fit config.json at {', '.join(sorted(wrong)[:4])}")
+    return Checkpoint("model folder", stored.model, info, tensors)
+
+
+def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
+    if not path.exists():
+        return ()
+    labels = tuple(path.read_text("utf-8").splitlines())
+    if len(labels) != num_classes:
+        raise WeightsError(f"{path}: has {len(labels)} names, the model has num_classes={num_classes}")
+    return labels

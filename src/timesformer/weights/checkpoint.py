@@ -1,0 +1,378 @@
+"""Reading other people's files into one form: a `Checkpoint`, with our parameter names and a config that explains it.
+
+Each format ends up as the same four things, so that nothing after this module knows where weights came from. An image
+ViT is read as what it is: a `space_only` model of one frame.
+"""
+
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.layouts import layout_for
+
+NON_COMMERCIAL = "CC-BY-NC-4.0"
+"""Licence of the released weights, and so of what is converted from them."""
+
+_SCHEMES = {"space_only", "joint_space_time", "divided_space_time"}
+_DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174): "ssv2"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as they are stored, under our names, with the config and info that belong to them.
+
+    `missing` are parameters that `config` has and the file has not: the head of a headless image ViT.
+    """
+
+    format: str
+    config: ModelConfig
+    info: ModelInfo
+    tensors: Mapping[str, Tensor]
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def fresh(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":
+        """The checkpoint of a preset: a config whose parameters are all still missing."""
+        return cls("preset", config, info, {}, tuple(parameter_shapes(config)))
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's parameters, in order, without building them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in TimeSformer(config).state_dict().items()}
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Everything in a `.safetensors` file or a pickle; of pickles only plain tensors and numbers are admitted.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds objects that would run code when read.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return _unpickle(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(f"{path}: not a file of plain tensors, refused: {reason[0][:160]}") from error
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, ValueError):  # the format of before torch 1.6 cannot be mapped
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
+    return dict(content)
+
+
+def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
+    """Read a released `.pyth`, an mmaction2 `.pth`, or an image ViT in timm's names.
+
+    Args:
+        path: The file.
+        num_heads: Attention heads, which such files do not store; by default one for each 64 of width.
+
+    Raises:
+        WeightsError: The file is unreadable, or holds tensors that no known format explains.
+        ConfigError: The number of heads cannot be known.
+    """
+    content = read_tensors(path)
+    tensors = _tensors_of(content, path)
+    if any(name.startswith("backbone.transformer_layers.") for name in tensors):
+        return _explain("mmaction2", tensors, _mmaction2_info(path), path, num_heads, scheme=_mmaction2_scheme(tensors))
+    if "patch_embed.proj.weight" not in tensors:
+        names = ", ".join(sorted(tensors)[:3])
+        raise WeightsError(
+            f"{path}: no known format; its first tensors are {names}. Known: a model folder, a released .pyth, a "
+            f"transformers TimeSformer, an mmaction2 TimeSformer, an image ViT in timm's names"
+        )
+    if "model_state" in content or "time_embed" in tensors:
+        cfg = _released_cfg(content, path)
+        scheme = _released_scheme(tensors, cfg, path)
+        info = _released_info(cfg, num_classes=len(tensors["head.bias"]), path=path)
+        frames = int(cfg.get("DATA", {}).get("NUM_FRAMES", 8))
+        return _explain("released", tensors, info, path, num_heads, scheme=scheme, num_frames=frames)
+    return _image_vit(tensors, path, num_heads)
+
+
+def _tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors inside the wrappers that training scripts put around them, without the wrappers' prefixes."""
+    for key in ("model_state", "state_dict", "model", "module"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path}: holds no tensors")
+    for prefix in ("module.", "model."):
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
+
+
+def _explain(
+    format: str,
+    tensors: Mapping[str, Tensor],
+    info: ModelInfo,
+    path: Path,
+    num_heads: int | None,
+    *,
+    scheme: str,
+    num_frames: int = 8,
+    optional: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Give tensors our names and find the config whose parameters are exactly these."""
+    names = layout_for("released" if format == "image ViT" else format, scheme)
+    foreign = lambda name: tensors.get(names.rename_all([name])[name])  # noqa: E731
+    config = _config_from_shapes(foreign, path, num_heads, scheme=scheme, num_frames=num_frames)
+    return match_names(format, config, info, tensors, origin=str(path), optional=optional)
+
+
+def match_names(
+    format: str,
+    config: ModelConfig,
+    info: ModelInfo,
+    tensors: Mapping[str, Tensor],
+    *,
+    origin: str,
+    optional: tuple[str, ...] = (),
+) -> Checkpoint:
+    """Rename the tensors of a known config and insist that they are all there, with nothing left over.
+
+    Raises:
+        WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
+    """
+    shapes = parameter_shapes(config)
+    rename = layout_for("released" if format == "image ViT" else format, config.scheme).rename_all(shapes)
+    missing = [name for name, theirs in rename.items() if theirs not in tensors]
+    unexplained = sorted(set(tensors) - set(rename.values()))
+    lost = [rename[name] for name in missing if name not in optional]
+    if lost or unexplained:
+        raise WeightsError(
+            f"{origin}: does not match the {format} layout of {config.scheme}: "
+            f"missing {_some(lost)}; unexplained {_some(unexplained)}"
+        )
+    found = {name: tensors[theirs] for name, theirs in rename.items() if name not in missing}
+    for name, tensor in found.items():
+        if tuple(tensor.shape) != shapes[name]:
+            raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config wants {shapes[name]}")
+    return Checkpoint(format, config, info, found, tuple(missing))
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}" if names else "nothing"
+
+
+def _config_from_shapes(foreign: Any, path: Path, num_heads: int | None, *, scheme: str, num_frames: int) -> ModelConfig:
+    patch, position, time = foreign("embedding.patch.weight"), foreign("embedding.position"), foreign("embedding.time")
+    if patch is None or patch.ndim != 4 or foreign("blocks.0.mlp.fc1.weight") is None:
+        raise WeightsError(f"{path}: has no patch embedding or no first block")
+    width = patch.shape[0]
+    depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
+    head, main = foreign("head.weight"), "joint" if scheme == "joint_space_time" else "space"
+    side = _square_side(position, path) * patch.shape[-1] if position is not None else 224
+    return ModelConfig(
+        scheme=scheme,
+        num_frames=num_frames if time is None else time.shape[1],
+        image_size=side,
+        patch_size=patch.shape[-1],
+        in_channels=patch.shape[1],
+        embed_dim=width,
+        depth=depth,
+        num_heads=num_heads or _heads_of(width, path),
+        mlp_ratio=foreign("blocks.0.mlp.fc1.weight").shape[0] / width,
+        qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
+        position_embedding="none" if position is None else "space" if time is None else "space_time",
+        num_classes=400 if head is None else head.shape[0],
+    )
+
+
+def _square_side(position: Tensor, path: Path) -> int:
+    patches = position.shape[1] - 1
+    side = math.isqrt(patches)
+    if side * side != patches:
+        raise WeightsError(f"{path}: its position embedding has {patches} patches, expected a square grid")
+    return side
+
+
+def _heads_of(width: int, path: Path) -> int:
+    if width % 64:
+        raise ConfigError(f"{path}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
+                          f"give num_heads")
+    return width // 64
+
+
+# --- The released code ----------------------------------------------------------------------------------------------
+
+
+def _released_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    text = content.get("cfg", "")
+    try:
+        cfg = yaml.safe_load(text) if isinstance(text, str) else None
+    except yaml.YAMLError as error:
+        raise WeightsError(f"{path}: the config stored in it is not YAML: {error}") from error
+    return cfg if isinstance(cfg, dict) else {}
+
+
+def _released_scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path: Path) -> str:
+    if any(".temporal_attn." in name for name in tensors):
+        found = "divided_space_time"
+    else:
+        found = "joint_space_time" if "time_embed" in tensors else "space_only"
+    stated = cfg.get("TIMESFORMER", {}).get("ATTENTION_TYPE", found)
+    if stated not in _SCHEMES or stated != found:
+        raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, its tensors are those of {found!r}")
+    return found
+
+
+def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> ModelInfo:
+    """What the released config says of clips and classes. Its SSv2 pipeline reads segments, and channels as BGR."""
+    data, dataset = cfg.get("DATA", {}), str(cfg.get("TRAIN", {}).get("DATASET", "")).lower()
+    ssv2 = dataset == "ssv2"
+    clip = ClipConfig(
+        sampling="segment" if ssv2 else "dense",
+        frame_stride=int(data.get("SAMPLING_RATE", 32)),
+        target_fps=float(data.get("TARGET_FPS", 30)),
+        mean=tuple(data.get("MEAN", (0.45, 0.45, 0.45))),
+        std=tuple(data.get("STD", (0.225, 0.225, 0.225))),
+        channel_order="bgr" if ssv2 else "rgb",
+        fusion="logits",
+    )
+    labels = read_labels(_DATASETS.get((dataset, num_classes)))
+    return ModelInfo(clip=clip, labels=labels, licence=NON_COMMERCIAL, source=f"released checkpoint {path.name}")
+
+
+def read_labels(name: str | None) -> tuple[str, ...]:
+    """Class names of `k400`, `k600` or `ssv2` in index order; none for no name."""
+    if name is None:
+        return ()
+    return tuple((resources.files("timesformer.weights") / "labels" / f"{name}.txt").read_text("utf-8").splitlines())
+
+
+# --- mmaction2 and image ViTs ---------------------------------------------------------------------------------------
+
+
+def _mmaction2_scheme(tensors: Mapping[str, Tensor]) -> str:
+    if "backbone.transformer_layers.layers.0.attentions.1.attn.in_proj_weight" in tensors:
+        return "divided_space_time"
+    return "joint_space_time" if "backbone.time_embed" in tensors else "space_only"
+
+
+def _mmaction2_info(path: Path) -> ModelInfo:
+    clip = ClipConfig(sampling="centre", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return ModelInfo(clip=clip, licence="Apache-2.0", source=f"mmaction2 checkpoint {path.name}")
+
+
+def _image_vit(tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
+    info = ModelInfo(source=f"image ViT {path.name}")
+    optional = ("head.weight", "head.bias")
+    return _explain(
+        "image ViT", tensors, info, path, num_heads, scheme="space_only", num_frames=1, optional=optional
+    )
+
+
+# --- transformers ---------------------------------------------------------------------------------------------------
+
+
+def read_transformers(folder: Path) -> Checkpoint:
+    """Read a `transformers` TimeSformer folder: `config.json`, weights, and preprocessing if it is there.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or tensors do not match the config.
+    """
+    stored = read_json(folder / "config.json")
+    id2label = stored.get("id2label") or {}
+    num_classes = len(id2label) or 2
+    try:
+        config = _transformers_config(stored, num_classes)
+    except KeyError as error:
+        raise WeightsError(f"{folder / 'config.json'}: has no {error}") from error
+    labels = tuple(str(id2label[str(i)]) for i in range(num_classes)) if id2label else ()
+    if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
+        labels = ()
+    clip = _transformers_clip(folder)
+    info = ModelInfo(clip=clip, labels=labels, licence=_model_card_licence(folder), source="transformers TimeSformer")
+    return match_names("transformers", config, info, _transformers_tensors(folder), origin=str(folder))
+
+
+def _transformers_config(stored: Mapping[str, Any], num_classes: int) -> ModelConfig:
+    per_frame = stored["attention_type"] == "space_only"
+    return ModelConfig(
+        scheme=stored["attention_type"],
+        num_frames=stored["num_frames"],
+        image_size=stored["image_size"],
+        patch_size=stored["patch_size"],
+        in_channels=stored["num_channels"],
+        embed_dim=stored["hidden_size"],
+        depth=stored["num_hidden_layers"],
+        num_heads=stored["num_attention_heads"],
+        mlp_ratio=stored["intermediate_size"] / stored["hidden_size"],
+        qkv_bias=stored["qkv_bias"],
+        norm_eps=stored["layer_norm_eps"],
+        drop_path=float(stored.get("drop_path_rate", 0)),
+        position_embedding="space" if per_frame else "space_time",
+        num_classes=num_classes,
+    )
+
+
+def _transformers_clip(folder: Path) -> ClipConfig:
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        return ClipConfig()
+    stored = read_json(path)
+    clip = ClipConfig()
+    return replace(
+        clip, mean=tuple(stored.get("image_mean", clip.mean)), std=tuple(stored.get("image_std", clip.std))
+    )
+
+
+def _model_card_licence(folder: Path) -> str:
+    card = folder / "README.md"
+    lines = card.read_text("utf-8").splitlines() if card.exists() else []
+    stated = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("license:")]
+    return stated[0] if stated and stated[0] else "unspecified"
+
+
+def _transformers_tensors(folder: Path) -> dict[str, Tensor]:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+        return {name: tensor for shard in shards for name, tensor in read_tensors(folder / shard).items()}
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return read_tensors(folder / name)
+    raise WeightsError(f"{folder}: has no model.safetensors and no pytorch_model.bin")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        WeightsError: The file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a JSON object")
+    return content

@@ -1,0 +1,144 @@
+"""Writing weights for other people's code: the released layout and `transformers`."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.bundle import write_folder
+from timesformer.weights.layouts import Layout, layout_for
+
+
+def _foreign_tensors(model: TimeSformer, layout: Layout) -> dict[str, Tensor]:
+    tensors = model.state_dict()
+    names = layout.rename_all(tensors)
+    return {names[name]: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _check_expressible(model: TimeSformer, target: str) -> None:
+    """Refuse what the other code would silently compute differently."""
+    config = model.config
+    standard = replace(config, cls_in_time=False, position_embedding="space_time")
+    per_frame = model.scheme.per_frame and config.position_embedding == "space"
+    if config != standard and not (per_frame and config == replace(standard, position_embedding="space")):
+        raise ConfigError(
+            f"the {target} layout cannot say cls_in_time={config.cls_in_time}, "
+            f"position_embedding={config.position_embedding!r}"
+        )
+    if len(set(config.image_size)) > 1:
+        raise ConfigError(f"the {target} layout has square images only, image_size={config.image_size}")
+
+
+def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a `.pyth` file that the released code loads.
+
+    The file stores no number of heads: that code gives one to each 64 of width, and label names have no place in it.
+
+    Raises:
+        ConfigError: The released code has no such scheme or variant.
+        WeightsError: The file is there and must not be replaced, or the disk refused.
+    """
+    path = Path(path)
+    _check_expressible(model, "released")
+    tensors = _foreign_tensors(model, layout_for("released", model.config.scheme))
+    if path.exists() and not overwrite:
+        raise WeightsError(f"{path}: is there already; choose another place, or allow overwriting")
+    content = {
+        "epoch": 0,
+        "model_state": {f"model.{name}": tensor for name, tensor in tensors.items()},
+        "cfg": yaml.safe_dump(_released_cfg(model)),
+    }
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written: {error}") from error
+    return path
+
+
+def _released_cfg(model: TimeSformer) -> dict[str, Any]:
+    config, clip = model.config, model.info.clip
+    return {
+        "DATA": {
+            "NUM_FRAMES": config.num_frames,
+            "SAMPLING_RATE": clip.frame_stride,
+            "TARGET_FPS": clip.target_fps,
+            "TRAIN_CROP_SIZE": config.image_size[0],
+            "TEST_CROP_SIZE": config.image_size[0],
+            "MEAN": list(clip.mean),
+            "STD": list(clip.std),
+        },
+        "TIMESFORMER": {"ATTENTION_TYPE": config.scheme},
+        "MODEL": {"NUM_CLASSES": config.num_classes, "ARCH": "vit"},
+    }
+
+
+def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a folder that `TimesformerForVideoClassification.from_pretrained` loads.
+
+    That class takes whole numbers only for its stochastic depth rate, so it is written as 0; it is silently wrong for
+    other frame counts than `num_frames`, and answers `space_only` by frame and not by clip.
+
+    Raises:
+        ConfigError: `transformers` has no such scheme or variant.
+        WeightsError: The folder is there and must not be replaced, or the disk refused.
+    """
+    _check_expressible(model, "transformers")
+    tensors = _foreign_tensors(model, layout_for("transformers", model.config.scheme))
+
+    def write(target: Path) -> None:
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        for name, content in _transformers_files(model).items():
+            (target / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+    return write_folder(Path(folder), write, overwrite=overwrite)
+
+
+def _transformers_files(model: TimeSformer) -> dict[str, dict[str, Any]]:
+    config, clip = model.config, model.info.clip
+    labels = model.info.labels or tuple(f"LABEL_{i}" for i in range(config.num_classes))
+    main = {
+        "architectures": ["TimesformerForVideoClassification"],
+        "model_type": "timesformer",
+        "attention_type": config.scheme,
+        "image_size": config.image_size[0],
+        "patch_size": config.patch_size,
+        "num_channels": config.in_channels,
+        "num_frames": config.num_frames,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.mlp_dim,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "layer_norm_eps": config.norm_eps,
+        "qkv_bias": config.qkv_bias,
+        "drop_path_rate": 0,
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+    side = config.image_size[0]
+    preprocessor = {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "image_mean": list(clip.mean),
+        "image_std": list(clip.std),
+        "size": {"shortest_edge": side},
+        "crop_size": {"height": side, "width": side},
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_rescale": True,
+        "do_normalize": True,
+    }
+    return {"config.json": main, "preprocessor_config.json": preprocessor}

@@ -1,0 +1,102 @@
+"""`load`: any weights that people have, as a model that is ready to use."""
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict, to_dict
+from timesformer.config.presets import PRESETS, clip_preset
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.adapt import adapt
+from timesformer.weights.bundle import is_model_folder, read_folder
+from timesformer.weights.checkpoint import Checkpoint, read_file, read_json, read_transformers
+
+logger = logging.getLogger(__name__)
+
+_HUB_FILES = ["config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json",
+              "pytorch_model.bin", "labels.txt", "README.md"]
+
+
+def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
+    """Load a model, in eval mode, with its `info` and with a `load_report` of what became of every tensor.
+
+    Args:
+        source: A model folder or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
+            or hub id; an mmaction2 `.pth`; an image ViT in timm's names (`.safetensors`, `.pth`), which is inflated; or
+            the name of a preset, which is freshly initialised.
+        seed: For parameters that the source does not have, such as a new head.
+        **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
+            `scheme="axial"` (from weights with one attention step) or `position_interpolation="nearest"`.
+
+    Raises:
+        WeightsError: The source is missing, unreadable, or holds tensors that nothing explains.
+        ConfigError: An override is no field of `ModelConfig`, or its value cannot work.
+    """
+    if isinstance(source, str) and source in PRESETS and not Path(source).exists():
+        return _fresh(source, seed, overrides)
+    num_heads = overrides.get("num_heads")
+    checkpoint = _read(Path(source).expanduser(), num_heads=num_heads if isinstance(num_heads, int) else None)
+    base = checkpoint.config
+    if checkpoint.format == "image ViT":
+        base = replace(base, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
+    config = _override(base, overrides)
+    model, model.load_report = adapt(checkpoint, config, source=str(source), seed=seed)
+    keeps_labels = config.num_classes == checkpoint.config.num_classes
+    model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
+    logger.info("%s", model.load_report)
+    return model
+
+
+def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in overrides.items()}
+    return from_dict({**to_dict(config), **plain}, kind=ModelConfig, source="load")
+
+
+def _fresh(name: str, seed: int, overrides: dict[str, Any]) -> TimeSformer:
+    info = ModelInfo(clip=clip_preset(name), source=f"preset {name}")
+    config = _override(PRESETS[name], overrides)
+    model, model.load_report = adapt(Checkpoint.fresh(config, info), config, source=f"preset {name}", seed=seed)
+    model.info = info
+    return model
+
+
+def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
+    if path.is_file():
+        return read_file(path, num_heads=num_heads)
+    if path.is_dir():
+        return _read_any_folder(path)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        return _read_any_folder(_from_hub(str(path)))
+    presets = ", ".join(PRESETS)
+    raise WeightsError(f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets})")
+
+
+def _read_any_folder(folder: Path) -> Checkpoint:
+    for candidate in (folder, folder / "model"):
+        if (candidate / "config.json").exists():
+            if is_model_folder(candidate):
+                return read_folder(candidate)
+            kind = read_json(candidate / "config.json").get("model_type")
+            if kind == "timesformer":
+                return read_transformers(candidate)
+            raise WeightsError(f"{candidate}: its config.json is of model_type {kind!r}, expected 'timesformer'")
+    raise WeightsError(f"{folder}: is not a model folder: it has no config.json, nor has its folder model/")
+
+
+def _from_hub(name: str) -> Path:
+    """The folder of a hub model, downloaded once and then read from the cache."""
+    from huggingface_hub import snapshot_download  # here: it costs a third of a second
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise WeightsError(
+            f"{name}: not a folder here, and the hub did not give it ({type(error).__name__}); with no network, "
+            f"download it elsewhere and pass the folder"
+        ) from error

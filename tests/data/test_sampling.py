@@ -1,0 +1,316 @@
+"""Frame numbers and crop places against tables worked out by hand, and rules that hold for every video."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timesformer.config.schema import ClipConfig
+from timesformer.data import sampling
+from timesformer.data.sampling import Box, crop_boxes, random_box, resized_size
+from timesformer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Video:
+    num_frames: int
+    fps: float = 30.0
+
+
+videos = st.builds(Video, num_frames=st.integers(1, 4000), fps=st.sampled_from([1.0, 12.5, 24.0, 25.0, 29.97, 60.0]))
+clips = st.builds(
+    ClipConfig,
+    sampling=st.sampled_from(["dense", "centre", "segment", "uniform", "coverage"]),
+    frame_stride=st.sampled_from([1, 4, 16, 32]),
+) | st.builds(ClipConfig, frame_stride=st.sampled_from([1, 4, 16, 32]), num_clips=st.integers(1, 10))
+frame_counts = st.integers(1, 100)
+seeds = st.integers(0, 2**32)
+
+
+def clips_of(video: Video, *, num_frames: int = 8, **fields: object) -> list[list[int]]:
+    return sampling.test_clips(video, ClipConfig(**fields), num_frames=num_frames)
+
+
+# ---- frames: tables
+
+
+def test_released_clip_of_8_frames_at_stride_32_starts_at_frame_0_and_steps_by_36():
+    assert clips_of(Video(300)) == [[0, 36, 72, 109, 145, 182, 218, 255]]
+
+
+def test_dense_clip_follows_the_frame_rate():
+    assert clips_of(Video(250, fps=25.0)) == [[0, 30, 60, 91, 121, 151, 182, 212]]
+    assert clips_of(Video(250, fps=25.0), target_fps=25.0) == clips_of(Video(250))
+
+
+def test_16_frames_at_stride_16_step_by_17():
+    assert clips_of(Video(300), num_frames=16, frame_stride=16) == [[17 * i for i in range(16)]]
+
+
+def test_96_frames_at_stride_4_repeat_the_last_frame_of_a_10_second_video():
+    (clip,) = clips_of(Video(300), num_frames=96, frame_stride=4)
+    assert clip[:5] == [0, 4, 8, 12, 16]
+    assert clip[73:77] == [294, 298, 299, 299]
+    assert clip.count(299) == 21
+
+
+def test_short_video_repeats_its_last_frame():
+    assert clips_of(Video(100)) == [[0, 36, 72, 99, 99, 99, 99, 99]]
+    assert clips_of(Video(1)) == [[0] * 8]
+
+
+def test_several_views_step_by_a_share_of_the_room_and_never_reach_the_end():
+    firsts_and_lasts = [(view[0], view[-1]) for view in clips_of(Video(356), num_clips=4)]
+    assert firsts_and_lasts == [(0, 255), (25, 280), (50, 305), (75, 330)]
+
+
+def test_several_views_of_a_short_video_are_alike():
+    assert clips_of(Video(100), num_clips=3) == clips_of(Video(100)) * 3
+
+
+def test_centre_leaves_as_much_before_as_after():
+    assert clips_of(Video(300), sampling="centre") == [[22, 58, 94, 131, 167, 204, 240, 277]]
+    assert clips_of(Video(100), sampling="centre") == clips_of(Video(100))
+
+
+def test_segment_takes_the_middle_of_equal_parts():
+    # parts of 41 / 4 = 10.25 frames: 0-10, 10-20 (20.5 to even), 20-31, 31-41
+    assert sampling.segments(42, num_frames=4) == [(0, 10), (10, 20), (20, 31), (31, 41)]
+    assert clips_of(Video(42), num_frames=4, sampling="segment") == [[5, 15, 25, 36]]
+
+
+def test_segment_of_a_video_shorter_than_the_clip_repeats_frames():
+    assert clips_of(Video(3), num_frames=4, sampling="segment") == [[0, 0, 1, 2]]
+
+
+def test_uniform_has_the_first_and_the_last_frame():
+    assert clips_of(Video(8), sampling="uniform") == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert clips_of(Video(12), num_frames=5, sampling="uniform") == [[0, 3, 6, 8, 11]]
+    assert clips_of(Video(3), num_frames=5, sampling="uniform") == [[0, 1, 1, 2, 2]]
+
+
+def test_uniform_single_frame_is_the_middle_one():
+    assert clips_of(Video(7), num_frames=1, sampling="uniform") == [[3]]
+    assert clips_of(Video(8), num_frames=1, sampling="uniform") == [[3]]
+
+
+def test_coverage_lays_clips_end_to_end_and_completes_the_last_by_repeating_the_last_frame():
+    covered = clips_of(Video(21), num_frames=3, frame_stride=3, sampling="coverage")
+    assert covered == [[0, 4, 8], [9, 13, 17], [18, 20, 20]]
+
+
+def test_coverage_of_a_whole_number_of_clips_has_no_extra_one():
+    assert len(clips_of(Video(512), sampling="coverage")) == 2
+    assert len(clips_of(Video(513), sampling="coverage")) == 3
+
+
+def test_coverage_of_a_short_video_is_one_clip():
+    assert clips_of(Video(100), sampling="coverage") == clips_of(Video(100))
+
+
+def test_coverage_of_7_minutes_is_about_the_48_clips_of_the_paper():
+    assert len(clips_of(Video(7 * 60 * 30), sampling="coverage")) == 50
+
+
+# ---- frames: rules
+
+
+@given(videos, clips, frame_counts)
+def test_test_clips_have_their_number_of_rising_frames_inside_the_video(video, clip, num_frames):
+    views = sampling.test_clips(video, clip, num_frames=num_frames)
+    assert views
+    assert clip.sampling == "coverage" or len(views) == clip.num_clips
+    for view in views:
+        assert len(view) == num_frames
+        assert view == sorted(view)
+        assert 0 <= view[0] <= view[-1] < video.num_frames
+
+
+@given(videos, clips, frame_counts, seeds)
+def test_train_clip_has_its_number_of_rising_frames_inside_the_video(video, clip, num_frames, seed):
+    drawn = sampling.train_clip(video, clip, num_frames=num_frames, generator=np.random.default_rng(seed))
+    assert len(drawn) == num_frames
+    assert drawn == sorted(drawn)
+    assert 0 <= drawn[0] <= drawn[-1] < video.num_frames
+
+
+@given(videos, clips, frame_counts, seeds)
+def test_train_clip_is_decided_by_its_seed(video, clip, num_frames, seed):
+    first, second = (
+        sampling.train_clip(video, clip, num_frames=num_frames, generator=np.random.default_rng(seed)) for _ in range(2)
+    )
+    assert first == second
+
+
+@given(videos, st.integers(2, 60), st.sampled_from([2, 4, 16]))
+def test_coverage_clips_do_not_overlap_and_leave_no_gap_wider_than_a_step(video, num_frames, frame_stride):
+    clip = ClipConfig(sampling="coverage", frame_stride=frame_stride)
+    views = sampling.test_clips(video, clip, num_frames=num_frames)
+    step = math.ceil(sampling.clip_length(clip, num_frames=num_frames, fps=video.fps) / (num_frames - 1))
+    for before, after in zip(views, views[1:], strict=False):
+        assert before[-1] < after[0] <= before[-1] + 2
+    assert views[0][0] == 0
+    assert views[-1][-1] >= video.num_frames - 1 - step
+
+
+@given(videos, st.sampled_from([8, 16, 96]), st.sampled_from([4, 16, 32]), st.integers(1, 10))
+def test_dense_frames_are_those_of_a_single_precision_linspace_but_for_rounding(video, num_frames, stride, num_clips):
+    clip = ClipConfig(frame_stride=stride, num_clips=num_clips)
+    length = num_frames * stride / 30 * video.fps
+    room = max(video.num_frames - length, 0)
+    for i, view in enumerate(sampling.test_clips(video, clip, num_frames=num_frames)):
+        start = room * i / num_clips
+        positions = torch.linspace(start, start + length - 1, num_frames).clamp(0, video.num_frames - 1)
+        near_whole = (positions - positions.round()).abs() < 0.01
+        same = torch.tensor(view) == positions.long()
+        assert bool((same | near_whole).all())
+        assert float((torch.tensor(view) - positions).abs().max()) < 1.01
+
+
+@given(videos, frame_counts, seeds)
+def test_segment_draws_one_frame_of_each_part(video, num_frames, seed):
+    drawn = sampling.segment_draws(
+        video.num_frames, num_frames=num_frames, generator=np.random.default_rng(seed)
+    )
+    parts = sampling.segments(video.num_frames, num_frames=num_frames)
+    assert all(first <= frame <= last for frame, (first, last) in zip(drawn, parts, strict=True))
+
+
+def test_segment_draws_reach_both_ends_of_every_part():
+    generator = np.random.default_rng(0)
+    draws = np.array([sampling.segment_draws(9, num_frames=4, generator=generator) for _ in range(200)])
+    assert draws.min(axis=0).tolist() == [0, 2, 4, 6]
+    assert draws.max(axis=0).tolist() == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("name", ["dense", "centre", "coverage"])
+def test_training_starts_of_dense_clips_spread_over_the_whole_room(name):
+    generator = np.random.default_rng(0)
+    clip = ClipConfig(sampling=name)
+    starts = [sampling.train_clip(Video(356), clip, num_frames=8, generator=generator)[0] for _ in range(300)]
+    assert min(starts) < 3 and max(starts) > 96
+    assert abs(np.mean(starts) - 50) < 5
+
+
+def test_uniform_training_clip_is_the_test_clip():
+    clip = ClipConfig(sampling="uniform")
+    drawn = sampling.train_clip(Video(50), clip, num_frames=6, generator=np.random.default_rng(1))
+    assert [drawn] == sampling.test_clips(Video(50), clip, num_frames=6)
+
+
+@pytest.mark.parametrize("video", [Video(0), Video(5, fps=0.0), Video(5, fps=math.inf), Video(5, fps=math.nan)])
+def test_video_without_frames_or_frame_rate_is_refused(video):
+    with pytest.raises(DataError, match=r"num_frames=\d and fps=\S+ has no clip: both must be greater than 0"):
+        sampling.test_clips(video, ClipConfig(), num_frames=8)
+    with pytest.raises(DataError, match="has no clip"):
+        sampling.train_clip(video, ClipConfig(), num_frames=8, generator=np.random.default_rng(0))
+
+
+# ---- crops: tables
+
+
+def test_three_crops_of_a_wide_frame_are_left_centre_and_right():
+    boxes = crop_boxes(224, 341, crop=(224, 224), num_crops=3)
+    assert boxes == [Box(0, 0, 224, 224), Box(0, 59, 224, 224), Box(0, 117, 224, 224)]
+
+
+def test_three_crops_of_a_tall_frame_are_top_centre_and_bottom():
+    boxes = crop_boxes(341, 230, crop=(224, 224), num_crops=3)
+    assert boxes == [Box(0, 3, 224, 224), Box(59, 3, 224, 224), Box(117, 3, 224, 224)]
+
+
+def test_single_crop_is_the_centre_rounded_up():
+    assert crop_boxes(256, 341, crop=(224, 224), num_crops=1) == [Box(16, 59, 224, 224)]
+
+
+def test_crops_of_another_shape_slide_along_the_side_with_more_room():
+    # the frame is wider than tall, but only its height leaves room
+    assert crop_boxes(20, 30, crop=(10, 30), num_crops=3) == [Box(0, 0, 10, 30), Box(5, 0, 10, 30), Box(10, 0, 10, 30)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "scale", "size"),
+    [
+        ((240, 320), 1.0, (224, 298)),  # 298.67 floored
+        ((240, 320), 8 / 7, (256, 341)),
+        ((320, 240), 8 / 7, (341, 256)),
+        ((240, 320), 10 / 7, (320, 426)),
+        ((300, 300), 1.0, (224, 224)),
+        ((1080, 1920), 8 / 7, (256, 455)),
+    ],
+)
+def test_square_crop_resizes_the_short_side_and_floors_the_long_one(frame, scale, size):
+    assert resized_size(*frame, crop=(224, 224), scale=scale) == size
+
+
+def test_other_crops_resize_by_the_smallest_scale_that_covers_them():
+    assert resized_size(240, 320, crop=(96, 160), scale=1.0) == (120, 160)
+    assert resized_size(240, 320, crop=(160, 96), scale=1.0) == (160, 213)
+    assert resized_size(240, 320, crop=(96, 160), scale=1.5) == (180, 240)
+
+
+# ---- crops: rules
+
+sides = st.integers(8, 700)
+crops = st.tuples(st.integers(1, 500), st.integers(1, 500))
+
+
+@given(sides, sides, crops, st.floats(1.0, 2.0))
+def test_resized_frame_covers_the_crop_and_fits_it_on_one_side(height, width, crop, scale):
+    resized = resized_size(height, width, crop=crop, scale=scale)
+    assert all(side >= least for side, least in zip(resized, crop, strict=True))
+    assert any(side == round(scale * least) for side, least in zip(resized, crop, strict=True))
+
+
+@given(st.integers(100, 700), st.integers(100, 700), st.integers(100, 400))
+def test_resized_frame_keeps_its_shape_to_a_pixel(height, width, side):
+    new_height, new_width = resized_size(height, width, crop=(side, side), scale=1.0)
+    if height <= width:
+        assert width * side / height - 1 - 1e-6 <= new_width <= width * side / height + 1e-6
+    else:
+        assert height * side / width - 1 - 1e-6 <= new_height <= height * side / width + 1e-6
+
+
+@given(sides, sides, crops, st.sampled_from([1, 3]))
+def test_crops_lie_inside_the_frame_and_the_outer_ones_touch_its_ends(height, width, crop, num_crops):
+    height, width = max(height, crop[0]), max(width, crop[1])
+    boxes = crop_boxes(height, width, crop=crop, num_crops=num_crops)
+    assert len(boxes) == num_crops
+    for box in boxes:
+        assert (box.height, box.width) == crop
+        assert 0 <= box.top <= height - box.height
+        assert 0 <= box.left <= width - box.width
+    if num_crops == 3:
+        slides_down = height - crop[0] > width - crop[1]
+        assert (boxes[0].top if slides_down else boxes[0].left) == 0
+        assert (boxes[2].top == height - crop[0]) if slides_down else (boxes[2].left == width - crop[1])
+
+
+@given(sides, sides, st.integers(1, 300), st.floats(1.0, 3.0))
+def test_three_square_crops_at_their_own_scale_cover_frames_up_to_three_times_as_long(height, width, side, stretch):
+    width = int(height * stretch)
+    new_height, new_width = resized_size(height, width, crop=(side, side), scale=1.0)
+    lefts = [box.left for box in crop_boxes(new_height, new_width, crop=(side, side), num_crops=3)]
+    assert all(after - before <= side for before, after in zip(lefts, lefts[1:], strict=False))
+
+
+def test_random_box_reaches_every_place():
+    generator = np.random.default_rng(0)
+    boxes = {random_box(6, 7, crop=(4, 5), generator=generator) for _ in range(300)}
+    assert boxes == {Box(top, left, 4, 5) for top in range(3) for left in range(3)}
+
+
+def test_frame_smaller_than_the_crop_is_refused():
+    with pytest.raises(DataError, match="a frame of 8 x 20 pixels does not hold a crop of 9 x 9"):
+        crop_boxes(8, 20, crop=(9, 9), num_crops=1)
+    with pytest.raises(DataError, match="does not hold"):
+        random_box(8, 20, crop=(9, 9), generator=np.random.default_rng(0))
+
+
+def test_another_number_of_crops_is_refused():
+    with pytest.raises(DataError, match="num_crops=2 must be 1 or 3"):
+        crop_boxes(20, 20, crop=(9, 9), num_crops=2)
