@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,9 +34,6 @@ seeds = st.integers(0, 2**32)
 
 def clips_of(video: Video, *, num_frames: int = 8, **fields: object) -> list[list[int]]:
     return sampling.test_clips(video, ClipConfig(**fields), num_frames=num_frames)
-
-
-# ---- frames: tables
 
 
 def test_released_clip_of_8_frames_at_stride_32_starts_at_frame_0_and_steps_by_36():
@@ -116,9 +114,6 @@ def test_coverage_of_7_minutes_is_about_the_48_clips_of_the_paper():
     assert len(clips_of(Video(7 * 60 * 30), sampling="coverage")) == 50
 
 
-# ---- frames: rules
-
-
 @given(videos, clips, frame_counts)
 def test_test_clips_have_their_number_of_rising_frames_inside_the_video(video, clip, num_frames):
     views = sampling.test_clips(video, clip, num_frames=num_frames)
@@ -151,7 +146,7 @@ def test_coverage_clips_do_not_overlap_and_leave_no_gap_wider_than_a_step(video,
     clip = ClipConfig(sampling="coverage", frame_stride=frame_stride)
     views = sampling.test_clips(video, clip, num_frames=num_frames)
     step = math.ceil(sampling.clip_length(clip, num_frames=num_frames, fps=video.fps) / (num_frames - 1))
-    for before, after in zip(views, views[1:], strict=False):
+    for before, after in pairwise(views):
         assert before[-1] < after[0] <= before[-1] + 2
     assert views[0][0] == 0
     assert views[-1][-1] >= video.num_frames - 1 - step
@@ -173,9 +168,7 @@ def test_dense_frames_are_those_of_a_single_precision_linspace_but_for_rounding(
 
 @given(videos, frame_counts, seeds)
 def test_segment_draws_one_frame_of_each_part(video, num_frames, seed):
-    drawn = sampling.segment_draws(
-        video.num_frames, num_frames=num_frames, generator=np.random.default_rng(seed)
-    )
+    drawn = sampling.segment_draws(video.num_frames, num_frames=num_frames, generator=np.random.default_rng(seed))
     parts = sampling.segments(video.num_frames, num_frames=num_frames)
     assert all(first <= frame <= last for frame, (first, last) in zip(drawn, parts, strict=True))
 
@@ -192,7 +185,8 @@ def test_training_starts_of_dense_clips_spread_over_the_whole_room(name):
     generator = np.random.default_rng(0)
     clip = ClipConfig(sampling=name)
     starts = [sampling.train_clip(Video(356), clip, num_frames=8, generator=generator)[0] for _ in range(300)]
-    assert min(starts) < 3 and max(starts) > 96
+    assert min(starts) < 3
+    assert max(starts) > 96
     assert abs(np.mean(starts) - 50) < 5
 
 
@@ -208,9 +202,6 @@ def test_video_without_frames_or_frame_rate_is_refused(video):
         sampling.test_clips(video, ClipConfig(), num_frames=8)
     with pytest.raises(DataError, match="has no clip"):
         sampling.train_clip(video, ClipConfig(), num_frames=8, generator=np.random.default_rng(0))
-
-
-# ---- crops: tables
 
 
 def test_three_crops_of_a_wide_frame_are_left_centre_and_right():
@@ -253,8 +244,6 @@ def test_other_crops_resize_by_the_smallest_scale_that_covers_them():
     assert resized_size(240, 320, crop=(96, 160), scale=1.5) == (180, 240)
 
 
-# ---- crops: rules
-
 sides = st.integers(8, 700)
 crops = st.tuples(st.integers(1, 500), st.integers(1, 500))
 
@@ -295,7 +284,7 @@ def test_three_square_crops_at_their_own_scale_cover_frames_up_to_three_times_as
     width = int(height * stretch)
     new_height, new_width = resized_size(height, width, crop=(side, side), scale=1.0)
     lefts = [box.left for box in crop_boxes(new_height, new_width, crop=(side, side), num_crops=3)]
-    assert all(after - before <= side for before, after in zip(lefts, lefts[1:], strict=False))
+    assert all(after - before <= side for before, after in pairwise(lefts))
 
 
 def test_random_box_reaches_every_place():

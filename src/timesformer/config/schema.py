@@ -99,7 +99,7 @@ class ModelConfig:
     """Classes of the head, K."""
     initialization: Initialization = "released"
     """`released`: embeddings at std 0.02, time embedding and `fc` zero, right under pretrained image weights.
-    `scratch`: embeddings at std 1 and no zeros, which learns the order of frames without pretraining."""
+    `scratch`: sinusoids, Xavier's rule and no zeros, which learns the order of frames without pretraining."""
 
     def __post_init__(self) -> None:
         if isinstance(self.image_size, int):

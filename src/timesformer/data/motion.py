@@ -8,7 +8,6 @@ that ignores the order of frames can name the pair, but not the member: it stays
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -28,7 +27,10 @@ OPPOSITES = {
 MOTION_CLASSES = tuple(name for pair in OPPOSITES.items() for name in pair)
 """Names of the classes, opposites side by side. Clockwise is as seen on the screen."""
 
-Background = Literal["plain", "texture"]
+BACKGROUNDS = ("dark", "plain", "texture")
+"""A random colour near black, any random colour, or a smooth random texture: from easy to hard."""
+
+_BASE_RANGE = {"dark": (0.02, 0.15), "plain": (0.1, 0.9), "texture": (0.1, 0.9)}
 
 Course = float | Float[np.ndarray, " t"]
 """A quantity over the clip, or one number for all of it."""
@@ -70,7 +72,7 @@ def render_clip(
     seed: int | np.random.Generator,
     num_frames: int = 16,
     size: int | tuple[int, int] = 64,
-    background: Background = "texture",
+    background: str = "texture",
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """Draw one clip of a class: an object of random shape, colour, size, place and speed.
 
@@ -81,7 +83,7 @@ def render_clip(
         seed: Seed of everything random, or a generator, which is advanced.
         num_frames: Frames of the clip, at least 2. The motion spans the clip, however many frames it has.
         size: Height and width in pixels; an int gives a square.
-        background: `plain`, one random colour, or `texture`, a smooth random one.
+        background: `dark`, one colour near black, `plain`, any one colour, or `texture`, a smooth random one.
 
     Returns:
         RGB frames, 0 to 255.
@@ -93,7 +95,7 @@ def render_clip(
     height, width = check_picture(num_frames=num_frames, size=size, background=background)
     rng = np.random.default_rng(seed)
     is_reversed = motion in OPPOSITES
-    base = rng.uniform(0.1, 0.9, size=3)
+    base = rng.uniform(*_BASE_RANGE[background], size=3)
     tracks = _SCENES[OPPOSITES.get(motion, motion)](rng, np.linspace(0, 1, num_frames), base)
     picture = _draw_background(rng, base, height=height, width=width, background=background)
     frames = np.repeat(picture[None], num_frames, axis=0)
@@ -129,15 +131,15 @@ def check_picture(*, num_frames: int, size: int | tuple[int, int], background: s
         raise ConfigError(f"size={size} must be at least 1 pixel each way")
     if num_frames < 2:
         raise ConfigError(f"num_frames={num_frames} must be at least 2: one frame shows no motion")
-    if background not in get_args(Background):
-        raise ConfigError(f"background={background!r} is not one of {', '.join(map(repr, get_args(Background)))}")
+    if background not in BACKGROUNDS:
+        raise ConfigError(f"background={background!r} is not one of {', '.join(map(repr, BACKGROUNDS))}")
     return height, width
 
 
 def _draw_background(
-    rng: np.random.Generator, base: Float[np.ndarray, "3"], *, height: int, width: int, background: Background
+    rng: np.random.Generator, base: Float[np.ndarray, "3"], *, height: int, width: int, background: str
 ) -> Float[np.ndarray, "h w 3"]:
-    if background == "plain":
+    if background != "texture":
         return np.broadcast_to(base, (height, width, 3)).astype(np.float32)
     knots = np.clip(base + rng.normal(scale=0.12, size=(5, 5, 3)), 0, 1)
     rows, columns = _interpolation(height, 5), _interpolation(width, 5)
@@ -184,7 +186,7 @@ def _track(
     shapes: Sequence[str] = tuple(_SHAPES),
 ) -> _Track:
     """Send an object along a course; its shape, colour and first angle are drawn. `turn` is in radians."""
-    shape = shapes[rng.integers(len(shapes))]
+    shape = shapes[int(rng.integers(len(shapes)))]
     # of a few colours the one least like the background, so that every object shows
     colors = rng.uniform(0, 1, size=(4, 3))
     color = colors[np.argmax(np.linalg.norm(colors - base, axis=1))]

@@ -5,7 +5,7 @@ The clips are drawn by `timesformer.data.motion`, whose names are offered here t
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -15,10 +15,18 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from timesformer.data.motion import MOTION_CLASSES, OPPOSITES, Background, check_motion, check_picture, render_clip
+from timesformer.data.motion import BACKGROUNDS, MOTION_CLASSES, OPPOSITES, check_motion, check_picture, render_clip
 from timesformer.errors import ConfigError, DataError
 
-__all__ = ["MOTION_CLASSES", "OPPOSITES", "SETTINGS_FILE", "render_clip", "write_clip", "write_motion_dataset"]
+__all__ = [
+    "BACKGROUNDS",
+    "MOTION_CLASSES",
+    "OPPOSITES",
+    "SETTINGS_FILE",
+    "render_clip",
+    "write_clip",
+    "write_motion_dataset",
+]
 
 SETTINGS_FILE = "synthetic.json"
 """File, in the folder of a generated dataset, that holds the settings it was generated with."""
@@ -35,7 +43,7 @@ class _Settings:
     classes: list[str]
     num_frames: int
     size: tuple[int, int]
-    background: Background
+    background: str
     seed: int
     fps: float
     format: int = 1
@@ -56,7 +64,7 @@ class _Settings:
             raise ConfigError(f"seed={self.seed} must not be negative")
 
 
-def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float = 16) -> None:
+def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float = 16.0) -> None:
     """Write frames as an H.264 MP4 of good quality, with a key frame at least every 12 frames.
 
     The file appears under its name only when it is complete; a file of that name is replaced.
@@ -83,9 +91,9 @@ def write_motion_dataset(
     classes: Sequence[str] = MOTION_CLASSES,
     num_frames: int = 16,
     size: int | tuple[int, int] = 64,
-    background: Background = "texture",
+    background: str = "texture",
     seed: int = 0,
-    fps: float = 16,
+    fps: float = 16.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write a dataset of motion classes as `train/<class>/<class>_0000.mp4` and `val/...`.
@@ -99,7 +107,7 @@ def write_motion_dataset(
         classes: Names out of `MOTION_CLASSES`.
         num_frames: Frames of a clip, at least 2.
         size: Height and width in pixels, both even; an int gives a square.
-        background: `plain`, one random colour, or `texture`, a smooth random one.
+        background: `dark`, one colour near black, `plain`, any one colour, or `texture`, a smooth random one.
         fps: Frame rate, in frames a second.
         on_progress: Called after each clip with the number of clips done and of all clips.
 
@@ -192,7 +200,7 @@ def _write_missing(path: Path, settings: _Settings, *, key: tuple[int, ...]) -> 
 
 
 @contextmanager
-def _whole_file(path: Path) -> Iterator[Path]:
+def _whole_file(path: Path) -> Generator[Path]:
     """Give a temporary path beside `path`, which takes its name when all went well and is deleted otherwise."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

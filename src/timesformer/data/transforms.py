@@ -1,7 +1,7 @@
 """Frames to clips: resize, crop, normalise. One draw holds for all frames of a clip.
 
-Frames are resized as 8-bit pixels with an antialiasing filter, and only then turned to floats: that is 3 times faster
-than the other way around, and shrinks without moire (the released code has no filter there).
+Frames are resized as 8-bit pixels with an antialiasing filter, and only then turned to floats: that is several times
+faster than the other way around, and shrinks without moire (the released code has no filter there).
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model.attention import SCHEMES, Scheme
 from timesformer.model.block import Block, Step
-from timesformer.model.embedding import Embedding, fold_frames
+from timesformer.model.embedding import Embedding, fold_frames, set_sinusoids
 
 
 class TimeSformer(nn.Module):
@@ -82,27 +82,38 @@ def scheme_of(config: ModelConfig) -> Scheme:
 
 @torch.no_grad()
 def initialize(model: TimeSformer) -> None:
-    """Set all weights anew, in place, as `model.config.initialization` says.
+    """Set all weights anew, in place, as `model.config.initialization` says; the patch convolution keeps its default.
 
-    Both ways draw linear maps from a normal of std 0.02 cut at two, zero the biases and leave the patch convolution at
-    its default. `released` draws the class token and position at std 0.02, and zeroes the time embedding and every
-    `fc`, so that a divided model starts as an image model. `scratch` draws position and time embeddings at std 1 and
-    keeps `fc` drawn: from the released start, without pretraining, a small model does not learn the order of frames.
+    `released`: linear maps, class token and position from a normal of std 0.02 cut at two; time embedding and every
+    `fc` zero, so that a divided model starts as the image model whose weights it is given.
 
-    Source: released code for `released`; our own measurements for `scratch` (`benchmarks/initialization.py`).
+    `scratch`: linear maps by Xavier's rule, `fc` included, and position and time as sinusoids, learned from there on.
+    From the released start a small model without pretraining learns the axis of a motion but not its direction.
+
+    Source: released code for `released`; `benchmarks/initialization.py` for `scratch`.
     """
     scratch = model.config.initialization == "scratch"
-    for module in model.modules():
+    for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            _initialize_linear(module, xavier=scratch and name != "head")
     embedding = model.embedding
     nn.init.trunc_normal_(embedding.cls_token, std=0.02)
     if hasattr(embedding, "position"):
-        nn.init.trunc_normal_(embedding.position, std=1.0 if scratch else 0.02)
+        nn.init.trunc_normal_(embedding.position, std=0.02)
     if hasattr(embedding, "time"):
-        nn.init.normal_(embedding.time, std=1.0 if scratch else 0.0)
-    for module in model.modules():
-        if isinstance(module, Step) and isinstance(module.fc, nn.Linear) and not scratch:
-            nn.init.zeros_(module.fc.weight)
+        nn.init.zeros_(embedding.time)
+    if scratch:
+        set_sinusoids(embedding)
+    else:
+        for module in model.modules():
+            if isinstance(module, Step) and isinstance(module.fc, nn.Linear):
+                nn.init.zeros_(module.fc.weight)
+
+
+def _initialize_linear(module: nn.Linear, *, xavier: bool) -> None:
+    if xavier:
+        nn.init.xavier_uniform_(module.weight)
+    else:
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -63,7 +63,7 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
         WeightsError: The configs differ in something that weights cannot follow; the message names the tensor.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # manual_seed would also seed every GPU, and nothing restores those
         model = TimeSformer(config)
     report = LoadReport(checkpoint.format, source)
     weights = model.state_dict()
@@ -90,7 +90,9 @@ def _tensor_for(
         report.new.append(name)
         return None
     tensor = tensor.float()
-    if tensor.shape != fresh.shape:
+    # 2x6 patches are as many as 3x4, but lie elsewhere
+    moved = name == "embedding.position" and checkpoint.config.grid[1:] != config.grid[1:]
+    if moved or tensor.shape != fresh.shape:
         if name.startswith("head."):
             report.new.append(name)
             return None
@@ -155,4 +157,3 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
     if name == "embedding.position":
         return f"position_embedding={new.position_embedding!r}"
     raise WeightsError(f"{source}: {name} of scheme={old.scheme!r} has no place in scheme={new.scheme!r}")
-

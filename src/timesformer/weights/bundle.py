@@ -1,8 +1,8 @@
 """The model folder: all that a prediction depends on, in three files that people can read.
 
-    config.json         architecture, clips and preprocessing, licence, origin
-    labels.txt          class names, a line each, in index order (absent where there are none)
-    model.safetensors   the weights, under our names
+config.json         architecture, clips and preprocessing, licence, origin
+labels.txt          class names, a line each, in index order (absent where there are none)
+model.safetensors   the weights, under our names
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from timesformer.config.info import ModelInfo
@@ -47,8 +48,9 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
         overwrite: Whether a folder that is there, and is a model folder, is replaced.
 
     Raises:
-        WeightsError: The folder is there and must not be replaced, or the disk refused.
+        WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
     """
+    check_labels(model)
     info = model.info
     stored = StoredConfig(model=model.config, clip=info.clip, licence=info.licence, source=info.source)
 
@@ -62,6 +64,17 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     return write_folder(Path(folder), write, overwrite=overwrite)
 
 
+def check_labels(model: TimeSformer) -> None:
+    """Refuse to write a model that could not be read back.
+
+    Raises:
+        WeightsError: There are labels, but not one for each class.
+    """
+    labels, classes = len(model.info.labels), model.config.num_classes
+    if labels not in (0, classes):
+        raise WeightsError(f"the model has {labels} labels and num_classes={classes}: give one for each class, or none")
+
+
 def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
     """Fill a new folder beside `folder` and put it in its place at once.
 
@@ -70,8 +83,8 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     """
     if folder.exists() and not overwrite:
         raise WeightsError(f"{folder}: is there already; choose another place, or allow overwriting")
-    if folder.exists() and not (folder / "config.json").exists() and any(folder.iterdir()):
-        raise WeightsError(f"{folder}: is not a model folder (it has no config.json); refusing to replace it")
+    if folder.exists() and not _may_be_replaced(folder):
+        raise WeightsError(f"{folder}: is not a model folder; refusing to replace it")
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +92,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         staging.chmod(0o755)
         write(staging)
         _swap(staging, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}: cannot be written: {error}") from error
     finally:
         if staging is not None:
@@ -87,15 +100,33 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
     return folder
 
 
+def _may_be_replaced(folder: Path) -> bool:
+    """Whether a folder is empty, or holds the config of a model: one that we or `transformers` wrote."""
+    if not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    config = folder / "config.json"
+    values = read_json(config) if config.exists() else {}
+    return "format_version" in values or values.get("model_type") == "timesformer"
+
+
 def _swap(staging: Path, folder: Path) -> None:
     """Put `staging` in the place of `folder`; what was there is removed only once the new one stands."""
     if not folder.exists():
         os.rename(staging, folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.rename(folder, old / "model")
-    os.rename(staging, folder)
-    shutil.rmtree(old)
+    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    try:
+        os.rename(folder, retired / "model")
+        try:
+            os.rename(staging, folder)
+        except OSError:
+            os.rename(retired / "model", folder)
+            raise
+    finally:
+        if folder.exists():  # never remove the only copy
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def is_model_folder(folder: Path) -> bool:
@@ -120,8 +151,11 @@ def read_folder(folder: Path) -> Checkpoint:
     labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
     info = ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
     tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
-    wrong = [name for name in shapes.keys() | tensors.keys()
-             if name not in tensors or shapes.get(name) != tuple(tensors[name].shape)]
+    wrong = [
+        name
+        for name in shapes.keys() | tensors.keys()
+        if name not in tensors or shapes.get(name) != tuple(tensors[name].shape)
+    ]
     if wrong:
         raise WeightsError(f"{folder / _WEIGHTS}: does not fit config.json at {', '.join(sorted(wrong)[:4])}")
     return Checkpoint("model folder", stored.model, info, tensors)
@@ -130,7 +164,11 @@ def read_folder(folder: Path) -> Checkpoint:
 def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
     if not path.exists():
         return ()
-    labels = tuple(path.read_text("utf-8").splitlines())
+    try:
+        # splitlines would also break a name at characters such as U+2028
+        labels = tuple(path.read_text("utf-8").removesuffix("\n").split("\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read as text: {error}") from error
     if len(labels) != num_classes:
         raise WeightsError(f"{path}: has {len(labels)} names, the model has num_classes={num_classes}")
     return labels

@@ -7,8 +7,9 @@ ViT is read as what it is: a `space_only` model of one frame.
 import json
 import math
 import pickle
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.layouts import layout_for
+from timesformer.weights.layouts import MAIN_STEP, layout_for
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 """Licence of the released weights, and so of what is converted from them."""
 
-_SCHEMES = {"space_only", "joint_space_time", "divided_space_time"}
+_DAMAGED = (  # what reading a damaged pickle raises
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
+    struct.error,
+)  # fmt: skip
 _DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174): "ssv2"}
 
 
@@ -69,7 +73,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         return _unpickle(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, AttributeError) as error:
+    except _DAMAGED as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(f"{path}: not a file of plain tensors, refused: {reason[0][:160]}") from error
 
@@ -106,11 +110,7 @@ def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
             f"transformers TimeSformer, an mmaction2 TimeSformer, an image ViT in timm's names"
         )
     if "model_state" in content or "time_embed" in tensors:
-        cfg = _released_cfg(content, path)
-        scheme = _released_scheme(tensors, cfg, path)
-        info = _released_info(cfg, num_classes=len(tensors["head.bias"]), path=path)
-        frames = int(cfg.get("DATA", {}).get("NUM_FRAMES", 8))
-        return _explain("released", tensors, info, path, num_heads, scheme=scheme, num_frames=frames)
+        return _released(_released_cfg(content, path), tensors, path, num_heads)
     return _image_vit(tensors, path, num_heads)
 
 
@@ -120,7 +120,7 @@ def _tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
-    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path}: holds no tensors")
     for prefix in ("module.", "model."):
@@ -182,28 +182,36 @@ def _some(names: list[str]) -> str:
     return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}" if names else "nothing"
 
 
-def _config_from_shapes(foreign: Any, path: Path, num_heads: int | None, *, scheme: str, num_frames: int) -> ModelConfig:
+def _config_from_shapes(
+    foreign: Any, path: Path, num_heads: int | None, *, scheme: str, num_frames: int
+) -> ModelConfig:
     patch, position, time = foreign("embedding.patch.weight"), foreign("embedding.position"), foreign("embedding.time")
     if patch is None or patch.ndim != 4 or foreign("blocks.0.mlp.fc1.weight") is None:
         raise WeightsError(f"{path}: has no patch embedding or no first block")
     width = patch.shape[0]
     depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
-    head, main = foreign("head.weight"), "joint" if scheme == "joint_space_time" else "space"
+    head, main = foreign("head.weight"), MAIN_STEP[scheme]
     side = _square_side(position, path) * patch.shape[-1] if position is not None else 224
     return ModelConfig(
         scheme=scheme,
         num_frames=num_frames if time is None else time.shape[1],
-        image_size=side,
+        image_size=(side, side),
         patch_size=patch.shape[-1],
         in_channels=patch.shape[1],
         embed_dim=width,
         depth=depth,
         num_heads=num_heads or _heads_of(width, path),
-        mlp_ratio=foreign("blocks.0.mlp.fc1.weight").shape[0] / width,
+        mlp_ratio=mlp_ratio(foreign("blocks.0.mlp.fc1.weight").shape[0], width),
         qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
         position_embedding="none" if position is None else "space" if time is None else "space_time",
         num_classes=400 if head is None else head.shape[0],
     )
+
+
+def mlp_ratio(hidden: int, width: int) -> float:
+    """The `mlp_ratio` that gives back this hidden width; plain division can fall one short of it."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _square_side(position: Tensor, path: Path) -> int:
@@ -216,12 +224,30 @@ def _square_side(position: Tensor, path: Path) -> int:
 
 def _heads_of(width: int, path: Path) -> int:
     if width % 64:
-        raise ConfigError(f"{path}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
-                          f"give num_heads")
+        raise ConfigError(
+            f"{path}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
+            f"give num_heads"
+        )
     return width // 64
 
 
 # --- The released code ----------------------------------------------------------------------------------------------
+
+
+def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
+    scheme = _released_scheme(tensors, cfg, path)
+    try:
+        info = _released_info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
+        num_frames = int(_section(cfg, "DATA").get("NUM_FRAMES", 8))
+        num_heads = num_heads or int(_section(cfg, "TIMESFORMER").get("NUM_HEADS", 0))  # only our own files say
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the config stored in it cannot work: {error}") from error
+    return _explain("released", tensors, info, path, num_heads, scheme=scheme, num_frames=num_frames)
+
+
+def _section(cfg: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = cfg.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _released_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -238,15 +264,15 @@ def _released_scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path
         found = "divided_space_time"
     else:
         found = "joint_space_time" if "time_embed" in tensors else "space_only"
-    stated = cfg.get("TIMESFORMER", {}).get("ATTENTION_TYPE", found)
-    if stated not in _SCHEMES or stated != found:
+    stated = _section(cfg, "TIMESFORMER").get("ATTENTION_TYPE", found)
+    if stated != found:
         raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, its tensors are those of {found!r}")
     return found
 
 
 def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> ModelInfo:
     """What the released config says of clips and classes. Its SSv2 pipeline reads segments, and channels as BGR."""
-    data, dataset = cfg.get("DATA", {}), str(cfg.get("TRAIN", {}).get("DATASET", "")).lower()
+    data, dataset = _section(cfg, "DATA"), str(_section(cfg, "TRAIN").get("DATASET", "")).lower()
     ssv2 = dataset == "ssv2"
     clip = ClipConfig(
         sampling="segment" if ssv2 else "dense",
@@ -285,82 +311,7 @@ def _mmaction2_info(path: Path) -> ModelInfo:
 def _image_vit(tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
     info = ModelInfo(source=f"image ViT {path.name}")
     optional = ("head.weight", "head.bias")
-    return _explain(
-        "image ViT", tensors, info, path, num_heads, scheme="space_only", num_frames=1, optional=optional
-    )
-
-
-# --- transformers ---------------------------------------------------------------------------------------------------
-
-
-def read_transformers(folder: Path) -> Checkpoint:
-    """Read a `transformers` TimeSformer folder: `config.json`, weights, and preprocessing if it is there.
-
-    Raises:
-        WeightsError: A file is missing or damaged, or tensors do not match the config.
-    """
-    stored = read_json(folder / "config.json")
-    id2label = stored.get("id2label") or {}
-    num_classes = len(id2label) or 2
-    try:
-        config = _transformers_config(stored, num_classes)
-    except KeyError as error:
-        raise WeightsError(f"{folder / 'config.json'}: has no {error}") from error
-    labels = tuple(str(id2label[str(i)]) for i in range(num_classes)) if id2label else ()
-    if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
-        labels = ()
-    clip = _transformers_clip(folder)
-    info = ModelInfo(clip=clip, labels=labels, licence=_model_card_licence(folder), source="transformers TimeSformer")
-    return match_names("transformers", config, info, _transformers_tensors(folder), origin=str(folder))
-
-
-def _transformers_config(stored: Mapping[str, Any], num_classes: int) -> ModelConfig:
-    per_frame = stored["attention_type"] == "space_only"
-    return ModelConfig(
-        scheme=stored["attention_type"],
-        num_frames=stored["num_frames"],
-        image_size=stored["image_size"],
-        patch_size=stored["patch_size"],
-        in_channels=stored["num_channels"],
-        embed_dim=stored["hidden_size"],
-        depth=stored["num_hidden_layers"],
-        num_heads=stored["num_attention_heads"],
-        mlp_ratio=stored["intermediate_size"] / stored["hidden_size"],
-        qkv_bias=stored["qkv_bias"],
-        norm_eps=stored["layer_norm_eps"],
-        drop_path=float(stored.get("drop_path_rate", 0)),
-        position_embedding="space" if per_frame else "space_time",
-        num_classes=num_classes,
-    )
-
-
-def _transformers_clip(folder: Path) -> ClipConfig:
-    path = folder / "preprocessor_config.json"
-    if not path.exists():
-        return ClipConfig()
-    stored = read_json(path)
-    clip = ClipConfig()
-    return replace(
-        clip, mean=tuple(stored.get("image_mean", clip.mean)), std=tuple(stored.get("image_std", clip.std))
-    )
-
-
-def _model_card_licence(folder: Path) -> str:
-    card = folder / "README.md"
-    lines = card.read_text("utf-8").splitlines() if card.exists() else []
-    stated = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("license:")]
-    return stated[0] if stated and stated[0] else "unspecified"
-
-
-def _transformers_tensors(folder: Path) -> dict[str, Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-        return {name: tensor for shard in shards for name, tensor in read_tensors(folder / shard).items()}
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).exists():
-            return read_tensors(folder / name)
-    raise WeightsError(f"{folder}: has no model.safetensors and no pytorch_model.bin")
+    return _explain("image ViT", tensors, info, path, num_heads, scheme="space_only", num_frames=1, optional=optional)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import write_folder
+from timesformer.weights.bundle import check_labels, write_folder
 from timesformer.weights.layouts import Layout, layout_for
+
+_RELEASED_NORM_EPS = 1e-6
 
 
 def _foreign_tensors(model: TimeSformer, layout: Layout) -> dict[str, Tensor]:
@@ -40,14 +42,17 @@ def _check_expressible(model: TimeSformer, target: str) -> None:
 def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a `.pyth` file that the released code loads.
 
-    The file stores no number of heads: that code gives one to each 64 of width, and label names have no place in it.
+    Label names have no place in it. The number of heads is kept in its config for `load`; the released code does not
+    look there and gives one head to each 64 of width.
 
     Raises:
-        ConfigError: The released code has no such scheme or variant.
+        ConfigError: The released code has no such scheme or variant, or another `norm_eps`.
         WeightsError: The file is there and must not be replaced, or the disk refused.
     """
     path = Path(path)
     _check_expressible(model, "released")
+    if model.config.norm_eps != _RELEASED_NORM_EPS:
+        raise ConfigError(f"the released layout has norm_eps={_RELEASED_NORM_EPS}, not {model.config.norm_eps}")
     tensors = _foreign_tensors(model, layout_for("released", model.config.scheme))
     if path.exists() and not overwrite:
         raise WeightsError(f"{path}: is there already; choose another place, or allow overwriting")
@@ -79,7 +84,7 @@ def _released_cfg(model: TimeSformer) -> dict[str, Any]:
             "MEAN": list(clip.mean),
             "STD": list(clip.std),
         },
-        "TIMESFORMER": {"ATTENTION_TYPE": config.scheme},
+        "TIMESFORMER": {"ATTENTION_TYPE": config.scheme, "NUM_HEADS": config.num_heads},
         "MODEL": {"NUM_CLASSES": config.num_classes, "ARCH": "vit"},
     }
 
@@ -92,9 +97,10 @@ def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool
 
     Raises:
         ConfigError: `transformers` has no such scheme or variant.
-        WeightsError: The folder is there and must not be replaced, or the disk refused.
+        WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
     """
     _check_expressible(model, "transformers")
+    check_labels(model)
     tensors = _foreign_tensors(model, layout_for("transformers", model.config.scheme))
 
     def write(target: Path) -> None:

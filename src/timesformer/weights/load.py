@@ -14,12 +14,20 @@ from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
 from timesformer.weights.bundle import is_model_folder, read_folder
-from timesformer.weights.checkpoint import Checkpoint, read_file, read_json, read_transformers
+from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
+from timesformer.weights.transformers import read_transformers
 
 logger = logging.getLogger(__name__)
 
-_HUB_FILES = ["config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json",
-              "pytorch_model.bin", "labels.txt", "README.md"]
+_HUB_FILES = [
+    "config.json",
+    "preprocessor_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model.bin",
+    "labels.txt",
+    "README.md",
+]
 
 
 def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:

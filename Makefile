@@ -1,0 +1,56 @@
+# Two commands: `make demo` (see it work, or DATA=folder for your own videos) and `make test`.
+# Both make .venv first; nothing is needed before them but Python 3.11+ and make.
+
+PYTHON ?= python3
+DATA ?=
+OUTPUT ?= $(if $(DATA),runs/mine,runs/demo)
+
+# The CPU build of torch where this machine has no NVIDIA GPU, the CUDA build where it has one. Say TORCH=cpu or
+# TORCH=cuda to choose. The CPU build is taken from PyTorch's own index; where a local wheel is found by pip
+# (PIP_FIND_LINKS), or that index cannot be reached, pip's ordinary sources are used.
+TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),cuda,cpu)
+
+.PHONY: help demo test lint format clean
+help:
+	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
+	@echo "make demo DATA=folder   the same on your videos: one folder of videos for each class"
+	@echo "make test               the checks and the test suite"
+	@echo "make lint | format | clean"
+	@echo "make ... TORCH=cpu|cuda which build of torch to install (now: $(TORCH))"
+
+demo: .venv/.installed
+	.venv/bin/timesformer demo $(if $(DATA),--data "$(DATA)") --output "$(OUTPUT)"
+
+test: .venv/.tested lint
+	.venv/bin/python -m pytest
+
+lint: .venv/.tested
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/ty check
+	.venv/bin/lint-imports
+
+format: .venv/.tested
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.venv/.pip: 
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q -U 'pip>=25.1'
+	touch $@
+
+.venv/.torch: .venv/.pip constraints.txt
+	PIP=.venv/bin/pip TORCH=$(TORCH) sh tools/install_torch.sh
+	touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml
+	.venv/bin/pip install -q -c constraints.txt -e '.[train]'
+	touch $@
+
+.venv/.tested: .venv/.installed
+	.venv/bin/pip install -q -c constraints.txt -e '.[train]' --group dev
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,131 @@
+"""`timesformer demo`"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from timesformer.cli.console import print_json, progress, say
+from timesformer.cli.evaluate import summary
+from timesformer.cli.options import AsJson, Overwrite
+from timesformer.cli.train import person_run
+from timesformer.config.schema import RunConfig
+from timesformer.data.motion import OPPOSITES, render_clip
+from timesformer.data.synthetic import write_clip, write_motion_dataset
+from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.report import write_report
+from timesformer.evaluation.result import Evaluation, write_predictions
+from timesformer.inference.predictor import Predictor
+from timesformer.training.fit import is_finished, train
+from timesformer.weights.load import load
+
+_PAIRS = ("move_left", "move_up", "shrink", "vanish")
+CLASSES = tuple(name for first in _PAIRS for name in (first, OPPOSITES[first]))
+"""Four pairs of motions; in each pair one is the other played backwards."""
+
+_UNSEEN_SEED = 2**31
+"""Far from the seeds of the training and validation clips."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to train, what to call it, and a video to try the result on."""
+
+    run: RunConfig
+    title: str
+    unseen: str
+    expected: str = ""
+
+
+def demo(
+    *,
+    data: str = "",
+    output: Path = Path("runs/demo"),
+    epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
+    seed: int = 0,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> None:
+    """Go the whole way: make videos, train, evaluate, predict, and write a page to look at.
+
+    Without `--data`, the videos are small synthetic clips whose class is a motion, in pairs that only the order of
+    frames tells apart. With it, they are yours. A run that is finished is not trained again.
+
+    Example: `timesformer demo`, then open runs/demo/index.html
+
+    Parameters
+    ----------
+    data
+        A folder with one folder of your videos for each class.
+    output
+        Folder of the run.
+    seed
+        Seed of the clips and of the training.
+    """
+    task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed)
+    if is_finished(task.run) and not overwrite:
+        say(f"{output} is trained already; --overwrite trains it again")
+    else:
+        say(f"training {task.title}")
+        train(task.run, resume=not overwrite and (output / "checkpoints").exists(), overwrite=overwrite)
+    result = _evaluate(task, output)
+    print(summary(result))
+    prediction = Predictor(output)(task.unseen or result.predictions[0].path, top_k=3)
+    expected = f" (true: {task.expected})" if task.expected else ""
+    if json:
+        print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
+    else:
+        print(f"prediction         {prediction.labels[0]} {prediction.probabilities[0]:.0%} for {prediction.path}{expected}")
+        print(f"page               {output / 'index.html'}")
+
+
+def _synthetic(output: Path, epochs: int | None, seed: int) -> _Task:
+    with progress("writing videos", unit="clips") as on_progress:
+        folder = write_motion_dataset(
+            output / "data",
+            clips_per_class=150,
+            val_clips_per_class=25,
+            classes=CLASSES,
+            num_frames=8,
+            size=32,
+            background="dark",
+            seed=seed,
+            on_progress=on_progress,
+        )
+    unseen, expected = output / "data" / "unseen.mp4", CLASSES[seed % len(CLASSES)]
+    if not unseen.exists():
+        write_clip(unseen, render_clip(expected, seed=_UNSEEN_SEED + seed, num_frames=8, size=32, background="dark"))
+    run = person_run("tiny")
+    run = replace(
+        run,
+        clip=replace(run.clip, test_scale=1.0),
+        data=replace(run.data, train=str(folder), scale_range=(1.0, 1.2), cache=True, num_workers=0),
+        optim=replace(run.optim, lr=2e-3),
+        epochs=epochs or 14,
+        seed=seed,
+        output=str(output),
+    )
+    return _Task(run, "a tiny divided TimeSformer on synthetic motions", str(unseen), expected)
+
+
+def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task:
+    run = person_run("small")
+    run = replace(
+        run,
+        data=replace(run.data, train=data),
+        epochs=epochs or run.epochs,
+        seed=seed,
+        output=str(output),
+    )
+    return _Task(run, f"a small divided TimeSformer on {data}", unseen="")
+
+
+def _evaluate(task: _Task, output: Path) -> Evaluation:
+    """Evaluate on the validation videos of the run, and leave the result as table and page."""
+    model = load(output)
+    with progress("evaluating") as on_progress:
+        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
+    write_predictions(result, output / "predictions.csv")
+    write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
+    return result

@@ -1,0 +1,32 @@
+"""Options that several verbs take, with one meaning and one help text each."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from timesformer.config.io import apply_overrides, to_dict
+from timesformer.config.schema import ModelConfig
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is there already.")]
+Device = Annotated[str, Parameter(help="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")]
+Overrides = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        negative=(),
+        help="Change one field of the model's config, such as `--set num_frames=16`; can be given several times.",
+    ),
+]
+
+
+def model_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Fields of `ModelConfig` from texts such as `num_frames=16`, values written as in TOML.
+
+    Raises:
+        ConfigError: A text has no `=`, its key is no field of `ModelConfig`, or its value is of the wrong type.
+    """
+    names = [text.partition("=")[0].strip() for text in texts]
+    changed = to_dict(apply_overrides(ModelConfig(), list(texts)))
+    return {name: changed[name] for name in names}

@@ -1,0 +1,90 @@
+"""`timesformer predict`"""
+
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from timesformer.cli.console import print_json, progress, say
+from timesformer.cli.options import AsJson, Device, Overrides, model_overrides
+from timesformer.data.annotations import VIDEO_SUFFIXES, is_video
+from timesformer.errors import ConfigError, DecodeError
+from timesformer.inference.predictor import Prediction, Predictor
+
+
+def predict(
+    paths: Annotated[list[str], Parameter(negative=())],
+    /,
+    *,
+    model: str = "runs/demo",
+    top_k: int = 5,
+    json: AsJson = False,
+    device: Device = "auto",
+    batch_size: int = 8,
+    overrides: Overrides = (),
+) -> int:
+    """Classify video files.
+
+    A file that cannot be read is one line on stderr; the others are still classified, and the exit status is 1.
+
+    Example: `timesformer predict clip.mp4 more/ 'videos/*.webm' --model runs/demo --top-k 3`
+
+    Parameters
+    ----------
+    paths
+        Video files, folders (searched for videos at any depth) and patterns such as `'videos/*.mp4'`.
+    model
+        A model folder, a run folder, a released `.pyth`, a `transformers` folder or hub id, or an mmaction2 `.pth`.
+    top_k
+        Classes to name for each video.
+    batch_size
+        Views that go through the model at once.
+    """
+    files = find_videos(paths)
+    predictor = Predictor(model, device=device, batch_size=batch_size, **model_overrides(overrides))
+    failures = 0
+    with progress("predicting") as on_progress:
+        for done, path in enumerate(files, start=1):
+            try:
+                _show(predictor(path, top_k=top_k), as_json=json)
+            except DecodeError as error:
+                failures += 1
+                say(f"error: {error}")
+                if json:
+                    print_json({"path": str(path), "error": str(error)})
+            on_progress(done, len(files))
+    if failures:
+        say(f"{failures} of {len(files)} files could not be read")
+    return 1 if failures else 0
+
+
+def find_videos(paths: Sequence[str]) -> list[Path]:
+    """Files of paths, folders and patterns: sorted within each, and each file once.
+
+    Raises:
+        ConfigError: A folder holds no video, or a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for text in paths:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if is_video(p) and p.is_file())
+        elif has_magic(text) and not path.exists():
+            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file())
+        else:
+            files = [path]
+        if not files:
+            raise ConfigError(f"{text}: no videos found there (looked for {' '.join(VIDEO_SUFFIXES)})")
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def _show(prediction: Prediction, *, as_json: bool) -> None:
+    if as_json:
+        print_json(prediction.to_dict())
+        return
+    print(prediction.path)
+    for label, probability in zip(prediction.labels, prediction.probabilities, strict=True):
+        print(f"  {probability:6.1%}  {label}", flush=True)

@@ -1,0 +1,92 @@
+"""`timesformer train`"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from timesformer.cli.console import print_json, say
+from timesformer.cli.options import AsJson, Overwrite
+from timesformer.config.io import apply_overrides, read_config
+from timesformer.config.presets import clip_preset, preset
+from timesformer.config.schema import DataConfig, RunConfig
+from timesformer.training.fit import train as run_training
+
+
+def train(
+    data: str = "",
+    /,
+    *,
+    val: str = "",
+    config: Path | None = None,
+    model: str = "small",
+    init_from: str = "",
+    output: str = "",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+    overrides: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+) -> None:
+    """Train a classifier on your own videos.
+
+    DATA is a folder with one folder of videos for each class (or with `train/` and `val/`, each like that), or an
+    annotation file: `path label` lines, csv with a header, or SSv2 json. The run folder gets the model, the metrics, a
+    learning curve and checkpoints.
+
+    Example: `timesformer train my_videos --output runs/mine --epochs 30`
+
+    Parameters
+    ----------
+    data
+        Training videos.
+    val
+        Validation videos; without it and without `val/` in DATA, a fifth of each class is held out.
+    config
+        A TOML file with a whole run (`RunConfig`); options given here win over it.
+    model
+        A preset to start from: tiny, small, base, hr, large, vit_s, vit_b, vit_l. No effect beside `--config`.
+    init_from
+        Weights to start from: a model folder, a released `.pyth`, a `transformers` folder, an image ViT.
+    output
+        Folder of the run; `runs/train` by default.
+    epochs
+        Passes over the training videos.
+    batch_size
+        Clips in a step.
+    lr
+        Peak learning rate.
+    device
+        `auto`, `cpu`, `cuda` or `mps`.
+    seed
+        Seed of weights, order, sampling and augmentation.
+    resume
+        Go on from the last checkpoint in the output folder.
+    overrides
+        Any other key of the run, such as `--set model.scheme=axial --set clip.frame_stride=4`.
+    """
+    run = read_config(config, kind=RunConfig) if config else person_run(model)
+    given = {"epochs": epochs, "batch_size": batch_size, "device": device, "seed": seed,
+             "output": output or None, "init_from": init_from or None}
+    run = replace(run, **{key: value for key, value in given.items() if value is not None})
+    if data:
+        run = replace(run, data=replace(run.data, train=data, val=val))
+    if lr is not None:
+        run = replace(run, optim=replace(run.optim, lr=lr))
+    run = apply_overrides(run, list(overrides))
+    folder = run_training(run, overwrite=overwrite, resume=resume)
+    if json:
+        print_json({"run": str(folder), "model": str(folder / "model")})
+    else:
+        print(folder)
+        say(f"try it: timesformer predict VIDEO --model {folder}")
+
+
+def person_run(name: str) -> RunConfig:
+    """The run of somebody who gives nothing but videos: a preset, trained from the start."""
+    return RunConfig(model=preset(name), clip=clip_preset(name), data=DataConfig(), epochs=30, batch_size=16)

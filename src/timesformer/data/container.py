@@ -1,0 +1,111 @@
+"""Open a file as a video, or say in one line why it is none."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from timesformer.data.packets import PacketRecord
+from timesformer.errors import DecodeError
+
+_PLAYLISTS = frozenset({"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
+"""Formats that open other files, even over a network."""
+_TEXT_AND_PIXELS = frozenset({"adf", "bin", "idf", "tty", "xbin", "rawvideo", "image2", "image2pipe"})
+"""Formats that would draw a text, or that anything fits; with those called `..._pipe`, also still images."""
+_FORMATS = ",".join(
+    sorted(name for name in av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS if not name.endswith("_pipe"))
+)
+_NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+_NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
+_MAX_PIXELS = 2**26
+"""Twice the size of an 8K frame; a small file can claim more."""
+
+
+def open_video(path: str | os.PathLike[str], *, num_threads: int) -> tuple[InputContainer, VideoStream]:
+    """Open a file and choose its first video stream; all other streams are switched off.
+
+    Args:
+        num_threads: Threads that decode; 0 takes one for each core.
+
+    Raises:
+        DecodeError: The file is missing or unreadable, or holds no video stream that can be decoded.
+    """
+    container = _open_file(path)
+    try:
+        stream = _choose_stream(container, path)
+    except DecodeError:
+        container.close()
+        raise
+    stream.thread_count = num_threads
+    stream.thread_type = "NONE" if num_threads == 1 else "AUTO"
+    return container, stream
+
+
+def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """The stream's packets from here to the end, or to where the file cannot be read on."""
+    # An empty packet tells the decoder that the file ends, wherever it comes. The IndexError is PyAV's own, after the
+    # last packet of files in which a stream turns up late.
+    with suppress(av.FFmpegError, IndexError):
+        yield from (packet for packet in container.demux(stream) if packet.size)
+
+
+def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
+    """The frames that a packet completes, none where it is damaged; None for a packet asks for all that remain."""
+    try:
+        return stream.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def record(packet: Packet) -> PacketRecord:
+    """What is kept of a packet."""
+    return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
+
+
+def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether a format says when frames are shown, and not only in which order they are stored."""
+    # AVI counts frames as stored. With B-frames FFmpeg guesses the rest, wrongly for H.264.
+    is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
+    return not is_reordered_avi and not container.format.flags & _NO_TIMESTAMPS
+
+
+def _open_file(path: str | os.PathLike[str]) -> InputContainer:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise DecodeError(f"{path}: a folder, not a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError(f"{path}: a device or pipe, not a video file")
+    if status.st_size == 0:
+        raise DecodeError(f"{path}: an empty file, not a video")
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    try:
+        # Absolute, or a file called `pipe:0` would be taken for a protocol. Tags may be in any encoding.
+        return av.open(os.path.abspath(path), container_options=options, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise DecodeError(f"{path}: not a video, or cut off before its index ({error.strerror})") from error
+
+
+def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
+    streams = [stream for stream in container.streams.video if not stream.disposition & _NOT_MOVING]
+    if not streams:
+        kinds = ["still picture" if stream.type == "video" else stream.type for stream in container.streams]
+        raise DecodeError(f"{path}: no video stream (found: {', '.join(kinds) or 'no stream at all'})")
+    chosen = streams[0]
+    if chosen.codec_context is None:
+        raise DecodeError(f"{path}: no decoder for its video stream")
+    if chosen.width * chosen.height > _MAX_PIXELS:
+        raise DecodeError(f"{path}: frames of {chosen.width}x{chosen.height}, above {_MAX_PIXELS} pixels")
+    for stream in container.streams:
+        if stream.index != chosen.index:
+            stream.discard = Discard.all
+    return chosen

@@ -1,0 +1,192 @@
+"""Videos of a manifest as torch datasets: one random clip of each for training, all views of each for a test.
+
+A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; it is
+never left out and no other takes its place.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig
+from timesformer.data import sampling, transforms
+from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.manifest import Manifest
+from timesformer.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_PER_READ = 128
+"""Frames of several clips that are decoded in one go: clips that overlap share the work, and memory stays bounded."""
+
+
+class TrainClips(Dataset[tuple[Tensor, int]]):
+    """One random clip and the label of each video: float `[3, T, H, W]`, normalised, and an int.
+
+    What is drawn depends on the seed, the epoch and the video's place in the manifest, and on nothing else: any number
+    of workers, in any order, gives the same clips.
+
+    Args:
+        manifest: The videos and their labels.
+        model: Frame count and image size of the clips.
+        clip: Which frames a clip has, and its normalisation.
+        data: Scales, mirroring, and whether to keep the videos in memory (then call `preload` first).
+        seed: Seed of all draws, 0 or more.
+
+    Raises:
+        ConfigError: The model does not read 3 channels.
+    """
+
+    def __init__(
+        self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, data: DataConfig, seed: int
+    ) -> None:
+        _check_channels(model)
+        self._manifest = manifest
+        self._model = model
+        self._clip = clip
+        self._data = data
+        self._seed = seed
+        # in shared memory, so that workers which live through many epochs see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._cache: list[_CachedVideo] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
+        self._epoch.fill_(epoch)
+
+    def preload(
+        self, *, on_progress: Callable[[int, int], None] = lambda done, total: None, num_threads: int = 4
+    ) -> None:
+        """Decode all frames of all videos into memory, in their own size; from then on nothing is decoded.
+
+        Clips from memory equal clips from files. A video takes num_frames x height x width x 3 bytes: 78 MB for 10 s of
+        340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160. Workers that are forked later share the
+        memory; workers that are spawned get a copy each.
+
+        Args:
+            on_progress: Called in this thread after each video with the number done and their total.
+            num_threads: Videos that are decoded at a time.
+
+        Raises:
+            DecodeError: A video cannot be decoded; nothing is kept then.
+        """
+        paths = [sample.path for sample in self._manifest.samples]
+        cache = []
+        with ThreadPoolExecutor(num_threads) as pool:
+            for video in pool.map(_decode_all, paths):
+                cache.append(video)
+                on_progress(len(cache), len(paths))
+        self._cache = cache
+        size_mb = sum(video.frames.nbytes for video in cache) / 1e6
+        logger.info("decoded %d videos into memory: %.0f MB", len(cache), size_mb)
+
+    def __len__(self) -> int:
+        return len(self._manifest.samples)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 t s1 s2"], int]:
+        index = range(len(self))[index]  # an index from the end draws the same clip
+        generator = np.random.default_rng([self._seed, int(self._epoch), index])
+        frames = self._read(index, generator)
+        size = self._model.image_size
+        view = transforms.train_view(frames, self._clip, self._data, image_size=size, generator=generator)
+        return view, self._manifest.samples[index].label
+
+    def _read(self, index: int, generator: np.random.Generator) -> UInt8[np.ndarray, "t h w 3"]:
+        if self._cache:
+            info, frames = self._cache[index]
+            return frames[self._draw(info, generator)]
+        if self._data.cache:
+            raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
+        with VideoReader(self._manifest.samples[index].path) as reader:
+            return reader.read(self._draw(reader.info, generator))
+
+    def _draw(self, info: VideoInfo, generator: np.random.Generator) -> list[int]:
+        return sampling.train_clip(info, self._clip, num_frames=self._model.num_frames, generator=generator)
+
+
+class TestViews(Dataset[tuple[Tensor, int, int]]):
+    """All views of each video, its label and its place in the manifest: float `[views, 3, T, H, W]`, int, int.
+
+    Videos can have different numbers of views (`coverage`): load them with `batch_size=None` or an own collation.
+
+    Args:
+        manifest: The videos and their labels.
+        model: Frame count and image size of the views.
+        clip: Which views a video has, and their normalisation.
+
+    Raises:
+        ConfigError: The model does not read 3 channels.
+    """
+
+    __test__ = False  # tells pytest that the name is not that of a test class
+
+    def __init__(self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig) -> None:
+        _check_channels(model)
+        self._manifest = manifest
+        self._model = model
+        self._clip = clip
+
+    def __len__(self) -> int:
+        return len(self._manifest.samples)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "views 3 t s1 s2"], int, int]:
+        index = range(len(self))[index]
+        sample = self._manifest.samples[index]
+        views, _ = read_test_views(sample.path, self._model, self._clip)
+        return views, sample.label, index
+
+
+def read_test_views(
+    path: str | Path, model: ModelConfig, clip: ClipConfig
+) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
+    """Read all views of a video at test.
+
+    Args:
+        path: The video file.
+        model: Frame count and image size of the views.
+        clip: Which clips and crops, and their normalisation.
+
+    Returns:
+        Normalised views (all crops of the first clip, then all of the second, and on), and what is known of the video.
+
+    Raises:
+        DecodeError: The video cannot be decoded.
+    """
+    with VideoReader(path) as reader:
+        clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
+        views = [
+            transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
+        ]
+        return torch.cat(views), reader.info
+
+
+class _CachedVideo(NamedTuple):
+    info: VideoInfo
+    frames: UInt8[np.ndarray, "n h w 3"]
+
+
+def _decode_all(path: Path) -> _CachedVideo:
+    with VideoReader(path) as reader:
+        return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
+
+
+def _read_clips(reader: VideoReader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    step = max(1, _FRAMES_PER_READ // len(clips[0]))
+    for first in range(0, len(clips), step):
+        group = clips[first : first + step]
+        frames = reader.read([index for clip in group for index in clip])
+        yield from rearrange(frames, "(clips t) h w c -> clips t h w c", clips=len(group))
+
+
+def _check_channels(model: ModelConfig) -> None:
+    if model.in_channels != 3:
+        raise ConfigError(f"in_channels={model.in_channels} does not fit videos, which have 3 channels")

@@ -1,0 +1,317 @@
+"""Which videos there are and what they show, from folders and annotation files of the common kinds.
+
+| source | looks like |
+|---|---|
+| folder | one folder a class, videos anywhere below it |
+| list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) a line; names in a `classes.txt` beside it |
+| table | the same with a header: `path,label`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
+| clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
+"""
+
+import difflib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from timesformer.data.annotations import (
+    SEPARATORS,
+    SPLIT_NAMES,
+    VIDEO_SUFFIXES,
+    Row,
+    is_integer,
+    is_video,
+    read_class_names,
+    read_clips,
+    read_folder,
+    read_label_map,
+    read_list,
+)
+from timesformer.errors import ConfigError, DataError
+
+CLASSES_FILE = "classes.txt"
+"""File beside a list that names its classes, one a line, the first being class 0."""
+
+_LABEL_FILES = ("labels.json", "something-something-v2-labels.json")
+_READERS = {".txt": read_list, ".csv": read_list, ".tsv": read_list, ".lst": read_list, ".json": read_clips}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A video and its class, as an index into the names of the classes."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Videos and the names of their classes.
+
+    Raises:
+        DataError: A label without a name, or a name that is empty or given twice.
+    """
+
+    samples: tuple[Sample, ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        repeated = [name for name, count in Counter(self.class_names).items() if count > 1]
+        if repeated or not all(self.class_names):
+            raise DataError(f"names of classes must not be empty or given twice, got {repeated or ['']}")
+        for sample in self.samples:
+            if not 0 <= sample.label < len(self.class_names):
+                raise DataError(f"{sample.path}: label {sample.label} with {len(self.class_names)} classes")
+
+
+def load_manifest(
+    source: str | Path, *, class_names: Sequence[str] | None = None, check_exists: bool = True
+) -> Manifest:
+    """Read which videos there are and what they show.
+
+    Relative paths in a file start at the file's folder. Labels that are all whole numbers are indices; others are
+    names. Where nothing names the classes, they are the names that occur, sorted, or the numbers.
+
+    Args:
+        source: Folder with one folder a class, or an annotation file (see the head of this module).
+        class_names: Names of the classes in the order of a model; otherwise those beside the file are taken.
+        check_exists: Whether every video must be there. Turn off for files that only other machines see.
+
+    Returns:
+        The videos in the order of the file, or sorted for a folder.
+
+    Raises:
+        DataError: The source is missing, unreadable, empty or contradicts itself, a label has no class, or videos
+            are missing; the message names file and line.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
+    if source.is_dir():
+        rows, known = read_folder(source), None
+    else:
+        rows, known = _read_file(source), _names_beside(source)
+    known = tuple(class_names) if class_names is not None else known
+    manifest = _resolve(rows, known, source=source)
+    if check_exists:
+        _refuse_missing(manifest, source=source)
+    return manifest
+
+
+def load_split(
+    folder: str | Path, split: str, *, class_names: Sequence[str] | None = None, check_exists: bool = True
+) -> Manifest | None:
+    """Read one split of a dataset's folder: `train` or `val`, as a folder or as an annotation file.
+
+    Args:
+        folder: For instance one that holds `train/` and `val/`, or `train.csv` and `val.csv`.
+        split: `train` or `val`; validation may also be called `valid` or `validation`.
+        class_names: As in `load_manifest`: those of the training split, when validation is read.
+        check_exists: As in `load_manifest`.
+
+    Returns:
+        The split, or None where the folder has none of that name.
+
+    Raises:
+        ConfigError: Another split than `train` or `val`.
+        DataError: Two sources for the split, or what `load_manifest` raises.
+    """
+    if split not in SPLIT_NAMES:
+        raise ConfigError(f"split={split!r} is not one of {', '.join(map(repr, SPLIT_NAMES))}")
+    found = [path for name in SPLIT_NAMES[split] for path in _named(Path(folder), name)]
+    if len(found) > 1:
+        raise DataError(
+            f"{folder} has several sources for {split!r}: {', '.join(sorted(p.name for p in found))}: name one"
+        )
+    return load_manifest(found[0], class_names=class_names, check_exists=check_exists) if found else None
+
+
+def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest]:
+    """Hold out a share of every class for validation.
+
+    A class of two videos or more gives at least one and keeps at least one; a class of one video keeps it. All
+    mentions of a video stay together, and the order of the samples is kept.
+
+    Args:
+        fraction: Share of the videos of each class that is held out, between 0 and 1.
+        seed: Seed of the choice.
+
+    Returns:
+        What is left for training, and what is held out; both with all class names.
+
+    Raises:
+        ConfigError: The share is not between 0 and 1.
+        DataError: No class has two videos.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"fraction={fraction} must lie between 0 and 1")
+    rng = np.random.default_rng(seed)
+    by_class: dict[int, dict[Path, None]] = defaultdict(dict)
+    for sample in manifest.samples:
+        by_class[sample.label][sample.path] = None
+    held: set[Path] = set()
+    for label in sorted(by_class):
+        paths = list(by_class[label])
+        if len(paths) > 1:
+            count = min(max(round(len(paths) * fraction), 1), len(paths) - 1)
+            held.update(paths[k] for k in rng.permutation(len(paths))[:count])
+    if not held:
+        raise DataError("no class has two videos: nothing can be held out for validation")
+    train, val = (tuple(s for s in manifest.samples if (s.path in held) is wanted) for wanted in (False, True))
+    return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
+
+
+def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
+    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
+
+    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
+    existing `classes.txt` must hold the same names, so that several lists can share it.
+
+    Args:
+        path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
+        separator: Tab, comma, semicolon or space.
+
+    Raises:
+        ConfigError: Another separator or extension.
+        DataError: Other class names are there already, or a path or name cannot be written in a line.
+    """
+    path = Path(path)
+    if separator not in SEPARATORS.values():
+        raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
+    if _READERS.get(path.suffix.lower()) is not read_list or path.name == CLASSES_FILE:
+        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+    lines = [f"{_quote(_relative(s.path, path.parent))}{separator}{s.label}\n" for s in manifest.samples]
+    _save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _read_file(source: Path) -> list[Row]:
+    reader = _READERS.get(source.suffix.lower())
+    if reader is None:
+        raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_READERS)} or a folder")
+    rows = reader(source)
+    if not rows:
+        raise DataError(f"{source} names no video")
+    return rows
+
+
+def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
+    """Turn labels into indices and refuse a video of two classes."""
+    is_numbered = all(is_integer(row.label) for row in rows) and not source.is_dir()
+    if known is None:
+        known = _numbers(rows, source=source) if is_numbered else tuple(sorted({row.label for row in rows}))
+    index = {name: number for number, name in enumerate(known)}
+    samples, seen = [], {}
+    for row in rows:
+        label = _check_index(row, index, source=source) if is_numbered else _look_up(row, index, source=source)
+        first, first_label = seen.setdefault(row.path, (row, label))
+        if first_label != label:
+            raise DataError(
+                f"{source}, {row.where}: {row.path} has label {row.label!r} here and {first.label!r} in {first.where}"
+            )
+        samples.append(Sample(path=row.path, label=label))
+    return Manifest(samples=tuple(samples), class_names=known)
+
+
+def _numbers(rows: Sequence[Row], *, source: Path) -> tuple[str, ...]:
+    """Names of classes that have only numbers; every number from 0 must occur, since nothing else tells how many."""
+    labels = {_index(row, source=source) for row in rows}
+    if max(labels) >= len(labels):
+        absent = next(label for label in range(max(labels)) if label not in labels)
+        raise DataError(
+            f"{source}: labels go up to {max(labels)}, but {absent} is never used: name all classes, one a line, in "
+            f"{source.with_name(CLASSES_FILE)}"
+        )
+    return tuple(str(label) for label in range(len(labels)))
+
+
+def _index(row: Row, *, source: Path) -> int:
+    label = int(row.label)
+    if label < 0:
+        raise DataError(f"{source}, {row.where}: label {label} is negative, labels count from 0")
+    return label
+
+
+def _check_index(row: Row, index: dict[str, int], *, source: Path) -> int:
+    label = _index(row, source=source)
+    if label >= len(index):
+        raise DataError(f"{source}, {row.where}: label {label} is out of range, allowed are 0 to {len(index) - 1}")
+    if index.get(row.label, label) != label:
+        raise DataError(
+            f"{source}, {row.where}: label {label} is a number, but also the name of class {index[row.label]}: "
+            "give the classes other names"
+        )
+    return label
+
+
+def _look_up(row: Row, index: dict[str, int], *, source: Path) -> int:
+    if row.label not in index:
+        close = difflib.get_close_matches(row.label, index, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the {len(index)} classes start with {list(index)[:5]}"
+        raise DataError(f"{source}, {row.where}: unknown class {row.label!r}, {hint}")
+    return index[row.label]
+
+
+def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
+    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not path.is_file()]
+    if missing:
+        more = ", ..." if len(missing) > 3 else ""
+        raise DataError(
+            f"{source}: {len(missing)} of {len(manifest.samples)} videos are missing: {', '.join(missing[:3])}{more}"
+        )
+
+
+def _names_beside(source: Path) -> tuple[str, ...] | None:
+    """Names of the classes from the files that the formats keep beside an annotation file."""
+    if source.suffix.lower() == ".json":
+        found = next((source.with_name(name) for name in _LABEL_FILES if source.with_name(name).exists()), None)
+        if found is not None:
+            return read_label_map(found)
+    beside = source.with_name(CLASSES_FILE)
+    return read_class_names(beside) if beside.exists() and beside != source else None
+
+
+def _named(folder: Path, name: str) -> list[Path]:
+    """Folders called `name` and annotation files called `name`, `...-name` or `..._name`."""
+    if not folder.is_dir():
+        return []
+    folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() == name]
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _READERS]
+    return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?{name}", path.stem.lower())]
+
+
+def _relative(video: Path, folder: Path) -> str:
+    video, folder = Path(os.path.abspath(video)), Path(os.path.abspath(folder))
+    return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
+
+
+def _quote(video: str) -> str:
+    """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
+    if not is_video(Path(video)):
+        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}")
+    _check_line(video)
+    return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
+
+
+def _check_line(text: str) -> None:
+    if text != text.strip() or re.search(r"[\r\n\ufeff\ud800-\udfff]", text):
+        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")
+
+
+def _save_class_names(names: Sequence[str], path: Path) -> None:
+    for label, name in enumerate(names):
+        _check_line(name)
+        if name.startswith("#"):
+            raise DataError(f"class {name!r} cannot be written to {path}: '#' starts a comment there")
+        if name in map(str, range(len(names))) and name != str(label):
+            raise DataError(
+                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
+            )
+    if not path.exists():
+        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    elif read_class_names(path) != tuple(names):
+        raise DataError(f"{path} holds other classes than the manifest: write to another folder")

@@ -1,0 +1,71 @@
+"""The classes of a set of videos as the classes of a model."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from timesformer.data.annotations import SPLIT_NAMES
+from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, load_split
+from timesformer.errors import DataError
+
+
+def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
+    """Read the videos to evaluate on.
+
+    A list whose labels are numbers means the model's classes by index, unless a `classes.txt` beside it says what the
+    numbers mean.
+
+    Args:
+        source: What `load_manifest` takes, or a folder that holds splits: then validation is taken.
+        labels: Class names of the model, in index order; empty where it has none.
+
+    Raises:
+        DataError: The source cannot be used, or has a class that the model does not know.
+    """
+    source = Path(source)
+    if holds_splits(source):
+        split = load_split(source, "val")
+        if split is not None:
+            return split
+    names_itself = source.is_dir() or source.with_name(CLASSES_FILE).exists() or not labels
+    return load_manifest(source, class_names=None if names_itself else labels)
+
+
+def holds_splits(source: Path) -> bool:
+    """Whether a source is a folder with a training and a validation split, as folders or as annotation files."""
+    if not source.is_dir():
+        return False
+    last_words = {re.split("[-_]", path.stem.lower())[-1] for path in source.iterdir()}
+    return all(not last_words.isdisjoint(aliases) for aliases in SPLIT_NAMES.values())
+
+
+def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int) -> Manifest:
+    """Give the videos the class indices of a model, going by name.
+
+    The videos need not show all classes. A model without label names takes the classes in their own order.
+
+    Raises:
+        DataError: The model does not know a class, or has no label names and another number of classes.
+    """
+    if not labels:
+        if len(manifest.class_names) != num_classes:
+            raise DataError(
+                f"the videos have {len(manifest.class_names)} classes and the model {num_classes}, without names to "
+                f"tell which is which; give the model a labels.txt"
+            )
+        return manifest
+    unknown = [name for name in manifest.class_names if name not in labels]
+    if unknown:
+        raise DataError(_describe_unknown(unknown, labels))
+    index = {name: number for number, name in enumerate(labels)}
+    samples = tuple(replace(s, label=index[manifest.class_names[s.label]]) for s in manifest.samples)
+    return Manifest(samples, tuple(labels))
+
+
+def _describe_unknown(unknown: Sequence[str], labels: Sequence[str]) -> str:
+    names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+    close = difflib.get_close_matches(unknown[0], labels, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"its classes start with {list(labels[:5])}"
+    return f"the model does not know {len(unknown)} of the videos' classes: {names}; {hint}"

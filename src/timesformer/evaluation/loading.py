@@ -1,0 +1,36 @@
+"""Errors of a dataset as values, so that they leave a worker process as they were raised."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from timesformer.errors import TimeSformerError
+
+
+class ErrorsAsValues(Dataset[Any]):
+    """A dataset that gives the error of an item instead of raising it.
+
+    Raised in a worker process, an error's message would become that process's traceback.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._dataset[index]
+        except TimeSformerError as error:
+            return error
+
+
+def collate_or_error(items: list[Any]) -> tuple[Tensor, Tensor] | TimeSformerError:
+    """A batch of clips and labels, or the first error among the items."""
+    errors = [item for item in items if isinstance(item, TimeSformerError)]
+    if errors:
+        return errors[0]
+    clips, labels = default_collate(items)
+    return clips, labels

@@ -1,0 +1,94 @@
+"""Measures of a classifier, as pure functions of arrays."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from timesformer.errors import ConfigError, DataError
+
+
+def true_class_ranks(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Place of the true class among all classes, 1 being the best scored.
+
+    Of classes with equal scores the one with the lower index comes first, as with `argmax`: a model that gives every
+    class the same score is not right about all of them.
+
+    Raises:
+        DataError: A score is not finite, which no order can hold.
+    """
+    if not np.isfinite(scores).all():
+        raise DataError("scores are not finite: nan and inf have no rank")
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    comes_before = np.arange(scores.shape[1]) < labels[:, None]
+    return 1 + ((scores > own) | ((scores == own) & comes_before)).sum(axis=1)
+
+
+def top_k_accuracy(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], *, k: int) -> float:
+    """Share of samples whose class is among the `k` best scored; all classes count where there are fewer than `k`.
+
+    Raises:
+        ConfigError: `k` is less than 1.
+        DataError: There are no samples, or a score is not finite.
+    """
+    if k < 1:
+        raise ConfigError(f"k={k} must be at least 1")
+    _refuse_empty(len(labels))
+    return float((true_class_ranks(scores, labels) <= k).mean())
+
+
+def confusion_matrix(
+    labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], *, num_classes: int
+) -> Int[np.ndarray, "k k"]:
+    """Count of samples by true class (row) and predicted class (column)."""
+    pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
+
+
+def per_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
+    """Share of each class's samples that were predicted as that class; nan for a class without samples."""
+    counts = confusion.sum(axis=1)
+    shares = np.full(len(confusion), np.nan)
+    return np.divide(confusion.diagonal(), counts, out=shares, where=counts > 0)
+
+
+def mean_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
+    """Mean accuracy over the classes that have samples, each with the same weight.
+
+    Raises:
+        DataError: No class has samples.
+    """
+    _refuse_empty(int(confusion.sum()))
+    return float(np.nanmean(per_class_accuracy(confusion)))
+
+
+def bootstrap_interval(
+    correct: Bool[np.ndarray, " n"], *, seed: int, confidence: float = 0.95, num_resamples: int = 2000
+) -> tuple[float, float]:
+    """Interval in which the accuracy would fall for other samples of the same kind, by the percentile bootstrap.
+
+    Where all samples are right, or all wrong, resampling has nothing to vary and the interval is a point.
+
+    Args:
+        correct: Whether each sample is right.
+        seed: Seed of the resampling.
+        confidence: Share of resamples that the interval holds, between 0 and 1.
+        num_resamples: Number of draws of n samples with replacement.
+
+    Raises:
+        ConfigError: `confidence` is not between 0 and 1.
+        DataError: There are no samples.
+
+    Source: Efron 1979, "Bootstrap Methods: Another Look at the Jackknife".
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence={confidence} must lie between 0 and 1")
+    _refuse_empty(len(correct))
+    # n draws with replacement from right and wrong samples are a binomial draw: no index has to be made
+    right = np.random.default_rng(seed).binomial(len(correct), correct.mean(), size=num_resamples)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(right / len(correct), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _refuse_empty(count: int) -> None:
+    if count == 0:
+        raise DataError("there are no samples to measure on")

@@ -1,0 +1,97 @@
+"""The predictor: a model, ready for files."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from timesformer.data.dataset import read_test_views
+from timesformer.errors import ConfigError
+from timesformer.inference.views import fuse, resolve_device
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.load import load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The classes that a model gives to a video, most probable first.
+
+    `probabilities` are those of the `labels`, of `num_classes` in all, fused over `views` views of the video.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    indices: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    num_classes: int
+    views: int
+    num_frames: int
+    fps: float
+    duration_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers, strings and lists, ready for JSON."""
+        return asdict(self)
+
+
+class Predictor:
+    """Classifies video files with one model.
+
+    Args:
+        model: A model, or anything that `load` takes.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        batch_size: Views that go through the model at once.
+        **overrides: Passed to `load`, such as `num_frames=16`.
+
+    Raises:
+        WeightsError: The weights cannot be loaded.
+        ConfigError: The device is not there, or an override cannot work.
+    """
+
+    def __init__(
+        self, model: TimeSformer | str | Path, *, device: str = "auto", batch_size: int = 8, **overrides: Any
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size} must be at least 1")
+        if isinstance(model, TimeSformer) and overrides:
+            raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
+        self.device = resolve_device(device)
+        model = model if isinstance(model, TimeSformer) else load(model, **overrides)
+        self.model = model.eval().to(self.device)
+        self.batch_size = batch_size
+
+    def __call__(self, path: str | Path, *, top_k: int = 5) -> Prediction:
+        """Classify a video by the views that the model's `info.clip` asks for.
+
+        Args:
+            path: The video file.
+            top_k: Classes to name; all of them where the model has fewer.
+
+        Raises:
+            DecodeError: The file holds no video that can be read.
+        """
+        if top_k < 1:
+            raise ConfigError(f"top_k={top_k} must be at least 1")
+        views, video = read_test_views(path, self.model.config, self.model.info.clip)
+        probabilities = fuse(self.logits(views), self.model.info.clip.fusion)
+        top = probabilities.topk(min(top_k, len(probabilities)))
+        indices = tuple(top.indices.tolist())
+        return Prediction(
+            path=str(path),
+            labels=tuple(self.model.info.label(index) for index in indices),
+            indices=indices,
+            probabilities=tuple(top.values.tolist()),
+            num_classes=len(probabilities),
+            views=len(views),
+            num_frames=video.num_frames,
+            fps=video.fps,
+            duration_s=video.duration_s,
+        )
+
+    @torch.inference_mode()
+    def logits(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
+        """Logits of normalised clips, on the CPU, `batch_size` clips at a time."""
+        return torch.cat([self.model(part.to(self.device)).cpu() for part in clips.split(self.batch_size)])

@@ -1,0 +1,172 @@
+"""What happens around the steps of a run: the record of its epochs, its checkpoints, and a progress bar."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from timesformer.errors import TimeSformerError
+from timesformer.training.curve import draw_curve
+from timesformer.training.history import EpochRecord, best_epoch, format_metrics
+from timesformer.training.run_folder import RunFolder, replace_text, replacing
+from timesformer.training.start import DataSize
+from timesformer.weights.bundle import save
+
+_REFRESH_S = 0.2
+_REDRAW_S = 30.0
+
+
+class Recorder(Checkpoint):
+    """Writes what a run leaves behind at the end of every epoch: metrics, the best model, checkpoints, the curve.
+
+    It is a `Checkpoint` so that the trainer calls it after all measures of the epoch are known. The checkpoint comes
+    after the rest: where a run is cut off in between, the epoch is done again.
+
+    Args:
+        folder: Where to write.
+        size: Number of videos of the run, kept in the checkpoint.
+        on_epoch: Called at the end of each epoch with its record.
+    """
+
+    def __init__(self, folder: RunFolder, *, size: DataSize, on_epoch: Callable[[EpochRecord], None]) -> None:
+        self.history: list[EpochRecord] = []
+        self._folder = folder
+        self._size = size
+        self._on_epoch = on_epoch
+        self._epoch_start = 0.0
+        self._last_drawing = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write everything.
+
+        Raises:
+            TimeSformerError: The disk refused; what was there before is still whole.
+            WeightsError: The same, for the model folder.
+        """
+        self.history.append(self._record(trainer))
+        is_best = best_epoch(self.history) is self.history[-1]
+        replace_text(self._folder.metrics, format_metrics(self.history))
+        if is_best:
+            save(pl_module.model, self._folder.model, overwrite=True)
+        self._save_checkpoints(trainer, is_best=is_best)
+        if (
+            time.monotonic() - self._last_drawing > _REDRAW_S
+        ):  # a drawing takes as long as several steps of a tiny model
+            self._draw()
+        self._on_epoch(self.history[-1])
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the whole curve."""
+        self._draw()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Draw the curve of a run that stops early."""
+        with suppress(TimeSformerError):  # a disk that is full must not hide the error that stopped the run
+            self._draw()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far and the number of videos, for the checkpoint."""
+        return {"history": [asdict(record) for record in self.history], "size": asdict(self._size)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the epochs of a checkpoint."""
+        self.history = [EpochRecord(**record) for record in state_dict["history"]]
+
+    def _record(self, trainer: Trainer) -> EpochRecord:
+        return EpochRecord(
+            epoch=trainer.current_epoch + 1,
+            step=trainer.global_step,
+            seconds=time.monotonic() - self._epoch_start,
+            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+        )
+
+    def _save_checkpoints(self, trainer: Trainer, *, is_best: bool) -> None:
+        with replacing(self._folder.last) as partial:
+            trainer.save_checkpoint(partial, weights_only=False)
+        if is_best:
+            with replacing(self._folder.best) as partial:
+                shutil.copyfile(self._folder.last, partial)
+
+    def _draw(self) -> None:
+        if self.history:
+            with replacing(self._folder.curve) as partial:
+                draw_curve(self.history, partial)
+            self._last_drawing = time.monotonic()
+
+
+class ProgressBar(Callback):
+    """A line at the bottom of the terminal: epoch, steps, loss, validation accuracy, time left; epochs go above it.
+
+    It redraws itself between steps and has no thread, which a forked worker would inherit.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  val {task.fields[val]}"),
+            TimeRemainingColumn(),
+            console=console,
+            auto_refresh=False,
+        )
+        self._task = self._progress.add_task("", total=None, loss="-", val="-")
+        self._last_refresh = 0.0
+
+    def show(self, record: EpochRecord) -> None:
+        """Print the line of an epoch above the bar."""
+        self._progress.update(self._task, val=f"{record.val_accuracy:.1%}")
+        self._progress.print(str(record))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar, at the step where the run begins or goes on."""
+        total = trainer.max_epochs * trainer.num_training_batches
+        self._progress.update(self._task, total=total, completed=trainer.global_step)
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Any], batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar on, and draw it at most five times a second."""
+        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        loss = f"{outputs['loss'].item():.4f}"
+        self._progress.update(self._task, completed=trainer.global_step, description=description, loss=loss)
+        if time.monotonic() - self._last_refresh >= _REFRESH_S:
+            self._refresh()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say why no step is taken."""
+        self._progress.update(self._task, description="validating")
+        self._refresh()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the bar as it is."""
+        self._progress.update(self._task, description="trained")
+        self._progress.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._progress.stop()
+
+    def _refresh(self) -> None:
+        self._progress.refresh()
+        self._last_refresh = time.monotonic()
+
+
+@contextmanager
+def counting_bar(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, and nothing elsewhere; gives a function of the number done and their total."""
+    with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total, refresh=True)

@@ -1,0 +1,76 @@
+"""What each epoch of a run measured, and its table."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from timesformer.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One row of `metrics.csv`. Accuracies are shares from 0 to 1."""
+
+    epoch: int
+    """Number of the epoch, from 1."""
+    step: int
+    """Steps taken since the start of the run."""
+    lr: float
+    """Learning rate of the epoch's last step."""
+    train_loss: float
+    """Mean loss of the training clips as they were seen, label smoothing included."""
+    train_accuracy: float
+    """Share of the training clips that were right when they were seen."""
+    val_loss: float
+    """Mean cross entropy of the validation videos, one view each."""
+    val_accuracy: float
+    """Share of the validation videos whose class is predicted from one view."""
+    val_top5_accuracy: float
+    """Share of the validation videos whose class is among the best five."""
+    seconds: float
+    """Duration of the epoch, validation included."""
+
+    def __str__(self) -> str:
+        return (
+            f"epoch {self.epoch}: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.1%}; validation loss "
+            f"{self.val_loss:.4f}, accuracy {self.val_accuracy:.1%}; {self.seconds:.1f} s"
+        )
+
+
+def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
+    """The epoch of highest validation accuracy, the later one of equals."""
+    return max(history, key=lambda record: (record.val_accuracy, record.epoch))
+
+
+def format_metrics(history: Sequence[EpochRecord]) -> str:
+    """The text of `metrics.csv`: a header and one row an epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=[field.name for field in fields(EpochRecord)], lineterminator="\n")
+    writer.writeheader()
+    for record in history:
+        writer.writerow({key: _format(value) for key, value in asdict(record).items()})
+    return text.getvalue()
+
+
+def read_metrics(path: str | Path) -> list[EpochRecord]:
+    """Read a `metrics.csv` back.
+
+    Raises:
+        DataError: The file cannot be read, or is no table of epochs.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                EpochRecord(**{field.name: field.type(row[field.name]) for field in fields(EpochRecord)})
+                for row in csv.DictReader(file)
+            ]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no table of epochs: {error}") from error
+
+
+def _format(value: int | float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.7g}"

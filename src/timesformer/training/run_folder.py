@@ -1,0 +1,203 @@
+"""The folder of a run: what lies where in it, and when it may be written to."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timesformer.config.io import dump_toml, read_config, to_dict
+from timesformer.config.schema import RunConfig
+from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.weights.bundle import is_model_folder
+
+_FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache")
+"""What may differ when a run is resumed: it does not change what is computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of the files of a run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole `RunConfig`."""
+        return self.root / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """A row of measures for each epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve."""
+        return self.root / "curve.png"
+
+    @property
+    def model(self) -> Path:
+        """The model folder of the best epoch."""
+        return self.root / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what a run is resumed from."""
+        return self.root / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The state at the end of the last epoch."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The state at the end of the best epoch."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of a run, beside its model folder."""
+        return self.config, self.metrics, self.curve, self.last, self.best
+
+    def holds_run(self) -> bool:
+        """Whether any part of a run is there."""
+        return self.model.exists() or any(path.exists() for path in self.files)
+
+
+def check_is_free(folder: RunFolder) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        ConfigError: A file of a run is there.
+    """
+    if folder.holds_run():
+        raise ConfigError(
+            f"output={str(folder.root)!r} holds a run already: name another folder, or say whether to resume it "
+            f"or to overwrite it"
+        )
+
+
+def check_same_run(folder: RunFolder, run: RunConfig) -> None:
+    """Refuse to resume another run than the one that the folder holds.
+
+    Raises:
+        ConfigError: There is no run, or its config differs in something that changes what is computed; the message
+            names the keys.
+    """
+    if not folder.config.exists():
+        raise ConfigError(f"output={str(folder.root)!r} holds no run to resume: it has no {folder.config.name}")
+    changes = differences(folder, run)
+    if changes:
+        raise ConfigError(f"{folder.config}: the run to resume is another one: {'; '.join(changes)}")
+
+
+def differences(folder: RunFolder, run: RunConfig, *, besides: tuple[str, ...] = ()) -> list[str]:
+    """What of a run differs from the run in the folder, apart from what changes nothing that is computed.
+
+    Args:
+        besides: More keys that may differ, such as `model.num_classes` before the data is known.
+
+    Raises:
+        ConfigError: The config in the folder cannot be read.
+    """
+    there = _flat(to_dict(read_config(folder.config, kind=RunConfig)))
+    here = _flat(to_dict(run))
+    compared = [key for key in here if key not in (*_FREE_TO_CHANGE, *besides)]
+    return [f"{key} was {there[key]!r} and is {here[key]!r}" for key in compared if there[key] != here[key]]
+
+
+def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
+    """Make the folder, and refuse one that cannot be written to or has too little room.
+
+    Args:
+        num_bytes: Room that the run takes, that of files which it replaces included.
+
+    Raises:
+        ConfigError: The folder cannot be made or written to, or its disk has too little free space.
+    """
+    with writing(folder.root, error=ConfigError):
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.checkpoints):
+            free = shutil.disk_usage(folder.root).free
+    used = sum(path.stat().st_size for path in (*folder.files, *folder.model.glob("*")) if path.is_file())
+    if free + used < num_bytes:
+        raise ConfigError(
+            f"output={str(folder.root)!r}: the run takes up to {num_bytes / 1e9:.1f} GB and the disk has "
+            f"{(free + used) / 1e9:.1f} GB free"
+        )
+
+
+def clear(folder: RunFolder) -> None:
+    """Remove the files of a run, and nothing else.
+
+    Raises:
+        ConfigError: What is called `model` is no model folder, or a file cannot be removed.
+    """
+    with writing(folder.root, error=ConfigError):
+        if folder.model.exists() and not is_model_folder(folder.model):
+            raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
+        for path in folder.files:
+            path.unlink(missing_ok=True)
+        if folder.model.exists():
+            shutil.rmtree(folder.model)
+
+
+def write_config(folder: RunFolder, run: RunConfig) -> None:
+    """Write the config of a run.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    header = "# The whole configuration of this run.\n"
+    replace_text(folder.config, header + dump_toml(run))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file, all of it or nothing.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to that takes the place of `path` when all went well, and is removed otherwise.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    with writing(path):
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, *, error: type[TimeSformerError] = TimeSformerError) -> Iterator[None]:
+    """Say which path could not be written where the disk refuses.
+
+    Raises:
+        TimeSformerError: In place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as cause:
+        raise error(f"{path}: cannot be written: {cause.strerror or cause}") from cause
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

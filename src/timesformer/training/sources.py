@@ -1,0 +1,191 @@
+"""The videos of a run: which are trained on, which validate, and in what order they come."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from timesformer.config.schema import ClipConfig, DataConfig, RunConfig
+from timesformer.data.dataset import TestViews, TrainClips
+from timesformer.data.manifest import Manifest, load_manifest, load_split, split_manifest
+from timesformer.errors import ConfigError, DataError
+from timesformer.evaluation.labels import holds_splits, match_classes, read_manifest
+from timesformer.evaluation.loading import ErrorsAsValues, collate_or_error
+from timesformer.training.start import DataSize
+
+logger = logging.getLogger(__name__)
+
+
+class Split(NamedTuple):
+    """The videos of a run; both parts have the same list of classes."""
+
+    train: Manifest
+    val: Manifest
+
+    @property
+    def size(self) -> DataSize:
+        """Number of videos."""
+        return DataSize(train=len(self.train.samples), val=len(self.val.samples))
+
+
+def load_data(data: DataConfig, *, seed: int) -> Split:
+    """Read the training and the validation videos of a run.
+
+    Validation is `data.val` where it is set; else the validation split of the folder `data.train`, where it holds
+    splits; else `data.val_fraction` of each training class.
+
+    Raises:
+        ConfigError: `data.train` is empty.
+        DataError: A source cannot be used, validation has a class that training has not, or there is only one class.
+    """
+    if not data.train:
+        raise ConfigError("data.train is empty: name a folder with one folder a class, or a manifest file")
+    source = Path(data.train)
+    train = load_split(source, "train") if holds_splits(source) else load_manifest(source)
+    assert train is not None  # holds_splits has seen it
+    if len(train.class_names) < 2:
+        raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
+    if not data.val and not holds_splits(source):
+        return Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
+    val = read_manifest(data.val or source, labels=train.class_names)
+    val = match_classes(val, labels=train.class_names, num_classes=len(train.class_names))
+    _warn_of_overlap(train, val)
+    return Split(train, val)
+
+
+def validation_of(run: RunConfig) -> Manifest:
+    """The videos that validate a run, such as to evaluate its model on them.
+
+    Raises:
+        ConfigError, DataError: As `load_data`.
+    """
+    return load_data(run.data, seed=run.seed).val
+
+
+def with_num_classes(run: RunConfig, split: Split) -> RunConfig:
+    """The run with as many classes as its data has."""
+    return replace(run, model=replace(run.model, num_classes=len(split.train.class_names)))
+
+
+def _warn_of_overlap(train: Manifest, val: Manifest) -> None:
+    shared = {sample.path.resolve() for sample in train.samples} & {sample.path.resolve() for sample in val.samples}
+    if shared:
+        logger.warning("%d videos are in training and in validation: validation accuracy will flatter", len(shared))
+
+
+def validation_clip(clip: ClipConfig) -> ClipConfig:
+    """One view of a video, for validation between epochs; `evaluate` takes all views that `clip` asks for."""
+    sampling = "centre" if clip.sampling == "coverage" else clip.sampling
+    return replace(clip, sampling=sampling, num_clips=1, num_crops=1)
+
+
+class EpochOrder(Sampler[int]):
+    """All indices in an order that depends on seed and epoch and on nothing else.
+
+    Args:
+        size: Number of indices.
+        seed: Seed of all orders, 0 or more.
+    """
+
+    def __init__(self, size: int, *, seed: int) -> None:
+        self._size = size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, 0 or more, whose order comes next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.default_rng([self._seed, self._epoch]).permutation(self._size).tolist())
+
+
+class OneView(Dataset[tuple[Tensor, int]]):
+    """The first view of each video and its label: float `[3, T, H, W]` and an int."""
+
+    def __init__(self, views: TestViews) -> None:
+        self._views = views
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 t h w"], int]:
+        views, label, _ = self._views[index]
+        return views[0], label
+
+
+Loader = DataLoader[tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]]
+
+
+class Feed(NamedTuple):
+    """What a trainer draws from: batches of random training clips, and of one view of each validation video.
+
+    `clips` is the dataset of `train`, which has to know the epoch.
+    """
+
+    train: Loader
+    val: Loader
+    clips: TrainClips
+
+
+def make_feed(
+    split: Split,
+    *,
+    run: RunConfig,
+    device: torch.device,
+    first_epoch: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Feed:
+    """Set up the loaders of a run, and decode the training videos up front where `run.data.cache` says so.
+
+    All clips of an epoch are seen; its last batch may be smaller.
+
+    Args:
+        split: The videos.
+        run: The run.
+        device: Where batches will go.
+        first_epoch: Epoch, from 0, whose batches come first.
+        on_progress: Called with the number of videos that are decoded and their total.
+
+    Raises:
+        ConfigError: The model does not read 3 channels.
+        DecodeError: A video cannot be decoded up front.
+    """
+    clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed)
+    views = TestViews(split.val, model=run.model, clip=validation_clip(run.clip))
+    if run.data.cache:
+        clips.preload(on_progress=on_progress)
+    order = EpochOrder(len(clips), seed=run.seed)
+    order.set_epoch(first_epoch)
+    clips.set_epoch(first_epoch)
+    pin_memory = device.type == "cuda"
+    return Feed(
+        train=_loader(clips, run=run, pin_memory=pin_memory, sampler=order),
+        val=_loader(OneView(views), run=run, pin_memory=pin_memory, sampler=None),
+        clips=clips,
+    )
+
+
+def _loader(
+    dataset: Dataset[tuple[Tensor, int]], *, run: RunConfig, pin_memory: bool, sampler: EpochOrder | None
+) -> Loader:
+    return DataLoader(
+        ErrorsAsValues(dataset),
+        batch_size=run.batch_size,
+        sampler=sampler,
+        num_workers=run.data.num_workers,
+        persistent_workers=run.data.num_workers > 0,
+        collate_fn=collate_or_error,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # a loader without its own draws from the global one, which dropout uses
+    )

@@ -1,0 +1,87 @@
+"""Where a run starts from: fresh weights, the weights of another model, or a checkpoint of its own."""
+
+import pickle
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ModelConfig, RunConfig
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.load import load
+
+_FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
+"""Fields of a `ModelConfig` that weights cannot follow."""
+_OTHERS = tuple(field.name for field in fields(ModelConfig) if field.name not in _FIXED_BY_WEIGHTS)
+
+
+def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
+    """Build the model of a run, with the weights of `run.init_from` or fresh ones, in training mode.
+
+    A head that names the same classes is kept; another one is replaced by a fresh head.
+
+    Args:
+        run: The run; `run.model.num_classes` is the number of `labels`.
+        labels: Names of the classes.
+
+    Raises:
+        ConfigError: The weights of `init_from` are of another architecture than `run.model`; the message names the
+            fields.
+        WeightsError: `init_from` cannot be loaded, or cannot become a model of this scheme.
+    """
+    if not run.init_from:
+        model = _fresh_model(run)
+        model.info = ModelInfo(clip=run.clip, labels=labels)
+        return model.train()
+    values = asdict(run.model)
+    model = load(run.init_from, seed=run.seed, **{name: values[name] for name in _OTHERS})
+    _check_architecture(model.config, run)
+    if model.info.labels and model.info.labels != labels:
+        model.head.load_state_dict(_fresh_model(run).head.state_dict())
+    model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
+    return model.train()
+
+
+def _fresh_model(run: RunConfig) -> TimeSformer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        return TimeSformer(run.model)
+
+
+def _check_architecture(found: ModelConfig, run: RunConfig) -> None:
+    differing = [name for name in _FIXED_BY_WEIGHTS if getattr(found, name) != getattr(run.model, name)]
+    if differing:
+        wanted = ", ".join(f"{name}={getattr(run.model, name)}" for name in differing)
+        cure = ", ".join(f"model.{name}={getattr(found, name)}" for name in differing)
+        raise ConfigError(f"init_from={run.init_from!r} has other weights than {wanted} of the run: set {cure}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSize:
+    """How many videos a run has; it must not change when the run is resumed."""
+
+    train: int
+    val: int
+
+
+def finished_epochs(checkpoint: Path, *, size: DataSize) -> int:
+    """Number of epochs that a checkpoint has behind it.
+
+    Raises:
+        WeightsError: The file is damaged.
+        ConfigError: The run had other videos when the checkpoint was written.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        callback = state["callbacks"]["Recorder"]
+        epochs, there = len(callback["history"]), DataSize(**callback["size"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{checkpoint}: is no checkpoint of a run, or damaged: {error}") from error
+    if there != size:
+        raise ConfigError(
+            f"{checkpoint}: the run had {there.train} training and {there.val} validation videos, now there are "
+            f"{size.train} and {size.val}; a resumed run needs the same videos"
+        )
+    return epochs

@@ -1,0 +1,210 @@
+"""Clips from frames: geometry by where a marked pixel lands, numbers by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from timesformer.config.schema import ClipConfig, DataConfig
+from timesformer.data import transforms
+from timesformer.data.transforms import as_tensor, denormalise, normalise, resize, train_view
+
+PLAIN = ClipConfig(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def random_frames(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def ramp(height: int, width: int, num_frames: int = 2) -> np.ndarray:
+    """Frames whose red is the column and whose green is the row."""
+    frames = np.zeros((num_frames, height, width, 3), dtype=np.uint8)
+    frames[..., 0] = np.arange(width)
+    frames[..., 1] = np.arange(height)[:, None]
+    return frames
+
+
+def columns(view: torch.Tensor) -> list[int]:
+    return denormalise(view, PLAIN)[0, 0, :, 0].tolist()
+
+
+def rows(view: torch.Tensor) -> list[int]:
+    return denormalise(view, PLAIN)[0, :, 0, 1].tolist()
+
+
+def test_normalised_value_is_the_share_of_255_less_the_mean_over_the_deviation():
+    clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
+    frames = np.array([0, 51, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
+    want = torch.tensor([(0 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (1 - 0.3) / 0.125])
+    got = normalise(frames, clip)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.flatten(), want)
+
+
+def test_bgr_model_reads_blue_first_with_the_first_mean():
+    clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125), channel_order="bgr")
+    frames = np.array([0, 51, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
+    want = torch.tensor([(1 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (0 - 0.3) / 0.125])
+    torch.testing.assert_close(normalise(frames, clip).flatten(), want)
+
+
+def test_normalise_puts_channels_before_frames():
+    frames = random_frames(2, 4, 5)
+    got = normalise(frames, PLAIN)
+    assert got.shape == (3, 2, 4, 5)
+    assert got.is_contiguous()
+    torch.testing.assert_close(got[1, 1], torch.from_numpy(frames[1, :, :, 1]) / 255)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_denormalise_undoes_normalise(order):
+    clip = ClipConfig(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), channel_order=order)
+    every_value = np.stack([np.arange(256)] * 3, axis=-1).astype(np.uint8).reshape(2, 8, 16, 3)
+    every_value[..., 1] = every_value[..., 1][::-1]
+    torch.testing.assert_close(denormalise(normalise(every_value, clip), clip), torch.from_numpy(every_value))
+
+
+def test_denormalise_holds_values_past_black_and_white_at_them():
+    view = torch.tensor([-9.0, 0.5, 9.0]).reshape(3, 1, 1, 1)
+    assert denormalise(view, PLAIN).flatten().tolist() == [0, 128, 255]
+
+
+def test_resize_to_the_same_size_keeps_the_frames():
+    frames = random_frames(2, 6, 7)
+    torch.testing.assert_close(resize(frames, (6, 7)), torch.from_numpy(frames))
+
+
+def test_resize_is_within_one_level_of_the_antialiased_filter_on_floats():
+    frames = random_frames(3, 24, 36)
+    channels_first = rearrange(torch.from_numpy(frames), "t h w c -> t c h w").float()
+    want = rearrange(
+        F.interpolate(channels_first, size=(10, 15), mode="bilinear", antialias=True), "t c h w -> t h w c"
+    )
+    got = resize(frames, (10, 15))
+    assert got.dtype == torch.uint8
+    torch.testing.assert_close(got.float(), want, atol=1.0, rtol=0)
+
+
+def test_resize_shrinks_a_checkerboard_to_grey():
+    board = np.indices((32, 48)).sum(axis=0) % 2 * 255
+    frames = np.broadcast_to(board[None, :, :, None], (1, 32, 48, 3)).astype(np.uint8)
+    inner = resize(frames, (8, 12))[0, 1:-1, 1:-1].float()
+    torch.testing.assert_close(inner, torch.full_like(inner, 127.5), atol=2.0, rtol=0)
+
+
+def test_single_test_view_is_the_centre_at_the_test_scale():
+    clip = dataclasses.replace(PLAIN, num_crops=1, test_scale=1.25)
+    (view,) = transforms.test_views(ramp(20, 30), clip, image_size=(16, 16))
+    assert view.shape == (3, 2, 16, 16)
+    assert columns(view) == list(range(7, 23))
+    assert rows(view) == list(range(2, 18))
+
+
+def test_three_test_views_are_left_centre_and_right_at_the_crops_side():
+    left, centre, right = transforms.test_views(ramp(16, 31), PLAIN, image_size=(16, 16))
+    assert columns(left) == list(range(16))
+    assert columns(centre) == list(range(8, 24))
+    assert columns(right) == list(range(15, 31))
+    assert rows(left) == rows(centre) == rows(right) == list(range(16))
+
+
+def test_three_test_views_have_no_test_scale():
+    frames = random_frames(2, 20, 30)
+    other = dataclasses.replace(PLAIN, test_scale=2.0)
+    got = transforms.test_views(frames, other, image_size=(16, 16))
+    torch.testing.assert_close(got, transforms.test_views(frames, PLAIN, image_size=(16, 16)))
+
+
+def test_views_of_other_shapes_have_the_shape_of_the_model():
+    views = transforms.test_views(random_frames(2, 40, 30), ClipConfig(), image_size=(8, 24))
+    assert views.shape == (3, 3, 2, 8, 24)
+
+
+def draw(frames: np.ndarray, seed: int, clip: ClipConfig = PLAIN, **fields: object) -> torch.Tensor:
+    data = DataConfig(**fields)
+    return train_view(frames, clip, data, image_size=(8, 8), generator=np.random.default_rng(seed))
+
+
+@given(st.integers(8, 40), st.integers(8, 40), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=40)
+def test_train_view_has_the_models_shape_whatever_the_frame(height, width, seed, flip):
+    view = draw(random_frames(3, height, width), seed, flip=flip)
+    assert view.shape == (3, 3, 8, 8)
+    assert view.dtype == torch.float32
+
+
+def test_train_view_is_decided_by_its_seed():
+    frames = random_frames(2, 20, 30)
+    torch.testing.assert_close(draw(frames, 5, flip=True), draw(frames, 5, flip=True))
+    assert not torch.equal(draw(frames, 5, flip=True), draw(frames, 6, flip=True))
+
+
+def test_all_frames_of_a_train_view_are_cut_and_mirrored_alike():
+    still = np.repeat(random_frames(1, 20, 30), 4, axis=0)
+    for seed in range(4):
+        view = draw(still, seed, flip=True)
+        torch.testing.assert_close(view, view[:, :1].expand_as(view))
+
+
+def test_train_crops_reach_every_place():
+    fixed_scale = (1.25, 1.25)
+    corners = {
+        (rows(view)[0], columns(view)[0])
+        for view in (draw(ramp(10, 10), s, scale_range=fixed_scale) for s in range(90))
+    }
+    assert corners == {(top, left) for top in range(3) for left in range(3)}
+
+
+def test_train_scale_spreads_over_its_range():
+    # the wider the frame is made, the fewer of its columns a view of 8 pixels spans
+    spans = [
+        columns(view)[-1] - columns(view)[0] for view in (draw(ramp(40, 40), s, scale_range=(1, 4)) for s in range(60))
+    ]
+    assert min(spans) <= 10
+    assert max(spans) >= 30
+
+
+def test_without_flip_no_train_view_is_mirrored_and_with_it_half_are():
+    def mirrored(**fields: object) -> list[bool]:
+        views = (draw(ramp(10, 10), seed, scale_range=(1, 1), **fields) for seed in range(200))
+        return [columns(view)[0] > columns(view)[-1] for view in views]
+
+    assert not any(mirrored(flip=False))
+    assert 70 < sum(mirrored(flip=True)) < 130
+
+
+def test_views_read_channels_in_the_order_of_the_model():
+    frames = random_frames(2, 20, 30)
+    bgr = dataclasses.replace(PLAIN, channel_order="bgr")
+    got = transforms.test_views(frames, bgr, image_size=(16, 16))
+    torch.testing.assert_close(got, transforms.test_views(frames, PLAIN, image_size=(16, 16)).flip(1))
+    torch.testing.assert_close(draw(frames, 3, bgr), draw(frames, 3).flip(0))
+
+
+def test_tensors_and_arrays_give_the_same_views():
+    frames = random_frames(2, 20, 30)
+    from_tensor = transforms.test_views(torch.from_numpy(frames), PLAIN, image_size=(16, 16))
+    torch.testing.assert_close(from_tensor, transforms.test_views(frames, PLAIN, image_size=(16, 16)))
+
+
+def test_views_leave_the_frames_as_they_were():
+    frames = random_frames(2, 16, 16)
+    before = frames.copy()
+    transforms.test_views(frames, ClipConfig(), image_size=(16, 16))
+    draw(frames, 0, flip=True)
+    np.testing.assert_array_equal(frames, before)
+
+
+@pytest.mark.parametrize("odd", ["read-only", "backwards"])
+def test_read_only_and_backward_arrays_are_copied(odd):
+    frames = random_frames(2, 4, 5)
+    if odd == "read-only":
+        frames.flags.writeable = False
+    else:
+        frames = frames[::-1]
+    np.testing.assert_array_equal(as_tensor(frames).numpy(), frames)

@@ -1,0 +1,146 @@
+"""Cost in closed form against the built model, torch's own counter, and the paper's printed numbers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import SCHEME_NAMES, tiny_config
+from torch.utils.flop_counter import FlopCounterMode
+
+from timesformer.config.presets import PRESETS
+from timesformer.config.schema import ModelConfig
+from timesformer.model import TimeSformer, cost
+
+WITH_TIME = ("divided_space_time", "axial", "space_time_reversed", "parallel")
+UNMASKED = tuple(name for name in SCHEME_NAMES if name != "sparse_local_global_centred")
+
+
+def built_parameters(config: ModelConfig) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in TimeSformer(config).parameters())
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ModelConfig:
+    scheme, patch = draw(st.sampled_from(SCHEME_NAMES)), draw(st.sampled_from([2, 4]))
+    heads = draw(st.integers(1, 4))
+    return ModelConfig(
+        scheme=scheme,
+        num_frames=draw(st.integers(1, 6)),
+        image_size=(patch * draw(st.integers(1, 4)), patch * draw(st.integers(1, 4))),
+        patch_size=patch,
+        in_channels=draw(st.integers(1, 4)),
+        embed_dim=heads * draw(st.integers(1, 6)),
+        depth=draw(st.integers(1, 3)),
+        num_heads=heads,
+        mlp_ratio=draw(st.sampled_from([1.0, 2.5, 4.0])),
+        qkv_bias=draw(st.booleans()),
+        position_embedding=draw(st.sampled_from(["space_time", "space", "none"])),
+        cls_in_time=scheme in WITH_TIME and draw(st.booleans()),
+        num_classes=draw(st.integers(1, 9)),
+    )
+
+
+@given(config=configs())
+@settings(max_examples=60)
+def test_parameters_are_those_of_the_built_model(config: ModelConfig):
+    assert cost(config).parameters == built_parameters(config)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "millions"),
+    [
+        ("space_only", 85.9),
+        ("joint_space_time", 85.9),
+        ("divided_space_time", 121.4),
+        ("sparse_local_global", 121.4),
+        ("sparse_local_global_centred", 121.4),
+        ("axial", 156.8),
+    ],
+)
+def test_parameters_are_those_of_table_1_of_the_paper(scheme: str, millions: float):
+    # to 0.1 million: the paper prints 156.8 for axial, whose exact number is 156.848 million
+    assert cost(ModelConfig(scheme=scheme, num_classes=174)).parameters / 1e6 == pytest.approx(millions, abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "parameters"),
+    [("space_only", 86_106_256), ("joint_space_time", 86_112_400), ("divided_space_time", 121_566_352)],
+)
+def test_parameters_with_400_classes_are_those_of_the_released_models(scheme: str, parameters: int):
+    config = ModelConfig(scheme=scheme)
+    assert cost(config).parameters == parameters == built_parameters(config)
+
+
+@pytest.mark.parametrize(("preset", "tera"), [("base", 0.587), ("hr", 5.108), ("large", 7.140)])
+def test_three_views_cost_what_table_5_of_the_paper_prints(preset: str, tera: float):
+    assert 3 * cost(PRESETS[preset]).macs / 1e12 == pytest.approx(tera, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "giga"),
+    [
+        ("space_only", 141),
+        ("joint_space_time", 180),
+        ("divided_space_time", 196),
+        ("sparse_local_global", 207),
+        ("axial", 253),  # 246 without the copies of the class token in every row and column
+    ],
+)
+def test_one_view_of_the_base_model_costs_as_the_formulas_of_each_scheme_say(scheme: str, giga: int):
+    assert round(cost(ModelConfig(scheme=scheme)).macs / 1e9) == giga
+
+
+@pytest.mark.parametrize("scheme", UNMASKED)
+def test_macs_are_half_the_flops_that_torch_counts(scheme: str):
+    config = tiny_config(scheme)
+    with torch.device("meta"):  # on a CPU the counter misses fused attention
+        model, clips = TimeSformer(config).eval(), torch.zeros(1, 3, 3, 8, 20)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(clips)
+    head = config.embed_dim * config.num_classes
+    assert cost(config).macs == counter.get_total_flops() / 2 - head
+
+
+def test_class_token_in_time_costs_one_more_token_in_each_sequence():
+    config = tiny_config()
+    without, with_cls = cost(config), cost(replace(config, cls_in_time=True))
+    sequences, dim = 2 * 5, 24
+    extra = sequences * (5 * dim**2 + 2 * dim * (4**2 - 3**2))
+    assert with_cls.macs - without.macs == config.depth * extra
+    assert with_cls.parameters == without.parameters
+
+
+def test_masked_attention_costs_the_pairs_that_its_mask_admits():
+    base = tiny_config("sparse_local_global_centred", depth=1, image_size=(16, 16), num_frames=2)
+    dim, tokens = 24, 1 + 2 * 16
+    local = 32 * (1 + 2 * 2 * 2) + tokens  # each patch: class token, a 2 x 2 window in 2 frames; the class token: all
+    sparse = tokens * (1 + 1 * 2 * 2)
+    patches, mlp = 32 * 3 * 16 * dim, 2 * dim * 60 * tokens
+    assert cost(base).macs == patches + mlp + 9 * dim**2 * tokens + 2 * dim * (local + sparse)
+
+
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+def test_weights_take_four_bytes_a_parameter_and_activations_grow_with_the_clip(scheme: str):
+    small, large = cost(tiny_config(scheme)), cost(tiny_config(scheme, num_frames=6))
+    assert small.weight_bytes == 4 * small.parameters
+    assert small.tokens == (3 * 11 if scheme == "space_only" else 31)
+    assert large.activation_bytes > small.activation_bytes > 0
+
+
+@pytest.mark.parametrize("scheme", UNMASKED)
+def test_activation_estimate_is_near_what_autograd_saves(scheme: str):
+    config = tiny_config(scheme, initialization="scratch")
+    model, sizes = TimeSformer(config).train(), {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not any(tensor.untyped_storage().data_ptr() == p.untyped_storage().data_ptr() for p in model.parameters()):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = model(torch.randn(1, 3, 3, 8, 20))
+    assert logits.requires_grad
+    assert sum(sizes.values()) == pytest.approx(cost(config).activation_bytes, rel=0.5)
