@@ -13,7 +13,6 @@ from typing import cast
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -102,9 +101,9 @@ def write_video(
 def write_audio(path: Path, *, with_cover: bool = False) -> Path:
     """Write a second of silence as MP3, on request with a cover picture as music files have one."""
     with av.open(path, "w", format="mp3") as container:
-        sound = cast(AudioStream, container.add_stream("mp3", rate=44100))
+        sound = container.add_stream("mp3", rate=44100)
         if with_cover:
-            cover = cast(VideoStream, container.add_stream("png", rate=1))
+            cover = container.add_stream("png", rate=1)
             cover.width, cover.height, cover.pix_fmt = 40, 20, "rgb24"
             cover.disposition = Disposition.attached_pic
             picture = VideoFrame.from_ndarray(draw_frame(0, height=20, width=40), format="rgb24")

@@ -3,12 +3,23 @@
 import ast
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from itertools import pairwise
 
+import jaxtyping
 import pytest
 
 from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, check_image_size
 from timesformer.errors import ConfigError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _annotations_unchecked() -> Iterator[None]:
+    """Values of the wrong type are the subject here: the tests' checker of annotations must let them through."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        yield
+
 
 CONFIGS = (ModelConfig, ClipConfig, DataConfig, OptimConfig, RunConfig)
 

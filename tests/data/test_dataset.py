@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig
 from timesformer.data import dataset, sampling, transforms
 from timesformer.data.dataset import TrainClips, read_test_views
-from timesformer.data.decode import read_frames
+from timesformer.data.decode import VideoReader, read_frames
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.data.synthetic import write_clip
 from timesformer.errors import ConfigError, DataError, DecodeError
@@ -233,13 +233,18 @@ def test_test_item_has_all_views_clip_by_clip_with_label_and_place(manifest, num
     torch.testing.assert_close(views, torch.cat(expected), rtol=0, atol=0)
 
 
-def test_many_clips_are_read_in_parts_and_stay_in_order(tmp_path):
+def test_many_clips_are_read_in_parts_and_stay_in_order(tmp_path, monkeypatch):
+    asked: list[int] = []
+    read = VideoReader.read
+    monkeypatch.setattr(
+        VideoReader, "read", lambda reader, indices: asked.append(len(indices)) or read(reader, indices)
+    )
     path = write_video(tmp_path / "long.mp4", num_frames=300)
     clip = ClipConfig(sampling="coverage", frame_stride=2, num_crops=1)
     views, info = read_test_views(path, MODEL, clip)
     clips = sampling.test_clips(info, clip, num_frames=3)
     assert len(views) == len(clips) == 50
-    assert 3 * len(clips) > dataset._FRAMES_PER_READ
+    assert asked == [126, 24]
     all_frames = read_frames(path, range(300))
     expected = [transforms.test_views(all_frames[frames], clip, image_size=(8, 16)) for frames in clips]
     torch.testing.assert_close(views, torch.cat(expected), rtol=0, atol=0)

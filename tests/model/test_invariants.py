@@ -62,6 +62,17 @@ def test_order_of_patches_is_known_by_the_position_embedding_alone(scheme: str):
     torch.testing.assert_close(model(shuffled), want, **CLOSE)
 
 
+@pytest.mark.parametrize("scheme", ["space_only", "joint_space_time", "divided_space_time"])
+@pytest.mark.parametrize("initialization", ["released", "scratch"])
+@torch.no_grad()
+def test_model_without_embeddings_of_place_knows_no_order_at_all(scheme: str, initialization: str):
+    config = tiny_config(scheme, position_embedding="none", initialization=initialization)
+    model, clips = random_model(config), random_clips(config)
+    columns, frames = [3, 0, 4, 1, 2], FRAME_ORDER
+    shuffled = clips.unflatten(4, (5, 4))[:, :, frames][:, :, :, :, columns].flatten(4)
+    torch.testing.assert_close(model(shuffled), model(clips), **CLOSE)
+
+
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
 @torch.no_grad()
 def test_answer_to_a_clip_does_not_depend_on_the_others_in_its_batch(scheme: str):

@@ -75,8 +75,9 @@ def our_logits(model: TimeSformer, clips: Tensor) -> Tensor:
 @pytest.mark.parametrize("scheme", JOINT_OR_DIVIDED)
 @pytest.mark.parametrize("qkv_bias", [True, False])
 def test_their_saved_model_gives_their_logits_here(transformers, tmp_path: Path, scheme: str, qkv_bias: bool):
-    config = square_config(scheme, qkv_bias=qkv_bias, embed_dim=28, num_heads=2, mlp_ratio=61 / 28)
-    theirs, clips = their_model(transformers, config), random_clips(config)
+    config = square_config(scheme, qkv_bias=qkv_bias, embed_dim=28, num_heads=2)
+    # 28 * (61 / 28) is a little less than 61
+    theirs, clips = their_model(transformers, config, intermediate_size=61), random_clips(config)
     theirs.save_pretrained(tmp_path)
     ours = load(tmp_path)
     torch.testing.assert_close(our_logits(ours, clips), their_logits(theirs, clips), **TOLERANCE)

@@ -18,6 +18,7 @@ from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
 from timesformer.training.fit import is_finished, train
+from timesformer.training.sources import load_data
 from timesformer.weights.load import load
 
 _PAIRS = ("move_left", "move_up", "shrink", "vanish")
@@ -43,6 +44,7 @@ def demo(
     data: str = "",
     output: Path = Path("runs/demo"),
     epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
+    clips_per_class: int = 150,
     seed: int = 0,
     overwrite: Overwrite = False,
     json: AsJson = False,
@@ -60,10 +62,12 @@ def demo(
         A folder with one folder of your videos for each class.
     output
         Folder of the run.
+    clips_per_class
+        Synthetic training clips of each class; a sixth as many are held out. No effect beside `--data`.
     seed
         Seed of the clips and of the training.
     """
-    task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed)
+    task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, clips_per_class)
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
@@ -80,12 +84,12 @@ def demo(
         print(f"page               {output / 'index.html'}")
 
 
-def _synthetic(output: Path, epochs: int | None, seed: int) -> _Task:
+def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int) -> _Task:
     with progress("writing videos", unit="clips") as on_progress:
         folder = write_motion_dataset(
             output / "data",
-            clips_per_class=150,
-            val_clips_per_class=25,
+            clips_per_class=clips_per_class,
+            val_clips_per_class=max(1, clips_per_class // 6),
             classes=CLASSES,
             num_frames=8,
             size=32,
@@ -125,7 +129,7 @@ def _evaluate(task: _Task, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
     model = load(output)
     with progress("evaluating") as on_progress:
-        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
+        result = evaluate(model, load_data(task.run.data, seed=task.run.seed)[1], num_workers=0, on_progress=on_progress)
     write_predictions(result, output / "predictions.csv")
     write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
     return result

@@ -14,19 +14,14 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from timesformer.errors import ConfigError
 
-
-@runtime_checkable
-class _Dataclass(Protocol):
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-
-Config = TypeVar("Config", bound=_Dataclass)
+Config = TypeVar("Config")
+"""A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
 
 _adapter = functools.cache(TypeAdapter)
 _NOT_TOML = datetime.date | datetime.time  # a datetime is a date
@@ -111,12 +106,12 @@ def apply_overrides(config: Config, overrides: Sequence[str], *, source: str = "
     return from_dict(values, kind=type(config), source=source)
 
 
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """Turn a configuration into dictionaries, lists, strings and numbers: ready for JSON, undone by `from_dict`."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def dump_toml(config: Config) -> str:
+def dump_toml(config: Any) -> str:
     """Write a configuration as TOML, every key included: undone by `read_config`."""
     values = to_dict(config)
     lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
@@ -152,7 +147,7 @@ def _parse_value(text: str) -> Any:
     return text if values or isinstance(value, _NOT_TOML) else value
 
 
-def _replace(values: dict[str, Any], key: str, value: Any, *, kind: type[_Dataclass], source: str) -> None:
+def _replace(values: dict[str, Any], key: str, value: Any, *, kind: type[Any], source: str) -> None:
     known = list(_dotted_keys(kind))
     if key not in known:
         raise ConfigError(f"{source}: {_unknown_key(key, known)}")
@@ -167,7 +162,7 @@ def _replace(values: dict[str, Any], key: str, value: Any, *, kind: type[_Datacl
 
 
 def _key_problems(
-    values: Mapping[str, Any], kind: type[_Dataclass], *, prefix: str = "", known: Sequence[str] = ()
+    values: Mapping[str, Any], kind: type[Any], *, prefix: str = "", known: Sequence[str] = ()
 ) -> Iterator[str]:
     known = known or list(_dotted_keys(kind))
     here = {field.name for field in dataclasses.fields(kind)}
@@ -194,12 +189,12 @@ def _not_plain(value: Any) -> str:
     return ""
 
 
-def _sections(kind: type[_Dataclass]) -> dict[str, type[_Dataclass]]:
+def _sections(kind: type[Any]) -> dict[str, type[Any]]:
     typed = {field.name: field.type for field in dataclasses.fields(kind)}
     return {name: part for name, part in typed.items() if isinstance(part, type) and dataclasses.is_dataclass(part)}
 
 
-def _dotted_keys(kind: type[_Dataclass]) -> Iterator[str]:
+def _dotted_keys(kind: type[Any]) -> Iterator[str]:
     sections = _sections(kind)
     for field in dataclasses.fields(kind):
         yield field.name

@@ -4,6 +4,7 @@ A `ModelConfig` fully determines an architecture; with a `ClipConfig` and the la
 prediction. Every field takes effect or is refused; there is no value that means "maybe".
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -40,7 +41,7 @@ def _check_choice(name: str, value: object, choices: object) -> None:
 
 
 def _check_positive(name: str, value: float) -> None:
-    _refuse(not value > 0, f"{name}={value} must be greater than 0")
+    _refuse(not 0 < value < math.inf, f"{name}={value} must be greater than 0, and finite")
 
 
 def _check_probability(name: str, value: float) -> None:
@@ -189,12 +190,24 @@ class ClipConfig:
         for name in ("frame_stride", "target_fps", "num_clips"):
             _check_positive(name, getattr(self, name))
         _refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
-        _refuse(self.test_scale < 1, f"test_scale={self.test_scale} must be at least 1")
+        _refuse(not 1 <= self.test_scale < math.inf, f"test_scale={self.test_scale} must be at least 1")
         _refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
         _refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
+        self._refuse_what_has_no_effect()
+
+    def _refuse_what_has_no_effect(self) -> None:
         _refuse(
-            self.sampling in ("segment", "uniform", "coverage", "centre") and self.num_clips != 1,
+            self.sampling != "dense" and self.num_clips != 1,
             f"num_clips={self.num_clips} has no meaning for sampling={self.sampling!r}: only 'dense' has several",
+        )
+        _refuse(
+            self.sampling in ("segment", "uniform") and (self.frame_stride, self.target_fps) != (32, 30.0),
+            f"frame_stride={self.frame_stride}, target_fps={self.target_fps} have no effect on "
+            f"sampling={self.sampling!r}, which spreads the frames over the whole video",
+        )
+        _refuse(
+            self.num_crops != 1 and self.test_scale != 8 / 7,
+            f"test_scale={self.test_scale} has no effect with num_crops={self.num_crops}, only with 1",
         )
 
 
@@ -219,12 +232,15 @@ class DataConfig:
     num_workers: int = 2
     """Processes that decode; 0 decodes in the training process."""
     cache: bool = False
-    """Keep decoded frames (uint8, at the largest training scale) in memory; for small sets."""
+    """Decode all frames of all videos once, before training, and keep them in memory as they are; for small sets."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_range", tuple(self.scale_range))
-        low, high = self.scale_range
-        _refuse(not 1 <= low <= high, f"scale_range={self.scale_range} must rise and start at 1 or more")
+        scale = self.scale_range
+        _refuse(
+            len(scale) != 2 or not 1 <= scale[0] <= scale[1] < math.inf,
+            f"scale_range={scale} must be two numbers that rise and start at 1 or more",
+        )
         _refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
         _refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
 
@@ -261,14 +277,18 @@ class OptimConfig:
         _check_choice("optimizer", self.optimizer, Literal["adamw", "sgd"])
         _check_choice("schedule", self.schedule, Literal["cosine", "steps"])
         _check_positive("lr", self.lr)
-        _refuse(self.weight_decay < 0, f"weight_decay={self.weight_decay} must not be negative")
-        _refuse(self.clip_grad_norm < 0, f"clip_grad_norm={self.clip_grad_norm} must not be negative")
+        _refuse(not 0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay} must not be negative, and finite")
+        _refuse(not 0 <= self.clip_grad_norm < math.inf, f"clip_grad_norm={self.clip_grad_norm} must not be negative, and finite")
         _check_probability("warmup_fraction", self.warmup_fraction)
         _check_probability("label_smoothing", self.label_smoothing)
         rising = list(self.milestones) == sorted(self.milestones)
         _refuse(
             not rising or any(not 0 < share < 1 for share in self.milestones),
             f"milestones={self.milestones} must rise between 0 and 1",
+        )
+        _refuse(
+            self.schedule == "cosine" and self.milestones != (11 / 15, 14 / 15),
+            f"milestones={self.milestones} have no effect on schedule='cosine'",
         )
 
 

@@ -23,6 +23,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
+from typing import SupportsIndex
 
 import av
 import numpy as np
@@ -73,7 +74,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         return reader.info
 
 
-def read_frames(path: str | os.PathLike[str], indices: Iterable[int]) -> UInt8[np.ndarray, "t h w 3"]:
+def read_frames(path: str | os.PathLike[str], indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
     """Decode the given frames, in the given order.
 
     Args:
@@ -151,7 +152,7 @@ class VideoReader:
             rotation=90 * self._quarter_turns,
         )
 
-    def read(self, indices: Iterable[int]) -> UInt8[np.ndarray, "t h w 3"]:
+    def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
         """Decode the given frames, in the given order: see `read_frames`."""
         info = self.info
         wanted = np.minimum(_checked(indices), info.num_frames - 1)
@@ -168,7 +169,7 @@ class VideoReader:
         if self._process != os.getpid():
             raise DecodeError(f"{self._path}: the reader is not open here; use it inside `with`, in the same process")
 
-    def _fill_by_seeking(self, out: UInt8[np.ndarray, "t h w 3"], ranks: Int64[np.ndarray, "t"]) -> bool:
+    def _fill_by_seeking(self, out: UInt8[np.ndarray, "t h w 3"], ranks: Int64[np.ndarray, " t"]) -> bool:
         """Fill in the frames by the short way; False where it does not lead to what is certainly right."""
         if not self._index.is_timed:
             return False
@@ -182,7 +183,7 @@ class VideoReader:
     def _fill(
         self,
         out: UInt8[np.ndarray, "t h w 3"],
-        ranks: Int64[np.ndarray, "t"],
+        ranks: Int64[np.ndarray, " t"],
         frames: Iterator[tuple[int, VideoFrame]],
     ) -> None:
         """Give each of the rising ranks its frame or the nearest earlier one, and take no more frames than needed."""
@@ -294,7 +295,7 @@ class VideoReader:
         return demux(self._container, self._stream)
 
 
-def _checked(indices: Iterable[int]) -> Int64[np.ndarray, "t"]:
+def _checked(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
     wanted = []
     for index in indices:
         try:

@@ -48,14 +48,14 @@ class PacketIndex:
 
     packets: Sequence[PacketRecord]
     """By position."""
-    pts: Int64[np.ndarray, "packets"]
+    pts: Int64[np.ndarray, " packets"]
     is_timed: bool
     """Whether the timestamps tell the order of presentation; where not, the decoder's output does."""
-    positions: Int64[np.ndarray, "frames"]
+    positions: Int64[np.ndarray, " frames"]
     """Position of each rank."""
-    times: Int64[np.ndarray, "frames"]
+    times: Int64[np.ndarray, " frames"]
     """Timestamp of each rank."""
-    key_positions: Int64[np.ndarray, "keys"]
+    key_positions: Int64[np.ndarray, " keys"]
     """Shown key frames, in the order of presentation."""
 
     @property
@@ -79,7 +79,7 @@ class PacketIndex:
         """Whether a packet is the one at a position."""
         return position < len(self.packets) and self.packets[position].is_same(packet)
 
-    def segments(self, ranks: Int64[np.ndarray, "t"]) -> Iterator[tuple[int, slice]]:
+    def segments(self, ranks: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, slice]]:
         """Part rising ranks into runs that are best decoded in one go.
 
         Yields:
@@ -91,7 +91,7 @@ class PacketIndex:
         for begin, end in pairwise(edges):
             yield int(starts[begin]), slice(begin, end)
 
-    def _starts(self, ranks: Int64[np.ndarray, "t"]) -> Int64[np.ndarray, "t"]:
+    def _starts(self, ranks: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
         """Position of the last packet from which decoding gives each frame.
 
         It is the last key frame *shown* at the frame's time or before. A later one may be decoded before the frame: in
@@ -142,7 +142,7 @@ def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> Pac
     )
 
 
-def _is_presentation_order(pts: Int64[np.ndarray, "packets"], order: Int64[np.ndarray, "packets"]) -> bool:
+def _is_presentation_order(pts: Int64[np.ndarray, " packets"], order: Int64[np.ndarray, " packets"]) -> bool:
     """Whether timestamps exist, differ, and are no further from the order of decoding than a decoder moves frames."""
     moved = np.abs(order - np.arange(len(order)))
     return bool(_NO_TIME not in pts and np.all(np.diff(pts[order]) > 0) and np.max(moved, initial=0) <= _MAX_REORDER)

@@ -1,9 +1,9 @@
 """One pass over the videos of a manifest: every view of every video once, and what came out of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def evaluate(
     batch_size: int = 8,
     num_workers: int = 2,
     on_progress: OnProgress = lambda done, total: None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: str = "raise",
 ) -> Evaluation:
     """Measure a model on videos with known classes, by the views that its `info.clip` asks for.
 
@@ -71,9 +71,10 @@ def evaluate(
     was_training = model.training
     model.eval().to(target)
     try:
-        videos_read = _read(model, manifest, num_workers=num_workers, on_progress=on_progress)
-        for group in _group(_set_aside(videos_read, skipped, on_error=on_error), num_views=batch_size):
-            answers += _answer(model, group, batch_size=batch_size)
+        # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
+        with closing(_read(model, manifest, num_workers=num_workers, on_progress=on_progress)) as videos_read:
+            for group in _group(_set_aside(videos_read, skipped, on_error=on_error), num_views=batch_size):
+                answers += _answer(model, group, batch_size=batch_size)
     finally:
         model.train(was_training)
     return _summarise(model, manifest, answers=answers, skipped=skipped)
@@ -114,7 +115,9 @@ def _check_arguments(*, batch_size: int, num_workers: int, on_error: str) -> Non
         raise ConfigError(f"on_error={on_error!r} is not one of 'raise', 'skip'")
 
 
-def _read(model: TimeSformer, manifest: Manifest, *, num_workers: int, on_progress: OnProgress) -> Iterator[_Video]:
+def _read(
+    model: TimeSformer, manifest: Manifest, *, num_workers: int, on_progress: OnProgress
+) -> Generator[_Video, None, None]:
     """Every video of the manifest, in its order."""
     loader = DataLoader(
         ErrorsAsValues(TestViews(manifest, model=model.config, clip=model.info.clip)),

@@ -63,7 +63,7 @@ class Evaluation:
     """One entry a video, in the order of the manifest."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain numbers, strings, lists and dictionaries, ready for JSON; None for a class without videos."""
+        """The same as plain numbers, strings and lists, ready for JSON; a class without videos has None."""
         per_class = [None if np.isnan(share) else float(share) for share in self.per_class]
         return {
             "top1": self.top1,

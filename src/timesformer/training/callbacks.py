@@ -166,7 +166,15 @@ class ProgressBar(Callback):
 
 @contextmanager
 def counting_bar(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal, and nothing elsewhere; gives a function of the number done and their total."""
+    """A bar on the terminal, from the first call of the function that it gives, and nothing elsewhere.
+
+    Yields:
+        A function to call with the number done and the total.
+    """
     with Progress(console=console, transient=True, auto_refresh=False, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total, refresh=True)
+
+        def count(done: int, total: int) -> None:
+            task = progress.tasks[0].id if progress.tasks else progress.add_task(description)
+            progress.update(task, completed=done, total=total, refresh=True)
+
+        yield count

@@ -166,7 +166,7 @@ def _build_trainer(job: _Job, *, callbacks: list[Callback]) -> Trainer:
         accelerator=job.device.type,
         devices=[job.device.index] if job.device.index is not None else 1,
         max_epochs=job.run.epochs,
-        gradient_clip_val=job.run.optim.clip_grad_norm or None,
+        gradient_clip_val=None,
         callbacks=callbacks,
         default_root_dir=job.folder.checkpoints,
         logger=False,

@@ -1,5 +1,6 @@
 """What one step of training and of validation is."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,8 @@ class ClipClassifier(LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimiser, and its schedule by step."""
         optimizer = build_optimizer(self.model, optim=self._optim)
-        schedule = LambdaLR(optimizer, self._lr_factor)
+        # a function is left out of checkpoints; of a method, its attributes would be stored
+        schedule = LambdaLR(optimizer, lambda step: self._lr_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Batch, batch_index: int) -> Float[Tensor, ""]:
@@ -79,17 +81,20 @@ class ClipClassifier(LightningModule):
         torch.manual_seed(_step_seed(self._seed, self.global_step))
         logits = self.model(clips)
         loss = F.cross_entropy(logits, labels, label_smoothing=self._optim.label_smoothing)
-        value = loss.item()
-        if not np.isfinite(value):
-            raise TimeSformerError(self._explain_divergence(value))
-        self._train.add(logits, labels, loss=value)
+        self._train.add(logits, labels, loss=self._finite(loss, step=self.global_step + 1))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Count loss, without label smoothing, and hits of a batch of clips."""
+        """Count loss, without label smoothing, and hits of a batch of clips.
+
+        Raises:
+            DecodeError: A video of the batch cannot be decoded.
+            TimeSformerError: The loss is not finite.
+        """
         clips, labels = _unwrap(batch)
         logits = self.model(clips)
-        self._val.add(logits, labels, loss=F.cross_entropy(logits, labels).item())
+        loss = F.cross_entropy(logits, labels)
+        self._val.add(logits, labels, loss=self._finite(loss, step=self.global_step))
 
     def on_train_epoch_start(self) -> None:
         """Start counting training clips anew."""
@@ -116,12 +121,15 @@ class ClipClassifier(LightningModule):
     def _lr_factor(self, step: int) -> float:
         return lr_factor(step, total_steps=self._total_steps, optim=self._optim)
 
-    def _explain_divergence(self, loss: float) -> str:
+    def _finite(self, loss: Float[Tensor, ""], *, step: int) -> float:
+        value = loss.item()
+        if math.isfinite(value):
+            return value
         optim = self._optim
-        return (
-            f"the loss is {loss} at step {self.global_step + 1} (epoch {self.current_epoch + 1}): training has "
-            f"diverged. Try a lower optim.lr (it is {optim.lr:g}), a longer optim.warmup_fraction "
-            f"({optim.warmup_fraction:g}) or a lower optim.clip_grad_norm ({optim.clip_grad_norm:g}; 0 does not clip)"
+        raise TimeSformerError(
+            f"the loss is {value} at step {step} (epoch {self.current_epoch + 1}): training has diverged. Try a lower "
+            f"optim.lr (it is {optim.lr:g}), a longer optim.warmup_fraction ({optim.warmup_fraction:g}) or a lower "
+            f"optim.clip_grad_norm ({optim.clip_grad_norm:g}; 0 does not clip)"
         )
 
 

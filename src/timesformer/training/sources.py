@@ -111,17 +111,28 @@ class EpochOrder(Sampler[int]):
 
 
 class OneView(Dataset[tuple[Tensor, int]]):
-    """The first view of each video and its label: float `[3, T, H, W]` and an int."""
+    """The first view of each video and its label: float `[3, T, H, W]` and an int.
 
-    def __init__(self, views: TestViews) -> None:
+    Args:
+        views: All views of each video.
+        cache: Whether to keep each view in memory once it was read.
+    """
+
+    def __init__(self, views: TestViews, *, cache: bool) -> None:
         self._views = views
+        self._cache: dict[int, tuple[Tensor, int]] | None = {} if cache else None
 
     def __len__(self) -> int:
         return len(self._views)
 
     def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 t h w"], int]:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
         views, label, _ = self._views[index]
-        return views[0], label
+        item = views[0].clone(), label  # a slice would keep all views alive
+        if self._cache is not None:
+            self._cache[index] = item
+        return item
 
 
 Loader = DataLoader[tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]]
@@ -171,7 +182,7 @@ def make_feed(
     pin_memory = device.type == "cuda"
     return Feed(
         train=_loader(clips, run=run, pin_memory=pin_memory, sampler=order),
-        val=_loader(OneView(views), run=run, pin_memory=pin_memory, sampler=None),
+        val=_loader(OneView(views, cache=run.data.cache), run=run, pin_memory=pin_memory, sampler=None),
         clips=clips,
     )
 

@@ -85,7 +85,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
-    return dict(content)
+    return {str(name): value for name, value in content.items()}
 
 
 def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
@@ -254,7 +254,7 @@ def _released_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     text = content.get("cfg", "")
     try:
         cfg = yaml.safe_load(text) if isinstance(text, str) else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise WeightsError(f"{path}: the config stored in it is not YAML: {error}") from error
     return cfg if isinstance(cfg, dict) else {}
 

@@ -1,0 +1,100 @@
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from timesformer.cli.predict import find_videos
+from timesformer.errors import ConfigError
+
+
+def test_every_video_of_a_folder_gets_a_prediction(run, model_folder, video_folder):
+    status, out, err = run("predict", video_folder, "--model", model_folder, "--top-k", 2)
+    assert status == 0
+    assert out.count(".mp4") == 6
+    assert out.count("%") == 12
+    assert err == ""
+
+
+def test_json_has_one_object_a_video_with_probabilities_that_sum_to_one(run, model_folder, video_folder):
+    status, out, _ = run("predict", video_folder / "shrink", "--model", model_folder, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [row["path"].endswith(name) for row, name in zip(rows, ("0.mp4", "1.mp4"), strict=True)] == [True, True]
+    for row in rows:
+        assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert sorted(row["labels"]) == ["move_left", "move_right", "shrink"]  # top 5 of three classes are three
+        assert row["num_frames"] == 6
+
+
+def test_a_bad_file_is_one_line_and_the_others_are_done(run, model_folder, video_folder, tmp_path):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("this is no video")
+    good = video_folder / "shrink" / "0.mp4"
+    status, out, err = run("predict", bad, good, "--model", model_folder)
+    assert status == 1
+    assert str(good) in out
+    first, last = err.splitlines()
+    assert first.startswith(f"error: {bad}: ")
+    assert last == "1 of 2 files could not be read"
+
+
+def test_a_bad_file_is_a_json_object_too(run, model_folder, tmp_path):
+    status, out, _ = run("predict", tmp_path / "missing.mp4", "--model", model_folder, "--json")
+    assert status == 1
+    assert "missing.mp4" in json.loads(out)["error"]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+def test_random_bytes_never_show_a_traceback(run, model_folder, tmp_path, content):
+    path = tmp_path / "random.mp4"
+    path.write_bytes(content)
+    status, _, err = run("predict", path, "--model", model_folder)
+    assert status == 1
+    assert err.startswith(f"error: {path}: ")
+
+
+def test_a_pattern_finds_its_files_and_each_file_comes_once(video_folder):
+    pattern = str(video_folder / "*" / "0.mp4")
+    files = find_videos([pattern, str(video_folder / "shrink" / "0.mp4")])
+    assert [os.path.relpath(path, video_folder) for path in files] == [
+        "move_left/0.mp4",
+        "move_right/0.mp4",
+        "shrink/0.mp4",
+    ]
+
+
+@pytest.mark.parametrize("text", ["empty", "*.webm"])
+def test_a_place_without_videos_is_refused(tmp_path, text):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no videos found there"):
+        find_videos([str(tmp_path / text)])
+
+
+def test_a_model_that_is_not_there_is_one_clear_line(run, video_folder):
+    status, out, err = run("predict", video_folder, "--model", "no/such/model")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: no/such/model: no such file or folder")
+
+
+def test_an_unknown_field_gives_a_suggestion_and_status_2(run, model_folder, video_folder):
+    status, _, err = run("predict", video_folder, "--model", model_folder, "--set", "num_frame=4")
+    assert status == 2
+    assert "did you mean num_frames?" in err
+
+
+def test_other_frame_counts_can_be_set(run, model_folder, video_folder):
+    status, out, _ = run("predict", video_folder, "--model", model_folder, "--set", "num_frames=4", "--json")
+    assert status == 0
+    assert len(out.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"), [("--top-k", 0, "top_k=0"), ("--device", "tpu9", "is no device")]
+)
+def test_wrong_values_are_refused_with_status_2(run, model_folder, video_folder, option, value, message):
+    status, _, err = run("predict", video_folder, "--model", model_folder, option, value)
+    assert status == 2
+    assert message in err

@@ -1,0 +1,196 @@
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.data.dataset import read_test_views
+from timesformer.data.manifest import Manifest, load_manifest
+from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.evaluation import Evaluation, evaluate, write_predictions
+from timesformer.evaluation.evaluate import describe_protocol
+from timesformer.inference.views import fuse
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.bundle import save
+
+
+def _evaluate(model: TimeSformer, videos: Path | Manifest, **options: object) -> Evaluation:
+    return evaluate(model, videos, **{"device": "cpu", "num_workers": 0, **options})
+
+
+def _with_broken(videos: Path, broken: Path) -> Manifest:
+    """The validation videos, the second of which holds no video."""
+    manifest = load_manifest(videos / "val")
+    broken.write_bytes(b"no video")
+    first, second, *others = manifest.samples
+    return Manifest((first, dataclasses.replace(second, path=broken), *others), manifest.class_names)
+
+
+def test_every_video_has_the_fused_answer_of_all_its_views(model: TimeSformer, videos: Path):
+    evaluation = _evaluate(model, videos)
+    manifest = load_manifest(videos / "val")
+    assert [video.path for video in evaluation.predictions] == [str(sample.path) for sample in manifest.samples]
+    for video in evaluation.predictions:
+        views, _ = read_test_views(video.path, model.config, model.info.clip)
+        with torch.inference_mode():
+            expected = fuse(model.eval()(views), "softmax")
+        assert video.views == len(views) == 3
+        assert video.predicted == model.info.label(int(expected.argmax()))
+        assert video.probability == pytest.approx(float(expected.max()), rel=1e-5)
+
+
+def test_accuracies_agree_with_the_predictions(model: TimeSformer, videos: Path):
+    evaluation = _evaluate(model, videos)
+    right = [video.predicted == video.label for video in evaluation.predictions]
+    assert evaluation.top1 == np.mean(right)
+    assert [video.rank == 1 for video in evaluation.predictions] == right
+    assert evaluation.confusion.trace() == sum(right)
+    assert evaluation.confusion.sum() == evaluation.num_videos == 9
+    assert evaluation.mean_class == pytest.approx(np.mean(evaluation.per_class))
+    low, high = evaluation.top1_interval
+    assert 0 <= low <= evaluation.top1 <= high <= 1
+
+
+def test_top_five_of_three_classes_is_everything(model: TimeSformer, videos: Path):
+    assert _evaluate(model, videos).top5 == 1.0
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_batch_size_changes_no_answer(model: TimeSformer, videos: Path, batch_size: int):
+    one = _evaluate(model, videos, batch_size=3)
+    other = _evaluate(model, videos, batch_size=batch_size)
+    assert [v.predicted for v in one.predictions] == [v.predicted for v in other.predictions]
+    np.testing.assert_allclose(
+        [v.probability for v in one.predictions], [v.probability for v in other.predictions], rtol=1e-5
+    )
+
+
+def test_workers_change_no_answer(model: TimeSformer, videos: Path):
+    assert _evaluate(model, videos, num_workers=2).predictions == _evaluate(model, videos).predictions
+
+
+def test_classes_are_matched_by_name_and_not_by_index(model: TimeSformer, videos: Path):
+    by_label = {video.label: Path(video.path).parent.name for video in _evaluate(model, videos).predictions}
+    assert by_label == {name: name for name in ("grow", "move_left", "move_right")}
+
+
+def test_model_folder_can_be_evaluated_by_path(model: TimeSformer, videos: Path, tmp_path: Path):
+    save(model, tmp_path / "model")
+    by_path = _evaluate(tmp_path / "model", str(videos / "val"))
+    assert by_path.predictions == _evaluate(model, videos / "val").predictions
+
+
+def test_model_keeps_its_mode_and_the_caller_its_random_state(model: TimeSformer, videos: Path):
+    model.train()
+    state = torch.get_rng_state()
+    _evaluate(model, videos)
+    assert model.training
+    torch.testing.assert_close(torch.get_rng_state(), state)
+
+
+def test_dropout_is_off(videos: Path):
+    config = ModelConfig(
+        num_frames=2, image_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2, num_classes=3, dropout=0.5
+    )
+    model = TimeSformer(config, info=ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1))).train()
+    assert _evaluate(model, videos).predictions == _evaluate(model, videos).predictions
+
+
+def test_progress_counts_every_video_once(model: TimeSformer, videos: Path):
+    calls: list[tuple[int, int]] = []
+    _evaluate(model, videos, on_progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 9) for done in range(1, 10)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_video_stops_with_its_name_alone(model: TimeSformer, videos: Path, tmp_path: Path, num_workers: int):
+    manifest = _with_broken(videos, tmp_path / "broken.mp4")
+    with pytest.raises(DecodeError, match=r"broken\.mp4") as caught:
+        _evaluate(model, manifest, num_workers=num_workers)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_skipped_video_is_listed_and_replaced_by_nothing(model: TimeSformer, videos: Path, tmp_path: Path):
+    evaluation = _evaluate(model, _with_broken(videos, tmp_path / "broken.mp4"), on_error="skip")
+    assert [video.path for video in evaluation.skipped] == [str(tmp_path / "broken.mp4")]
+    assert "broken.mp4" in evaluation.skipped[0].reason
+    everything = _evaluate(model, videos)
+    assert evaluation.num_videos == len(evaluation.predictions) == everything.num_videos - 1
+    assert evaluation.predictions == everything.predictions[:1] + everything.predictions[2:]
+
+
+def test_only_unreadable_videos_are_an_error(model: TimeSformer, videos: Path, tmp_path: Path):
+    manifest = _with_broken(videos, tmp_path / "broken.mp4")
+    manifest = Manifest(manifest.samples[1:2], manifest.class_names)
+    with pytest.raises(DataError, match=r"none of 1 videos could be decoded; the first: .*broken\.mp4"):
+        _evaluate(model, manifest, on_error="skip")
+
+
+def test_broken_weights_are_no_prediction(model: TimeSformer, videos: Path):
+    torch.nn.init.constant_(model.head.bias, math.nan)
+    with pytest.raises(TimeSformerError, match=r"\.mp4: the model answers nan or inf"):
+        _evaluate(model, videos)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"num_workers": -1}, "num_workers=-1 must not be negative"),
+        ({"on_error": "ignore"}, "on_error='ignore' is not one of 'raise', 'skip'"),
+    ],
+)
+def test_values_out_of_range_are_refused(model: TimeSformer, videos: Path, options: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        _evaluate(model, videos, **options)
+
+
+def test_class_that_no_video_shows_is_none_in_json(model: TimeSformer, videos: Path):
+    manifest = load_manifest(videos / "val")
+    only_grow = Manifest(tuple(s for s in manifest.samples if s.label == 0), manifest.class_names)
+    found = json.loads(json.dumps(_evaluate(model, only_grow).to_dict()))
+    assert found["per_class"]["move_left"] is None
+    assert found["per_class"]["grow"] == found["top1"] == found["mean_class"]
+    assert found["class_names"] == ["move_left", "move_right", "grow"]
+    assert len(found["predictions"]) == found["num_videos"] == 3
+
+
+def test_written_predictions_have_a_row_for_each_video(model: TimeSformer, videos: Path, tmp_path: Path):
+    evaluation = _evaluate(model, videos)
+    write_predictions(evaluation, tmp_path / "predictions.csv")
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [video.path for video in evaluation.predictions]
+    assert sum(row["label"] == row["predicted"] for row in rows) / len(rows) == evaluation.top1
+    assert list(rows[0]) == ["path", "label", "predicted", "probability", "rank", "views"]
+
+
+def test_predictions_that_cannot_be_written_are_an_error(model: TimeSformer, videos: Path, tmp_path: Path):
+    evaluation = _evaluate(model, videos)
+    with pytest.raises(DataError, match=r"absent.*cannot be written"):
+        write_predictions(evaluation, tmp_path / "absent" / "predictions.csv")
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        (ClipConfig(), "dense 8x32 at 30 fps, 1 clip x 3 crops of 224x192, softmax fusion"),
+        (
+            ClipConfig(num_clips=10, num_crops=1, fusion="logits", frame_stride=4),
+            "dense 8x4 at 30 fps, 10 clips x 1 crop of 224x192, logits fusion",
+        ),
+        (ClipConfig(sampling="segment"), "segment 8, 1 clip x 3 crops of 224x192, softmax fusion"),
+        (
+            ClipConfig(sampling="coverage"),
+            "coverage 8x32 at 30 fps, all clips x 3 crops of 224x192, softmax fusion",
+        ),
+    ],
+)
+def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
+    assert describe_protocol(ModelConfig(image_size=(224, 192)), clip) == expected

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from timesformer.errors import DataError
+from timesformer.training.history import EpochRecord, best_epoch, format_metrics, read_metrics
+
+
+def _record(epoch: int, val_accuracy: float) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        step=10 * epoch,
+        lr=1e-3 / epoch,
+        train_loss=2.5,
+        train_accuracy=0.25,
+        val_loss=2.75,
+        val_accuracy=val_accuracy,
+        val_top5_accuracy=1.0,
+        seconds=0.5,
+    )
+
+
+def test_best_epoch_is_the_later_of_equals():
+    history = [_record(1, 0.5), _record(2, 0.75), _record(3, 0.75), _record(4, 0.25)]
+    assert best_epoch(history).epoch == 3
+
+
+def test_metrics_are_read_back_as_written(tmp_path: Path):
+    history = [_record(1, 0.5), _record(2, 0.75)]
+    (tmp_path / "metrics.csv").write_text(format_metrics(history))
+    assert read_metrics(tmp_path / "metrics.csv") == history
+
+
+def test_metrics_have_the_columns_that_people_know():
+    header = format_metrics([]).strip()
+    assert header == "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,seconds"
+
+
+def test_line_of_an_epoch_shows_its_measures():
+    line = str(_record(4, 0.875))
+    assert line == "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s"
+
+
+def test_missing_metrics_are_an_error(tmp_path: Path):
+    with pytest.raises(DataError, match=r"metrics\.csv: No such file"):
+        read_metrics(tmp_path / "metrics.csv")
+
+
+def test_other_tables_are_an_error(tmp_path: Path):
+    (tmp_path / "metrics.csv").write_text("epoch,step\n1,two\n")
+    with pytest.raises(DataError, match="is no table of epochs"):
+        read_metrics(tmp_path / "metrics.csv")

@@ -1,0 +1,99 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timesformer.config.schema import ModelConfig, OptimConfig
+from timesformer.model.timesformer import TimeSformer
+from timesformer.training.optim import build_optimizer, lr_factor, parameter_groups
+
+TINY = ModelConfig(num_frames=2, image_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=2, num_classes=3)
+
+optims = st.builds(
+    OptimConfig,
+    schedule=st.sampled_from(["cosine", "steps"]),
+    warmup_fraction=st.floats(0, 0.9),
+)
+
+
+def test_rate_rises_in_a_line_that_starts_at_zero_before_the_first_step():
+    optim = OptimConfig(warmup_fraction=0.4)
+    factors = [lr_factor(step, total_steps=10, optim=optim) for step in range(5)]
+    assert factors == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_cosine_falls_from_one_to_zero():
+    optim = OptimConfig(warmup_fraction=0.0)
+    factors = [lr_factor(step, total_steps=8, optim=optim) for step in (0, 4, 8, 9)]
+    assert factors == pytest.approx([1.0, 0.5, 0.0, 0.0])
+
+
+def test_steps_divide_by_ten_at_the_paper_s_epochs():
+    optim = OptimConfig(schedule="steps", warmup_fraction=0.0)
+    by_epoch = [lr_factor(epoch, total_steps=15, optim=optim) for epoch in range(15)]
+    assert by_epoch == pytest.approx([1.0] * 11 + [0.1] * 3 + [0.01])
+
+
+@given(optims, st.integers(1, 400))
+def test_rate_stays_between_zero_and_its_peak_and_no_step_is_wasted(optim: OptimConfig, total_steps: int):
+    factors = [lr_factor(step, total_steps=total_steps, optim=optim) for step in range(total_steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+
+
+@given(st.floats(0, 0.9), st.integers(20, 400))
+def test_cosine_schedule_has_no_jump(warmup_fraction: float, total_steps: int):
+    optim = OptimConfig(warmup_fraction=warmup_fraction)
+    factors = [lr_factor(step, total_steps=total_steps, optim=optim) for step in range(total_steps + 1)]
+    warmup_steps = round(warmup_fraction * total_steps)
+    steepest = max(1 / (warmup_steps + 1), torch.pi / 2 / (total_steps - warmup_steps))
+    assert max(abs(b - a) for a, b in pairwise(factors)) <= steepest + 1e-9
+
+
+def _after_a_step_without_gradients(optim: OptimConfig) -> tuple[dict[str, bool], TimeSformer]:
+    """Which parameters become smaller when only weight decay acts."""
+    model = TimeSformer(replace(TINY, initialization="scratch"))
+    torch.nn.init.ones_(model.embedding.cls_token)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    build_optimizer(model, optim=optim).step()
+    return {name: not torch.equal(before[name], p) for name, p in model.named_parameters()}, model
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_only_matrices_and_the_patch_convolution_decay(optimizer: str):
+    decays, _ = _after_a_step_without_gradients(OptimConfig(optimizer=optimizer, lr=0.1, weight_decay=0.5))
+    assert {name for name, does in decays.items() if does} == {
+        "embedding.patch.weight",
+        "head.weight",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.mlp.fc2.weight",
+        "blocks.0.steps.time.fc.weight",
+        *(f"blocks.0.steps.{step}.attention.{m}.weight" for step in ("time", "space") for m in ("qkv", "proj")),
+    }
+
+
+def test_nothing_decays_at_weight_decay_zero():
+    decays, _ = _after_a_step_without_gradients(OptimConfig(weight_decay=0.0))
+    assert not any(decays.values())
+
+
+@pytest.mark.parametrize("scheme", ["space_only", "axial", "sparse_local_global"])
+def test_every_parameter_is_in_one_group(scheme: str):
+    model = TimeSformer(replace(TINY, scheme=scheme))
+    groups = parameter_groups(model, weight_decay=0.1)
+    listed = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_momentum_of_sgd_is_nesterov_s():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    optimizer = build_optimizer(model, optim=OptimConfig(optimizer="sgd", lr=1.0, weight_decay=0.0))
+    for expected in (-1.9, -1.9 - 2.71):  # v = 0.9 v + g, and the step is g + 0.9 v
+        model.weight.grad = torch.ones_like(model.weight)
+        optimizer.step()
+        torch.testing.assert_close(model.weight.detach(), torch.tensor([[expected]]))

@@ -1,0 +1,148 @@
+import errno
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from timesformer.config.io import read_config
+from timesformer.config.schema import DataConfig, ModelConfig, OptimConfig, RunConfig
+from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.training.run_folder import (
+    RunFolder,
+    check_can_write,
+    check_is_free,
+    check_same_run,
+    clear,
+    differences,
+    replace_text,
+    replacing,
+    write_config,
+)
+from timesformer.weights.bundle import save
+
+TINY = ModelConfig(num_frames=2, image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    check_can_write(folder, num_bytes=0)
+    return folder
+
+
+def _fill(folder: RunFolder) -> None:
+    for path in folder.files:
+        path.write_text("mine")
+    save(TimeSformer(TINY), folder.model)
+
+
+def test_empty_folder_and_other_files_hold_no_run(folder: RunFolder):
+    (folder.root / "notes.txt").touch()
+    check_is_free(folder)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "metrics.csv", "curve.png", "checkpoints/last.ckpt", "model"])
+def test_any_part_of_a_run_is_in_the_way(folder: RunFolder, name: str):
+    (folder.root / name).touch()
+    with pytest.raises(ConfigError, match="holds a run already: name another folder, or say whether to resume"):
+        check_is_free(folder)
+
+
+def test_clearing_removes_the_run_and_nothing_else(folder: RunFolder):
+    _fill(folder)
+    (folder.root / "notes.txt").write_text("keep")
+    (folder.checkpoints / "other.ckpt").write_text("keep")
+    clear(folder)
+    left = [path.name for path in folder.root.rglob("*") if path.is_file()]
+    assert sorted(left) == ["notes.txt", "other.ckpt"]
+
+
+def test_folder_called_model_that_is_none_is_not_removed(folder: RunFolder):
+    folder.model.mkdir()
+    (folder.model / "thesis.tex").touch()
+    (folder.metrics).touch()
+    with pytest.raises(ConfigError, match="is not a model folder: refusing to remove it"):
+        clear(folder)
+    assert folder.metrics.exists()
+
+
+def test_config_is_read_back_as_written(folder: RunFolder):
+    run = RunConfig(model=TINY, data=DataConfig(train="videos"), epochs=7)
+    write_config(folder, run)
+    assert read_config(folder.config, kind=RunConfig) == run
+
+
+def test_run_with_the_same_computation_may_go_on(folder: RunFolder):
+    run = RunConfig(data=DataConfig(train="videos"))
+    write_config(folder, run)
+    moved = replace(run, output="elsewhere", device="cpu", data=replace(run.data, num_workers=5, cache=True))
+    check_same_run(folder, moved)
+
+
+def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
+    run = RunConfig(data=DataConfig(train="videos"))
+    write_config(folder, run)
+    other = replace(run, epochs=16, optim=OptimConfig(lr=0.5))
+    with pytest.raises(ConfigError, match=r"another one: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16"):
+        check_same_run(folder, other)
+
+
+def test_keys_can_be_left_out_of_the_comparison(folder: RunFolder):
+    write_config(folder, RunConfig())
+    other = RunConfig(model=replace(ModelConfig(), num_classes=3, depth=2))
+    assert differences(folder, other, besides=("model.num_classes",)) == ["model.depth was 12 and is 2"]
+
+
+def test_nothing_cannot_be_resumed(folder: RunFolder):
+    with pytest.raises(ConfigError, match=r"holds no run to resume: it has no config\.toml"):
+        check_same_run(folder, RunConfig())
+
+
+def test_output_below_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"run: cannot be written: Not a directory"):
+        check_can_write(RunFolder(tmp_path / "file" / "run"), num_bytes=0)
+
+
+def test_read_only_output_is_refused(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("timesformer.training.run_folder.tempfile.TemporaryFile", refuse)
+    with pytest.raises(ConfigError, match="cannot be written: Read-only file system"):
+        check_can_write(folder, num_bytes=0)
+
+
+def test_full_disk_is_refused_before_the_first_step(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=200_000_000))
+    check_can_write(folder, num_bytes=199_000_000)
+    with pytest.raises(ConfigError, match=r"takes up to 1\.5 GB and the disk has 0\.2 GB free"):
+        check_can_write(folder, num_bytes=1_500_000_000)
+
+
+def test_room_of_files_that_are_replaced_counts_as_free(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    folder.last.write_bytes(bytes(3000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    check_can_write(folder, num_bytes=4000)
+
+
+def test_checking_leaves_no_file_behind(folder: RunFolder):
+    assert list(folder.root.iterdir()) == [folder.checkpoints]
+    assert not list(folder.checkpoints.iterdir())
+
+
+def _fill_the_disk(path: Path) -> None:
+    with replacing(path) as partial:
+        partial.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_file_is_whole_or_what_it_was_before(folder: RunFolder):
+    replace_text(folder.metrics, "before")
+    with pytest.raises(TimeSformerError, match=r"metrics\.csv: cannot be written: No space left"):
+        _fill_the_disk(folder.metrics)
+    assert folder.metrics.read_text() == "before"
+    assert not list(folder.root.glob(".*"))

@@ -1,0 +1,187 @@
+import logging
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from timesformer.config.schema import ClipConfig, DataConfig, RunConfig
+from timesformer.data.dataset import TestViews
+from timesformer.data.manifest import Manifest, Sample, load_manifest, save_manifest
+from timesformer.errors import ConfigError, DataError, DecodeError
+from timesformer.training.sources import (
+    EpochOrder,
+    Feed,
+    OneView,
+    Split,
+    load_data,
+    make_feed,
+    validation_clip,
+    validation_of,
+    with_num_classes,
+)
+
+CPU = torch.device("cpu")
+
+
+def _names(manifest: Manifest) -> list[str]:
+    return [f"{sample.path.parent.parent.name}/{sample.path.name}" for sample in manifest.samples]
+
+
+def test_folder_with_splits_gives_both(videos: Path):
+    split = load_data(DataConfig(train=str(videos)), seed=0)
+    assert split.size.train == 12
+    assert split.size.val == 6
+    assert {name.split("/")[0] for name in _names(split.val)} == {"val"}
+    assert split.train.class_names == split.val.class_names == ("grow", "move_left", "move_right")
+
+
+def test_validation_that_is_named_wins_over_that_of_the_folder(videos: Path):
+    split = load_data(DataConfig(train=str(videos), val=str(videos / "train")), seed=0)
+    assert {name.split("/")[0] for name in _names(split.val)} == {"train"}
+
+
+def test_share_of_each_class_is_held_out_where_there_is_no_validation(videos: Path):
+    split = load_data(DataConfig(train=str(videos / "train"), val_fraction=0.25), seed=0)
+    assert (split.size.train, split.size.val) == (9, 3)
+    assert sorted(sample.label for sample in split.val.samples) == [0, 1, 2]
+    assert set(split.train.samples).isdisjoint(split.val.samples)
+
+
+def test_seed_chooses_what_is_held_out(videos: Path):
+    data = DataConfig(train=str(videos / "train"), val_fraction=0.5)
+    held = [load_data(data, seed=seed).val for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+def test_validation_labels_follow_the_names_of_training(videos: Path, tmp_path: Path):
+    val = load_manifest(videos / "val", class_names=("move_right", "grow", "move_left"))
+    save_manifest(val, tmp_path / "val.csv")
+    split = load_data(DataConfig(train=str(videos / "train"), val=str(tmp_path / "val.csv")), seed=0)
+    assert all(split.val.class_names[s.label] == s.path.parent.name for s in split.val.samples)
+
+
+def test_class_that_only_validation_has_is_refused(videos: Path, tmp_path: Path):
+    train = load_manifest(videos / "train")
+    two = Manifest(tuple(s for s in train.samples if s.label < 2), train.class_names[:2])
+    save_manifest(two, tmp_path / "train.csv")
+    with pytest.raises(DataError, match="does not know 1 of the videos' classes: 'move_right'"):
+        load_data(DataConfig(train=str(tmp_path / "train.csv"), val=str(videos / "val")), seed=0)
+
+
+def test_one_class_is_refused(videos: Path, tmp_path: Path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "grow").symlink_to(videos / "train" / "grow")
+    with pytest.raises(DataError, match=r"train: has one class \('grow'\); a classifier needs at least two"):
+        load_data(DataConfig(train=str(tmp_path / "train")), seed=0)
+
+
+def test_empty_source_is_refused():
+    with pytest.raises(ConfigError, match=r"data\.train is empty: name a folder"):
+        load_data(DataConfig(), seed=0)
+
+
+def test_videos_in_both_parts_are_warned_of(videos: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, logger="timesformer"):
+        load_data(DataConfig(train=str(videos / "train"), val=str(videos / "train")), seed=0)
+    assert "12 videos are in training and in validation" in caplog.text
+
+
+def test_validation_videos_of_a_run_are_those_that_it_validates_on(run: RunConfig):
+    assert validation_of(run) == load_data(run.data, seed=run.seed).val
+
+
+def test_number_of_classes_comes_from_the_data(run: RunConfig):
+    counted = with_num_classes(run, load_data(run.data, seed=0))
+    assert run.model.num_classes == 400
+    assert counted.model.num_classes == 3
+    assert replace(counted.model, num_classes=400) == run.model
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochOrder(20, seed=seed)
+        sampler.set_epoch(epoch)
+        torch.rand(3)
+        return list(sampler)
+
+    assert order(0, 1) == order(0, 1)
+    assert sorted(order(0, 1)) == list(range(20))
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        (ClipConfig(num_clips=10), ClipConfig(num_crops=1)),
+        (ClipConfig(sampling="coverage"), ClipConfig(sampling="centre", num_crops=1)),
+        (ClipConfig(sampling="uniform", fusion="logits"), ClipConfig(sampling="uniform", fusion="logits", num_crops=1)),
+    ],
+)
+def test_validation_between_epochs_takes_one_view(clip: ClipConfig, expected: ClipConfig):
+    assert validation_clip(clip) == expected
+
+
+def _feed(run: RunConfig, first_epoch: int = 0) -> Feed:
+    split = load_data(run.data, seed=run.seed)
+    return make_feed(split, run=with_num_classes(run, split), device=CPU, first_epoch=first_epoch)
+
+
+def test_every_training_video_is_seen_once_an_epoch(run: RunConfig):
+    labels = [batch[1].tolist() for batch in _feed(run).train]
+    assert [len(batch) for batch in labels] == [5, 5, 2]
+    assert sorted(label for batch in labels for label in batch) == sorted(4 * [0, 1, 2])
+
+
+def test_epoch_is_the_same_wherever_a_run_begins(run: RunConfig):
+    resumed = next(iter(_feed(run, first_epoch=1).train))
+    feed = _feed(run)
+    feed.clips.set_epoch(1)
+    feed.train.sampler.set_epoch(1)
+    torch.testing.assert_close(next(iter(feed.train)), resumed)
+
+
+def test_validation_comes_in_the_order_of_the_manifest(run: RunConfig):
+    labels = torch.cat([batch[1] for batch in _feed(run).val])
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_video_is_an_error_in_place_of_its_batch(run: RunConfig, tmp_path: Path, num_workers: int):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    split = load_data(run.data, seed=0)
+    split = Split(split.train, Manifest((Sample(broken, 0), *split.val.samples), split.val.class_names))
+    run = replace(run, data=replace(run.data, num_workers=num_workers))
+    first, second = make_feed(split, run=run, device=CPU, first_epoch=0).val
+    assert isinstance(first, DecodeError)
+    assert str(broken) in str(first)
+    assert len(second[1]) == 2
+
+
+def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    split, counts = load_data(run.data, seed=0), []
+    plain = [clips for clips, _ in _feed(run).train]
+    cached = replace(run, data=replace(run.data, cache=True))
+    feed = make_feed(
+        split, run=cached, device=CPU, first_epoch=0, on_progress=lambda done, total: counts.append((done, total))
+    )
+    assert counts == [(done, 12) for done in range(1, 13)]
+    monkeypatch.setattr("timesformer.data.dataset.VideoReader", None)
+    torch.testing.assert_close([clips for clips, _ in feed.train], plain)
+
+
+def test_validation_view_is_read_once_where_it_is_cached(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    views = TestViews(load_data(run.data, seed=0).val, model=run.model, clip=validation_clip(run.clip))
+    kept, fresh = OneView(views, cache=True), OneView(views, cache=False)
+    expected = kept[1]
+    torch.testing.assert_close(fresh[1], expected)
+    monkeypatch.setattr(TestViews, "__getitem__", lambda self, index: pytest.fail("read again"))
+    torch.testing.assert_close(kept[1], expected)
+
+
+def test_errors_survive_the_way_out_of_a_worker():
+    error = pickle.loads(pickle.dumps(DecodeError("a.mp4: no video")))
+    assert isinstance(error, DecodeError)
+    assert str(error) == "a.mp4: no video"

@@ -1,0 +1,107 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig, ModelConfig, RunConfig
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.training.start import DataSize, finished_epochs, initial_model
+from timesformer.weights.bundle import save
+
+TINY = ModelConfig(
+    num_frames=3, image_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_path=0.0
+)
+LABELS = ("run", "walk", "swim")
+RUN = RunConfig(model=TINY, clip=ClipConfig(sampling="uniform"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> TimeSformer:
+    """A model in `tmp_path/source`."""
+    torch.manual_seed(9)
+    info = ModelInfo(labels=LABELS, licence="CC-BY-NC-4.0")
+    model = TimeSformer(replace(TINY, initialization="scratch"), info=info)
+    save(model, tmp_path / "source")
+    return model
+
+
+def _from(path: Path, **fields: object) -> RunConfig:
+    return replace(RUN, init_from=str(path / "source"), model=replace(TINY, **fields))
+
+
+def test_fresh_weights_depend_on_the_seed_and_on_nothing_else():
+    state = torch.get_rng_state()
+    first = initial_model(RUN, labels=LABELS).state_dict()
+    torch.testing.assert_close(torch.get_rng_state(), state)
+    torch.rand(3)
+    torch.testing.assert_close(initial_model(RUN, labels=LABELS).state_dict(), first)
+    other = initial_model(replace(RUN, seed=1), labels=LABELS).state_dict()
+    assert not torch.equal(other["head.weight"], first["head.weight"])
+
+
+def test_model_knows_its_clips_and_labels_and_is_ready_to_train():
+    model = initial_model(RUN, labels=LABELS)
+    assert model.info == ModelInfo(clip=RUN.clip, labels=LABELS)
+    assert model.training
+
+
+def test_run_goes_on_from_the_weights_of_another_model(source: TimeSformer, tmp_path: Path):
+    model = initial_model(_from(tmp_path), labels=LABELS)
+    torch.testing.assert_close(model.state_dict(), source.state_dict())
+    assert model.training
+
+
+def test_licence_of_the_weights_stays_and_clips_become_those_of_the_run(source: TimeSformer, tmp_path: Path):
+    info = initial_model(_from(tmp_path), labels=LABELS).info
+    assert info.licence == "CC-BY-NC-4.0"
+    assert info.clip == RUN.clip
+    assert info.source == f"fine-tuned from {tmp_path / 'source'}"
+
+
+def test_head_of_other_classes_is_replaced_though_there_are_as_many(source: TimeSformer, tmp_path: Path):
+    model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
+    torch.testing.assert_close(model.blocks.state_dict(), source.blocks.state_dict())
+    fresh = initial_model(RUN, labels=("a", "b", "c"))
+    torch.testing.assert_close(model.head.weight, fresh.head.weight)
+    assert model.info.labels == ("a", "b", "c")
+
+
+def test_other_sizes_and_another_number_of_classes_are_taken_from_the_run(source: TimeSformer, tmp_path: Path):
+    run = _from(tmp_path, num_frames=5, image_size=(8, 16), num_classes=2, drop_path=0.3, dropout=0.2)
+    model = initial_model(run, labels=("a", "b"))
+    assert model.config == run.model
+    assert model.embedding.time.shape == (1, 5, 8)
+    assert model.blocks[1].drop_path.rate == 0.3
+
+
+def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_path: Path):
+    run = _from(tmp_path, depth=3, num_heads=4)
+    with pytest.raises(ConfigError, match=r"other weights than depth=3, num_heads=4 .* set model.depth=2, model.num_h"):
+        initial_model(run, labels=LABELS)
+
+
+def test_scheme_that_the_weights_cannot_take_is_refused(source: TimeSformer, tmp_path: Path):
+    with pytest.raises(WeightsError, match="only weights with one attention step"):
+        initial_model(_from(tmp_path, scheme="axial"), labels=LABELS)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "last.ckpt"
+    if content is None:
+        torch.save({"callbacks": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"last\.ckpt: is no checkpoint of a run, or damaged"):
+        finished_epochs(path, size=DataSize(train=1, val=1))
+
+
+def test_checkpoint_of_other_videos_is_refused(tmp_path: Path):
+    state = {"history": [{}, {}], "size": {"train": 5, "val": 2}}
+    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
+    assert finished_epochs(tmp_path / "last.ckpt", size=DataSize(train=5, val=2)) == 2
+    with pytest.raises(ConfigError, match="had 5 training and 2 validation videos, now there are 6 and 2"):
+        finished_epochs(tmp_path / "last.ckpt", size=DataSize(train=6, val=2))
