@@ -37,7 +37,9 @@ def clips(count: int, *, split: int, background: str) -> tuple[Tensor, Tensor]:
     for label, name in enumerate(CLASSES):
         for number in range(count):
             seed = np.random.default_rng([split, label, number])
-            frames.append(normalise(render_clip(name, seed=seed, num_frames=8, size=32, background=background), ClipConfig()))
+            frames.append(
+                normalise(render_clip(name, seed=seed, num_frames=8, size=32, background=background), ClipConfig())
+            )
             labels.append(label)
     return torch.stack(frames), torch.tensor(labels)
 

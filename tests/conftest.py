@@ -1,8 +1,13 @@
-"""What every test starts from: one thread, one seed, and property tests that draw the same examples every time."""
+"""What every test starts from: checked shapes, one thread, one seed, and property tests that draw equal examples."""
 
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
+_CHECKED = ("model", "weights", "data", "inference", "evaluation", "training")
+install_import_hook([f"timesformer.{layer}" for layer in _CHECKED], "typechecker.check")
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")

@@ -5,12 +5,43 @@ import pytest
 
 import timesformer
 
-PUBLIC = """
-CLIP_PRESETS ClipConfig ConfigError Cost DataConfig DataError DecodeError DependencyError Evaluation LoadReport Manifest
-ModelConfig ModelInfo OptimConfig PRESETS Prediction Predictor RunConfig SCHEMES TimeSformer TimeSformerError VideoInfo
-WeightsError __version__ cost evaluate load load_manifest probe read_frames save save_released save_transformers train
-write_report
-""".split()
+PUBLIC = [
+    "CLIP_PRESETS",
+    "ClipConfig",
+    "ConfigError",
+    "Cost",
+    "DataConfig",
+    "DataError",
+    "DecodeError",
+    "DependencyError",
+    "Evaluation",
+    "LoadReport",
+    "Manifest",
+    "ModelConfig",
+    "ModelInfo",
+    "OptimConfig",
+    "PRESETS",
+    "Prediction",
+    "Predictor",
+    "RunConfig",
+    "SCHEMES",
+    "TimeSformer",
+    "TimeSformerError",
+    "VideoInfo",
+    "WeightsError",
+    "__version__",
+    "cost",
+    "evaluate",
+    "load",
+    "load_manifest",
+    "probe",
+    "read_frames",
+    "save",
+    "save_released",
+    "save_transformers",
+    "train",
+    "write_report",
+]
 
 
 def test_the_public_names_are_these():

@@ -30,9 +30,8 @@ def tiny_config(scheme: str = "divided_space_time", **changes: Any) -> ModelConf
 
 
 def square_config(scheme: str = "divided_space_time", **changes: Any) -> ModelConfig:
-    """As `tiny_config`, but in what other projects can store: 2 frames of 3 x 3 patches, no time in `space_only`."""
-    position = "space" if scheme == "space_only" else "space_time"
-    return tiny_config(scheme, **{"num_frames": 2, "image_size": (12, 12), "position_embedding": position} | changes)
+    """As `tiny_config`, but in what other projects can store: 2 frames of 3 x 3 patches."""
+    return tiny_config(scheme, **{"num_frames": 2, "image_size": (12, 12)} | changes)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ the left and blue on the right. So a frame also shows whether it is upright or m
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from struct import pack
@@ -114,6 +115,16 @@ def write_audio(path: Path, *, with_cover: bool = False) -> Path:
             container.mux(sound.encode(samples))
         container.mux(sound.encode(None))
     return path
+
+
+def decode_all(path: Path) -> UInt8[np.ndarray, "t h w 3"]:
+    """Every frame that PyAV decodes from the first packet to the last, as stored, with no code of ours."""
+    frames = []
+    with av.open(path) as file:
+        for packet in file.demux(video=0):
+            with suppress(av.FFmpegError):
+                frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
+    return np.stack(frames)
 
 
 def damage_packets(path: Path, positions: Sequence[int]) -> Path:

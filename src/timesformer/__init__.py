@@ -21,8 +21,14 @@ _HOMES = {
     "timesformer.config.schema": ["ClipConfig", "DataConfig", "ModelConfig", "OptimConfig", "RunConfig"],
     "timesformer.data.decode": ["VideoInfo", "probe", "read_frames"],
     "timesformer.data.manifest": ["Manifest", "load_manifest"],
-    "timesformer.errors": ["ConfigError", "DataError", "DecodeError", "DependencyError", "TimeSformerError",
-                           "WeightsError"],
+    "timesformer.errors": [
+        "ConfigError",
+        "DataError",
+        "DecodeError",
+        "DependencyError",
+        "TimeSformerError",
+        "WeightsError",
+    ],
     "timesformer.evaluation.evaluate": ["evaluate"],
     "timesformer.evaluation.report": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation"],
@@ -38,7 +44,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = sorted(["__version__", *_HOME_OF])  # noqa: PLE0605
+__all__ = sorted(["__version__", *_HOME_OF])
 
 
 def __getattr__(name: str) -> Any:

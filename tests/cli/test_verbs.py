@@ -41,7 +41,11 @@ def test_info_prints_the_papers_numbers(run):
     content = json.loads(out)
     assert status == 0
     parameters = {row["scheme"]: round(row["parameters"] / 1e6, 1) for row in content["schemes"]}
-    assert [parameters[name] for name in ("space_only", "joint_space_time", "divided_space_time")] == [85.9, 85.9, 121.4]
+    assert [parameters[name] for name in ("space_only", "joint_space_time", "divided_space_time")] == [
+        85.9,
+        85.9,
+        121.4,
+    ]
     assert [parameters[name] for name in ("sparse_local_global", "axial")] == [121.4, 156.8]
     assert [round(row["tmacs_of_3_views"], 2) for row in content["models"]] == [0.59, 5.11, 7.14]
 

@@ -51,7 +51,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
 
 clips = st.builds(
     ClipConfig,
-    sampling=st.sampled_from(["dense", "segment"]),
+    sampling=st.sampled_from(["dense", "centre"]),
     target_fps=positive | st.integers(1, 100),
     mean=triples,
     std=st.tuples(positive, positive, positive),
@@ -66,6 +66,7 @@ datas = st.builds(
 optims = st.builds(
     OptimConfig,
     lr=positive,
+    schedule=st.just("steps"),
     milestones=st.lists(st.floats(0.0, 1.0, exclude_min=True, exclude_max=True), max_size=4).map(sorted).map(tuple),
 )
 runs = st.builds(
@@ -166,7 +167,7 @@ def test_int_is_taken_for_a_float():
         ("[clip]\nmean = [1, 2]", r"^run.toml: clip.mean\[2\] is missing: \[1, 2\] is too short$"),
         ("[model]\nimage_size = [16, 16, 16]", r"^run.toml: model.image_size=\[16, 16, 16\] must have at most 2 items"),
         ('[clip]\nmean = [1, "2", 3]', r'^run.toml: clip.mean\[1\]="2" must be a valid number$'),
-        ("epochs = 0", r"^run.toml: epochs=0 must be greater than 0$"),
+        ("epochs = 0", r"^run.toml: epochs=0 must be greater than 0, and finite$"),
         ("[model]\nembed_dim = 10\nnum_heads = 4", r"^run.toml: model: embed_dim=10 is not a multiple of num_heads=4$"),
     ],
 )
@@ -186,7 +187,7 @@ def test_every_problem_has_its_own_line():
     with pytest.raises(ConfigError) as caught:
         parse('seed = "1"\n[model]\ndepth = 0\n')
     assert sorted(str(caught.value).splitlines()) == [
-        "run.toml: model: depth=0 must be greater than 0",
+        "run.toml: model: depth=0 must be greater than 0, and finite",
         'run.toml: seed="1" must be a valid integer',
     ]
 
@@ -266,7 +267,7 @@ def test_no_override_changes_nothing():
         ("model={depth = 6}", r"^--set model=.*: model is a section; set one of its keys, such as model.scheme$"),
         ("model.depth=six", r'^--set: model.depth="six" must be a valid integer$'),
         ("data.train=123", r"^--set: data.train=123 must be a valid string$"),
-        ("model.depth=0", r"^--set: model: depth=0 must be greater than 0$"),
+        ("model.depth=0", r"^--set: model: depth=0 must be greater than 0, and finite$"),
     ],
 )
 def test_wrong_override_is_refused(override, message):

@@ -69,8 +69,12 @@ REFUSED = [
         (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no meaning for sampling='{name}'")
         for name in ("centre", "segment", "uniform", "coverage")
     ),
-    (DataConfig, {"scale_range": (0.9, 1.2)}, r"scale_range=\(0.9, 1.2\) must rise and start at 1 or more"),
-    (DataConfig, {"scale_range": (1.3, 1.2)}, r"scale_range=\(1.3, 1.2\) must rise"),
+    (
+        DataConfig,
+        {"scale_range": (0.9, 1.2)},
+        r"scale_range=\(0.9, 1.2\) must be two numbers that rise and start at 1 or more",
+    ),
+    (DataConfig, {"scale_range": (1.3, 1.2)}, r"scale_range=\(1.3, 1.2\) must be two numbers that rise"),
     (DataConfig, {"val_fraction": 0.0}, "val_fraction=0.0 must lie between 0 and 1"),
     (DataConfig, {"val_fraction": 1.0}, "val_fraction=1.0 must lie between 0 and 1"),
     (DataConfig, {"num_workers": -1}, "num_workers=-1 must not be negative"),
@@ -83,6 +87,12 @@ REFUSED = [
     (OptimConfig, {"label_smoothing": -0.1}, "label_smoothing=-0.1 must be at least 0 and less than 1"),
     (OptimConfig, {"milestones": (0.5, 0.2)}, r"milestones=\(0.5, 0.2\) must rise between 0 and 1"),
     (OptimConfig, {"milestones": (0.5, 1.0)}, r"milestones=\(0.5, 1.0\) must rise between 0 and 1"),
+    (OptimConfig, {"milestones": (0.5,)}, r"milestones=\(0.5,\) have no effect on schedule='cosine'"),
+    (ClipConfig, {"test_scale": 1.5}, "test_scale=1.5 has no effect with num_crops=3"),
+    (ClipConfig, {"sampling": "uniform", "frame_stride": 4}, "frame_stride=4, .* no effect on sampling='uniform'"),
+    (ClipConfig, {"sampling": "segment", "target_fps": 25.0}, "target_fps=25.0 have no effect on sampling='segment'"),
+    (ClipConfig, {"target_fps": float("inf")}, "target_fps=inf must be greater than 0, and finite"),
+    (DataConfig, {"scale_range": (1.0, 1.2, 1.4)}, r"scale_range=\(1.0, 1.2, 1.4\) must be two numbers"),
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
@@ -99,12 +109,12 @@ def test_value_out_of_range_is_refused(kind, values, message):
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (ClipConfig, {"test_scale": 1.0}),
+        (ClipConfig, {"test_scale": 1.0, "num_crops": 1}),
         (ClipConfig, {"num_clips": 10}),
         (DataConfig, {"scale_range": (1.0, 1.0)}),
         (DataConfig, {"num_workers": 0}),
         (OptimConfig, {"weight_decay": 0.0, "clip_grad_norm": 0.0, "warmup_fraction": 0.0}),
-        (OptimConfig, {"milestones": ()}),
+        (OptimConfig, {"milestones": (), "schedule": "steps"}),
         (RunConfig, {"seed": 0}),
     ],
 )
@@ -124,7 +134,7 @@ def test_one_side_gives_a_square_image():
         (ClipConfig, "mean", [0.1, 0.2, 0.3]),
         (ClipConfig, "std", [0.1, 0.2, 0.3]),
         (DataConfig, "scale_range", [1.0, 2.0]),
-        (OptimConfig, "milestones", [0.5, 0.9]),
+        (OptimConfig, "milestones", [11 / 15, 14 / 15]),
     ],
 )
 def test_lists_are_kept_as_tuples_so_that_configs_can_be_compared_and_hashed(kind, name, value):

@@ -1,8 +1,6 @@
 """The exact reader, against a plain decode of the whole file and against numbers drawn into the frames."""
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -16,17 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset
-from videos import (
-    cut_off,
-    damage_packets,
-    draw_frame,
-    frame_index,
-    frame_indices,
-    set_display_matrix,
-    write_audio,
-    write_video,
-)
+from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
 
 from timesformer.data import container, decode
 from timesformer.data.decode import VideoInfo, VideoReader, probe, read_frames
@@ -61,13 +49,6 @@ VIDEOS: dict[str, dict[str, Any]] = {
     "odd_sizes.mp4": {"pix_fmt": "yuv444p", "height": 47, "width": 83},
 }
 NUM_FRAMES = 60
-INFO_CHECKED_ELSEWHERE = ("variable_rate", "no_container")
-
-
-def decode_all(path: Path) -> np.ndarray:
-    """What PyAV gives without any of our code: every frame from the first to the last."""
-    with av.open(path) as file:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
 
 @pytest.fixture(scope="module")
@@ -224,125 +205,7 @@ class TestUpright:
         assert frame_indices(frames) == [0, 1, 2, 3, 0, 1, 2, 3, 4, 5]
 
 
-class TestDamage:
-    def test_a_damaged_frame_is_stood_in_for_by_the_one_before(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.avi", codec="mjpeg", pix_fmt="yuvj420p")
-        damage_packets(path, [4, 5, 9])
-        assert frame_indices(read_frames(path, range(10))) == [0, 1, 2, 3, 3, 3, 6, 7, 8, 8]
-        assert frame_indices(read_frames(path, [9, 5, 4])) == [8, 3, 3]
-        assert probe(path).num_frames == 10
-
-    def test_damaged_first_frames_are_stood_in_for_by_the_first_good_one(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.avi", codec="mjpeg", pix_fmt="yuvj420p")
-        damage_packets(path, [0, 1])
-        assert frame_indices(read_frames(path, [0, 1, 2, 3])) == [2, 2, 2, 3]
-        assert frame_indices(read_frames(path, [1])) == [2]
-
-    def test_a_damaged_key_frame_spoils_its_group_only(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=36, codec_options={"x264-params": "scenecut=0"})
-        damage_packets(path, [12])
-        clip = read_frames(path, [*range(12), *range(24, 36)])
-        assert frame_indices(clip) == [*range(12), *range(24, 36)]
-
-    @pytest.mark.parametrize("name", ["video.mp4", "video.mkv", "video.ts", "video.avi"])
-    def test_a_cut_off_file_gives_what_is_left_and_then_its_last_frame(self, tmp_path: Path, name: str) -> None:
-        options = {"movflags": "faststart"} if name == "video.mp4" else {}
-        path = cut_off(write_video(tmp_path / name, num_frames=100, format_options=options), 0.6)
-        num_frames = probe(path).num_frames
-        assert 20 < num_frames <= 100
-        indices = frame_indices(read_frames(path, [0, 10, 20, 98, 99, 1000]))
-        assert indices[:3] == [0, 10, 20]
-        assert indices[3] == indices[4] == indices[5] < 99
-
-    def test_a_stream_that_turns_up_late_is_no_error(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.ts", num_frames=20, gop=5)
-        data = bytearray(path.read_bytes())
-        starts = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == bytes([0x41, 0x00])]
-        data[starts[-3] + 2] = 0x55
-        path.write_bytes(data)
-        assert probe(path).num_frames == 19
-        assert frame_indices(read_frames(path, [3, 16])) == [3, 16]
-
-    def test_tags_in_any_encoding_are_no_error(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mkv", metadata={"title": "Übung"})
-        with pytest.raises(UnicodeDecodeError):
-            av.open(path).close()
-        assert probe(path).num_frames == 10
-
-    def test_nothing_is_printed_and_logging_is_left_alone(self, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=36)
-        capfd.readouterr()
-        read_frames(damage_packets(path, [12, 13]), [20])
-        assert capfd.readouterr() == ("", "")
-        assert av.logging.get_level() is None
-
-
-def no_video(name: str, reason: str) -> Callable[[Callable[[Path], object]], Any]:
-    return lambda write: pytest.param(name, write, reason, id=name.replace(".", "_"))
-
-
-NO_VIDEOS = [
-    no_video("missing.mp4", "No such file or directory")(lambda path: None),
-    no_video("nul\0.mp4", "embedded null byte")(lambda path: None),
-    no_video("folder.mp4", "a folder, not a video file")(lambda path: path.mkdir()),
-    no_video("pipe.mp4", "a device or pipe, not a video file")(lambda path: os.mkfifo(path)),
-    no_video("empty.mp4", "an empty file, not a video")(lambda path: path.touch()),
-    no_video("text.mp4", "not a video, or cut off before its index")(lambda path: path.write_text("frames " * 500)),
-    no_video("text.txt", "not a video, or cut off before its index")(lambda path: path.write_text("frames " * 500)),
-    no_video("text.bin", "not a video, or cut off before its index")(lambda path: path.write_text("frames " * 500)),
-    no_video("garbage.avi", "not a video, or cut off before its index")(
-        lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000))
-    ),
-    no_video("cut.mp4", "not a video, or cut off before its index")(lambda path: cut_off(write_video(path), 0.4)),
-    no_video("picture.png", "not a video, or cut off before its index")(
-        lambda path: write_video(path, num_frames=1, codec="png", pix_fmt="rgb24", format_options={"update": "1"})
-    ),
-    no_video("playlist.m3u8", "not a video, or cut off before its index")(
-        lambda path: path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://localhost:9/a.ts\n")
-    ),
-    no_video("playlist.mp4", "not a video, or cut off before its index")(
-        lambda path: path.write_text("ffconcat version 1.0\nfile video.mp4\n")
-    ),
-    no_video("sound.mp3", r"no video stream \(found: audio\)")(write_audio),
-    no_video("cover.mp3", r"no video stream \(found: audio, still picture\)")(
-        lambda path: write_audio(path, with_cover=True)
-    ),
-    no_video("unknown.avi", "no decoder for its video stream")(
-        lambda path: path.write_bytes(
-            write_video(path, codec="mjpeg", pix_fmt="yuvj420p").read_bytes().replace(b"MJPG", b"ZZZZ")
-        )
-    ),
-    no_video("damaged.avi", "none of its 3 frames can be decoded")(
-        lambda path: damage_packets(write_video(path, num_frames=3, codec="mjpeg", pix_fmt="yuvj420p"), [0, 1, 2])
-    ),
-]
-
-
 class TestErrors:
-    @pytest.mark.parametrize(("name", "write", "reason"), NO_VIDEOS)
-    def test_what_is_no_video_is_one_error_that_names_file_and_reason(
-        self, tmp_path: Path, name: str, write: Callable[[Path], object], reason: str
-    ) -> None:
-        path = tmp_path / name
-        write(path)
-        for use in (probe, lambda file: read_frames(file, [0])):
-            with pytest.raises(DecodeError, match=reason) as caught:
-                use(path)
-            assert str(caught.value).startswith(f"{path}: ")
-            assert "\n" not in str(caught.value)
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_a_file_without_permission_is_an_error(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mp4")
-        path.chmod(0)
-        with pytest.raises(DecodeError, match="Permission denied"):
-            probe(path)
-
-    def test_a_file_named_like_a_protocol_is_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(tmp_path)
-        write_video(tmp_path / "video.mp4").rename(tmp_path / "pipe:0")
-        assert probe("pipe:0").num_frames == 10
-
     @pytest.mark.parametrize(
         ("indices", "message"),
         [
@@ -389,68 +252,15 @@ class TestErrors:
             with pytest.raises(DecodeError, match=r"frames were found but cannot be read \(no frame came\)"):
                 reader.read([3])
 
-    def test_absurd_numbers_of_frames_and_pixels_are_refused(
+    def test_pixels_that_cannot_be_converted_are_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=11)
-        monkeypatch.setattr(decode, "_MAX_FRAMES", 10)
-        with pytest.raises(DecodeError, match="more than 10 frames"):
-            probe(path)
-        monkeypatch.setattr(container, "_MAX_PIXELS", 80 * 48 - 1)
-        with pytest.raises(DecodeError, match="frames of 80x48, above 3839 pixels"):
-            probe(path)
+        def fail(frame: av.VideoFrame) -> tuple[int, bool]:
+            raise av.FFmpegError(1, "pixel format not known")
 
-
-class FrameNumbers(Dataset[list[int]]):
-    """Reads the frame numbers of one video, in whichever process asks."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __len__(self) -> int:
-        return 6
-
-    def __getitem__(self, index: int) -> list[int]:
-        return frame_indices(read_frames(self._path, [index, 40 + index]))
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-class TestFork:
-    def numbers(self, path: Path) -> list[list[int]]:
-        loader = DataLoader(
-            FrameNumbers(path), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=30
-        )
-        return list(loader)
-
-    def test_forked_workers_read_after_their_parent_read(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=60, height=240, width=320)
-        with VideoReader(path, num_threads=2) as reader:
-            reader.read([7, 50])
-        assert self.numbers(path) == [[item, 40 + item] for item in range(6)]
-
-    def test_forked_workers_read_while_their_parent_has_a_reader_open(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=60, height=240, width=320)
-        with VideoReader(path) as reader:
-            before = reader.read([7, 50])
-            assert self.numbers(path) == [[item, 40 + item] for item in range(6)]
-            np.testing.assert_array_equal(reader.read([7, 50]), before)
-
-    def test_a_forked_process_can_free_the_reader_of_its_parent(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "video.mp4", num_frames=60, height=240, width=320)
-        with VideoReader(path) as reader:
-            reader.read([7, 50])
-            child = multiprocessing.get_context("fork").Process(target=reader.__dict__.clear)
-            child.start()
-            child.join(timeout=20)
-            child.kill()
-            child.join()
-            assert child.exitcode == 0
-
-    def test_a_reader_of_another_process_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with VideoReader(write_video(tmp_path / "video.mp4")) as reader:
-            monkeypatch.setattr(os, "getpid", lambda: -1)
-            with pytest.raises(DecodeError, match="in the same process"):
-                reader.read([0])
+        monkeypatch.setattr(decode, "orientation", fail)
+        with pytest.raises(DecodeError, match=r"its first frame cannot be converted \(.*pixel format not known"):
+            probe(write_video(tmp_path / "video.mp4"))
 
 
 def test_a_drawn_number_is_read_back_and_only_upright() -> None:

@@ -9,7 +9,11 @@ from timesformer.data.synthetic import write_motion_dataset
 
 def timesformer(*arguments, cwd):
     done = subprocess.run(
-        [sys.executable, "-m", "timesformer", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "timesformer", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" not in done.stderr
     return done
@@ -17,7 +21,12 @@ def timesformer(*arguments, cwd):
 
 def test_train_evaluate_predict_on_own_videos(tmp_path):
     write_motion_dataset(
-        tmp_path / "videos", clips_per_class=4, val_clips_per_class=2, classes=("grow", "move_up"), num_frames=6, size=40
+        tmp_path / "videos",
+        clips_per_class=4,
+        val_clips_per_class=2,
+        classes=("grow", "move_up"),
+        num_frames=6,
+        size=40,
     )
     small = ["image_size=[16, 24]", "num_frames=3", "patch_size=8", "embed_dim=12", "depth=1", "num_heads=2"]
     settings = [part for text in small for part in ("--set", f"model.{text}")]

@@ -20,12 +20,11 @@ TIMM_NAMES = {
     "vit.layernorm": "norm",
     "classifier": "head",
 }
-STARTS_AS_IMAGE_MODEL = ("divided_space_time", "parallel", "space_only")
+STARTS_AS_IMAGE_MODEL = ("divided_space_time", "parallel", "space_only", "space_time_reversed")
 # Their only step without a zeroed `fc` is not the attention over a frame that the image model has, or spans frames.
 STARTS_OTHERWISE = (
     "axial",
     "joint_space_time",
-    "space_time_reversed",
     "sparse_local_global",
     "sparse_local_global_centred",
 )

@@ -78,7 +78,7 @@ STRIDE = Rule(lambda a, b, grid: residue(a, grid) == residue(b, grid), residue)
 NEIGHBOURHOOD = Rule(in_window, one_group)
 SHARED_LATTICE = Rule(lambda a, b, grid: on_lattice(b, grid), one_group, on_lattice)
 
-# In each scheme, stages in order; the steps of one stage read the same tokens. The last step of all has no fc.
+# In each scheme, stages in order; the steps of one stage read the same tokens. All but one step have an fc.
 RULES: dict[str, list[dict[str, Rule]]] = {
     "space_only": [{"space": ALL}],
     "joint_space_time": [{"joint": ALL}],
@@ -89,6 +89,7 @@ RULES: dict[str, list[dict[str, Rule]]] = {
     "space_time_reversed": [{"space": SPACE}, {"time": TIME}],
     "parallel": [{"time": TIME, "space": SPACE}],
 }
+OWNS_NO_FC = {scheme: list(stages[-1])[-1] for scheme, stages in RULES.items()} | {"space_time_reversed": "space"}
 STEPS = [
     (SCHEMES[scheme].steps[name], rule) for scheme in RULES for stage in RULES[scheme] for name, rule in stage.items()
 ]
@@ -214,14 +215,13 @@ def test_paper_grid_is_cut_into_quarters_of_7_by_7_and_lattices_of_an_eighth():
 
 @torch.no_grad()
 def reference_block(block: Block, x: Tensor, scheme: str, grid: Grid) -> Tensor:
-    """A block by its definition: stage after stage, `fc` after every step but the last, then the MLP."""
-    *_, last = (name for stage in RULES[scheme] for name in stage)
+    """A block by its definition: stage after stage, `fc` after every step but one, then the MLP."""
     for stage in RULES[scheme]:
         read = x
         for name, rule in stage.items():
             step = block.steps[name]
             answer = dense_step(step.attention, step.norm(read), rule, grid)
-            if name != last:
+            if name != OWNS_NO_FC[scheme]:
                 answer = answer @ step.fc.weight.T + step.fc.bias
             if rule.group is None:
                 answer[:, 0] = 0

@@ -23,7 +23,8 @@ from timesformer.evaluation import evaluate
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import best_epoch, read_metrics
 from timesformer.training.module import _step_seed
-from timesformer.training.sources import load_data, validation_of
+from timesformer.training.sources import load_data, validation_of, with_num_classes
+from timesformer.training.start import initial_model
 from timesformer.weights.load import load
 
 
@@ -259,6 +260,13 @@ def test_overwriting_leaves_nothing_of_the_run_before(finished: RunConfig, run: 
     assert len(read_metrics(Path(run.output) / "metrics.csv")) == 1
 
 
+def test_overwritten_run_is_gone_before_the_first_step(finished: RunConfig, run: RunConfig):
+    shutil.copytree(finished.output, run.output)
+    with pytest.raises(Stopped):
+        train(run, overwrite=True, on_message=_raise_at("training", Stopped()))
+    assert [path.name for path in Path(run.output).rglob("*") if path.is_file()] == ["config.toml"]
+
+
 def test_nothing_to_resume_is_an_error(run: RunConfig):
     with pytest.raises(ConfigError, match="holds no run to resume"):
         train(run, resume=True, on_message=_quiet)
@@ -286,8 +294,14 @@ def test_loss_that_explodes_stops_the_run_with_its_step(run: RunConfig):
         train(wild, on_message=_quiet)
 
 
-def test_clipping_keeps_the_same_run_finite(run: RunConfig):
-    train(replace(run, optim=OptimConfig(optimizer="sgd", lr=0.1, clip_grad_norm=0.1)), on_message=_quiet)
+def test_clipping_bounds_how_far_the_weights_go(run: RunConfig):
+    optim = OptimConfig(optimizer="sgd", lr=1.0, weight_decay=0.0, clip_grad_norm=1e-4)
+    train(replace(run, optim=optim), on_message=_quiet)
+    start = initial_model(with_num_classes(run, load_data(run.data, seed=0)), labels=("a", "b", "c")).state_dict()
+    end = _weights(run.output)
+    way = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
+    # 9 steps, each of at most 1e-4, of which momentum makes 10 times as much at most
+    assert 0 < way < 9 * 1e-3
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import random_model, square_config
 
+from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import load, save_released
-from timesformer.weights.checkpoint import mlp_ratio, read_file, read_labels, read_tensors
+from timesformer.weights.checkpoint import read_file, read_labels, read_tensors
 
 Content = dict[str, Any]
 
@@ -255,4 +256,5 @@ def test_file_without_a_number_of_heads_has_one_for_each_64_of_width(content: Co
 
 @given(width=st.integers(1, 2048), hidden=st.integers(1, 9000))
 def test_every_hidden_width_is_found_again_from_its_ratio(width: int, hidden: int):
-    assert int(width * mlp_ratio(hidden, width)) == hidden
+    config = ModelConfig(embed_dim=width, num_heads=1, mlp_ratio=hidden / width)
+    assert config.mlp_dim == hidden

@@ -80,7 +80,9 @@ def demo(
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
     else:
-        print(f"prediction         {prediction.labels[0]} {prediction.probabilities[0]:.0%} for {prediction.path}{expected}")
+        print(
+            f"prediction         {prediction.labels[0]} {prediction.probabilities[0]:.0%} for {prediction.path}{expected}"
+        )
         print(f"page               {output / 'index.html'}")
 
 
@@ -129,7 +131,9 @@ def _evaluate(task: _Task, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
     model = load(output)
     with progress("evaluating") as on_progress:
-        result = evaluate(model, load_data(task.run.data, seed=task.run.seed)[1], num_workers=0, on_progress=on_progress)
+        result = evaluate(
+            model, load_data(task.run.data, seed=task.run.seed)[1], num_workers=0, on_progress=on_progress
+        )
     write_predictions(result, output / "predictions.csv")
     write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
     return result

@@ -107,7 +107,9 @@ def _show_sections(content: dict[str, Any]) -> None:
                 console.print(f"  {key:20} {_readable(key, value)}", markup=False)
         elif section == "labels":
             console.print(f"[bold]labels[/bold] {len(values)}", end="")
-            console.print(f": {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}" if values else "", markup=False)
+            console.print(
+                f": {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}" if values else "", markup=False
+            )
         else:
             console.print(f"[bold]{section}[/bold]", end=" ")
             console.print(str(values), markup=False)

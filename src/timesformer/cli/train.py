@@ -71,8 +71,14 @@ def train(
         Any other key of the run, such as `--set model.scheme=axial --set clip.frame_stride=4`.
     """
     run = read_config(config, kind=RunConfig) if config else person_run(model)
-    given = {"epochs": epochs, "batch_size": batch_size, "device": device, "seed": seed,
-             "output": output or None, "init_from": init_from or None}
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "device": device,
+        "seed": seed,
+        "output": output or None,
+        "init_from": init_from or None,
+    }
     run = replace(run, **{key: value for key, value in given.items() if value is not None})
     if data:
         run = replace(run, data=replace(run.data, train=data, val=val))

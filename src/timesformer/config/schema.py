@@ -132,7 +132,7 @@ class ModelConfig:
     @property
     def mlp_dim(self) -> int:
         """Width of the MLP's hidden layer."""
-        return int(self.embed_dim * self.mlp_ratio)
+        return round(self.embed_dim * self.mlp_ratio)
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
@@ -277,8 +277,13 @@ class OptimConfig:
         _check_choice("optimizer", self.optimizer, Literal["adamw", "sgd"])
         _check_choice("schedule", self.schedule, Literal["cosine", "steps"])
         _check_positive("lr", self.lr)
-        _refuse(not 0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay} must not be negative, and finite")
-        _refuse(not 0 <= self.clip_grad_norm < math.inf, f"clip_grad_norm={self.clip_grad_norm} must not be negative, and finite")
+        _refuse(
+            not 0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay} must not be negative, and finite"
+        )
+        _refuse(
+            not 0 <= self.clip_grad_norm < math.inf,
+            f"clip_grad_norm={self.clip_grad_norm} must not be negative, and finite",
+        )
         _check_probability("warmup_fraction", self.warmup_fraction)
         _check_probability("label_smoothing", self.label_smoothing)
         rising = list(self.milestones) == sorted(self.milestones)

@@ -1,11 +1,13 @@
 """Open a file as a video, or say in one line why it is none."""
 
+import math
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
@@ -74,6 +76,21 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
     # AVI counts frames as stored. With B-frames FFmpeg guesses the rest, wrongly for H.264.
     is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
     return not is_reordered_avi and not container.format.flags & _NO_TIMESTAMPS
+
+
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Quarter turns counter-clockwise that bring a frame upright, and whether it has to be mirrored before."""
+    # Reading side data ties a frame into a reference cycle that outlives its reader, so a tiny copy is asked.
+    copy = frame.reformat(width=2, height=2, format="gray", threads=1)
+    matrix = copy.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 0, False
+    # Rightwards (1, 0) is displayed as (a, b) and downwards (0, 1) as (c, d), with y pointing down.
+    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+    is_mirrored = a * d - b * c < 0
+    if is_mirrored:
+        a, b = -a, -b
+    return round(math.atan2(-b, a) / (math.pi / 2)) % 4, is_mirrored
 
 
 def _open_file(path: str | os.PathLike[str]) -> InputContainer:

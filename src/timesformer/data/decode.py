@@ -15,11 +15,10 @@ are read with it.
 FFmpeg prints nothing: PyAV is silent until somebody calls `av.logging.set_level`, and that is left as it is found.
 """
 
-import math
 import operator
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
@@ -32,7 +31,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int64, UInt8
 
-from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, record
+from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation, record
 from timesformer.data.packets import PacketIndex, PacketRecord, build_index
 from timesformer.errors import ConfigError, DataError, DecodeError
 
@@ -116,15 +115,14 @@ class VideoReader:
 
     def __enter__(self) -> "VideoReader":
         self._container, self._stream = open_video(self._path, num_threads=self._num_threads)
-        with ExitStack() as undo:
-            undo.callback(self._close)
-            self._index, first = self._scan()
-            self._size = first.height, first.width
-            self._quarter_turns, self._is_mirrored = _orientation(first)
-            self._fps = self._frame_rate()
-            self._scaler = VideoReformatter()
-            self._process = os.getpid()
-            undo.pop_all()
+        try:
+            self._prepare()
+        except av.FFmpegError as error:
+            self._close()
+            raise DecodeError(f"{self._path}: its first frame cannot be converted ({error})") from error
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
@@ -137,6 +135,15 @@ class VideoReader:
         self._container.close()
         self._process = None
         del self._container, self._stream
+
+    def _prepare(self) -> None:
+        self._index, first = self._scan()
+        self._size = first.height, first.width
+        self._quarter_turns, self._is_mirrored = orientation(first)
+        self._count_frames()
+        self._fps = self._frame_rate()
+        self._scaler = VideoReformatter()
+        self._process = os.getpid()
 
     @property
     def info(self) -> VideoInfo:
@@ -223,11 +230,17 @@ class VideoReader:
             if len(records) > _MAX_FRAMES:
                 raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
         first = first or decode_or_skip(self._stream, None)
-        if not first:
+        if not first or not any(packet.is_shown for packet in records):
             reason = f"none of its {len(records)} frames can be decoded" if records else "its video stream is empty"
             raise DecodeError(f"{self._path}: {reason}")
         is_timed = has_timestamps(self._container, self._stream) and first[0].pts is not None
         return build_index(records, has_timestamps=is_timed), first[0]
+
+    def _count_frames(self) -> None:
+        """Count by decoding where packets may be half a frame: interlaced streams without a container's framing."""
+        if not self._index.is_timed and self._container.format.name != "avi":
+            num_frames = sum(1 for _ in self._all_frames(self._packets_anew()))
+            self._index = self._index.cut(num_frames)
 
     def _frame_rate(self) -> float:
         time_base = self._stream.time_base
@@ -307,18 +320,3 @@ def _checked(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
     if not wanted:
         raise DataError("indices is empty: ask for at least one frame")
     return np.array(wanted, dtype=np.int64)
-
-
-def _orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise that bring a frame upright, and whether it has to be mirrored before."""
-    # Reading side data ties a frame into a reference cycle that outlives its reader, so a tiny copy is asked.
-    copy = frame.reformat(width=2, height=2, format="gray", threads=1)
-    matrix = copy.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return 0, False
-    # Rightwards (1, 0) is displayed as (a, b) and downwards (0, 1) as (c, d), with y pointing down.
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
-    is_mirrored = a * d - b * c < 0
-    if is_mirrored:
-        a, b = -a, -b
-    return round(math.atan2(-b, a) / (math.pi / 2)) % 4, is_mirrored

@@ -1,7 +1,7 @@
 """Which packets of a video to decode for a frame: integers only, no video library."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
@@ -100,6 +100,10 @@ class PacketIndex:
         keys = np.searchsorted(self.pts[self.key_positions], self.times[ranks], side="right") - 1
         starts = self.key_positions[keys] if len(self.key_positions) else np.zeros_like(ranks)
         return np.where((keys >= 0) & (starts <= self.positions[ranks]), starts, 0)
+
+    def cut(self, num_frames: int) -> "PacketIndex":
+        """The index of the first frames only."""
+        return replace(self, positions=self.positions[:num_frames], times=self.times[:num_frames])
 
     def frame_rate(self, time_base: Fraction, declared: Fraction | None) -> float:
         """Mean frame rate by the timestamps, in frames a second.

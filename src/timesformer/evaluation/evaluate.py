@@ -31,6 +31,7 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 
 OnProgress = Callable[[int, int], None]
+_Read = tuple[Sample, Float[Tensor, "views 3 t h w"] | TimeSformerError]
 _BOOTSTRAP_SEED = 0  # fixed: two evaluations of equal predictions have equal intervals
 
 
@@ -93,10 +94,8 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Video:
-    """A video with its views, or with the error that reading them raised."""
-
     sample: Sample
-    views: Float[Tensor, "views 3 t h w"] | TimeSformerError
+    views: Float[Tensor, "views 3 t h w"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +114,8 @@ def _check_arguments(*, batch_size: int, num_workers: int, on_error: str) -> Non
         raise ConfigError(f"on_error={on_error!r} is not one of 'raise', 'skip'")
 
 
-def _read(
-    model: TimeSformer, manifest: Manifest, *, num_workers: int, on_progress: OnProgress
-) -> Generator[_Video, None, None]:
-    """Every video of the manifest, in its order."""
+def _read(model: TimeSformer, manifest: Manifest, *, num_workers: int, on_progress: OnProgress) -> Generator[_Read]:
+    """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
     loader = DataLoader(
         ErrorsAsValues(TestViews(manifest, model=model.config, clip=model.info.clip)),
         batch_size=None,
@@ -127,19 +124,19 @@ def _read(
     )
     total = len(manifest.samples)
     for done, (sample, item) in enumerate(zip(manifest.samples, loader, strict=True), start=1):
-        yield _Video(sample, item if isinstance(item, TimeSformerError) else item[0])
+        yield sample, item if isinstance(item, TimeSformerError) else item[0]
         on_progress(done, total)
 
 
-def _set_aside(videos: Iterable[_Video], skipped: list[Skipped], *, on_error: str) -> Iterator[_Video]:
+def _set_aside(videos: Iterable[_Read], skipped: list[Skipped], *, on_error: str) -> Iterator[_Video]:
     """The videos that have views; the others are listed in `skipped`, or their error is raised."""
-    for video in videos:
-        if not isinstance(video.views, TimeSformerError):
-            yield video
-        elif on_error == "skip" and isinstance(video.views, DecodeError):
-            skipped.append(Skipped(path=str(video.sample.path), reason=str(video.views)))
+    for sample, views in videos:
+        if not isinstance(views, TimeSformerError):
+            yield _Video(sample, views)
+        elif on_error == "skip" and isinstance(views, DecodeError):
+            skipped.append(Skipped(path=str(sample.path), reason=str(views)))
         else:
-            raise video.views
+            raise views
 
 
 def _group(videos: Iterable[_Video], *, num_views: int) -> Iterator[list[_Video]]:

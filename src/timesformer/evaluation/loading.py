@@ -1,11 +1,20 @@
 """Errors of a dataset as values, so that they leave a worker process as they were raised."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from timesformer.errors import TimeSformerError
+
+
+@runtime_checkable
+class Items(Protocol):
+    """A dataset whose items have places from 0 to its length."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class ErrorsAsValues(Dataset[Any]):
@@ -14,7 +23,7 @@ class ErrorsAsValues(Dataset[Any]):
     Raised in a worker process, an error's message would become that process's traceback.
     """
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
+    def __init__(self, dataset: Items) -> None:
         self._dataset = dataset
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ Source: Bertasius et al. 2021, section 3 and figure 2; einops patterns are read 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
@@ -196,10 +196,12 @@ over_shared_lattice = _by_mask(_shared_lattice)
 class Scheme:
     """What a block does before its MLP: stages in turn, and in each stage steps that read the same tokens.
 
-    Step names are identifiers and become parameter names. Every step but the last owns an extra linear map, `fc`.
+    Step names are identifiers and become parameter names. The image step is the one that an image ViT has too; every
+    other step owns an extra linear map, `fc`, so that it can start from nothing beside pretrained image weights.
     """
 
     stages: tuple[Mapping[str, Regroup], ...]
+    image_step: str
     per_frame: bool = False
     """Whether frames are folded into the batch before the blocks and the class token is averaged over them after."""
 
@@ -214,20 +216,22 @@ class Scheme:
             {name: over_time_with_cls if regroup is over_time else regroup for name, regroup in stage.items()}
             for stage in self.stages
         )
-        return Scheme(stages, per_frame=self.per_frame)
+        return replace(self, stages=stages)
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
-        "space_only": Scheme(({"space": over_clip},), per_frame=True),
-        "joint_space_time": Scheme(({"joint": over_clip},)),
-        "divided_space_time": Scheme(({"time": over_time}, {"space": over_space})),
-        "sparse_local_global": Scheme(({"local": over_quadrant}, {"sparse": over_stride})),
-        "sparse_local_global_centred": Scheme(({"local": over_neighbourhood}, {"sparse": over_shared_lattice})),
-        "axial": Scheme(({"time": over_time}, {"width": over_width}, {"height": over_height})),
+        "space_only": Scheme(({"space": over_clip},), "space", per_frame=True),
+        "joint_space_time": Scheme(({"joint": over_clip},), "joint"),
+        "divided_space_time": Scheme(({"time": over_time}, {"space": over_space}), "space"),
+        "sparse_local_global": Scheme(({"local": over_quadrant}, {"sparse": over_stride}), "sparse"),
+        "sparse_local_global_centred": Scheme(
+            ({"local": over_neighbourhood}, {"sparse": over_shared_lattice}), "sparse"
+        ),
+        "axial": Scheme(({"time": over_time}, {"width": over_width}, {"height": over_height}), "height"),
         # The two orders of the paper's ablation, section 4.
-        "space_time_reversed": Scheme(({"space": over_space}, {"time": over_time})),
-        "parallel": Scheme(({"time": over_time, "space": over_space},)),
+        "space_time_reversed": Scheme(({"space": over_space}, {"time": over_time}), "space"),
+        "parallel": Scheme(({"time": over_time, "space": over_space},), "space"),
     }
 )
 """The schemes of the paper and its ablation by name; the released code has the first three."""

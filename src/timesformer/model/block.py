@@ -29,7 +29,7 @@ class DropPath(nn.Module):
 
 
 class Step(nn.Module):
-    """One attention step of a scheme: norm, attention and, unless it is the last, `fc`, on regrouped tokens."""
+    """One attention step of a scheme: norm, attention and, unless it is the image step, `fc`, on regrouped tokens."""
 
     def __init__(self, config: ModelConfig, *, regroup: Regroup, drop_path: float, has_fc: bool) -> None:
         super().__init__()
@@ -82,11 +82,10 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, *, scheme: Scheme, drop_path: float) -> None:
         super().__init__()
-        *_, last = scheme.steps
         self.stages = [tuple(stage) for stage in scheme.stages]
         self.steps = nn.ModuleDict(
             {
-                name: Step(config, regroup=regroup, drop_path=drop_path, has_fc=name != last)
+                name: Step(config, regroup=regroup, drop_path=drop_path, has_fc=name != scheme.image_step)
                 for name, regroup in scheme.steps.items()
             }
         )

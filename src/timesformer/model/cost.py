@@ -50,11 +50,11 @@ def cost(config: ModelConfig) -> Cost:
 
 def _block_macs(config: ModelConfig, grid: Grid) -> int:
     """Multiply-accumulates of one block on one grid: what every regroup sends to attention is counted as it is sent."""
-    dim, steps = config.embed_dim, scheme_of(config).steps
+    dim, scheme = config.embed_dim, scheme_of(config)
     tokens = torch.zeros(1, 1 + prod(grid), 1)
     macs = 2 * dim * config.mlp_dim * tokens.shape[1]
-    for index, regroup in enumerate(steps.values()):
-        maps = 4 if index == len(steps) - 1 else 5  # query, key, value, projection, and fc unless it is the last
+    for name, regroup in scheme.steps.items():
+        maps = 4 if name == scheme.image_step else 5  # query, key, value, projection, and fc
 
         def count(x: Tensor, mask: Tensor | None = None, maps: int = maps) -> Tensor:
             nonlocal macs

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from timesformer.errors import TimeSformerError
+from timesformer.model.timesformer import TimeSformer
 from timesformer.training.curve import draw_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics
 from timesformer.training.run_folder import RunFolder, replace_text, replacing
@@ -31,13 +32,17 @@ class Recorder(Checkpoint):
 
     Args:
         folder: Where to write.
+        model: The model that is trained.
         size: Number of videos of the run, kept in the checkpoint.
         on_epoch: Called at the end of each epoch with its record.
     """
 
-    def __init__(self, folder: RunFolder, *, size: DataSize, on_epoch: Callable[[EpochRecord], None]) -> None:
+    def __init__(
+        self, folder: RunFolder, *, model: TimeSformer, size: DataSize, on_epoch: Callable[[EpochRecord], None]
+    ) -> None:
         self.history: list[EpochRecord] = []
         self._folder = folder
+        self._model = model
         self._size = size
         self._on_epoch = on_epoch
         self._epoch_start = 0.0
@@ -58,7 +63,7 @@ class Recorder(Checkpoint):
         is_best = best_epoch(self.history) is self.history[-1]
         replace_text(self._folder.metrics, format_metrics(self.history))
         if is_best:
-            save(pl_module.model, self._folder.model, overwrite=True)
+            save(self._model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
         if (
             time.monotonic() - self._last_drawing > _REDRAW_S
@@ -131,12 +136,11 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar, at the step where the run begins or goes on."""
-        total = trainer.max_epochs * trainer.num_training_batches
-        self._progress.update(self._task, total=total, completed=trainer.global_step)
+        self._progress.update(self._task, total=trainer.estimated_stepping_batches, completed=trainer.global_step)
         self._progress.start()
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Any], batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar on, and draw it at most five times a second."""
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
@@ -165,7 +169,7 @@ class ProgressBar(Callback):
 
 
 @contextmanager
-def counting_bar(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+def counting_bar(console: Console, description: str) -> Generator[Callable[[int, int], None]]:
     """A bar on the terminal, from the first call of the function that it gives, and nothing elsewhere.
 
     Yields:

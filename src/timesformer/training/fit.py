@@ -1,10 +1,8 @@
 """`train`: a run from its config to its folder."""
 
 import logging
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +145,7 @@ def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     run, folder = job.run, job.folder
     module = ClipClassifier(model, optim=run.optim, total_steps=len(feed.train) * run.epochs, seed=run.seed)
     on_epoch = output.bar.show if output.bar else lambda record: output.say(str(record))
-    recorder = Recorder(folder, size=job.size, on_epoch=on_epoch)
+    recorder = Recorder(folder, model=model, size=job.size, on_epoch=on_epoch)
     set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: feed.clips.set_epoch(trainer.current_epoch))
     trainer = _build_trainer(job, callbacks=[set_epoch, recorder, *output.callbacks])
     if job.first_epoch == 0:
@@ -166,7 +164,7 @@ def _build_trainer(job: _Job, *, callbacks: list[Callback]) -> Trainer:
         accelerator=job.device.type,
         devices=[job.device.index] if job.device.index is not None else 1,
         max_epochs=job.run.epochs,
-        gradient_clip_val=None,
+        gradient_clip_val=job.run.optim.clip_grad_norm or None,
         callbacks=callbacks,
         default_root_dir=job.folder.checkpoints,
         logger=False,
@@ -195,7 +193,7 @@ def _bytes_needed(model: TimeSformer, optim: OptimConfig) -> int:
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def _own_randomness(device: torch.device) -> Generator[None]:
     """Leave the caller's random state as it was."""
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -203,7 +201,7 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_trainer() -> Iterator[None]:
+def _quiet_trainer() -> Generator[None]:
     """Keep the trainer's own notices off the log; its warnings stay, but for those that nobody here can heed."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in loggers]
@@ -220,10 +218,8 @@ def _quiet_trainer() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(job: _Job, *, recorder: Recorder, say: OnMessage) -> Iterator[None]:
-    """Turn what the trainer makes of Ctrl-C, an exit with Ctrl-C switched off from then on, back into Ctrl-C."""
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
+def _interruptible(job: _Job, *, recorder: Recorder, say: OnMessage) -> Generator[None]:
+    """Turn what the trainer makes of Ctrl-C, an exit, back into Ctrl-C."""
     try:
         yield
     except SystemExit as stop:
@@ -233,6 +229,3 @@ def _interruptible(job: _Job, *, recorder: Recorder, say: OnMessage) -> Iterator
         )
         say(message)
         raise KeyboardInterrupt(message) from stop
-    finally:
-        if is_main:
-            signal.signal(signal.SIGINT, handler)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from timesformer.errors import DataError
 
@@ -62,14 +63,16 @@ def read_metrics(path: str | Path) -> list[EpochRecord]:
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [
-                EpochRecord(**{field.name: field.type(row[field.name]) for field in fields(EpochRecord)})
-                for row in csv.DictReader(file)
-            ]
+            return [_parse(row) for row in csv.DictReader(file)]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no table of epochs: {error}") from error
+
+
+def _parse(row: dict[str, str]) -> EpochRecord:
+    values: dict[str, Any] = {field.name: float(row[field.name]) for field in fields(EpochRecord)}
+    return EpochRecord(**{**values, "epoch": int(row["epoch"]), "step": int(row["step"])})
 
 
 def _format(value: int | float) -> str:

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -62,7 +62,7 @@ class ClipClassifier(LightningModule):
         self._train = Tally()
         self._val = Tally()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule by step."""
         optimizer = build_optimizer(self.model, optim=self._optim)
         # a function is left out of checkpoints; of a method, its attributes would be stored

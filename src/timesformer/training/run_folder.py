@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """Give a path to write to that takes the place of `path` when all went well, and is removed otherwise.
 
     Raises:
@@ -184,7 +184,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path, *, error: type[TimeSformerError] = TimeSformerError) -> Iterator[None]:
+def writing(path: Path, *, error: type[TimeSformerError] = TimeSformerError) -> Generator[None]:
     """Say which path could not be written where the disk refuses.
 
     Raises:

@@ -187,9 +187,7 @@ def make_feed(
     )
 
 
-def _loader(
-    dataset: Dataset[tuple[Tensor, int]], *, run: RunConfig, pin_memory: bool, sampler: EpochOrder | None
-) -> Loader:
+def _loader(dataset: TrainClips | OneView, *, run: RunConfig, pin_memory: bool, sampler: EpochOrder | None) -> Loader:
     return DataLoader(
         ErrorsAsValues(dataset),
         batch_size=run.batch_size,

@@ -108,10 +108,10 @@ def _tensor_for(
 def _origin(name: str, old: ModelConfig, new: ModelConfig) -> str:
     """The stored parameter that parameter `name` starts from: its own, or that of the only step there was."""
     step = re.match(r"(blocks\.\d+\.steps\.)\w+(\..*)", name)
-    only = list(SCHEMES[old.scheme].steps)
-    if step is None or old.scheme == new.scheme or len(only) > 1:
+    scheme = SCHEMES[old.scheme]
+    if step is None or old.scheme == new.scheme or len(scheme.steps) > 1:
         return name
-    return f"{step[1]}{only[0]}{step[2]}"
+    return f"{step[1]}{scheme.image_step}{step[2]}"
 
 
 def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, source: str) -> None:

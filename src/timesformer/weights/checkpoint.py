@@ -21,10 +21,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding
 from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.attention import SCHEMES
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.layouts import MAIN_STEP, layout_for
+from timesformer.weights.layouts import layout_for
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 """Licence of the released weights, and so of what is converted from them."""
@@ -190,7 +191,7 @@ def _config_from_shapes(
         raise WeightsError(f"{path}: has no patch embedding or no first block")
     width = patch.shape[0]
     depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
-    head, main = foreign("head.weight"), MAIN_STEP[scheme]
+    head, main = foreign("head.weight"), SCHEMES[scheme].image_step
     side = _square_side(position, path) * patch.shape[-1] if position is not None else 224
     return ModelConfig(
         scheme=scheme,
@@ -201,17 +202,17 @@ def _config_from_shapes(
         embed_dim=width,
         depth=depth,
         num_heads=num_heads or _heads_of(width, path),
-        mlp_ratio=mlp_ratio(foreign("blocks.0.mlp.fc1.weight").shape[0], width),
+        mlp_ratio=foreign("blocks.0.mlp.fc1.weight").shape[0] / width,
         qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
-        position_embedding="none" if position is None else "space" if time is None else "space_time",
+        position_embedding=_position_embedding(position, time, scheme),
         num_classes=400 if head is None else head.shape[0],
     )
 
 
-def mlp_ratio(hidden: int, width: int) -> float:
-    """The `mlp_ratio` that gives back this hidden width; plain division can fall one short of it."""
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
+def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: str) -> PositionEmbedding:
+    if position is None:
+        return "none"
+    return "space_time" if time is not None or scheme == "space_only" else "space"
 
 
 def _square_side(position: Tensor, path: Path) -> int:
@@ -274,10 +275,13 @@ def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> M
     """What the released config says of clips and classes. Its SSv2 pipeline reads segments, and channels as BGR."""
     data, dataset = _section(cfg, "DATA"), str(_section(cfg, "TRAIN").get("DATASET", "")).lower()
     ssv2 = dataset == "ssv2"
+    spacing: dict[str, Any] = {
+        "frame_stride": int(data.get("SAMPLING_RATE", 32)),
+        "target_fps": float(data.get("TARGET_FPS", 30)),
+    }
     clip = ClipConfig(
         sampling="segment" if ssv2 else "dense",
-        frame_stride=int(data.get("SAMPLING_RATE", 32)),
-        target_fps=float(data.get("TARGET_FPS", 30)),
+        **({} if ssv2 else spacing),
         mean=tuple(data.get("MEAN", (0.45, 0.45, 0.45))),
         std=tuple(data.get("STD", (0.225, 0.225, 0.225))),
         channel_order="bgr" if ssv2 else "rgb",

@@ -1,7 +1,7 @@
 """The names that other projects give to the same parameters, as data.
 
 A layout maps our parameter names to another project's. In templates `{i}` is the block, `{p}` is `weight` or `bias`,
-and `{main}` is the name of the last step: the only one, or the one over space.
+and `{main}` is the step that an image ViT has too.
 
 Source: parameter lists of the released checkpoints, `transformers` 5 and mmaction2 1.2; timm's names for image ViTs.
 """
@@ -9,10 +9,10 @@ Source: parameter lists of the released checkpoints, `transformers` 5 and mmacti
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from timesformer.config.schema import SchemeName
 from timesformer.errors import ConfigError
+from timesformer.model.attention import SCHEMES
 
 _RELEASED = {
     "embedding.cls_token": "cls_token",
@@ -80,10 +80,8 @@ _MMACTION2_ONE_STEP = _MMACTION2_SHARED | {
     "blocks.{i}.mlp_norm.{p}": _MM_LAYER + ".norms.1.{p}",
 }
 
-MAIN_STEP: Mapping[SchemeName, str] = MappingProxyType(
-    {"space_only": "space", "joint_space_time": "joint", "divided_space_time": "space"}
-)
-"""The schemes that other projects have, with our name for the step that an image ViT has too."""
+RELEASED_SCHEMES = ("space_only", "joint_space_time", "divided_space_time")
+"""The schemes that other projects have."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,10 @@ def layout_for(name: str, scheme: SchemeName) -> Layout:
     Raises:
         ConfigError: That project does not have the scheme.
     """
-    if scheme not in MAIN_STEP:
-        allowed = ", ".join(MAIN_STEP)
+    if scheme not in RELEASED_SCHEMES:
+        allowed = ", ".join(RELEASED_SCHEMES)
         raise ConfigError(f"the {name} layout has no scheme={scheme!r}; it has {allowed}")
     mmaction2 = _MMACTION2_DIVIDED if scheme == "divided_space_time" else _MMACTION2_ONE_STEP
     templates = {"released": _RELEASED, "transformers": _TRANSFORMERS, "mmaction2": mmaction2}[name]
-    main = MAIN_STEP[scheme]
+    main = SCHEMES[scheme].image_step
     return Layout(name, {ours.replace("{main}", main): theirs for ours, theirs in templates.items()})

@@ -10,7 +10,7 @@ from torch import Tensor
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import WeightsError
-from timesformer.weights.checkpoint import Checkpoint, match_names, mlp_ratio, read_json, read_tensors
+from timesformer.weights.checkpoint import Checkpoint, match_names, read_json, read_tensors
 
 
 def read_transformers(folder: Path) -> Checkpoint:
@@ -47,13 +47,13 @@ def _transformers_config(stored: Mapping[str, Any], num_classes: int) -> ModelCo
         embed_dim=stored["hidden_size"],
         depth=stored["num_hidden_layers"],
         num_heads=stored["num_attention_heads"],
-        mlp_ratio=mlp_ratio(stored["intermediate_size"], stored["hidden_size"]),
+        mlp_ratio=stored["intermediate_size"] / stored["hidden_size"],
         qkv_bias=stored["qkv_bias"],
         norm_eps=stored["layer_norm_eps"],
         dropout=float(stored.get("hidden_dropout_prob", 0)),
         attention_dropout=float(stored.get("attention_probs_dropout_prob", 0)),
         drop_path=float(stored.get("drop_path_rate", 0)),
-        position_embedding="space" if per_frame else "space_time",
+        position_embedding="space_time",
         num_classes=num_classes,
     )
 
