@@ -121,7 +121,7 @@ def test_evaluate_prints_its_protocol(run, model_folder, video_folder):
 
 def test_synth_writes_the_classes_asked_for_and_refuses_others(run, tmp_path):
     arguments = ("--clips-per-class", 1, "--val-clips-per-class", 1, "--size", 16, "--num-frames", 4)
-    status, out, _ = run("synth", tmp_path / "s", *arguments, "--classes", "grow", "shrink")
+    status, _, _ = run("synth", tmp_path / "s", *arguments, "--classes", "grow", "shrink")
     assert status == 0
     assert sorted(path.name for path in (tmp_path / "s" / "train").iterdir()) == ["grow", "shrink"]
     status, _, err = run("synth", tmp_path / "t", *arguments, "--classes", "grwo")

@@ -134,7 +134,7 @@ def test_dataset_survives_the_trip_to_a_spawned_process(manifest):
 
 @pytest.mark.parametrize("name", ["dense", "centre", "segment", "uniform", "coverage"])
 def test_clips_from_memory_equal_clips_from_files(manifest, name):
-    clip = ClipConfig(sampling=name, frame_stride=4)
+    clip = ClipConfig(sampling=name, frame_stride=32 if name in ("segment", "uniform") else 4)
     cached = train_clips(manifest, data=dataclasses.replace(DATA, cache=True), clip=clip)
     cached.preload()
     torch.testing.assert_close(all_clips(cached), all_clips(train_clips(manifest, clip=clip)), rtol=0, atol=0)

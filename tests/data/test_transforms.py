@@ -113,13 +113,6 @@ def test_three_test_views_are_left_centre_and_right_at_the_crops_side():
     assert rows(left) == rows(centre) == rows(right) == list(range(16))
 
 
-def test_three_test_views_have_no_test_scale():
-    frames = random_frames(2, 20, 30)
-    other = dataclasses.replace(PLAIN, test_scale=2.0)
-    got = transforms.test_views(frames, other, image_size=(16, 16))
-    torch.testing.assert_close(got, transforms.test_views(frames, PLAIN, image_size=(16, 16)))
-
-
 def test_views_of_other_shapes_have_the_shape_of_the_model():
     views = transforms.test_views(random_frames(2, 40, 30), ClipConfig(), image_size=(8, 24))
     assert views.shape == (3, 3, 2, 8, 24)

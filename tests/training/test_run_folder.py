@@ -12,6 +12,7 @@ from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.run_folder import (
     RunFolder,
+    begin,
     check_can_write,
     check_is_free,
     check_same_run,
@@ -19,7 +20,6 @@ from timesformer.training.run_folder import (
     differences,
     replace_text,
     replacing,
-    write_config,
 )
 from timesformer.weights.bundle import save
 
@@ -29,7 +29,7 @@ TINY = ModelConfig(num_frames=2, image_size=8, patch_size=4, embed_dim=8, depth=
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "run")
-    check_can_write(folder, num_bytes=0)
+    folder.checkpoints.mkdir(parents=True)
     return folder
 
 
@@ -71,27 +71,27 @@ def test_folder_called_model_that_is_none_is_not_removed(folder: RunFolder):
 
 def test_config_is_read_back_as_written(folder: RunFolder):
     run = RunConfig(model=TINY, data=DataConfig(train="videos"), epochs=7)
-    write_config(folder, run)
+    begin(folder, run)
     assert read_config(folder.config, kind=RunConfig) == run
 
 
 def test_run_with_the_same_computation_may_go_on(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
-    write_config(folder, run)
+    begin(folder, run)
     moved = replace(run, output="elsewhere", device="cpu", data=replace(run.data, num_workers=5, cache=True))
     check_same_run(folder, moved)
 
 
 def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
-    write_config(folder, run)
+    begin(folder, run)
     other = replace(run, epochs=16, optim=OptimConfig(lr=0.5))
     with pytest.raises(ConfigError, match=r"another one: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16"):
         check_same_run(folder, other)
 
 
 def test_keys_can_be_left_out_of_the_comparison(folder: RunFolder):
-    write_config(folder, RunConfig())
+    begin(folder, RunConfig())
     other = RunConfig(model=replace(ModelConfig(), num_classes=3, depth=2))
     assert differences(folder, other, besides=("model.num_classes",)) == ["model.depth was 12 and is 2"]
 
@@ -129,9 +129,16 @@ def test_room_of_files_that_are_replaced_counts_as_free(folder: RunFolder, monke
     check_can_write(folder, num_bytes=4000)
 
 
-def test_checking_leaves_no_file_behind(folder: RunFolder):
-    assert list(folder.root.iterdir()) == [folder.checkpoints]
-    assert not list(folder.checkpoints.iterdir())
+def test_checking_makes_the_folder_and_leaves_no_file_in_it(tmp_path: Path):
+    folder = RunFolder(tmp_path / "new" / "run")
+    check_can_write(folder, num_bytes=0)
+    assert not list(folder.root.iterdir())
+
+
+def test_beginning_replaces_the_run_before(folder: RunFolder):
+    _fill(folder)
+    begin(folder, RunConfig(epochs=2))
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == [folder.config]
 
 
 def _fill_the_disk(path: Path) -> None:

@@ -4,7 +4,6 @@ import io
 import logging
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
-from torch import Tensor
+from runs import Stopped, are_equal, quiet, raise_at, weights_of
 
 import timesformer.training
 from timesformer.config.io import read_config
@@ -20,40 +19,11 @@ from timesformer.config.schema import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError
 from timesformer.evaluation import evaluate
-from timesformer.training.fit import is_finished, train
+from timesformer.training.fit import train
 from timesformer.training.history import best_epoch, read_metrics
-from timesformer.training.module import _step_seed
 from timesformer.training.sources import load_data, validation_of, with_num_classes
 from timesformer.training.start import initial_model
 from timesformer.weights.load import load
-
-
-class Stopped(Exception):
-    """What cuts a run off in a test."""
-
-
-def _quiet(line: str) -> None:
-    """A caller that does not listen."""
-
-
-def _raise_at(start: str, error: BaseException) -> Callable[[str], None]:
-    """A listener that raises at the first line with this start."""
-
-    def listen(line: str) -> None:
-        if line.startswith(start):
-            raise error
-
-    return listen
-
-
-def _weights(output: str | Path, name: str = "last") -> dict[str, Tensor]:
-    state = torch.load(Path(output) / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
-    return {key.removeprefix("model."): value for key, value in state.items()}
-
-
-def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
 
 # --- What a run leaves behind ---------------------------------------------------------------------------------------
 
@@ -61,7 +31,7 @@ def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def test_run_leaves_its_files_and_no_others(run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    folder = train(run, on_message=_quiet)
+    folder = train(run, on_message=quiet)
     assert folder == Path(run.output)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
         "config.toml",
@@ -85,7 +55,7 @@ def test_model_folder_holds_the_best_epoch_with_labels_and_clips(finished: RunCo
     model = load(finished.output)
     history = read_metrics(Path(finished.output) / "metrics.csv")
     best = torch.load(Path(finished.output) / "checkpoints" / "best.ckpt", weights_only=True)
-    assert _equal(model.state_dict(), _weights(finished.output, "best"))
+    assert are_equal(model.state_dict(), weights_of(finished.output, "best"))
     assert len(best["callbacks"]["Recorder"]["history"]) == best_epoch(history).epoch
     assert model.info.labels == ("grow", "move_left", "move_right")
     assert model.info.clip == finished.clip
@@ -137,168 +107,68 @@ def test_terminal_shows_a_bar_with_the_epochs_above_it(run: RunConfig, monkeypat
     assert "decoding" in shown
 
 
-# --- Same run, same weights -----------------------------------------------------------------------------------------
-
-
-def test_same_run_gives_the_same_weights_whatever_was_drawn_before(finished: RunConfig, tmp_path: Path):
-    torch.rand(5)
-    again = replace(finished, output=str(tmp_path / "again"))
-    train(again, on_message=_quiet)
-    assert _equal(_weights(again.output), _weights(finished.output))
-
-
-def test_other_seed_gives_other_weights(finished: RunConfig, tmp_path: Path):
-    other = replace(finished, seed=1, output=str(tmp_path / "other"))
-    train(other, on_message=_quiet)
-    assert not _equal(_weights(other.output), _weights(finished.output))
-
-
-def test_workers_and_cache_change_no_weight(finished: RunConfig, tmp_path: Path):
-    data = replace(finished.data, num_workers=1, cache=True)
-    other = replace(finished, data=data, output=str(tmp_path / "other"))
-    train(other, on_message=_quiet)
-    assert _equal(_weights(other.output), _weights(finished.output))
-
-
-def test_caller_keeps_random_state_log_levels_and_interrupt_handler(run: RunConfig):
-    state, handler = torch.get_rng_state(), signal.getsignal(signal.SIGINT)
-    levels = [logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")]
-    train(replace(run, epochs=1), on_message=_quiet)
-    torch.testing.assert_close(torch.get_rng_state(), state)
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert [logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")] == levels
-
-
-@pytest.mark.parametrize(
-    "optim",
-    [OptimConfig(lr=3e-3, warmup_fraction=0.2), OptimConfig(optimizer="sgd", lr=0.1, schedule="steps")],
-    ids=["adamw", "sgd"],
-)
-def test_resumed_run_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp_path: Path, optim: OptimConfig):
-    whole = replace(run, optim=optim)
-    train(whole, on_message=_quiet)
-    parts = replace(whole, output=str(tmp_path / "parts"))
-    with pytest.raises(Stopped):
-        train(parts, on_message=_raise_at("epoch 2", Stopped()))
-    train(parts, resume=True, on_message=_quiet)
-    assert _equal(_weights(parts.output), _weights(whole.output))
-    assert _equal(_weights(parts.output, "best"), _weights(whole.output, "best"))
-    measures = [
-        [replace(record, seconds=0.0) for record in read_metrics(Path(each.output) / "metrics.csv")]
-        for each in (parts, whole)
-    ]
-    assert measures[0] == measures[1]
-
-
-def test_epoch_that_was_cut_off_is_done_again(finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    parts = replace(finished, output=str(tmp_path / "parts"))
-    with monkeypatch.context() as patch:
-        patch.setattr("timesformer.training.module._step_seed", _seed_until(step=4))
-        with pytest.raises(Stopped):
-            train(parts, on_message=_quiet)
-    assert len(read_metrics(Path(parts.output) / "metrics.csv")) == 1
-    train(parts, resume=True, on_message=_quiet)
-    assert _equal(_weights(parts.output), _weights(finished.output))
-
-
-def _seed_until(step: int) -> Callable[[int, int], int]:
-    def seed_or_stop(seed: int, now: int) -> int:
-        if now == step:
-            raise Stopped
-        return _step_seed(seed, now)
-
-    return seed_or_stop
-
-
-def test_run_that_finished_no_epoch_starts_anew(finished: RunConfig, tmp_path: Path):
-    parts = replace(finished, output=str(tmp_path / "parts"))
-    with pytest.raises(Stopped):
-        train(parts, on_message=_raise_at("training", Stopped()))
-    train(parts, resume=True, on_message=_quiet)
-    assert _equal(_weights(parts.output), _weights(finished.output))
-
-
-def test_resuming_a_finished_run_changes_nothing(finished: RunConfig):
-    before = _weights(finished.output)
-    lines: list[str] = []
-    train(finished, resume=True, on_message=lines.append)
-    assert _equal(_weights(finished.output), before)
-    assert [line.split(":")[0] for line in lines] == ["going on after epoch 3", "best validation accuracy"]
-
-
-def test_run_is_finished_with_its_last_epoch_and_only_for_its_own_config(run: RunConfig):
-    assert not is_finished(run)
-    with pytest.raises(Stopped):
-        train(run, on_message=_raise_at("epoch 2", Stopped()))
-    assert not is_finished(run)
-    train(run, resume=True, on_message=_quiet)
-    assert is_finished(run)
-    assert is_finished(replace(run, device="auto"))
-    assert not is_finished(replace(run, seed=1))
-
-
 # --- What stops a run -----------------------------------------------------------------------------------------------
 
 
 def test_run_in_the_way_stops_another_one(finished: RunConfig):
     with pytest.raises(ConfigError, match="holds a run already"):
-        train(finished, on_message=_quiet)
+        train(finished, on_message=quiet)
     with pytest.raises(ConfigError, match="exclude each other"):
-        train(finished, resume=True, overwrite=True, on_message=_quiet)
+        train(finished, resume=True, overwrite=True, on_message=quiet)
     with pytest.raises(ConfigError, match="the run to resume is another one: seed was 0 and is 5"):
-        train(replace(finished, seed=5), resume=True, on_message=_quiet)
+        train(replace(finished, seed=5), resume=True, on_message=quiet)
 
 
 def test_overwriting_leaves_nothing_of_the_run_before(finished: RunConfig, run: RunConfig, tmp_path: Path):
     shutil.copytree(finished.output, run.output)
     shorter = replace(run, epochs=1)
-    train(shorter, overwrite=True, on_message=_quiet)
+    train(shorter, overwrite=True, on_message=quiet)
     fresh = replace(shorter, output=str(tmp_path / "fresh"))
-    train(fresh, on_message=_quiet)
-    assert _equal(_weights(run.output), _weights(fresh.output))
-    assert _equal(load(run.output).state_dict(), load(fresh.output).state_dict())
+    train(fresh, on_message=quiet)
+    assert are_equal(weights_of(run.output), weights_of(fresh.output))
+    assert are_equal(load(run.output).state_dict(), load(fresh.output).state_dict())
     assert len(read_metrics(Path(run.output) / "metrics.csv")) == 1
 
 
 def test_overwritten_run_is_gone_before_the_first_step(finished: RunConfig, run: RunConfig):
     shutil.copytree(finished.output, run.output)
     with pytest.raises(Stopped):
-        train(run, overwrite=True, on_message=_raise_at("training", Stopped()))
+        train(run, overwrite=True, on_message=raise_at("training", Stopped()))
     assert [path.name for path in Path(run.output).rglob("*") if path.is_file()] == ["config.toml"]
 
 
 def test_nothing_to_resume_is_an_error(run: RunConfig):
     with pytest.raises(ConfigError, match="holds no run to resume"):
-        train(run, resume=True, on_message=_quiet)
+        train(run, resume=True, on_message=quiet)
 
 
 def test_run_that_cannot_start_destroys_nothing(finished: RunConfig):
-    before = _weights(finished.output)
+    before = weights_of(finished.output)
     with pytest.raises(ConfigError, match=r"data\.train is empty"):
-        train(replace(finished, data=DataConfig()), overwrite=True, on_message=_quiet)
+        train(replace(finished, data=DataConfig()), overwrite=True, on_message=quiet)
     deeper = replace(finished, init_from=finished.output, model=replace(finished.model, depth=5))
     with pytest.raises(ConfigError, match="other weights than depth=5"):
-        train(deeper, overwrite=True, on_message=_quiet)
-    assert _equal(_weights(finished.output), before)
+        train(deeper, overwrite=True, on_message=quiet)
+    assert are_equal(weights_of(finished.output), before)
 
 
 def test_device_that_is_not_there_is_refused(run: RunConfig):
     with pytest.raises(ConfigError, match="device='gpu'"):
-        train(replace(run, device="gpu"), on_message=_quiet)
+        train(replace(run, device="gpu"), on_message=quiet)
     assert not Path(run.output).exists()
 
 
 def test_loss_that_explodes_stops_the_run_with_its_step(run: RunConfig):
     wild = replace(run, optim=OptimConfig(optimizer="sgd", lr=1e30, clip_grad_norm=0.0))
     with pytest.raises(TimeSformerError, match=r"the loss is (nan|inf) at step \d .epoch 1.: .*a lower optim\.lr"):
-        train(wild, on_message=_quiet)
+        train(wild, on_message=quiet)
 
 
 def test_clipping_bounds_how_far_the_weights_go(run: RunConfig):
     optim = OptimConfig(optimizer="sgd", lr=1.0, weight_decay=0.0, clip_grad_norm=1e-4)
-    train(replace(run, optim=optim), on_message=_quiet)
+    train(replace(run, optim=optim), on_message=quiet)
     start = initial_model(with_num_classes(run, load_data(run.data, seed=0)), labels=("a", "b", "c")).state_dict()
-    end = _weights(run.output)
+    end = weights_of(run.output)
     way = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
     # 9 steps, each of at most 1e-4, of which momentum makes 10 times as much at most
     assert 0 < way < 9 * 1e-3
@@ -314,7 +184,7 @@ def test_unreadable_video_stops_the_run_with_its_name(
     bad = split._replace(train=Manifest((*split.train.samples, Sample(broken, 0)), split.train.class_names))
     monkeypatch.setattr("timesformer.training.fit.load_data", lambda data, seed: bad)
     with pytest.raises(DecodeError, match=r"broken\.mp4") as caught:
-        train(replace(run, data=replace(run.data, num_workers=num_workers)), on_message=_quiet)
+        train(replace(run, data=replace(run.data, num_workers=num_workers)), on_message=quiet)
     assert "Traceback" not in str(caught.value)
 
 
@@ -347,7 +217,7 @@ def test_disk_that_fills_up_stops_the_run_and_spares_the_last_checkpoint(
 
     monkeypatch.setattr(Trainer, "save_checkpoint", fill_up)
     with pytest.raises(TimeSformerError, match=r"last\.ckpt: cannot be written: No space left on device"):
-        train(run, on_message=_quiet)
+        train(run, on_message=quiet)
     state = torch.load(Path(run.output) / "checkpoints" / "last.ckpt", weights_only=True)
     assert len(state["callbacks"]["Recorder"]["history"]) == 1
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def progress(description: str, *, unit: str = "videos") -> Iterator[OnProgress]:
+def progress(description: str, *, unit: str = "videos") -> Generator[OnProgress]:
     """A progress bar on stderr; nothing where stderr is no terminal.
 
     Yields:

@@ -74,16 +74,15 @@ def demo(
         say(f"training {task.title}")
         train(task.run, resume=not overwrite and (output / "checkpoints").exists(), overwrite=overwrite)
     result = _evaluate(task, output)
-    print(summary(result))
     prediction = Predictor(output)(task.unseen or result.predictions[0].path, top_k=3)
-    expected = f" (true: {task.expected})" if task.expected else ""
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
-    else:
-        print(
-            f"prediction         {prediction.labels[0]} {prediction.probabilities[0]:.0%} for {prediction.path}{expected}"
-        )
-        print(f"page               {output / 'index.html'}")
+        return
+    expected = f" (true: {task.expected})" if task.expected else ""
+    best, share = prediction.labels[0], prediction.probabilities[0]
+    print(summary(result))
+    print(f"prediction         {best} {share:.0%} for {prediction.path}{expected}")
+    print(f"page               {output / 'index.html'}")
 
 
 def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int) -> _Task:
@@ -130,10 +129,9 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
 def _evaluate(task: _Task, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
     model = load(output)
+    _, validation = load_data(task.run.data, seed=task.run.seed)
     with progress("evaluating") as on_progress:
-        result = evaluate(
-            model, load_data(task.run.data, seed=task.run.seed)[1], num_workers=0, on_progress=on_progress
-        )
+        result = evaluate(model, validation, num_workers=0, on_progress=on_progress)
     write_predictions(result, output / "predictions.csv")
     write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
     return result

@@ -8,7 +8,7 @@ from timesformer.config.schema import Fusion
 from timesformer.errors import ConfigError
 
 
-def fuse(logits: Float[Tensor, "views k"], fusion: Fusion) -> Float[Tensor, "k"]:
+def fuse(logits: Float[Tensor, "views k"], fusion: Fusion) -> Float[Tensor, " k"]:
     """Probabilities of a video's classes from the logits of its views.
 
     `softmax` averages the views' probabilities (paper, section 4). `logits` ranks by the sum of logits, as the released

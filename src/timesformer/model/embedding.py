@@ -83,7 +83,7 @@ class Embedding(nn.Module):
                 f"clips of shape {tuple(clips.shape)} have {clips.shape[1]} channels, the model has "
                 f"in_channels={self.config.in_channels}; the order is [batch, channels, frames, height, width]"
             )
-        check_image_size(tuple(clips.shape[-2:]), self.config.patch_size)
+        check_image_size((clips.shape[-2], clips.shape[-1]), self.config.patch_size)
         batch, frames = clips.shape[0], clips.shape[2]
         images = self.patch(rearrange(clips, "b c t height width -> (b t) c height width"))
         grid = Grid(frames, *images.shape[-2:])

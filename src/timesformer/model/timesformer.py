@@ -1,5 +1,7 @@
 """TimeSformer: video classification by space-time attention alone."""
 
+from typing import Any
+
 import torch
 from einops import reduce
 from jaxtyping import Float
@@ -29,10 +31,13 @@ class TimeSformer(nn.Module):
     Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", ICML.
     """
 
-    def __init__(self, config: ModelConfig, *, info: ModelInfo = ModelInfo()) -> None:
+    load_report: Any
+    """What became of every tensor when weights were loaded: a `timesformer.weights.LoadReport`, set by `load`."""
+
+    def __init__(self, config: ModelConfig, *, info: ModelInfo | None = None) -> None:
         super().__init__()
         self.config = config
-        self.info = info
+        self.info = info or ModelInfo()
         self.scheme = scheme_of(config)
         self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]

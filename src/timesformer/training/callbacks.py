@@ -27,8 +27,9 @@ _REDRAW_S = 30.0
 class Recorder(Checkpoint):
     """Writes what a run leaves behind at the end of every epoch: metrics, the best model, checkpoints, the curve.
 
-    It is a `Checkpoint` so that the trainer calls it after all measures of the epoch are known. The checkpoint comes
-    after the rest: where a run is cut off in between, the epoch is done again.
+    It is a `Checkpoint` so that the trainer calls it after all measures of the epoch are known. The model comes before
+    the checkpoint: where a run is cut off in between, the epoch is done again. The table comes last: an epoch that is
+    in it is whole.
 
     Args:
         folder: Where to write.
@@ -61,13 +62,12 @@ class Recorder(Checkpoint):
         """
         self.history.append(self._record(trainer))
         is_best = best_epoch(self.history) is self.history[-1]
-        replace_text(self._folder.metrics, format_metrics(self.history))
         if is_best:
             save(self._model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
-        if (
-            time.monotonic() - self._last_drawing > _REDRAW_S
-        ):  # a drawing takes as long as several steps of a tiny model
+        replace_text(self._folder.metrics, format_metrics(self.history))
+        # not at every epoch: a drawing takes as long as several steps of a tiny model
+        if time.monotonic() - self._last_drawing > _REDRAW_S:
             self._draw()
         self._on_epoch(self.history[-1])
 

@@ -22,12 +22,11 @@ from timesformer.training.history import best_epoch, read_metrics
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
+    begin,
     check_can_write,
     check_is_free,
     check_same_run,
-    clear,
     differences,
-    write_config,
 )
 from timesformer.training.sources import Feed, Split, load_data, make_feed, with_num_classes
 from timesformer.training.start import DataSize, finished_epochs, initial_model
@@ -126,7 +125,7 @@ class _Output:
     """Where lines and epochs go: to the caller's function, above a progress bar, or to the log."""
 
     def __init__(self, on_message: OnMessage | None) -> None:
-        self.console = Console(stderr=True, markup=False, highlight=False)
+        self.console = Console(stderr=True, quiet=on_message is not None, markup=False, highlight=False)
         self.bar = ProgressBar(self.console) if on_message is None and self.console.is_terminal else None
         self.say = on_message or (self.console.print if self.bar else logger.info)
 
@@ -149,8 +148,7 @@ def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: feed.clips.set_epoch(trainer.current_epoch))
     trainer = _build_trainer(job, callbacks=[set_epoch, recorder, *output.callbacks])
     if job.first_epoch == 0:
-        clear(folder)
-        write_config(folder, run)
+        begin(folder, run)
     output.say(_describe(job, steps=len(feed.train)))
     with _interruptible(job, recorder=recorder, say=output.say):
         checkpoint = folder.last if job.first_epoch else None

@@ -121,8 +121,8 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
         ConfigError: The folder cannot be made or written to, or its disk has too little free space.
     """
     with writing(folder.root, error=ConfigError):
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder.checkpoints):
+        folder.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.root):
             free = shutil.disk_usage(folder.root).free
     used = sum(path.stat().st_size for path in (*folder.files, *folder.model.glob("*")) if path.is_file())
     if free + used < num_bytes:
@@ -147,12 +147,16 @@ def clear(folder: RunFolder) -> None:
             shutil.rmtree(folder.model)
 
 
-def write_config(folder: RunFolder, run: RunConfig) -> None:
-    """Write the config of a run.
+def begin(folder: RunFolder, run: RunConfig) -> None:
+    """Remove the run that was there, and write the config of a new one.
 
     Raises:
+        ConfigError: What is called `model` is no model folder, or a file cannot be removed.
         TimeSformerError: The disk refused.
     """
+    clear(folder)
+    with writing(folder.checkpoints):
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
     header = "# The whole configuration of this run.\n"
     replace_text(folder.config, header + dump_toml(run))
 

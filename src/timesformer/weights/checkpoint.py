@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding
+from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding, SchemeName
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.attention import SCHEMES
 from timesformer.model.timesformer import TimeSformer
@@ -137,7 +137,7 @@ def _explain(
     path: Path,
     num_heads: int | None,
     *,
-    scheme: str,
+    scheme: SchemeName,
     num_frames: int = 8,
     optional: tuple[str, ...] = (),
 ) -> Checkpoint:
@@ -184,7 +184,7 @@ def _some(names: list[str]) -> str:
 
 
 def _config_from_shapes(
-    foreign: Any, path: Path, num_heads: int | None, *, scheme: str, num_frames: int
+    foreign: Any, path: Path, num_heads: int | None, *, scheme: SchemeName, num_frames: int
 ) -> ModelConfig:
     patch, position, time = foreign("embedding.patch.weight"), foreign("embedding.position"), foreign("embedding.time")
     if patch is None or patch.ndim != 4 or foreign("blocks.0.mlp.fc1.weight") is None:
@@ -209,7 +209,7 @@ def _config_from_shapes(
     )
 
 
-def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: str) -> PositionEmbedding:
+def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: SchemeName) -> PositionEmbedding:
     if position is None:
         return "none"
     return "space_time" if time is not None or scheme == "space_only" else "space"
@@ -260,7 +260,7 @@ def _released_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return cfg if isinstance(cfg, dict) else {}
 
 
-def _released_scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path: Path) -> str:
+def _released_scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path: Path) -> SchemeName:
     if any(".temporal_attn." in name for name in tensors):
         found = "divided_space_time"
     else:
@@ -301,7 +301,7 @@ def read_labels(name: str | None) -> tuple[str, ...]:
 # --- mmaction2 and image ViTs ---------------------------------------------------------------------------------------
 
 
-def _mmaction2_scheme(tensors: Mapping[str, Tensor]) -> str:
+def _mmaction2_scheme(tensors: Mapping[str, Tensor]) -> SchemeName:
     if "backbone.transformer_layers.layers.0.attentions.1.attn.in_proj_weight" in tensors:
         return "divided_space_time"
     return "joint_space_time" if "backbone.time_embed" in tensors else "space_only"

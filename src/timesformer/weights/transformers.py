@@ -37,7 +37,6 @@ def read_transformers(folder: Path) -> Checkpoint:
 
 
 def _transformers_config(stored: Mapping[str, Any], num_classes: int) -> ModelConfig:
-    per_frame = stored["attention_type"] == "space_only"
     return ModelConfig(
         scheme=stored["attention_type"],
         num_frames=stored["num_frames"],
