@@ -18,7 +18,7 @@ from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
 from timesformer.training.fit import is_finished, train
-from timesformer.training.sources import load_data
+from timesformer.training.sources import validation_of
 from timesformer.weights.load import load
 
 _PAIRS = ("move_left", "move_up", "shrink", "vanish")
@@ -72,7 +72,7 @@ def demo(
         say(f"{output} is trained already; --overwrite trains it again")
     else:
         say(f"training {task.title}")
-        train(task.run, resume=not overwrite and (output / "checkpoints").exists(), overwrite=overwrite)
+        train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
     result = _evaluate(task, output)
     prediction = Predictor(output)(task.unseen or result.predictions[0].path, top_k=3)
     if json:
@@ -129,9 +129,8 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
 def _evaluate(task: _Task, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
     model = load(output)
-    _, validation = load_data(task.run.data, seed=task.run.seed)
     with progress("evaluating") as on_progress:
-        result = evaluate(model, validation, num_workers=0, on_progress=on_progress)
+        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
     write_predictions(result, output / "predictions.csv")
     write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
     return result

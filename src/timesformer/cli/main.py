@@ -32,7 +32,8 @@ for _verb, _summary in VERBS.items():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("timesformer.training").setLevel(logging.INFO)  # where there is no terminal for a progress bar
     try:
         sys.exit(app(arguments, result_action="return_int_as_exit_code_else_zero"))
     except TimeSformerError as error:
