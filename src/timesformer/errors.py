@@ -10,6 +10,9 @@
 Each message says what was given, what is allowed, and where the value came from.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class TimeSformerError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -33,3 +36,8 @@ class WeightsError(TimeSformerError, ValueError):
 
 class DependencyError(TimeSformerError, ImportError):
     """An optional dependency is missing; the message names the extra that installs it."""
+
+
+def closest(given: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one most likely stands for, for a message; None where nothing is near."""
+    return next(iter(difflib.get_close_matches(given, list(known), n=1)), None)

@@ -127,3 +127,29 @@ def test_synth_writes_the_classes_asked_for_and_refuses_others(run, tmp_path):
     status, _, err = run("synth", tmp_path / "t", *arguments, "--classes", "grwo")
     assert status == 2
     assert "grow" in err
+
+
+def test_train_takes_architecture_and_clips_from_the_weights_it_starts_from(run, model_folder, video_folder, tmp_path):
+    status, out, _ = run(
+        "train", video_folder, "--init-from", model_folder, "--output", tmp_path / "run", "--epochs", 1,
+        "--device", "cpu", "--set", "data.num_workers=0",
+    )  # fmt: skip
+    assert status == 0
+    trained = load(out.strip())
+    assert trained.config.image_size == (16, 24)
+    assert trained.info.clip.sampling == "uniform"
+    assert trained.info.labels == ("move_left", "move_right", "shrink")
+    assert trained.info.source == f"fine-tuned from {model_folder}"
+
+
+@pytest.mark.parametrize("other", ["--config", "--init-from"])
+def test_train_refuses_a_preset_that_would_have_no_effect(run, video_folder, other):
+    status, _, err = run("train", video_folder, "--model", "tiny", other, "somewhere.toml")
+    assert status == 2
+    assert "--model tiny has no effect" in err
+
+
+def test_train_refuses_validation_without_training_videos(run, video_folder):
+    status, _, err = run("train", "--val", video_folder)
+    assert status == 2
+    assert "needs the training videos" in err

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.evaluate import summary
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.cli.train import person_run
+from timesformer.cli.train import run_from_preset
 from timesformer.config.schema import RunConfig
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.synthetic import write_clip, write_motion_dataset
@@ -71,7 +71,6 @@ def demo(
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
-        say(f"training {task.title}")
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
     result = _evaluate(task, output)
     prediction = Predictor(output)(task.unseen or result.predictions[0].path, top_k=3)
@@ -101,7 +100,7 @@ def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int
     unseen, expected = output / "data" / "unseen.mp4", CLASSES[seed % len(CLASSES)]
     if not unseen.exists():
         write_clip(unseen, render_clip(expected, seed=_UNSEEN_SEED + seed, num_frames=8, size=32, background="dark"))
-    run = person_run("tiny")
+    run = run_from_preset("tiny")
     run = replace(
         run,
         clip=replace(run.clip, test_scale=1.0),
@@ -111,11 +110,11 @@ def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int
         seed=seed,
         output=str(output),
     )
-    return _Task(run, "a tiny divided TimeSformer on synthetic motions", str(unseen), expected)
+    return _Task(run, "A tiny divided TimeSformer on synthetic motions", str(unseen), expected)
 
 
 def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task:
-    run = person_run("small")
+    run = run_from_preset("small")
     run = replace(
         run,
         data=replace(run.data, train=data),
@@ -123,7 +122,7 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
         seed=seed,
         output=str(output),
     )
-    return _Task(run, f"a small divided TimeSformer on {data}", unseen="")
+    return _Task(run, f"A small divided TimeSformer on {data}", unseen="")
 
 
 def _evaluate(task: _Task, output: Path) -> Evaluation:

@@ -10,8 +10,10 @@ from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overwrite
 from timesformer.config.io import apply_overrides, read_config
 from timesformer.config.presets import clip_preset, preset
-from timesformer.config.schema import DataConfig, RunConfig
+from timesformer.config.schema import OptimConfig, RunConfig
+from timesformer.errors import ConfigError
 from timesformer.training.fit import train as run_training
+from timesformer.weights.load import load
 
 
 def train(
@@ -20,7 +22,7 @@ def train(
     *,
     val: str = "",
     config: Path | None = None,
-    model: str = "small",
+    model: str = "",
     init_from: str = "",
     output: str = "",
     epochs: int | None = None,
@@ -50,7 +52,8 @@ def train(
     config
         A TOML file with a whole run (`RunConfig`); options given here win over it.
     model
-        A preset to start from: tiny, small, base, hr, large, vit_s, vit_b, vit_l. No effect beside `--config`.
+        A preset: tiny, small (the default), base, hr, large, vit_s, vit_b, vit_l. With `--init-from`, the model is
+        that of the weights; with `--config`, that of the file.
     init_from
         Weights to start from: a model folder, a released `.pyth`, a `transformers` folder, an image ViT.
     output
@@ -70,7 +73,12 @@ def train(
     overrides
         Any other key of the run, such as `--set model.scheme=axial --set clip.frame_stride=4`.
     """
-    run = read_config(config, kind=RunConfig) if config else person_run(model)
+    if model and (config or init_from):
+        raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
+    if config:
+        run = read_config(config, kind=RunConfig)
+    else:
+        run = run_from_weights(init_from) if init_from else run_from_preset(model or "small")
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -80,6 +88,8 @@ def train(
         "init_from": init_from or None,
     }
     run = replace(run, **{key: value for key, value in given.items() if value is not None})
+    if val and not data:
+        raise ConfigError(f"--val {val} needs the training videos beside it: timesformer train DATA --val {val}")
     if data:
         run = replace(run, data=replace(run.data, train=data, val=val))
     if lr is not None:
@@ -93,6 +103,14 @@ def train(
         say(f"try it: timesformer predict VIDEO --model {folder}")
 
 
-def person_run(name: str) -> RunConfig:
+def run_from_preset(name: str) -> RunConfig:
     """The run of somebody who gives nothing but videos: a preset, trained from the start."""
-    return RunConfig(model=preset(name), clip=clip_preset(name), data=DataConfig(), epochs=30, batch_size=16)
+    return RunConfig(model=preset(name), clip=clip_preset(name), epochs=30, batch_size=16)
+
+
+def run_from_weights(source: str) -> RunConfig:
+    """The run of somebody who gives videos and weights: their model and clips, and a rate that does not wreck them."""
+    model = load(source)
+    return RunConfig(
+        model=model.config, clip=model.info.clip, optim=OptimConfig(lr=1e-4), init_from=source, epochs=15, batch_size=8
+    )

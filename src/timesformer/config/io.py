@@ -6,7 +6,6 @@ is refused rather than converted, and every problem is one line that names its s
 
 import dataclasses
 import datetime
-import difflib
 import functools
 import json
 import math
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, closest
 
 Config = TypeVar("Config")
 """A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
@@ -204,9 +203,9 @@ def _dotted_keys(kind: type[Any]) -> Iterator[str]:
 
 def _unknown_key(key: str, known: Iterable[str]) -> str:
     by_last_part = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(key, known, n=1)
-    close += [by_last_part[last] for last in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, n=1)]
-    return f"unknown key {key}" + (f"; did you mean {close[0]}?" if close else "")
+    last = closest(key.rpartition(".")[2], by_last_part)
+    close = closest(key, known) or (by_last_part[last] if last else None)
+    return f"unknown key {key}" + (f"; did you mean {close}?" if close else "")
 
 
 def _square_image_size(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,8 +223,8 @@ def _describe(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing: {_show(problem['input'])} is too short"
     must = re.sub(r"^\w+ should", "must", problem["msg"])
-    close = difflib.get_close_matches(str(problem["input"]), re.findall(r"'(\w+)'", must), n=1)
-    return f"{key}={_show(problem['input'])} {must}" + (f"; did you mean {close[0]!r}?" if close else "")
+    close = closest(str(problem["input"]), re.findall(r"'(\w+)'", must))
+    return f"{key}={_show(problem['input'])} {must}" + (f"; did you mean {close!r}?" if close else "")
 
 
 def _loads_json(text: str) -> Any:

@@ -3,12 +3,11 @@
 Source: Bertasius et al. 2021, section 4 (the three models) and section 4.7 (the backbones).
 """
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, closest
 
 PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
     {
@@ -79,6 +78,6 @@ def clip_preset(name: str) -> ClipConfig:
 def _check_name(name: str) -> None:
     if name in PRESETS:
         return
-    close = difflib.get_close_matches(name, PRESETS, n=1)
-    suggestion = f"; did you mean {close[0]!r}?" if close else ""
+    close = closest(name, PRESETS)
+    suggestion = f"; did you mean {close!r}?" if close else ""
     raise ConfigError(f"preset {name!r} is not one of {', '.join(map(repr, PRESETS))}{suggestion}")

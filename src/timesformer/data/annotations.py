@@ -14,8 +14,10 @@ from timesformer.errors import DataError
 
 VIDEO_SUFFIXES = (
     ".3gp",
+    ".asf",
     ".avi",
     ".flv",
+    ".gif",
     ".m2ts",
     ".m4v",
     ".mkv",

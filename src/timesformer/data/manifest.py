@@ -8,7 +8,6 @@
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
 """
 
-import difflib
 import os
 import re
 from collections import Counter, defaultdict
@@ -31,7 +30,7 @@ from timesformer.data.annotations import (
     read_label_map,
     read_list,
 )
-from timesformer.errors import ConfigError, DataError
+from timesformer.errors import ConfigError, DataError, closest
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
@@ -250,8 +249,8 @@ def _check_index(row: Row, index: dict[str, int], *, source: Path) -> int:
 
 def _look_up(row: Row, index: dict[str, int], *, source: Path) -> int:
     if row.label not in index:
-        close = difflib.get_close_matches(row.label, index, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the {len(index)} classes start with {list(index)[:5]}"
+        close = closest(row.label, index)
+        hint = f"did you mean {close!r}?" if close else f"the {len(index)} classes start with {list(index)[:5]}"
         raise DataError(f"{source}, {row.where}: unknown class {row.label!r}, {hint}")
     return index[row.label]
 

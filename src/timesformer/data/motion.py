@@ -5,14 +5,13 @@ from the same distribution; so neither a single frame nor an unordered set of fr
 that ignores the order of frames can name the pair, but not the member: it stays at half of the clips right.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, closest
 
 OPPOSITES = {
     "move_left": "move_right",
@@ -112,8 +111,8 @@ def check_motion(name: str) -> None:
         ConfigError: The name is not in `MOTION_CLASSES`; the message suggests the closest.
     """
     if name not in MOTION_CLASSES:
-        close = difflib.get_close_matches(name, MOTION_CLASSES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        close = closest(name, MOTION_CLASSES)
+        hint = f"did you mean {close!r}? " if close else ""
         raise ConfigError(f"unknown motion class {name!r}: {hint}The classes are {', '.join(MOTION_CLASSES)}")
 
 

@@ -1,6 +1,5 @@
 """The classes of a set of videos as the classes of a model."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from timesformer.data.annotations import SPLIT_NAMES
 from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, load_split
-from timesformer.errors import DataError
+from timesformer.errors import DataError, closest
 
 
 def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
@@ -66,6 +65,6 @@ def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int
 
 def _describe_unknown(unknown: Sequence[str], labels: Sequence[str]) -> str:
     names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-    close = difflib.get_close_matches(unknown[0], labels, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"its classes start with {list(labels[:5])}"
+    close = closest(unknown[0], labels)
+    hint = f"did you mean {close!r}?" if close else f"its classes start with {list(labels[:5])}"
     return f"the model does not know {len(unknown)} of the videos' classes: {names}; {hint}"

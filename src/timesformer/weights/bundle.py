@@ -91,6 +91,8 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         staging.chmod(0o755)
         write(staging)
+        for file in staging.iterdir():
+            file.chmod(0o644)  # safetensors makes its files for their owner alone
         _swap(staging, folder)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}: cannot be written: {error}") from error

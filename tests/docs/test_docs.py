@@ -1,0 +1,38 @@
+"""What the documents promise is there: files, verbs, recipes, tests."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from timesformer.cli.main import VERBS
+from timesformer.config.io import read_config
+from timesformer.config.schema import RunConfig
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_inside_the_project_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_path_of_the_project_that_a_page_names_is_there(page):
+    named = re.findall(r"`((?:tests|benchmarks|src|recipes|docs)/[\w/.-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if "*" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_verb_in_the_readme_exists():
+    text = (ROOT / "README.md").read_text("utf-8")
+    verbs = set(re.findall(r"^timesformer (\w+)|`timesformer (\w+)", text, re.MULTILINE))
+    assert {first or second for first, second in verbs} <= set(VERBS)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_a_run_that_says_how_to_start_it(recipe):
+    assert read_config(recipe, kind=RunConfig).epochs > 0
+    assert f"--config recipes/{recipe.name}" in recipe.read_text("utf-8")
