@@ -61,7 +61,7 @@ def test_an_unknown_name_is_an_attribute_error():
         timesformer.TimeSfomer  # noqa: B018
 
 
-@pytest.mark.parametrize("statement", ["import timesformer", "from timesformer.cli.main import app"])
+@pytest.mark.parametrize("statement", ["import timesformer", "import timesformer.cli.main"])
 def test_importing_does_not_import_torch(statement):
     code = f"import sys; {statement}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,12 +1,18 @@
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timesformer.cli.predict import find_videos
 from timesformer.errors import ConfigError
+from timesformer.weights.bundle import save
+from timesformer.weights.load import load
 
 
 def test_every_video_of_a_folder_gets_a_prediction(run, model_folder, video_folder):
@@ -98,3 +104,31 @@ def test_wrong_values_are_refused_with_status_2(run, model_folder, video_folder,
     status, _, err = run("predict", video_folder, "--model", model_folder, option, value)
     assert status == 2
     assert message in err
+
+
+def test_hidden_files_of_a_folder_are_no_videos(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "._a.mp4").write_bytes(b"")
+    assert find_videos([str(tmp_path)]) == [tmp_path / "a.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_any_file_name_is_printed_and_is_valid_json(model_folder, video_folder, tmp_path, encoding):
+    name = os.fsdecode(b"gr\xc3\xbcn \xff.mp4")
+    try:
+        shutil.copy(video_folder / "shrink" / "0.mp4", tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    command = [sys.executable, "-m", "timesformer", "predict", tmp_path, "--model", model_folder]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for options in ([], ["--json"]):
+        done = subprocess.run([*command, *options], capture_output=True, env=environment, check=True)
+    assert json.loads(done.stdout)["path"] == str(tmp_path / name)
+
+
+def test_weights_that_answer_nan_are_an_error(run, model_folder, video_folder, tmp_path):
+    model = load(model_folder)
+    torch.nn.init.constant_(model.head.bias, float("nan"))
+    status, out, err = run("predict", video_folder, "--model", save(model, tmp_path / "broken"), "--json")
+    assert (status, out) == (1, "")
+    assert "the model answers nan or inf: its weights are broken" in err

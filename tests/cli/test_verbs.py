@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from timesformer.cli.main import VERBS
+from timesformer.model.attention import SCHEMES
 from timesformer.weights.load import load
 
 
@@ -13,7 +14,8 @@ from timesformer.weights.load import load
 def test_every_verb_has_help_with_an_example(run, verb):
     status, out, _ = run(verb, "--help")
     assert status == 0
-    assert f"timesformer {verb}" in " ".join(out.replace("│", " ").split())
+    assert f"Example: timesformer {verb}" in " ".join(out.split())
+    assert "[default: ]" not in out
 
 
 def test_help_lists_every_verb(run):
@@ -153,3 +155,73 @@ def test_train_refuses_validation_without_training_videos(run, video_folder):
     status, _, err = run("train", "--val", video_folder)
     assert status == 2
     assert "needs the training videos" in err
+
+
+def test_info_names_every_scheme_whole_on_a_narrow_terminal(run):
+    _, out, _ = run("info")
+    assert all(name in out for name in SCHEMES)
+    assert "…" not in out
+
+
+def test_info_refuses_a_field_without_a_model_to_change(run):
+    status, _, err = run("info", "--set", "scheme=axial")
+    assert status == 2
+    assert "--set has no effect without a model" in err
+
+
+def test_a_field_is_checked_against_the_model_that_has_it(run):
+    assert run("info", "tiny", "--set", "image_size=40")[0] == 0  # patches of 8; the default model has 16
+    status, _, err = run("info", "tiny", "--set", "image_size=44")
+    assert status == 2
+    assert "is not a multiple of patch_size=8" in err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--page"])
+def test_evaluate_refuses_a_file_that_cannot_be_written_before_it_evaluates(run, tmp_path, option):
+    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "x", "there is no folder")):
+        status, _, err = run("evaluate", "no_videos", "--model", "no/model", option, file)
+        assert status == 2
+        assert reason in err
+
+
+def test_a_place_that_cannot_be_written_is_one_line(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, _, err = run("synth", tmp_path / "file" / "below", "--clips-per-class", 1)
+    assert status == 1
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_demo_refuses_what_would_have_no_effect(run, video_folder, tmp_path):
+    status, _, err = run("demo", "--data", video_folder, "--clips-per-class", 3, "--output", tmp_path / "run")
+    assert status == 2
+    assert "--clips-per-class 3 has no effect" in err
+    status, _, err = run("demo", "--data", video_folder, "--epochs", 0, "--output", tmp_path / "run")
+    assert status == 2
+    assert "epochs=0 must be greater than 0" in err
+
+
+def test_convert_does_not_write_the_released_file_over_a_folder(run, model_folder, tmp_path):
+    square = tmp_path / "square"
+    assert run("convert", model_folder, square, "--set", "image_size=16")[0] == 0
+    status, _, err = run("convert", square, tmp_path, "--to", "released", "--overwrite")
+    assert status == 1
+    assert "is a folder; the released layout is one file" in err
+
+
+def test_train_keeps_the_validation_of_its_config_beside_other_training_videos(run, video_folder, tmp_path):
+    (tmp_path / "run.toml").write_text('[data]\nval = "no/such/folder"\n')
+    status, _, err = run("train", video_folder, "--config", tmp_path / "run.toml", "--output", tmp_path / "run")
+    assert status == 1
+    assert "no/such/folder does not exist" in err
+
+
+@pytest.mark.parametrize("verb", ["train", "demo"])
+def test_without_the_extra_for_training_one_line_says_how_to_get_it(verb):
+    code = (
+        "import sys; sys.modules['lightning'] = None; from timesformer.cli.main import main; "
+        f"main(['{verb}', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: training needs lightning: pip install 'timesformer[train]'\n"

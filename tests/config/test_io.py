@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.io import apply_overrides, dump_toml, from_dict, read_config, to_dict
+from timesformer.config.io import apply_overrides, dump_toml, from_dict, parse_overrides, read_config, to_dict
 from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig, OptimConfig, RunConfig
 from timesformer.errors import ConfigError
 
@@ -292,3 +292,10 @@ def test_toml_is_written_for_people(tmp_path: Path):
 def test_config_does_not_import_torch():
     code = "import sys, timesformer.config.io, timesformer.config.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_overrides_are_read_without_a_configuration_to_fit():
+    assert parse_overrides(["image_size=40", "num_heads=5", "num_heads=7"], kind=ModelConfig) == {
+        "image_size": 40,
+        "num_heads": 7,
+    }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from timesformer.data.manifest import (
     Manifest,
     Sample,
+    holds_splits,
     load_manifest,
     load_split,
     save_manifest,
@@ -67,8 +68,9 @@ def test_folders_named_by_numbers_are_names(tmp_path):
     ("files", "message"),
     [
         (["train/a/x.mp4", "Val/a/y.mp4"], r"holds splits, not classes \(train, val\)"),
+        (["train/a/x.mp4", "test/a/y.mp4"], r"holds splits, not classes \(test, train\)"),
         (["a.mp4"], "holds no folders: allowed are one folder a class"),
-        (["a/x.mp4", "b/x.gif"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .3gp .avi"),
+        (["a/x.mp4", "b/x.png"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .3gp .asf"),
     ],
 )
 def test_folder_that_is_no_folder_of_classes_is_refused(files, message, tmp_path):
@@ -272,7 +274,7 @@ def test_kinetics_table_finds_videos_by_id_and_seconds(tmp_path):
         ("path,label,fps\na.mp4,wave\n", "line 2: 2 fields, but the header has 3: 'a.mp4,wave'"),
         ("path,label,fps\n,wave,3\n", "line 2: the column 'path' is empty"),
         ("path,label,fps\na.mp4,,3\n", "line 2: the column 'label' is empty"),
-        ("path,label,fps\n\na.gif,wave,3\n", "line 3: 'a.gif' does not end with one of .3gp"),
+        ("path,label,fps\n\na.png,wave,3\n", "line 3: 'a.png' does not end with one of .3gp"),
         ("path,label,fps\n", "names no video"),
         ("path,label\n", "names no video"),
         ("path,label,split\na.mp4,x,train\nb.mp4,x,test\n", r"mixes splits \(test, train\) in its column 'split'"),
@@ -472,7 +474,7 @@ def test_class_names_of_another_set_are_not_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("sample", "name", "message"),
     [
-        ("a.gif", "x", "a.gif' does not end with one of"),
+        ("a.png", "x", "a.png' does not end with one of"),
         ("a\nb.mp4", "x", "cannot be written in a line"),
         ("a\udcff.mp4", "x", "cannot be written in a line"),
         ("a.mp4", " x", "' x' cannot be written in a line"),
@@ -508,3 +510,13 @@ def test_classes_named_by_their_own_numbers_read_back(tmp_path):
 def test_list_of_another_form_is_not_written(name, separator, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         save_manifest(Manifest((Sample(tmp_path / "a.mp4", 0),), ("x",)), tmp_path / name, separator=separator)
+
+
+def test_only_folders_and_lists_are_splits(tmp_path):
+    for name in ("toy_train/a.mp4", "toy_val/b.mp4", "loss_train.png", "loss_val.png", "train.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert not holds_splits(tmp_path)
+    assert load_manifest(tmp_path).class_names == ("toy_train", "toy_val")
+    (tmp_path / "my-validation.txt").touch()
+    assert holds_splits(tmp_path)

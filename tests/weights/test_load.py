@@ -122,7 +122,7 @@ def test_hub_without_a_network_says_to_pass_a_local_folder(monkeypatch: pytest.M
         raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    with pytest.raises(WeightsError, match=r"owner/model: not a folder here.* download .* and pass the folder"):
+    with pytest.raises(WeightsError, match=r"owner/model: there is no such folder.* download .* and pass the folder"):
         load("owner/model")
 
 
@@ -187,3 +187,9 @@ def test_folder_without_a_preprocessor_has_the_released_numbers(theirs: Path):
     (theirs / "preprocessor_config.json").unlink()
     clip = load(theirs).info.clip
     assert (clip.mean, clip.std) == ((0.45,) * 3, (0.225,) * 3)
+
+
+def test_another_number_of_heads_than_the_weights_were_trained_with_is_refused(tmp_path):
+    folder = save(load("tiny", depth=1, embed_dim=12, num_heads=3), tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"num_heads=4: .*model was trained with 3"):
+        load(folder, num_heads=4)

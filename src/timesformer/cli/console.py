@@ -19,8 +19,8 @@ def say(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON to stdout."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """Print one line of JSON to stdout, in ASCII, which every terminal and every file name leaves valid."""
+    print(json.dumps(value, allow_nan=False), flush=True)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from timesformer.cli.train import run_from_preset
 from timesformer.config.schema import RunConfig
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.synthetic import write_clip, write_motion_dataset
+from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
@@ -44,7 +45,7 @@ def demo(
     data: str = "",
     output: Path = Path("runs/demo"),
     epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
-    clips_per_class: int = 150,
+    clips_per_class: int | None = None,
     seed: int = 0,
     overwrite: Overwrite = False,
     json: AsJson = False,
@@ -63,11 +64,14 @@ def demo(
     output
         Folder of the run.
     clips_per_class
-        Synthetic training clips of each class; a sixth as many are held out. No effect beside `--data`.
+        Synthetic training clips of each class, 150 by default; a sixth as many are held out. Not beside `--data`.
     seed
         Seed of the clips and of the training.
     """
-    task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, clips_per_class)
+    if data and clips_per_class is not None:
+        raise ConfigError(f"--clips-per-class {clips_per_class} has no effect beside --data, which brings the videos")
+    count = 150 if clips_per_class is None else clips_per_class
+    task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
@@ -106,7 +110,7 @@ def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int
         clip=replace(run.clip, test_scale=1.0),
         data=replace(run.data, train=str(folder), scale_range=(1.0, 1.2), cache=True, num_workers=0),
         optim=replace(run.optim, lr=2e-3),
-        epochs=epochs or 14,
+        epochs=14 if epochs is None else epochs,
         seed=seed,
         output=str(output),
     )
@@ -118,7 +122,7 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
     run = replace(
         run,
         data=replace(run.data, train=data),
-        epochs=epochs or run.epochs,
+        epochs=run.epochs if epochs is None else epochs,
         seed=seed,
         output=str(output),
     )

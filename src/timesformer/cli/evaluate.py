@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Device, Overrides, model_overrides
+from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import evaluate as run_evaluation
 from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
@@ -45,6 +46,8 @@ def evaluate(
     on_error
         What an unreadable video does: stop everything, or be left out, counted and listed.
     """
+    for file in (csv, page):
+        _check_target(file)
     loaded = load(model, **model_overrides(overrides))
     with progress("evaluating") as on_progress:
         result = run_evaluation(
@@ -65,6 +68,14 @@ def evaluate(
         print_json(result.to_dict())
     else:
         print(summary(result))
+
+
+def _check_target(file: Path | None) -> None:
+    """Refuse a file that cannot be written before the work whose result it gets."""
+    if file is not None and file.is_dir():
+        raise ConfigError(f"{file}: is a folder; name a file")
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"{file}: cannot be written: there is no folder {file.parent}")
 
 
 def summary(result: Evaluation) -> str:

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +13,7 @@ from timesformer.cli.options import AsJson, Overrides, model_overrides
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
 from timesformer.model.attention import SCHEMES
 from timesformer.model.cost import cost
 from timesformer.weights.load import load
@@ -27,6 +29,8 @@ def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ())
     model
         A preset, or anything that `predict --model` takes.
     """
+    if not model and overrides:
+        raise ConfigError("--set has no effect without a model: name one, such as `timesformer info base --set ...`")
     if not model:
         _show_paper(as_json=json)
         return
@@ -82,7 +86,10 @@ def _show_paper(*, as_json: bool) -> None:
 
 
 def _table(title: str, key: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(key, "parameters", "GMAC, 1 view", "TMAC, 3 views", "weights", "training, a clip", title=title)
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title=title)  # fits 80 columns, names whole
+    table.add_column(key, no_wrap=True)
+    for header in ("params", "GMAC, 1 view", "TMAC, 3 views", "weights", "training, a clip"):
+        table.add_column(header, justify="right")
     for row in rows:
         name = f"{row[key]} ({row['clip']})" if "clip" in row else row[key]
         table.add_row(
@@ -93,8 +100,6 @@ def _table(title: str, key: str, rows: list[dict[str, Any]]) -> Table:
             f"{row['weight_bytes'] / 2**20:.0f} MiB",
             f"{row['activation_bytes'] / 2**30:.1f} GiB",
         )
-    for column in table.columns[1:]:
-        column.justify = "right"
     return table
 
 
@@ -104,15 +109,17 @@ def _show_sections(content: dict[str, Any]) -> None:
         if isinstance(values, dict):
             console.print(f"[bold]{section}[/bold]")
             for key, value in values.items():
-                console.print(f"  {key:20} {_readable(key, value)}", markup=False)
+                console.print(f"  {key:22} {_readable(key, value)}", markup=False, soft_wrap=True)
         elif section == "labels":
             console.print(f"[bold]labels[/bold] {len(values)}", end="")
             console.print(
-                f": {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}" if values else "", markup=False
+                f": {', '.join(values[:8])}{', ...' if len(values) > 8 else ''}" if values else "",
+                markup=False,
+                soft_wrap=True,
             )
-        else:
+        elif values:
             console.print(f"[bold]{section}[/bold]", end=" ")
-            console.print(str(values), markup=False)
+            console.print(str(values), markup=False, soft_wrap=True)
 
 
 def _readable(key: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from timesformer.config.io import apply_overrides, to_dict
+from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ModelConfig
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
@@ -24,9 +24,9 @@ Overrides = Annotated[
 def model_overrides(texts: Sequence[str]) -> dict[str, Any]:
     """Fields of `ModelConfig` from texts such as `num_frames=16`, values written as in TOML.
 
+    Whether a value can work depends on the model, which checks it.
+
     Raises:
-        ConfigError: A text has no `=`, its key is no field of `ModelConfig`, or its value is of the wrong type.
+        ConfigError: A text has no `=`, or its key is no field of `ModelConfig`.
     """
-    names = [text.partition("=")[0].strip() for text in texts]
-    changed = to_dict(apply_overrides(ModelConfig(), list(texts)))
-    return {name: changed[name] for name in names}
+    return parse_overrides(texts, kind=ModelConfig)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Device, Overrides, model_overrides
-from timesformer.data.annotations import VIDEO_SUFFIXES, is_video
+from timesformer.data.annotations import VIDEO_SUFFIXES, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
 
@@ -70,7 +70,7 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if is_video(p) and p.is_file())
+            files = sorted(p for p in path.rglob("*") if is_visible_video(p) and p.is_file())
         elif has_magic(text) and not path.exists():
             files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file())
         else:

@@ -50,7 +50,7 @@ def train(
     val
         Validation videos; without it and without `val/` in DATA, a fifth of each class is held out.
     config
-        A TOML file with a whole run (`RunConfig`); options given here win over it.
+        A TOML or JSON file with a whole run (`RunConfig`); options given here win over it.
     model
         A preset: tiny, small (the default), base, hr, large, vit_s, vit_b, vit_l. With `--init-from`, the model is
         that of the weights; with `--config`, that of the file.
@@ -71,7 +71,7 @@ def train(
     resume
         Go on from the last checkpoint in the output folder.
     overrides
-        Any other key of the run, such as `--set model.scheme=axial --set clip.frame_stride=4`.
+        Any other key of the run, such as `--set model.scheme=axial --set optim.weight_decay=0.1`.
     """
     if model and (config or init_from):
         raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
@@ -91,7 +91,7 @@ def train(
     if val and not data:
         raise ConfigError(f"--val {val} needs the training videos beside it: timesformer train DATA --val {val}")
     if data:
-        run = replace(run, data=replace(run.data, train=data, val=val))
+        run = replace(run, data=replace(run.data, train=data, val=val or run.data.val))
     if lr is not None:
         run = replace(run, optim=replace(run.optim, lr=lr))
     run = apply_overrides(run, list(overrides))

@@ -97,12 +97,34 @@ def apply_overrides(config: Config, overrides: Sequence[str], *, source: str = "
         ConfigError: A text has no `=`, a key is unknown or a whole section, or a value has the wrong type or range.
     """
     values = to_dict(config)
+    for key, value in parse_overrides(overrides, kind=type(config), source=source).items():
+        *sections, last = key.split(".")
+        table = values
+        for section in sections:
+            table = table[section]
+        table[last] = value
+    return from_dict(values, kind=type(config), source=source)
+
+
+def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = "--set") -> dict[str, Any]:
+    """Read `key=value` texts for a configuration that is not known yet: dotted keys and values, values unchecked.
+
+    Args:
+        overrides: As in `apply_overrides`.
+        kind: The configuration that has the keys.
+        source: Where the texts came from, for messages.
+
+    Raises:
+        ConfigError: A text has no `=`, or a key is unknown or a whole section.
+    """
+    values = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{source} {override}: write it as key=value")
-        _replace(values, key.strip(), _parse_value(text.strip()), kind=type(config), source=f"{source} {override}")
-    return from_dict(values, kind=type(config), source=source)
+        _check_key(key.strip(), kind=kind, source=f"{source} {override}")
+        values[key.strip()] = _parse_value(text.strip())
+    return values
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -146,18 +168,13 @@ def _parse_value(text: str) -> Any:
     return text if values or isinstance(value, _NOT_TOML) else value
 
 
-def _replace(values: dict[str, Any], key: str, value: Any, *, kind: type[Any], source: str) -> None:
+def _check_key(key: str, *, kind: type[Any], source: str) -> None:
     known = list(_dotted_keys(kind))
     if key not in known:
         raise ConfigError(f"{source}: {_unknown_key(key, known)}")
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values[section]
-    if isinstance(values[last], dict):
-        raise ConfigError(
-            f"{source}: {key} is a section; set one of its keys, such as {key}.{next(iter(values[last]))}"
-        )
-    values[last] = value
+    inside = next((name for name in known if name.startswith(f"{key}.")), None)
+    if inside is not None:
+        raise ConfigError(f"{source}: {key} is a section; set one of its keys, such as {inside}")
 
 
 def _key_problems(

@@ -4,6 +4,7 @@
 """
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -71,8 +72,8 @@ def is_integer(label: str) -> bool:
     return _INTEGER.fullmatch(label) is not None
 
 
-def _is_visible_video(path: Path) -> bool:
-    # other systems leave hidden files such as `._a.mp4` beside videos
+def is_visible_video(path: Path) -> bool:
+    """Whether a file found in a folder is a video; other systems leave hidden files such as `._a.mp4` beside them."""
     return is_video(path) and not path.name.startswith(".")
 
 
@@ -129,11 +130,12 @@ def read_folder(folder: Path) -> list[Row]:
     """
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     names = {path.name.lower() for path in classes}
-    if all(names & set(aliases) for aliases in SPLIT_NAMES.values()):
+    has_both = all(names & set(aliases) for aliases in SPLIT_NAMES.values())
+    if has_both or (len(names) > 1 and names <= {"test", "testing", *itertools.chain(*SPLIT_NAMES.values())}):
         raise DataError(f"{folder} holds splits, not classes ({', '.join(sorted(names))}): name one of them")
     if not classes:
         raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file")
-    videos = {path: sorted(filter(_is_visible_video, path.rglob("*"))) for path in classes}
+    videos = {path: sorted(filter(is_visible_video, path.rglob("*"))) for path in classes}
     empty = [path.name for path in classes if not videos[path]]
     if empty:
         raise DataError(
@@ -213,7 +215,7 @@ class _Finder:
 
     def _list(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
-            videos = sorted(filter(_is_visible_video, folder.iterdir())) if folder.is_dir() else []
+            videos = sorted(filter(is_visible_video, folder.iterdir())) if folder.is_dir() else []
             self._listings[folder] = {video.stem: video for video in videos}
         return self._listings[folder]
 

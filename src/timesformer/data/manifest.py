@@ -121,12 +121,17 @@ def load_split(
     """
     if split not in SPLIT_NAMES:
         raise ConfigError(f"split={split!r} is not one of {', '.join(map(repr, SPLIT_NAMES))}")
-    found = [path for name in SPLIT_NAMES[split] for path in _named(Path(folder), name)]
+    found = _split_sources(Path(folder), split)
     if len(found) > 1:
         raise DataError(
             f"{folder} has several sources for {split!r}: {', '.join(sorted(p.name for p in found))}: name one"
         )
     return load_manifest(found[0], class_names=class_names, check_exists=check_exists) if found else None
+
+
+def holds_splits(source: str | Path) -> bool:
+    """Whether a source is a folder with a training and a validation split, as folders or as annotation files."""
+    return all(_split_sources(Path(source), split) for split in SPLIT_NAMES)
 
 
 def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest]:
@@ -274,13 +279,14 @@ def _names_beside(source: Path) -> tuple[str, ...] | None:
     return read_class_names(beside) if beside.exists() and beside != source else None
 
 
-def _named(folder: Path, name: str) -> list[Path]:
-    """Folders called `name` and annotation files called `name`, `...-name` or `..._name`."""
+def _split_sources(folder: Path, split: str) -> list[Path]:
+    """Folders called as the split is, and annotation files called so or with something and `-` or `_` before it."""
     if not folder.is_dir():
         return []
-    folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() == name]
+    names = SPLIT_NAMES[split]
+    folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names]
     files = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _READERS]
-    return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?{name}", path.stem.lower())]
+    return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?({'|'.join(names)})", path.stem.lower())]
 
 
 def _relative(video: Path, folder: Path) -> str:

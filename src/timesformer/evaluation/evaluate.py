@@ -26,7 +26,7 @@ from timesformer.evaluation.metrics import (
     true_class_ranks,
 )
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
-from timesformer.inference.views import fuse, resolve_device
+from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 
@@ -158,8 +158,7 @@ def _answer(model: TimeSformer, group: Sequence[_Video], *, batch_size: int) -> 
     logits = torch.cat([model(part.to(device)).float().cpu() for part in views.split(batch_size)])
     answers = []
     for video, own in zip(group, logits.split([len(video.views) for video in group]), strict=True):
-        if not own.isfinite().all():
-            raise TimeSformerError(f"{video.sample.path}: the model answers nan or inf: its weights are broken")
+        check_finite(own, video.sample.path)
         answers.append(_Answer(video.sample, fuse(own, model.info.clip.fusion), len(own)))
     return answers
 

@@ -1,12 +1,10 @@
 """The classes of a set of videos as the classes of a model."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from timesformer.data.annotations import SPLIT_NAMES
-from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, load_split
+from timesformer.data.manifest import CLASSES_FILE, Manifest, holds_splits, load_manifest, load_split
 from timesformer.errors import DataError, closest
 
 
@@ -30,14 +28,6 @@ def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
             return split
     names_itself = source.is_dir() or source.with_name(CLASSES_FILE).exists() or not labels
     return load_manifest(source, class_names=None if names_itself else labels)
-
-
-def holds_splits(source: Path) -> bool:
-    """Whether a source is a folder with a training and a validation split, as folders or as annotation files."""
-    if not source.is_dir():
-        return False
-    last_words = {re.split("[-_]", path.stem.lower())[-1] for path in source.iterdir()}
-    return all(not last_words.isdisjoint(aliases) for aliases in SPLIT_NAMES.values())
 
 
 def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int) -> Manifest:

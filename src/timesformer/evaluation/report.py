@@ -75,11 +75,14 @@ def write_report(
         f"<body><main>{''.join(sections)}</main></body></html>\n"
     )
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: the report cannot be written: it is a folder")
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(page, "utf-8")
         os.replace(partial, path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise DataError(f"{path}: the report cannot be written: {error.strerror}") from error
     return path
 

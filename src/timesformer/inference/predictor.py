@@ -10,7 +10,7 @@ from torch import Tensor
 
 from timesformer.data.dataset import read_test_views
 from timesformer.errors import ConfigError
-from timesformer.inference.views import fuse, resolve_device
+from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 
@@ -72,11 +72,15 @@ class Predictor:
 
         Raises:
             DecodeError: The file holds no video that can be read.
+            ConfigError: `top_k` is less than 1.
+            TimeSformerError: The model answers nan or inf.
         """
         if top_k < 1:
             raise ConfigError(f"top_k={top_k} must be at least 1")
         views, video = read_test_views(path, self.model.config, self.model.info.clip)
-        probabilities = fuse(self.logits(views), self.model.info.clip.fusion)
+        logits = self.logits(views)
+        check_finite(logits, path)
+        probabilities = fuse(logits, self.model.info.clip.fusion)
         top = probabilities.topk(min(top_k, len(probabilities)))
         indices = tuple(top.indices.tolist())
         return Prediction(

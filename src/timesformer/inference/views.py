@@ -1,11 +1,13 @@
 """One answer for a video from the logits of its views, and the device to compute them on."""
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from timesformer.config.schema import Fusion
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, TimeSformerError
 
 
 def fuse(logits: Float[Tensor, "views k"], fusion: Fusion) -> Float[Tensor, " k"]:
@@ -17,6 +19,16 @@ def fuse(logits: Float[Tensor, "views k"], fusion: Fusion) -> Float[Tensor, " k"
     if fusion == "logits":
         return logits.mean(dim=0).softmax(dim=-1)
     return logits.softmax(dim=-1).mean(dim=0)
+
+
+def check_finite(logits: Float[Tensor, "views k"], path: str | Path) -> None:
+    """Refuse logits of a video that rank nothing.
+
+    Raises:
+        TimeSformerError: One is nan or inf; the message names the video.
+    """
+    if not logits.isfinite().all():
+        raise TimeSformerError(f"{path}: the model answers nan or inf: its weights are broken")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -35,4 +47,8 @@ def resolve_device(name: str) -> torch.device:
     if not available.get(device.type, False):
         present = ", ".join(kind for kind, there in available.items() if there)
         raise ConfigError(f"device={name!r} is not available on this machine, which has {present}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={name!r} is not available: this machine has {torch.cuda.device_count()} GPUs, from 0"
+        )
     return device

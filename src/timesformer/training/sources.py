@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config.schema import ClipConfig, DataConfig, RunConfig
 from timesformer.data.dataset import TestViews, TrainClips
-from timesformer.data.manifest import Manifest, load_manifest, load_split, split_manifest
+from timesformer.data.manifest import Manifest, holds_splits, load_manifest, load_split, split_manifest
 from timesformer.errors import ConfigError, DataError
-from timesformer.evaluation.labels import holds_splits, match_classes, read_manifest
+from timesformer.evaluation.labels import match_classes, read_manifest
 from timesformer.evaluation.loading import ErrorsAsValues, collate_or_error
 from timesformer.training.start import DataSize
 

@@ -56,6 +56,8 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
     tensors = _foreign_tensors(model, layout_for("released", model.config.scheme))
     if path.exists() and not overwrite:
         raise WeightsError(f"{path}: is there already; choose another place, or allow overwriting")
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder; the released layout is one file")
     content = {
         "epoch": 0,
         "model_state": {f"model.{name}": tensor for name, tensor in tensors.items()},

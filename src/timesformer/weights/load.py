@@ -10,7 +10,7 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS, clip_preset
 from timesformer.config.schema import ModelConfig
-from timesformer.errors import WeightsError
+from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
 from timesformer.weights.bundle import is_model_folder, read_folder
@@ -53,6 +53,10 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     if checkpoint.format == "image ViT":
         base = replace(base, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
     config = _override(base, overrides)
+    if config.num_heads != base.num_heads:
+        raise ConfigError(
+            f"num_heads={config.num_heads}: {source} was trained with {base.num_heads}, which share its maps"
+        )
     model, model.load_report = adapt(checkpoint, config, source=str(source), seed=seed)
     keeps_labels = config.num_classes == checkpoint.config.num_classes
     model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
@@ -105,6 +109,6 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise WeightsError(
-            f"{name}: not a folder here, and the hub did not give it ({type(error).__name__}); with no network, "
-            f"download it elsewhere and pass the folder"
+            f"{name}: there is no such folder, and the Hugging Face hub did not give a model of this name either "
+            f"({type(error).__name__}); with no network, download it elsewhere and pass the folder"
         ) from error
