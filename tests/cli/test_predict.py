@@ -132,3 +132,10 @@ def test_weights_that_answer_nan_are_an_error(run, model_folder, video_folder, t
     status, out, err = run("predict", video_folder, "--model", save(model, tmp_path / "broken"), "--json")
     assert (status, out) == (1, "")
     assert "the model answers nan or inf: its weights are broken" in err
+
+
+def test_without_a_model_the_demo_is_asked_for(run, video_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("predict", video_folder)
+    assert status == 2
+    assert err == "error: runs/demo is not there: run `timesformer demo` first, or name a model with --model\n"

@@ -106,3 +106,11 @@ def test_failure_while_writing_a_released_file_leaves_the_old_one(tmp_path: Path
 def test_layout_refuses_a_parameter_that_it_does_not_have():
     with pytest.raises(ConfigError, match=r"the mmaction2 layout has no name for blocks\.0\.steps\.width\.norm"):
         layout_for("mmaction2", "divided_space_time").rename_all(["blocks.0.steps.width.norm.weight"])
+
+
+@pytest.mark.parametrize("write", [save_released, save_transformers])
+def test_what_another_layout_cannot_say_travels_beside_it(write, tmp_path):
+    clip = ClipConfig(sampling="segment", num_crops=1, test_scale=1.25, channel_order="bgr", fusion="logits")
+    info = ModelInfo(clip=clip, labels=tuple("abcdefg"), licence="MIT", source="a test")
+    model = random_model(square_config(), info=info)
+    assert load(write(model, tmp_path / "model.pyth")).info == info

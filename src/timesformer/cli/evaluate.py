@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import AsJson, Device, Overrides, model_overrides
+from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Overrides, given_model, model_overrides
 from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import evaluate as run_evaluation
 from timesformer.evaluation.report import write_report
@@ -18,7 +18,7 @@ def evaluate(
     data: str,
     /,
     *,
-    model: str = "runs/demo",
+    model: str = DEFAULT_MODEL,
     csv: Path | None = None,
     page: Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
@@ -48,7 +48,7 @@ def evaluate(
     """
     for file in (csv, page):
         _check_target(file)
-    loaded = load(model, **model_overrides(overrides))
+    loaded = load(given_model(model), **model_overrides(overrides))
     with progress("evaluating") as on_progress:
         result = run_evaluation(
             loaded,

@@ -64,6 +64,11 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe has had enough
         sys.stderr.close()
         sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        print("error: the memory of the GPU is full: take a smaller --batch-size, or --device cpu", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:  # a place that no verb expected to be out of reach
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

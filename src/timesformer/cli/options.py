@@ -1,12 +1,14 @@
 """Options that several verbs take, with one meaning and one help text each."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is there already.")]
@@ -19,6 +21,21 @@ Overrides = Annotated[
         help="Change one field of the model's config, such as `--set num_frames=16`; can be given several times.",
     ),
 ]
+
+
+DEFAULT_MODEL = "runs/demo"
+"""The model of the verbs that use one: what `timesformer demo` leaves."""
+
+
+def given_model(name: str) -> str:
+    """The model to use.
+
+    Raises:
+        ConfigError: None was named, and the demo's is not there yet.
+    """
+    if name == DEFAULT_MODEL and not Path(name).exists():
+        raise ConfigError(f"{name} is not there: run `timesformer demo` first, or name a model with --model")
+    return name
 
 
 def model_overrides(texts: Sequence[str]) -> dict[str, Any]:

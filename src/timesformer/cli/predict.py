@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import AsJson, Device, Overrides, model_overrides
+from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Overrides, given_model, model_overrides
 from timesformer.data.annotations import VIDEO_SUFFIXES, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
@@ -18,7 +18,7 @@ def predict(
     paths: Annotated[list[str], Parameter(negative=())],
     /,
     *,
-    model: str = "runs/demo",
+    model: str = DEFAULT_MODEL,
     top_k: int = 5,
     json: AsJson = False,
     device: Device = "auto",
@@ -43,7 +43,7 @@ def predict(
         Views that go through the model at once.
     """
     files = find_videos(paths)
-    predictor = Predictor(model, device=device, batch_size=batch_size, **model_overrides(overrides))
+    predictor = Predictor(given_model(model), device=device, batch_size=batch_size, **model_overrides(overrides))
     failures = 0
     with progress("predicting") as on_progress:
         for done, path in enumerate(files, start=1):

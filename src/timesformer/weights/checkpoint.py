@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict
 from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding, SchemeName
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.attention import SCHEMES
@@ -238,7 +239,7 @@ def _heads_of(width: int, path: Path) -> int:
 def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
     scheme = _released_scheme(tensors, cfg, path)
     try:
-        info = _released_info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
+        info = _own_info(cfg, path) or _released_info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
         num_frames = int(_section(cfg, "DATA").get("NUM_FRAMES", 8))
         num_heads = num_heads or int(_section(cfg, "TIMESFORMER").get("NUM_HEADS", 0))  # only our own files say
     except (TypeError, ValueError) as error:
@@ -269,6 +270,12 @@ def _released_scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path
     if stated != found:
         raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, its tensors are those of {found!r}")
     return found
+
+
+def _own_info(cfg: Mapping[str, Any], path: Path) -> ModelInfo | None:
+    """What our own writer put into the config, which has no place for it in the released code."""
+    stored = _section(cfg, "TIMESFORMER").get("INFO")
+    return from_dict(stored, kind=ModelInfo, source=str(path)) if isinstance(stored, Mapping) else None
 
 
 def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> ModelInfo:

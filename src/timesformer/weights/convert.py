@@ -11,10 +11,12 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from timesformer.config.io import to_dict
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import check_labels, write_folder
 from timesformer.weights.layouts import Layout, layout_for
+from timesformer.weights.transformers import INFO_FILE
 
 _RELEASED_NORM_EPS = 1e-6
 
@@ -86,7 +88,12 @@ def _released_cfg(model: TimeSformer) -> dict[str, Any]:
             "MEAN": list(clip.mean),
             "STD": list(clip.std),
         },
-        "TIMESFORMER": {"ATTENTION_TYPE": config.scheme, "NUM_HEADS": config.num_heads},
+        # the last two are for our own reader: the released code has no place for them
+        "TIMESFORMER": {
+            "ATTENTION_TYPE": config.scheme,
+            "NUM_HEADS": config.num_heads,
+            "INFO": to_dict(model.info),
+        },
         "MODEL": {"NUM_CLASSES": config.num_classes, "ARCH": "vit"},
     }
 
@@ -149,4 +156,5 @@ def _transformers_files(model: TimeSformer) -> dict[str, dict[str, Any]]:
         "do_rescale": True,
         "do_normalize": True,
     }
-    return {"config.json": main, "preprocessor_config.json": preprocessor}
+    info = to_dict(model.info)  # for our own reader: sampling, channel order and fusion have no place in the others
+    return {"config.json": main, "preprocessor_config.json": preprocessor, INFO_FILE: info}

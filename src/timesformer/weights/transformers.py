@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.weights.checkpoint import Checkpoint, match_names, read_json, read_tensors
+
+INFO_FILE = "timesformer.json"
+"""File in which our own writer keeps sampling, channel order, fusion, licence and origin."""
 
 
 def read_transformers(folder: Path) -> Checkpoint:
@@ -31,9 +35,19 @@ def read_transformers(folder: Path) -> Checkpoint:
         raise WeightsError(f"{folder / 'config.json'}: hidden_act={stored['hidden_act']!r}, this model has 'gelu' only")
     if all(label == f"LABEL_{i}" for i, label in enumerate(labels)):
         labels = ()
-    clip = _transformers_clip(folder)
-    info = ModelInfo(clip=clip, labels=labels, licence=_model_card_licence(folder), source="transformers TimeSformer")
+    info = _own_info(folder) or ModelInfo(
+        clip=_transformers_clip(folder),
+        labels=labels,
+        licence=_model_card_licence(folder),
+        source="transformers TimeSformer",
+    )
     return match_names("transformers", config, info, _transformers_tensors(folder), origin=str(folder))
+
+
+def _own_info(folder: Path) -> ModelInfo | None:
+    """What our own writer left beside the files of `transformers`, which cannot say all of it."""
+    path = folder / INFO_FILE
+    return from_dict(read_json(path), kind=ModelInfo, source=str(path)) if path.exists() else None
 
 
 def _transformers_config(stored: Mapping[str, Any], num_classes: int) -> ModelConfig:
