@@ -4,9 +4,7 @@ The clips are drawn by `timesformer.data.motion`, whose names are offered here t
 """
 
 import json
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +15,7 @@ from jaxtyping import UInt8
 
 from timesformer.data.motion import BACKGROUNDS, MOTION_CLASSES, OPPOSITES, check_motion, check_picture, render_clip
 from timesformer.errors import ConfigError, DataError
+from timesformer.files import replacing
 
 __all__ = [
     "BACKGROUNDS",
@@ -79,7 +78,7 @@ def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: f
     if len(frames) == 0:
         raise ConfigError(f"{path}: a video needs at least 1 frame, got 0")
     _check_encodable(*frames.shape[1:3], fps=fps)
-    with _whole_file(Path(path)) as partial:
+    with replacing(Path(path)) as partial:
         _encode(partial, frames, rate=Fraction(fps).limit_denominator(100_000))
 
 
@@ -152,7 +151,7 @@ def _claim(folder: Path, settings: _Settings) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists and is not a generated dataset (no {SETTINGS_FILE}): name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        with _whole_file(record) as partial:
+        with replacing(record) as partial:
             partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
         return
     there = _read_record(record)
@@ -197,17 +196,6 @@ def _write_missing(path: Path, settings: _Settings, *, key: tuple[int, ...]) -> 
         background=settings.background,
     )
     write_clip(path, frames, fps=settings.fps)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Generator[Path]:
-    """Give a temporary path beside `path`, which takes its name when all went well and is deleted otherwise."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _encode(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction) -> None:

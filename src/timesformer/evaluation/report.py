@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from timesformer.data.dataset import read_test_views
 from timesformer.data.transforms import denormalise
 from timesformer.errors import DataError, DecodeError
 from timesformer.evaluation.result import Evaluation, VideoResult
+from timesformer.files import replacing
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 
@@ -77,12 +77,10 @@ def write_report(
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(page, "utf-8")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(page, "utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"{path}: the report cannot be written: {error.strerror}") from error
     return path
 

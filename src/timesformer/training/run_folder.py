@@ -1,6 +1,5 @@
 """The folder of a run: what lies where in it, and when it may be written to."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timesformer import files
 from timesformer.config.io import dump_toml, read_config, to_dict
 from timesformer.config.schema import RunConfig
 from timesformer.errors import ConfigError, TimeSformerError
@@ -173,18 +173,13 @@ def replace_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Give a path to write to that takes the place of `path` when all went well, and is removed otherwise.
+    """As `files.replacing`, with an error that names the file.
 
     Raises:
         TimeSformerError: The disk refused.
     """
-    partial = path.with_name(f".{path.name}.part")
-    with writing(path):
-        try:
-            yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with writing(path), files.replacing(path) as partial:
+        yield partial
 
 
 @contextmanager

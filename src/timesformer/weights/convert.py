@@ -1,7 +1,6 @@
 """Writing weights for other people's code: the released layout and `transformers`."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from timesformer.config.io import to_dict
 from timesformer.errors import ConfigError, WeightsError
+from timesformer.files import replacing
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import check_labels, write_folder
 from timesformer.weights.layouts import Layout, layout_for
@@ -65,13 +65,11 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
         "model_state": {f"model.{name}": tensor for name, tensor in tensors.items()},
         "cfg": yaml.safe_dump(_released_cfg(model)),
     }
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            torch.save(content, partial)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written: {error}") from error
     return path
 
