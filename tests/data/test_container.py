@@ -8,11 +8,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from videos import cut_off, damage_packets, frame_indices, write_audio, write_video
 
 from timesformer.data import container, decode
 from timesformer.data.decode import probe, read_frames
 from timesformer.errors import DecodeError
+from videos import cut_off, damage_packets, frame_indices, write_audio, write_video
 
 
 def no_video(name: str, reason: str) -> Callable[[Callable[[Path], object]], Any]:

@@ -14,11 +14,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
 
 from timesformer.data import container, decode
 from timesformer.data.decode import VideoInfo, VideoReader, probe, read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
+from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
 
 OPEN_GOP = {"x264-params": "open-gop=1:bframes=3:b-adapt=0"}
 VIDEOS: dict[str, dict[str, Any]] = {

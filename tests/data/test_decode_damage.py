@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
-from videos import cut_off, damage_packets, decode_all, frame_indices, write_video
 
 from timesformer.data.decode import VideoReader, probe, read_frames
 from timesformer.errors import DecodeError
+from videos import cut_off, damage_packets, decode_all, frame_indices, write_video
 
 
 class TestDamage:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import RELEASED_SCHEMES
 
 from timesformer.model import TimeSformer
 from timesformer.weights import load
 from timesformer.weights.layouts import layout_for
+from tiny import RELEASED_SCHEMES
 
 OFFICIAL = Path(__file__).parent / "official"
 TOLERANCE = {"rtol": 0, "atol": 1e-5}  # fp32; the order of sums differs

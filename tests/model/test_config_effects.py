@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import random_clips, random_model, tiny_config
 from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model import SCHEMES, TimeSformer, cost
+from tiny import random_clips, random_model, tiny_config
 
 
 def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import SCHEME_NAMES, tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
 from timesformer.model import TimeSformer, cost
+from tiny import SCHEME_NAMES, tiny_config
 
 WITH_TIME = ("divided_space_time", "axial", "space_time_reversed", "parallel")
 UNMASKED = tuple(name for name in SCHEME_NAMES if name != "sparse_local_global_centred")

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny import random_clips, random_model, tiny_config
 from torch import Tensor, nn
 
 from timesformer.model import TimeSformer
 from timesformer.model.attention import Grid
 from timesformer.model.block import DropPath
+from tiny import random_clips, random_model, tiny_config
 
 ROWS = {  # of 2 clips of 3 frames of 2 x 5 patches
     "divided_space_time": {"steps.time": 2 * 10, "steps.space": 2 * 3, "": 2},

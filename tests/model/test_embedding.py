@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import random_clips, random_model, tiny_config
 from torch import Tensor
 
 from timesformer.errors import ConfigError
 from timesformer.model import TimeSformer
 from timesformer.model.attention import Grid
 from timesformer.model.embedding import fold_frames, resize_space, resize_time, sinusoids
+from tiny import random_clips, random_model, tiny_config
 
 SIDES = st.integers(1, 9)
 

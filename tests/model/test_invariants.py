@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 from torch import Tensor
 
 from timesformer.model import TimeSformer
 from timesformer.model.timesformer import initialize
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 # Sparse attention joins every second frame, so there the order matters even without a time embedding.
 SEES_ALL_FRAMES_ALIKE = ("axial", "divided_space_time", "joint_space_time", "parallel", "space_time_reversed")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tiny import random_clips, random_model, tiny_config
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config
 from torch import Tensor
 
 from timesformer.errors import WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import load, save_released
+from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config
 
 SHARED = {
     "cls_token": "backbone.cls_token",

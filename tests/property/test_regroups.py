@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 from torch import Tensor
 
 from timesformer.model.attention import SCHEMES, Attention, Grid, Regroup, over_time_with_cls
 from timesformer.model.block import Block
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 Place = tuple[int, int, int]
 GRIDS = st.builds(Grid, st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))

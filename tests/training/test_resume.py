@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Stopped, are_equal, quiet, raise_at, weights_of
 
 from timesformer.config.schema import OptimConfig, RunConfig
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import read_metrics
 from timesformer.training.module import _step_seed
+from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
 
 
 def test_same_run_gives_the_same_weights_whatever_was_drawn_before(finished: RunConfig, tmp_path: Path):

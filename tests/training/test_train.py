@@ -11,7 +11,6 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
-from runs import Stopped, are_equal, quiet, raise_at, weights_of
 
 import timesformer.training
 from timesformer.config.io import read_config
@@ -24,6 +23,7 @@ from timesformer.training.history import best_epoch, read_metrics
 from timesformer.training.sources import load_data, validation_of, with_num_classes
 from timesformer.training.start import initial_model
 from timesformer.weights.load import load
+from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
 
 # --- What a run leaves behind ---------------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
 from timesformer.errors import WeightsError
 from timesformer.model import SCHEMES, TimeSformer
 from timesformer.weights import load, save
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 LABELS = tuple("abcdefg")
 ONE_STEP = ("space_only", "joint_space_time")

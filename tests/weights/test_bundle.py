@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tiny import SCHEME_NAMES, random_model, tiny_config
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import bundle, load, save
+from tiny import SCHEME_NAMES, random_model, tiny_config
 
 CLIP = ClipConfig(
     sampling="dense",

@@ -11,12 +11,12 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import random_model, square_config
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import load, save_released
 from timesformer.weights.checkpoint import read_file, read_labels, read_tensors
+from tiny import random_model, square_config
 
 Content = dict[str, Any]
 

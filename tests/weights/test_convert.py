@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny import RELEASED_SCHEMES, random_model, square_config, tiny_config
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import convert, load, save_released, save_transformers
 from timesformer.weights.layouts import layout_for
+from tiny import RELEASED_SCHEMES, random_model, square_config, tiny_config
 
 
 @pytest.mark.parametrize("scheme", RELEASED_SCHEMES)

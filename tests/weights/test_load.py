@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tiny import random_model, square_config, tiny_config
 
 from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import load, save, save_transformers
 from timesformer.weights.transformers import read_transformers
+from tiny import random_model, square_config, tiny_config
 
 
 @pytest.fixture
