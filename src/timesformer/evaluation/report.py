@@ -86,7 +86,7 @@ def write_report(
 
 
 def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[VideoResult]:
-    """Wrong predictions, the surest first, for at most half of `count`; then right ones, the classes taking turns."""
+    """Wrong predictions, the surest first, half of `count` or what right ones leave; then right ones, classes in turn."""
     wrong = sorted((video for video in predictions if video.rank > 1), key=lambda video: -video.probability)
     by_class: dict[str, list[VideoResult]] = {}
     for video in predictions:
@@ -94,7 +94,7 @@ def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[V
             by_class.setdefault(video.label, []).append(video)
     longest = max(map(len, by_class.values()), default=0)
     right = [videos[i] for i in range(longest) for videos in by_class.values() if i < len(videos)]
-    shown = wrong[: count // 2 if right else count]
+    shown = wrong[: max(count // 2, count - len(right))]
     return shown + right[: count - len(shown)]
 
 
