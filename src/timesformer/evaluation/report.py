@@ -86,7 +86,7 @@ def write_report(
 
 
 def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[VideoResult]:
-    """Wrong predictions, the surest first, half of `count` or what right ones leave; then right ones, classes in turn."""
+    """Wrong ones, the surest first: half of `count`, or what right ones leave. Then right ones, classes in turn."""
     wrong = sorted((video for video in predictions if video.rank > 1), key=lambda video: -video.probability)
     by_class: dict[str, list[VideoResult]] = {}
     for video in predictions:
