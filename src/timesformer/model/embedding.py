@@ -122,7 +122,7 @@ def fold_frames(tokens: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tenso
 def set_sinusoids(embedding: Embedding) -> None:
     """Write sinusoids into the position of patches (half of the width for rows, half for columns) and into the time.
 
-    Neighbours start alike and order is linear in the slow waves, which a random start has to discover.
+    Neighbours start alike, and the slow waves rise with the place, as order does.
     """
     config = embedding.config
     frames, rows, columns = config.grid
