@@ -18,6 +18,7 @@ from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
+from timesformer.model.timesformer import TimeSformer
 from timesformer.training.fit import is_finished, train
 from timesformer.training.sources import validation_of
 from timesformer.weights.load import load
@@ -76,8 +77,9 @@ def demo(
         say(f"{output} is trained already; --overwrite trains it again")
     else:
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
-    result = _evaluate(task, output)
-    prediction = Predictor(output)(task.unseen or result.predictions[0].path, top_k=3)
+    model = load(output)
+    result = _evaluate(task, model, output)
+    prediction = Predictor(model)(task.unseen or result.predictions[0].path, top_k=3)
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
         return
@@ -129,9 +131,8 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
     return _Task(run, f"A small divided TimeSformer on {data}", unseen="")
 
 
-def _evaluate(task: _Task, output: Path) -> Evaluation:
+def _evaluate(task: _Task, model: TimeSformer, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
-    model = load(output)
     with progress("evaluating") as on_progress:
         result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
     write_predictions(result, output / "predictions.csv")

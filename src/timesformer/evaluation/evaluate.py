@@ -26,7 +26,8 @@ from timesformer.evaluation.metrics import (
     true_class_ranks,
 )
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
-from timesformer.inference.views import check_finite, fuse, resolve_device
+from timesformer.inference.predictor import Predictor
+from timesformer.inference.views import check_finite, fuse
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 
@@ -63,19 +64,18 @@ def evaluate(
         WeightsError: The weights cannot be loaded.
     """
     _check_arguments(batch_size=batch_size, num_workers=num_workers, on_error=on_error)
-    target = resolve_device(device)
     model = model if isinstance(model, TimeSformer) else load(model)
     manifest = videos if isinstance(videos, Manifest) else read_manifest(videos, labels=model.info.labels)
     manifest = match_classes(manifest, labels=model.info.labels, num_classes=model.config.num_classes)
     skipped: list[Skipped] = []
     answers: list[_Answer] = []
     was_training = model.training
-    model.eval().to(target)
     try:
+        predictor = Predictor(model, device=device, batch_size=batch_size)
         # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
         with closing(_read(model, manifest, num_workers=num_workers, on_progress=on_progress)) as videos_read:
             for group in _group(_set_aside(videos_read, skipped, on_error=on_error), num_views=batch_size):
-                answers += _answer(model, group, batch_size=batch_size)
+                answers += _answer(predictor, group)
     finally:
         model.train(was_training)
     return _summarise(model, manifest, answers=answers, skipped=skipped)
@@ -151,15 +151,12 @@ def _group(videos: Iterable[_Video], *, num_views: int) -> Iterator[list[_Video]
         yield group
 
 
-@torch.inference_mode()
-def _answer(model: TimeSformer, group: Sequence[_Video], *, batch_size: int) -> list[_Answer]:
-    device = next(model.parameters()).device
-    views = torch.cat([video.views for video in group])
-    logits = torch.cat([model(part.to(device)).float().cpu() for part in views.split(batch_size)])
+def _answer(predictor: Predictor, group: Sequence[_Video]) -> list[_Answer]:
+    logits = predictor.logits(torch.cat([video.views for video in group]))
     answers = []
     for video, own in zip(group, logits.split([len(video.views) for video in group]), strict=True):
         check_finite(own, video.sample.path)
-        answers.append(_Answer(video.sample, fuse(own, model.info.clip.fusion), len(own)))
+        answers.append(_Answer(video.sample, fuse(own, predictor.model.info.clip.fusion), len(own)))
     return answers
 
 

@@ -98,4 +98,4 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
         """Logits of normalised clips, on the CPU, `batch_size` clips at a time."""
-        return torch.cat([self.model(part.to(self.device)).cpu() for part in clips.split(self.batch_size)])
+        return torch.cat([self.model(part.to(self.device)).float().cpu() for part in clips.split(self.batch_size)])

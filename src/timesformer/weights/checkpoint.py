@@ -143,8 +143,11 @@ def _explain(
     optional: tuple[str, ...] = (),
 ) -> Checkpoint:
     """Give tensors our names and find the config whose parameters are exactly these."""
-    names = layout_for("released" if format == "image ViT" else format, scheme)
-    foreign = lambda name: tensors.get(names.rename_all([name])[name])  # noqa: E731
+    names = layout_for(format, scheme)
+
+    def foreign(name: str) -> Tensor | None:
+        return tensors.get(names.rename_all([name])[name])
+
     config = _config_from_shapes(foreign, path, num_heads, scheme=scheme, num_frames=num_frames)
     return match_names(format, config, info, tensors, origin=str(path), optional=optional)
 
@@ -164,7 +167,7 @@ def match_names(
         WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
     """
     shapes = parameter_shapes(config)
-    rename = layout_for("released" if format == "image ViT" else format, config.scheme).rename_all(shapes)
+    rename = layout_for(format, config.scheme).rename_all(shapes)
     missing = [name for name, theirs in rename.items() if theirs not in tensors]
     unexplained = sorted(set(tensors) - set(rename.values()))
     lost = [rename[name] for name in missing if name not in optional]

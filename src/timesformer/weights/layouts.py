@@ -113,7 +113,7 @@ class Layout:
 
 
 def layout_for(name: str, scheme: SchemeName) -> Layout:
-    """The names of `released`, `transformers` or `mmaction2` for a scheme's parameters.
+    """The names of `released`, `image ViT`, `transformers` or `mmaction2` for a scheme's parameters.
 
     Raises:
         ConfigError: That project does not have the scheme.
@@ -122,6 +122,11 @@ def layout_for(name: str, scheme: SchemeName) -> Layout:
         allowed = ", ".join(RELEASED_SCHEMES)
         raise ConfigError(f"the {name} layout has no scheme={scheme!r}; it has {allowed}")
     mmaction2 = _MMACTION2_DIVIDED if scheme == "divided_space_time" else _MMACTION2_ONE_STEP
-    templates = {"released": _RELEASED, "transformers": _TRANSFORMERS, "mmaction2": mmaction2}[name]
+    templates = {
+        "released": _RELEASED,
+        "image ViT": _RELEASED,  # the released model took timm's names
+        "transformers": _TRANSFORMERS,
+        "mmaction2": mmaction2,
+    }[name]
     main = SCHEMES[scheme].image_step
     return Layout(name, {ours.replace("{main}", main): theirs for ours, theirs in templates.items()})

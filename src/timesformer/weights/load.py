@@ -15,7 +15,7 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
 from timesformer.weights.bundle import is_model_folder, read_folder
 from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
-from timesformer.weights.transformers import read_transformers
+from timesformer.weights.transformers import INFO_FILE, read_transformers
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ _HUB_FILES = [
     "*.safetensors.index.json",
     "pytorch_model.bin",
     "labels.txt",
+    INFO_FILE,
     "README.md",
 ]
 
