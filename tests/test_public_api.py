@@ -7,6 +7,7 @@ import timesformer
 
 PUBLIC = [
     "CLIP_PRESETS",
+    "AugmentConfig",
     "ClipConfig",
     "ConfigError",
     "Cost",

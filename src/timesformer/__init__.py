@@ -18,7 +18,8 @@ from timesformer._version import __version__
 _HOMES = {
     "timesformer.config.info": ["ModelInfo"],
     "timesformer.config.presets": ["CLIP_PRESETS", "PRESETS"],
-    "timesformer.config.schema": ["ClipConfig", "DataConfig", "ModelConfig", "OptimConfig", "RunConfig"],
+    "timesformer.config.run": ["AugmentConfig", "DataConfig", "OptimConfig", "RunConfig"],
+    "timesformer.config.schema": ["ClipConfig", "ModelConfig"],
     "timesformer.data.decode": ["VideoInfo", "probe", "read_frames"],
     "timesformer.data.manifest": ["Manifest", "load_manifest"],
     "timesformer.errors": [

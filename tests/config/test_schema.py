@@ -9,7 +9,8 @@ from itertools import pairwise
 import jaxtyping
 import pytest
 
-from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig, OptimConfig, RunConfig, check_image_size
+from timesformer.config.run import DataConfig, OptimConfig, RunConfig
+from timesformer.config.schema import ClipConfig, ModelConfig, check_image_size
 from timesformer.errors import ConfigError
 
 

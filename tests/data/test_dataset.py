@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig
+from timesformer.config.run import DataConfig
+from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import dataset, sampling, transforms
 from timesformer.data.dataset import TrainClips, read_test_views
 from timesformer.data.decode import VideoReader, read_frames

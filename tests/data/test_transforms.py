@@ -10,7 +10,8 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesformer.config.schema import ClipConfig, DataConfig
+from timesformer.config.run import DataConfig
+from timesformer.config.schema import ClipConfig
 from timesformer.data import transforms
 from timesformer.data.transforms import as_tensor, denormalise, normalise, resize, train_view
 

@@ -7,7 +7,7 @@ import pytest
 
 from timesformer.cli.main import VERBS
 from timesformer.config.io import read_config
-from timesformer.config.schema import RunConfig
+from timesformer.config.run import RunConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig, OptimConfig, RunConfig
+from timesformer.config.run import DataConfig, OptimConfig, RunConfig
+from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.synthetic import write_motion_dataset
 from timesformer.training.fit import train
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from timesformer.config.schema import RunConfig
+from timesformer.config.run import RunConfig
 from timesformer.training.fit import train
 
 

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from timesformer.config.schema import ModelConfig, OptimConfig
+from timesformer.config.run import OptimConfig
+from timesformer.config.schema import ModelConfig
 from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.module import ClipClassifier, Tally

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.config.schema import ModelConfig, OptimConfig
+from timesformer.config.run import OptimConfig
+from timesformer.config.schema import ModelConfig
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.optim import build_optimizer, lr_factor, parameter_groups
 

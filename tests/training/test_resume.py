@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from timesformer.config.schema import OptimConfig, RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import read_metrics
 from timesformer.training.module import _step_seed

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from timesformer.config.io import read_config
-from timesformer.config.schema import DataConfig, ModelConfig, OptimConfig, RunConfig
+from timesformer.config.run import DataConfig, OptimConfig, RunConfig
+from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.run_folder import (

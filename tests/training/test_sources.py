@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from timesformer.config.schema import ClipConfig, DataConfig, RunConfig
+from timesformer.config.run import DataConfig, RunConfig
+from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews
 from timesformer.data.manifest import Manifest, Sample, load_manifest, save_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.schema import ClipConfig, ModelConfig, RunConfig
+from timesformer.config.run import RunConfig
+from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.start import DataSize, finished_epochs, initial_model

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import timesformer.training
 from timesformer.config.io import read_config
-from timesformer.config.schema import DataConfig, OptimConfig, RunConfig
+from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError
 from timesformer.evaluation import evaluate

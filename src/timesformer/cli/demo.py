@@ -10,7 +10,7 @@ from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.evaluate import summary
 from timesformer.cli.options import AsJson, Overwrite
 from timesformer.cli.train import run_from_preset
-from timesformer.config.schema import RunConfig
+from timesformer.config.run import RunConfig
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.synthetic import write_clip, write_motion_dataset
 from timesformer.errors import ConfigError

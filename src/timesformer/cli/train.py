@@ -10,7 +10,7 @@ from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overwrite
 from timesformer.config.io import apply_overrides, read_config
 from timesformer.config.presets import clip_preset, preset
-from timesformer.config.schema import OptimConfig, RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.errors import ConfigError
 from timesformer.training.fit import train as run_training
 from timesformer.weights.load import load

@@ -1,14 +1,14 @@
-"""The configuration of a model, of its clips and of a training run, as frozen dataclasses.
+"""The configuration of a model and of its clips, as frozen dataclasses.
 
 A `ModelConfig` fully determines an architecture; with a `ClipConfig` and the label names it fully determines a
 prediction. Every field takes effect or is refused; there is no value that means "maybe".
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
-from timesformer.errors import ConfigError
+from timesformer.config.checks import check_choice, check_positive, check_probability, refuse
 
 SchemeName = Literal[
     "space_only",
@@ -28,24 +28,6 @@ Initialization = Literal["released", "scratch"]
 Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr"]
 Fusion = Literal["softmax", "logits"]
-
-
-def _refuse(condition: bool, message: str) -> None:
-    if condition:
-        raise ConfigError(message)
-
-
-def _check_choice(name: str, value: object, choices: object) -> None:
-    allowed = get_args(choices)
-    _refuse(value not in allowed, f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    _refuse(not 0 < value < math.inf, f"{name}={value} must be greater than 0, and finite")
-
-
-def _check_probability(name: str, value: float) -> None:
-    _refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +88,19 @@ class ModelConfig:
         if isinstance(self.image_size, int):
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
-        _refuse(len(self.image_size) != 2, f"image_size={self.image_size} must be one side or (height, width)")
-        _check_choice("scheme", self.scheme, SchemeName)
-        _check_choice("position_embedding", self.position_embedding, PositionEmbedding)
-        _check_choice("position_interpolation", self.position_interpolation, PositionInterpolation)
-        _check_choice("initialization", self.initialization, Initialization)
+        refuse(len(self.image_size) != 2, f"image_size={self.image_size} must be one side or (height, width)")
+        check_choice("scheme", self.scheme, SchemeName)
+        check_choice("position_embedding", self.position_embedding, PositionEmbedding)
+        check_choice("position_interpolation", self.position_interpolation, PositionInterpolation)
+        check_choice("initialization", self.initialization, Initialization)
         for name in ("num_frames", "patch_size", "in_channels", "embed_dim", "depth", "num_heads", "num_classes"):
-            _check_positive(name, getattr(self, name))
-        _check_positive("mlp_ratio", self.mlp_ratio)
-        _check_positive("norm_eps", self.norm_eps)
+            check_positive(name, getattr(self, name))
+        check_positive("mlp_ratio", self.mlp_ratio)
+        check_positive("norm_eps", self.norm_eps)
         for name in ("dropout", "attention_dropout", "head_dropout", "drop_path"):
-            _check_probability(name, getattr(self, name))
+            check_probability(name, getattr(self, name))
         check_image_size(self.image_size, self.patch_size)
-        _refuse(
+        refuse(
             self.embed_dim % self.num_heads != 0,
             f"embed_dim={self.embed_dim} is not a multiple of num_heads={self.num_heads}",
         )
@@ -142,7 +124,7 @@ def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
         ConfigError: A side is not a positive multiple of the patch side.
     """
     bad = [side for side in image_size if side <= 0 or side % patch_size != 0]
-    _refuse(bool(bad), f"image_size={tuple(image_size)} is not a multiple of patch_size={patch_size}")
+    refuse(bool(bad), f"image_size={tuple(image_size)} is not a multiple of patch_size={patch_size}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,150 +166,28 @@ class ClipConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
-        _check_choice("sampling", self.sampling, Sampling)
-        _check_choice("channel_order", self.channel_order, ChannelOrder)
-        _check_choice("fusion", self.fusion, Fusion)
+        check_choice("sampling", self.sampling, Sampling)
+        check_choice("channel_order", self.channel_order, ChannelOrder)
+        check_choice("fusion", self.fusion, Fusion)
         for name in ("frame_stride", "target_fps", "num_clips"):
-            _check_positive(name, getattr(self, name))
-        _refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
-        _refuse(not 1 <= self.test_scale < math.inf, f"test_scale={self.test_scale} must be at least 1")
-        _refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
-        _refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
+            check_positive(name, getattr(self, name))
+        refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
+        refuse(not 1 <= self.test_scale < math.inf, f"test_scale={self.test_scale} must be at least 1")
+        refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
+        refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
         self._refuse_what_has_no_effect()
 
     def _refuse_what_has_no_effect(self) -> None:
-        _refuse(
+        refuse(
             self.sampling != "dense" and self.num_clips != 1,
             f"num_clips={self.num_clips} has no meaning for sampling={self.sampling!r}: only 'dense' has several",
         )
-        _refuse(
+        refuse(
             self.sampling in ("segment", "uniform") and (self.frame_stride, self.target_fps) != (32, 30.0),
             f"frame_stride={self.frame_stride}, target_fps={self.target_fps} have no effect on "
             f"sampling={self.sampling!r}, which spreads the frames over the whole video",
         )
-        _refuse(
+        refuse(
             self.num_crops != 1 and self.test_scale != 8 / 7,
             f"test_scale={self.test_scale} has no effect with num_crops={self.num_crops}, only with 1",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """Where the videos of a run are and how they are fed.
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-
-    train: str = ""
-    """Training videos: a folder with one folder a class, or a manifest file."""
-    val: str = ""
-    """Validation videos, as `train`; empty holds out `val_fraction` of the training videos."""
-    val_fraction: float = 0.2
-    """Share of each class held out where `val` is empty."""
-    scale_range: tuple[float, float] = (8 / 7, 10 / 7)
-    """Short side over crop side, drawn for each clip: 256 to 320 pixels for a crop of 224 (paper)."""
-    flip: bool = False
-    """Whether clips are mirrored at random. Off: it destroys left and right (on in the paper for Kinetics)."""
-    num_workers: int = 2
-    """Processes that decode; 0 decodes in the training process."""
-    cache: bool = False
-    """Decode all frames of all videos once, before training, and keep them in memory as they are; for small sets."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale_range", tuple(self.scale_range))
-        scale = self.scale_range
-        _refuse(
-            len(scale) != 2 or not 1 <= scale[0] <= scale[1] < math.inf,
-            f"scale_range={scale} must be two numbers that rise and start at 1 or more",
-        )
-        _refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
-        _refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimConfig:
-    """Optimiser and learning-rate schedule.
-
-    Raises:
-        ConfigError: A value is out of its range, or set where it would have no effect.
-
-    Source: paper, section 4 (SGD, steps at epochs 11 and 14 of 15).
-    """
-
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with Nesterov momentum 0.9 as released."""
-    lr: float = 1e-3
-    """Peak learning rate for the whole batch."""
-    weight_decay: float = 0.05
-    """Weight decay of matrices; biases, norms, embeddings and the class token have none."""
-    schedule: Literal["cosine", "steps"] = "cosine"
-    """`cosine` to zero, or `steps`: a tenth at each of `milestones`."""
-    warmup_fraction: float = 0.05
-    """Share of all steps over which the rate rises linearly from 0."""
-    milestones: tuple[float, ...] = (11 / 15, 14 / 15)
-    """Shares of all steps at which `steps` divides the rate by ten."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
-    clip_grad_norm: float = 1.0
-    """Largest gradient norm; 0 does not clip."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
-        _check_choice("optimizer", self.optimizer, Literal["adamw", "sgd"])
-        _check_choice("schedule", self.schedule, Literal["cosine", "steps"])
-        _check_positive("lr", self.lr)
-        _refuse(
-            not 0 <= self.weight_decay < math.inf, f"weight_decay={self.weight_decay} must not be negative, and finite"
-        )
-        _refuse(
-            not 0 <= self.clip_grad_norm < math.inf,
-            f"clip_grad_norm={self.clip_grad_norm} must not be negative, and finite",
-        )
-        _check_probability("warmup_fraction", self.warmup_fraction)
-        _check_probability("label_smoothing", self.label_smoothing)
-        rising = list(self.milestones) == sorted(self.milestones)
-        _refuse(
-            not rising or any(not 0 < share < 1 for share in self.milestones),
-            f"milestones={self.milestones} must rise between 0 and 1",
-        )
-        _refuse(
-            self.schedule == "cosine" and self.milestones != (11 / 15, 14 / 15),
-            f"milestones={self.milestones} have no effect on schedule='cosine'",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """A whole training run. Same config, same data, same machine: same weights.
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """The architecture; `num_classes` is set from the data."""
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    """How videos become clips; kept in the model folder."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Where the videos are and how they are fed."""
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    """Optimiser and schedule."""
-    init_from: str = ""
-    """Weights to start from: anything that `load` takes; empty starts from `model.initialization`."""
-    epochs: int = 15
-    """Passes over the training videos."""
-    batch_size: int = 16
-    """Clips in a step."""
-    seed: int = 0
-    """Seed of weights, order, sampling and augmentation."""
-    device: str = "auto"
-    """`auto` (GPU if there is one), `cpu`, `cuda` or `mps`."""
-    output: str = "runs/train"
-    """Folder of the run: model folder, checkpoints, metrics, curve."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            _check_positive(name, getattr(self, name))
-        _refuse(self.seed < 0, f"seed={self.seed} must not be negative")
-        _refuse(not self.output, "output is empty: name a folder for the run")

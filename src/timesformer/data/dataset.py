@@ -17,7 +17,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from timesformer.config.schema import ClipConfig, DataConfig, ModelConfig
+from timesformer.config.run import DataConfig
+from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import sampling, transforms
 from timesformer.data.decode import VideoInfo, VideoReader
 from timesformer.data.manifest import Manifest

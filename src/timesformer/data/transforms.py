@@ -11,7 +11,8 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.schema import ClipConfig, DataConfig
+from timesformer.config.run import DataConfig
+from timesformer.config.schema import ClipConfig
 from timesformer.data.sampling import Box, crop_boxes, random_box, resized_size
 
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]

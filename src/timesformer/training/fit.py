@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from rich.console import Console
 
-from timesformer.config.schema import OptimConfig, RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.errors import ConfigError
 from timesformer.inference.views import resolve_device
 from timesformer.model.timesformer import TimeSformer

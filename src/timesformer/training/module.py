@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from timesformer.config.schema import OptimConfig
+from timesformer.config.run import OptimConfig
 from timesformer.errors import TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.optim import build_optimizer, lr_factor

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from timesformer.config.schema import OptimConfig
+from timesformer.config.run import OptimConfig
 
 
 def lr_factor(step: int, *, total_steps: int, optim: OptimConfig) -> float:

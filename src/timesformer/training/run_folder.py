@@ -10,7 +10,7 @@ from typing import Any
 
 from timesformer import files
 from timesformer.config.io import dump_toml, read_config, to_dict
-from timesformer.config.schema import RunConfig
+from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.weights.bundle import is_model_folder
 

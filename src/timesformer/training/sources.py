@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from timesformer.config.schema import ClipConfig, DataConfig, RunConfig
+from timesformer.config.run import DataConfig, RunConfig
+from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews, TrainClips
 from timesformer.data.manifest import Manifest, holds_splits, load_manifest, load_split, split_manifest
 from timesformer.errors import ConfigError, DataError

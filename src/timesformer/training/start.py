@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.schema import ModelConfig, RunConfig
+from timesformer.config.run import RunConfig
+from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load

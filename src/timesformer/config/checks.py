@@ -1,0 +1,28 @@
+"""What the configurations refuse, in one wording."""
+
+import math
+from typing import get_args
+
+from timesformer.errors import ConfigError
+
+
+def refuse(condition: bool, message: str) -> None:
+    """Raise a `ConfigError` where the condition holds."""
+    if condition:
+        raise ConfigError(message)
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Refuse a value that is not among those of a `Literal`."""
+    allowed = get_args(choices)
+    refuse(value not in allowed, f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse a number that is not finite and greater than 0."""
+    refuse(not 0 < value < math.inf, f"{name}={value} must be greater than 0, and finite")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Refuse a number that is not from 0 to just below 1."""
+    refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")
