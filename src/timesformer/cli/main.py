@@ -12,11 +12,14 @@ from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 
 VERBS = {
     "demo": "Make a small video data set, train on it, and look at the result: the whole way in minutes.",
+    "check": "Find what is wrong with a data set before you train on it.",
     "train": "Train a classifier on your own videos.",
     "predict": "Classify video files.",
     "evaluate": "Measure a model on labelled videos.",
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
     "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
+    "reproduce": "Run the paper's experiments, at the size of a laptop or in full.",
+    "shard": "Pack a data set into WebDataset shards.",
     "synth": "Write a data set of synthetic motion clips.",
 }
 
