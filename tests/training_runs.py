@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,3 +33,18 @@ def weights_of(output: str | Path, name: str = "last") -> dict[str, Tensor]:
 
 def are_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def content_of(output: str | Path, name: str = "last") -> list[tuple[str, Any]]:
+    """All that a checkpoint holds but for clock times, in an order, with tensors as bytes."""
+    state = torch.load(Path(output) / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return [(path, value) for path, value in sorted(_leaves(state, "")) if not path.endswith("/seconds")]
+
+
+def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, Tensor):
+        return [(path, value.numpy().tobytes())]
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    if not children and not isinstance(value, dict | list | tuple):
+        return [(path, value)]
+    return [leaf for key, child in children for leaf in _leaves(child, f"{path}/{key}")]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from timesformer.config.run import DataConfig
+from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import dataset, sampling, transforms
 from timesformer.data.dataset import TrainClips, read_test_views
@@ -22,6 +22,17 @@ from timesformer.errors import ConfigError, DataError, DecodeError
 MODEL = ModelConfig(num_frames=3, image_size=(8, 16), patch_size=4, embed_dim=8, num_heads=2, depth=1)
 CLIP = ClipConfig(frame_stride=4)
 DATA = DataConfig(flip=True)
+EVERYTHING = AugmentConfig(
+    repeats=3,
+    temporal_jitter=0.5,
+    rotation=20,
+    aspect=1.5,
+    rand_augment=2,
+    color_jitter=0.4,
+    hue_jitter=0.1,
+    grayscale=0.3,
+    erase=0.5,
+)
 forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns where torch has threads
 
 
@@ -52,12 +63,19 @@ def broken(manifest: Manifest, tmp_path: Path) -> Manifest:
     return dataclasses.replace(manifest, samples=tuple(samples))
 
 
-def train_clips(manifest: Manifest, *, seed: int = 7, data: DataConfig = DATA, clip: ClipConfig = CLIP) -> TrainClips:
-    return TrainClips(manifest, model=MODEL, clip=clip, data=data, seed=seed)
+def train_clips(
+    manifest: Manifest,
+    *,
+    seed: int = 7,
+    data: DataConfig = DATA,
+    clip: ClipConfig = CLIP,
+    augment: AugmentConfig = transforms.NO_AUGMENTATION,
+) -> TrainClips:
+    return TrainClips(manifest, model=MODEL, clip=clip, data=data, seed=seed, augment=augment)
 
 
 def all_clips(clips: TrainClips) -> torch.Tensor:
-    return torch.stack([clips[i][0] for i in range(len(clips))])
+    return torch.cat([clips[i][0] for i in range(len(clips))])
 
 
 def test_item_is_a_clip_of_the_models_shape_and_its_label(manifest):
@@ -65,7 +83,7 @@ def test_item_is_a_clip_of_the_models_shape_and_its_label(manifest):
     assert len(clips) == 3
     for i, label in enumerate((1, 0, 1)):
         clip, got = clips[i]
-        assert clip.shape == (3, 3, 8, 16)
+        assert clip.shape == (1, 3, 3, 8, 16)
         assert clip.dtype == torch.float32
         assert got == label
 
@@ -75,7 +93,7 @@ def test_train_clip_holds_the_frames_that_sampling_chose(tmp_path):
     write_clip(path, np.repeat(np.arange(0, 240, 20, dtype=np.uint8), 8 * 16 * 3).reshape(12, 8, 16, 3))
     one = Manifest(samples=(Sample(path, 0),), class_names=("only",))
     uniform = ClipConfig(sampling="uniform")
-    frames = transforms.denormalise(train_clips(one, clip=uniform)[0][0], uniform)
+    frames = transforms.denormalise(train_clips(one, clip=uniform)[0][0][0], uniform)
     # frames 0, 6 (5.5 goes up) and 11
     torch.testing.assert_close(frames.float().mean(dim=(1, 2, 3)), torch.tensor([0.0, 120.0, 220.0]), atol=3, rtol=0)
 
@@ -98,18 +116,70 @@ def test_seed_epoch_and_place_each_change_what_is_drawn(manifest):
     clips = train_clips(twins)
     first, second = all_clips(clips)
     assert not torch.equal(first, second)
-    assert not torch.equal(first, train_clips(twins, seed=8)[0][0])
+    assert not torch.equal(first, train_clips(twins, seed=8)[0][0][0])
     clips.set_epoch(1)
-    assert not torch.equal(first, clips[0][0])
+    assert not torch.equal(first, clips[0][0][0])
     clips.set_epoch(0)
-    torch.testing.assert_close(clips[0][0], first, rtol=0, atol=0)
+    torch.testing.assert_close(clips[0][0][0], first, rtol=0, atol=0)
+
+
+def test_first_of_several_clips_is_the_one_that_is_drawn_alone(manifest):
+    one, three = train_clips(manifest), train_clips(manifest, augment=AugmentConfig(repeats=3))
+    clips, label = three[1]
+    assert clips.shape == (3, 3, 3, 8, 16)
+    assert label == one[1][1]
+    torch.testing.assert_close(clips[:1], one[1][0], rtol=0, atol=0)
+    assert not any(torch.equal(clips[i], clips[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_clips_of_a_video_come_from_one_read_of_the_frames_that_each_has_drawn(manifest, monkeypatch):
+    asked: list[list[int]] = []
+    read = VideoReader.read
+    monkeypatch.setattr(VideoReader, "read", lambda reader, indices: asked.append(indices) or read(reader, indices))
+    clips, _ = train_clips(manifest, augment=AugmentConfig(repeats=2))[1]
+    ((*first, a, b, c),) = asked
+    for repeat, frames in enumerate((first, [a, b, c])):
+        generator = np.random.default_rng([7, 0, 1, repeat] if repeat else [7, 0, 1])
+        info = read_test_views(manifest.samples[1].path, MODEL, CLIP)[1]
+        assert sampling.train_clip(info, CLIP, num_frames=3, generator=generator) == frames
+        alone = read_frames(manifest.samples[1].path, frames)
+        want = transforms.train_view(alone, CLIP, DATA, image_size=(8, 16), generator=generator)
+        torch.testing.assert_close(clips[repeat], want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "field", sorted({*EVERYTHING.__dataclass_fields__} - {"rand_magnitude", "mixup", "cutmix", "mix_probability"})
+)
+def test_each_field_that_is_drawn_for_a_clip_changes_clips(manifest, field):
+    on = {"rand_operations": AugmentConfig(rand_augment=2, rand_operations="photometric")}.get(field)
+    on = on or AugmentConfig(**{field: getattr(EVERYTHING, field)})
+    off = AugmentConfig(rand_augment=2) if field == "rand_operations" else transforms.NO_AUGMENTATION
+    got, want = (
+        torch.cat([train_clips(manifest, augment=augment, seed=seed)[1][0] for seed in range(8)])
+        for augment in (on, off)
+    )
+    assert got.shape != want.shape or not torch.equal(got, want)
+
+
+@forks
+@pytest.mark.parametrize("cache", [False, True])
+def test_workers_augment_as_one_process_does(manifest, cache):
+    clips = train_clips(manifest, augment=EVERYTHING, data=dataclasses.replace(DATA, cache=cache))
+    if cache:
+        clips.preload()
+    clips.set_epoch(2)
+    loaded = torch.cat([batch.flatten(0, 1) for batch, _ in DataLoader(clips, batch_size=2, num_workers=2)])
+    alone = train_clips(manifest, augment=EVERYTHING)
+    alone.set_epoch(2)
+    assert loaded.shape == (9, 3, 3, 8, 16)
+    torch.testing.assert_close(loaded, all_clips(alone), rtol=0, atol=0)
 
 
 @forks
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_draw_what_one_process_draws(manifest, num_workers):
     clips = train_clips(manifest)
-    loaded = torch.cat([batch for batch, _ in DataLoader(clips, batch_size=2, num_workers=num_workers)])
+    loaded = torch.cat([batch[:, 0] for batch, _ in DataLoader(clips, batch_size=2, num_workers=num_workers)])
     torch.testing.assert_close(loaded, all_clips(clips), rtol=0, atol=0)
 
 
@@ -120,10 +190,10 @@ def test_workers_that_live_on_follow_the_epoch(manifest):
     for epoch in (0, 1, 5):
         clips.set_epoch(epoch)
         ((loaded, _),) = list(loader)
-        torch.testing.assert_close(loaded, all_clips(clips), rtol=0, atol=0)
+        torch.testing.assert_close(loaded[:, 0], all_clips(clips), rtol=0, atol=0)
     alone = train_clips(manifest)
     alone.set_epoch(5)
-    torch.testing.assert_close(loaded, all_clips(alone), rtol=0, atol=0)
+    torch.testing.assert_close(loaded[:, 0], all_clips(alone), rtol=0, atol=0)
 
 
 def test_dataset_survives_the_trip_to_a_spawned_process(manifest):
@@ -157,7 +227,7 @@ def test_preloaded_videos_are_not_opened_again(manifest, tmp_path):
 def test_workers_forked_after_preload_share_the_memory(manifest):
     clips = train_clips(manifest, data=dataclasses.replace(DATA, cache=True))
     clips.preload()
-    loaded = torch.cat([batch for batch, _ in DataLoader(clips, batch_size=2, num_workers=2)])
+    loaded = torch.cat([batch[:, 0] for batch, _ in DataLoader(clips, batch_size=2, num_workers=2)])
     torch.testing.assert_close(loaded, all_clips(clips), rtol=0, atol=0)
 
 
@@ -165,7 +235,7 @@ def test_workers_forked_after_preload_share_the_memory(manifest):
 def test_workers_forked_after_decoding_in_the_parent_do_not_hang(manifest):
     clips = train_clips(manifest)
     expected = all_clips(clips)
-    loaded = torch.cat([batch for batch, _ in DataLoader(clips, batch_size=2, num_workers=2, timeout=30)])
+    loaded = torch.cat([batch[:, 0] for batch, _ in DataLoader(clips, batch_size=2, num_workers=2, timeout=30)])
     torch.testing.assert_close(loaded, expected, rtol=0, atol=0)
 
 
@@ -206,6 +276,21 @@ def test_broken_video_stops_preload_and_nothing_is_kept(broken):
         clips.preload()
     with pytest.raises(DataError, match="call preload"):
         clips[0]
+
+
+def test_broken_video_is_kept_as_its_error_where_it_is_to_be_skipped(broken, caplog):
+    skipping = train_clips(broken, data=dataclasses.replace(DATA, cache=True, on_decode_error="skip"))
+    seen: list[tuple[int, int]] = []
+    with caplog.at_level(logging.INFO, logger="timesformer"):
+        skipping.preload(on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert caplog.messages == ["decoded 2 videos into memory: 0 MB"]
+    for _ in range(2):
+        with pytest.raises(DecodeError, match=r"broken\.mp4"):
+            skipping[1]
+    plain = train_clips(broken)
+    for place in (0, 2):
+        torch.testing.assert_close(skipping[place], plain[place], rtol=0, atol=0)
 
 
 def test_missing_video_is_named(manifest, tmp_path):

@@ -31,6 +31,7 @@ clips = st.one_of(
 )
 frame_counts = st.integers(1, 100)
 seeds = st.integers(0, 2**32)
+jitters = st.one_of(st.just(0.0), st.floats(0, 0.999))
 
 
 def clips_of(video: Video, *, num_frames: int = 8, **fields: object) -> list[list[int]]:
@@ -126,9 +127,10 @@ def test_test_clips_have_their_number_of_rising_frames_inside_the_video(video, c
         assert 0 <= view[0] <= view[-1] < video.num_frames
 
 
-@given(videos, clips, frame_counts, seeds)
-def test_train_clip_has_its_number_of_rising_frames_inside_the_video(video, clip, num_frames, seed):
-    drawn = sampling.train_clip(video, clip, num_frames=num_frames, generator=np.random.default_rng(seed))
+@given(videos, clips, frame_counts, seeds, jitters)
+def test_train_clip_has_its_number_of_rising_frames_inside_the_video(video, clip, num_frames, seed, jitter):
+    generator = np.random.default_rng(seed)
+    drawn = sampling.train_clip(video, clip, num_frames=num_frames, generator=generator, jitter=jitter)
     assert len(drawn) == num_frames
     assert drawn == sorted(drawn)
     assert 0 <= drawn[0] <= drawn[-1] < video.num_frames
@@ -305,3 +307,95 @@ def test_frame_smaller_than_the_crop_is_refused():
 def test_another_number_of_crops_is_refused():
     with pytest.raises(DataError, match="num_crops=2 must be 1 or 3"):
         crop_boxes(20, 20, crop=(9, 9), num_crops=2)
+
+
+@given(videos, clips, frame_counts, seeds, st.floats(0.01, 0.999))
+def test_jitter_is_decided_by_its_seed_and_covers_no_more_than_it_may(video, clip, num_frames, seed, jitter):
+    first, second = (
+        sampling.train_clip(video, clip, num_frames=num_frames, generator=np.random.default_rng(seed), jitter=jitter)
+        for _ in range(2)
+    )
+    assert first == second
+    if clip.sampling not in ("segment", "uniform"):
+        length = sampling.clip_length(clip, num_frames=num_frames, fps=video.fps)
+        assert first[-1] - first[0] <= math.ceil(max(1.0, length * (1 + jitter)) - 1)
+
+
+def test_no_jitter_draws_what_was_drawn_before_there_was_one():
+    for name in ("dense", "segment", "uniform"):
+        clip, generator = ClipConfig(sampling=name), np.random.default_rng(5)
+        drawn = sampling.train_clip(Video(400), clip, num_frames=8, generator=generator)
+        plain = np.random.default_rng(5)
+        want = {
+            "dense": lambda g: sampling.dense_indices(g.uniform(0, 400 - 256), length=256, num_frames=8, total=400),
+            "segment": lambda g: sampling.segment_draws(400, num_frames=8, generator=g),
+            "uniform": lambda g: sampling.uniform_indices(400, num_frames=8),
+        }[name](plain)
+        assert drawn == want
+        assert generator.random() == plain.random()
+
+
+def spans(video: Video, *, jitter: float, **fields: object) -> list[tuple[int, int]]:
+    """First and last frame of many drawn clips of 5 frames."""
+    clip = ClipConfig(**fields)
+    draws = (
+        sampling.train_clip(video, clip, num_frames=5, generator=np.random.default_rng(seed), jitter=jitter)
+        for seed in range(300)
+    )
+    return [(frames[0], frames[-1]) for frames in draws]
+
+
+def test_jittered_uniform_clip_covers_a_stretch_anywhere():
+    drawn = spans(Video(101), jitter=0.4, sampling="uniform")
+    lengths = [last - first + 1 for first, last in drawn]
+    assert 61 <= min(lengths) <= 63
+    assert 99 <= max(lengths) <= 101
+    assert {first for first, _ in drawn} >= set(range(20))
+    assert {last for _, last in drawn} >= set(range(81, 101))
+
+
+def test_jittered_uniform_clip_is_spread_evenly_over_its_stretch():
+    clip, generator = ClipConfig(sampling="uniform"), np.random.default_rng(9)
+    frames = sampling.train_clip(Video(1000), clip, num_frames=5, generator=generator, jitter=0.9)
+    first, length = sampling.random_stretch(1000, jitter=0.9, generator=np.random.default_rng(9))
+    assert 100 <= length < 1000
+    assert frames == [first + index for index in sampling.uniform_indices(length, num_frames=5)]
+
+
+def test_jittered_dense_clip_is_faster_or_slower():
+    # 5 frames at stride 20: 100 frames, so 50 to 150 of them
+    lengths = [last - first + 1 for first, last in spans(Video(1000), jitter=0.5, frame_stride=20)]
+    assert 50 <= min(lengths) <= 53
+    assert 147 <= max(lengths) <= 151
+    assert 94 < np.mean(lengths) < 106
+
+
+def test_jittered_segments_lie_in_a_stretch():
+    drawn = spans(Video(101), jitter=0.5, sampling="segment")
+    assert all(last - first <= 100 for first, last in drawn)
+    assert min(last - first for first, last in drawn) < 40
+
+
+def test_stretched_frame_has_another_shape_and_still_covers_the_crop():
+    assert resized_size(100, 200, crop=(50, 50), scale=1.0, stretch=1.5) == (50, 150)
+    assert resized_size(100, 200, crop=(50, 50), scale=1.0, stretch=0.25) == (100, 50)
+    assert resized_size(100, 200, crop=(50, 50), scale=1.2, stretch=1.0) == (60, 120)
+
+
+@given(
+    st.integers(1, 500),
+    st.integers(1, 500),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.floats(1, 3),
+    st.floats(0.25, 4),
+)
+def test_crop_fits_into_every_stretched_frame(height, width, crop_height, crop_width, scale, stretch):
+    size = resized_size(height, width, crop=(crop_height, crop_width), scale=scale, stretch=stretch)
+    assert size[0] >= crop_height
+    assert size[1] >= crop_width
+
+
+def test_stretch_reaches_both_ends_and_every_length():
+    drawn = {sampling.random_stretch(4, jitter=0.6, generator=np.random.default_rng(seed)) for seed in range(300)}
+    assert drawn == {(0, 4), (0, 3), (1, 3), (0, 2), (1, 2), (2, 2)}

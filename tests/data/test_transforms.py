@@ -10,7 +10,7 @@ from einops import rearrange
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesformer.config.run import DataConfig
+from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data import transforms
 from timesformer.data.transforms import as_tensor, denormalise, normalise, resize, train_view
@@ -202,3 +202,71 @@ def test_read_only_and_backward_arrays_are_copied(odd):
     else:
         frames = frames[::-1]
     np.testing.assert_array_equal(as_tensor(frames).numpy(), frames)
+
+
+EVERYTHING = AugmentConfig(
+    rotation=30, aspect=2, rand_augment=2, color_jitter=0.4, hue_jitter=0.1, grayscale=0.3, erase=0.5
+)
+
+
+@given(st.integers(4, 40), st.integers(4, 40), st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_augmented_view_has_the_models_shape_and_draws_once_for_all_frames(height, width, seed):
+    still = np.repeat(random_frames(1, height, width), 3, axis=0)
+    generator = np.random.default_rng(seed)
+    data = DataConfig(flip=True)
+    view = train_view(still, PLAIN, data, image_size=(8, 10), generator=generator, augment=EVERYTHING)
+    assert view.shape == (3, 3, 8, 10)
+    torch.testing.assert_close(view, view[:, :1].expand_as(view))
+    assert 0 <= view.amin() <= view.amax() <= 1
+
+
+def augmented(frames: np.ndarray, seed: int, **fields: object) -> torch.Tensor:
+    """A view of 8 x 8 pixels out of frames that are resized to 10 pixels."""
+    data, config = DataConfig(scale_range=(1.25, 1.25)), AugmentConfig(**fields)
+    generator = np.random.default_rng(seed)
+    return train_view(frames, PLAIN, data, image_size=(8, 8), generator=generator, augment=config)
+
+
+@pytest.mark.parametrize("field", ["rotation", "rand_augment", "color_jitter", "hue_jitter", "grayscale", "erase"])
+def test_augmentation_keeps_the_place_that_is_drawn_without_it(field):
+    frames = random_frames(2, 10, 10)
+    off_but_drawing = {"rotation": 1e-9, "color_jitter": 1e-9, "hue_jitter": 1e-9, "grayscale": 1e-9, "erase": 1e-9}
+    if field == "rand_augment":
+        fields = {"rand_augment": 2, "rand_magnitude": 0, "rand_operations": "geometric"}
+    else:
+        fields = {field: off_but_drawing[field]}
+    for seed in range(5):
+        torch.testing.assert_close(augmented(frames, seed, **fields), augmented(frames, seed))
+
+
+def test_stretched_view_spans_less_of_one_side_than_of_the_other():
+    # from the first to the last of 8 pixels of a frame that was made 10 high or wide, a view spans 56 of its 80 pixels
+    ratios = []
+    for seed in range(60):
+        view = augmented(ramp(80, 80), seed, aspect=3)
+        across, down = columns(view)[-1] - columns(view)[0], rows(view)[-1] - rows(view)[0]
+        assert max(across, down) in range(50, 62)
+        ratios.append(across / down)
+    assert 0.3 < min(ratios) < 0.45
+    assert 2.2 < max(ratios) < 3.4
+
+
+def test_turned_view_brings_in_the_frame_around_it_before_black():
+    bright = np.full((2, 100, 100, 3), 200, dtype=np.uint8)
+    centre = DataConfig(scale_range=(3, 3))
+    views = [
+        train_view(
+            bright,
+            PLAIN,
+            centre,
+            image_size=(8, 8),
+            generator=np.random.default_rng(seed),
+            augment=AugmentConfig(rotation=45),
+        )
+        for seed in range(40)
+    ]
+    shares = [(view[0, 0] > 0.7).float().mean().item() for view in views]
+    assert sum(share == 1 for share in shares) > 20
+    cornered = augmented(bright, 3, rotation=180)
+    assert cornered.amin() < 0.1

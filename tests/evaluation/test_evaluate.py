@@ -14,7 +14,7 @@ from timesformer.data.dataset import read_test_views
 from timesformer.data.manifest import Manifest, load_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation import Evaluation, evaluate, write_predictions
-from timesformer.evaluation.evaluate import describe_protocol
+from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import fuse
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import save
@@ -143,6 +143,8 @@ def test_broken_weights_are_no_prediction(model: TimeSformer, videos: Path):
     [
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"num_workers": -1}, "num_workers=-1 must not be negative"),
+        ({"top_k": (5, 0)}, r"top_k=\(5, 0\) must hold whole numbers from 1"),
+        ({"top_k": ()}, r"top_k=\(\) must hold"),
         ({"on_error": "ignore"}, "on_error='ignore' is not one of 'raise', 'skip'"),
     ],
 )
@@ -168,7 +170,15 @@ def test_written_predictions_have_a_row_for_each_video(model: TimeSformer, video
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [video.path for video in evaluation.predictions]
     assert sum(row["label"] == row["predicted"] for row in rows) / len(rows) == evaluation.top1
-    assert list(rows[0]) == ["path", "label", "predicted", "probability", "rank", "views"]
+    assert list(rows[0]) == [
+        "path", "label", "predicted", "probability", "rank", "views", "true_probability", "top5"
+    ]  # fmt: skip
+    for row, video in zip(rows, evaluation.predictions, strict=True):
+        assert float(row["true_probability"]) == pytest.approx(video.true_probability, abs=1e-6)
+        named = json.loads(row["top5"])
+        assert [label for label, _ in named] == [label for label, _ in video.top5]
+        assert named[0] == [row["predicted"], float(row["probability"])]
+        assert named[video.rank - 1][0] == row["label"]
 
 
 def test_predictions_that_cannot_be_written_are_an_error(model: TimeSformer, videos: Path, tmp_path: Path):
@@ -177,20 +187,64 @@ def test_predictions_that_cannot_be_written_are_an_error(model: TimeSformer, vid
         write_predictions(evaluation, tmp_path / "absent" / "predictions.csv")
 
 
-@pytest.mark.parametrize(
-    ("clip", "expected"),
-    [
-        (ClipConfig(), "dense 8x32 at 30 fps, 1 clip x 3 crops of 224x192, softmax fusion"),
-        (
-            ClipConfig(num_clips=10, num_crops=1, fusion="logits", frame_stride=4),
-            "dense 8x4 at 30 fps, 10 clips x 1 crop of 224x192, logits fusion",
-        ),
-        (ClipConfig(sampling="segment"), "segment 8, 1 clip x 3 crops of 224x192, softmax fusion"),
-        (
-            ClipConfig(sampling="coverage"),
-            "coverage 8x32 at 30 fps, all clips x 3 crops of 224x192, softmax fusion",
-        ),
-    ],
-)
-def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
-    assert describe_protocol(ModelConfig(image_size=(224, 192)), clip) == expected
+def test_any_k_can_be_asked_for(model: TimeSformer, videos: Path):
+    evaluation = _evaluate(model, videos, top_k=(2, 1, 9))
+    ranks = [video.rank for video in evaluation.predictions]
+    assert evaluation.top_k == {1: ranks.count(1) / 9, 2: (ranks.count(1) + ranks.count(2)) / 9, 9: 1.0}
+    assert list(evaluation.to_dict()["top_k"]) == ["1", "2", "9"]
+
+
+# three views of each of two videos, as (grow, move_left): the middle view of the second is as sure as the first of all
+VIEWS = torch.tensor([[9.0, 0.0], [0.0, 6.0], [0.0, 2.5], [1.0, 0.0], [4.0, 0.0], [0.0, 3.0]])
+
+
+def _evaluate_views(model: TimeSformer, videos: Path, monkeypatch: pytest.MonkeyPatch, fusion: str) -> Evaluation:
+    """Two videos of class move_left, whose views have the logits above."""
+    third = torch.full((len(VIEWS), 1), -1e4)  # no probability
+    given = torch.cat([VIEWS[:, 1:], third, VIEWS[:, :1]], dim=1)  # the model's order: move_left, move_right, grow
+    monkeypatch.setattr(Predictor, "logits", lambda self, clips: given)
+    model.info = dataclasses.replace(model.info, clip=dataclasses.replace(model.info.clip, fusion=fusion))
+    manifest = load_manifest(videos / "val")
+    moving = tuple(s for s in manifest.samples if manifest.class_names[s.label] == "move_left")
+    return _evaluate(model, Manifest(moving[:2], manifest.class_names), batch_size=6)
+
+
+def test_mean_of_probabilities_by_hand(model: TimeSformer, videos: Path, monkeypatch: pytest.MonkeyPatch):
+    evaluation = _evaluate_views(model, videos, monkeypatch, "softmax")
+    first, second = evaluation.predictions
+    # of grow: 0.99988, 0.00247, 0.07586; then 0.73106, 0.98201, 0.04743
+    assert (first.predicted, first.rank) == ("move_left", 1)
+    assert first.probability == pytest.approx(1 - (0.999877 + 0.002473 + 0.075858) / 3, abs=1e-5)
+    assert (second.predicted, second.rank) == ("grow", 2)
+    assert second.probability == pytest.approx((0.731059 + 0.982014 + 0.047426) / 3, abs=1e-5)
+    assert (evaluation.top1, evaluation.top_k) == (0.5, {1: 0.5, 5: 1.0})
+    assert evaluation.confusion.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(evaluation.precision, [1, np.nan, 0])
+    # confidences 0.6406 and 0.5868 lie in bins (9/15, 10/15] and (8/15, 9/15]
+    assert [part.count for part in evaluation.calibration.bins] == [0] * 8 + [1, 1] + [0] * 5
+    assert evaluation.calibration.ece == pytest.approx((1 - 0.640597 + 0.586833) / 2, abs=1e-5)
+    assert evaluation.calibration.nll == pytest.approx(-(math.log(0.640597) + math.log(1 - 0.586833)) / 2, abs=1e-5)
+
+
+def test_summed_logits_by_hand_turn_the_first_answer_around(
+    model: TimeSformer, videos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    evaluation = _evaluate_views(model, videos, monkeypatch, "logits")
+    first, second = evaluation.predictions
+    # sums 9 to 8.5 and 5 to 3, thirds of which become probabilities
+    assert [first.predicted, second.predicted] == ["grow", "grow"]
+    assert first.probability == pytest.approx(1 / (1 + math.exp(-0.5 / 3)), abs=1e-6)
+    assert second.true_probability == pytest.approx(1 / (1 + math.exp(2 / 3)), abs=1e-6)
+    assert evaluation.top1 == 0
+
+
+def test_classes_of_the_table_have_recall_precision_and_counts(
+    model: TimeSformer, videos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written = _evaluate_views(model, videos, monkeypatch, "softmax").to_dict()
+    assert written["classes"] == [
+        {"name": "move_left", "recall": 0.5, "precision": 1.0, "support": 2, "predicted": 1},
+        {"name": "move_right", "recall": None, "precision": None, "support": 0, "predicted": 0},
+        {"name": "grow", "recall": None, "precision": 0.0, "support": 0, "predicted": 1},
+    ]
+    assert written["most_confused"] == [{"label": "move_left", "predicted": "grow", "videos": 1}]

@@ -8,7 +8,9 @@ from timesformer.evaluation.metrics import (
     bootstrap_interval,
     confusion_matrix,
     mean_class_accuracy,
+    most_confused,
     per_class_accuracy,
+    per_class_precision,
     top_k_accuracy,
     true_class_ranks,
 )
@@ -79,6 +81,18 @@ def test_class_without_samples_has_no_accuracy_and_no_weight_in_the_mean():
 def test_mean_class_accuracy_does_not_follow_the_larger_class():
     confusion = np.array([[98, 0], [2, 0]])
     assert mean_class_accuracy(confusion) == 0.5
+
+
+def test_precision_is_a_share_of_the_column_and_nan_without_predictions():
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]])
+    np.testing.assert_array_equal(per_class_precision(confusion), [0.6, 0.0, np.nan])
+
+
+def test_most_confused_are_the_largest_counts_beside_the_diagonal():
+    confusion = np.array([[9, 1, 0], [4, 0, 1], [0, 0, 5]])
+    assert most_confused(confusion, count=2) == [(1, 0, 4), (0, 1, 1)]
+    assert most_confused(confusion, count=9) == [(1, 0, 4), (0, 1, 1), (1, 2, 1)]
+    assert most_confused(np.eye(3, dtype=int), count=9) == []
 
 
 def test_interval_of_a_known_share_is_that_of_the_binomial():

@@ -1,53 +1,112 @@
 """Every knob of training does something: with it turned, the same run ends with other weights."""
 
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from timesformer.config.run import RunConfig
+from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
 from timesformer.training.fit import train
+from training_runs import quiet, weights_of
+
+KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("optim", {}, {"optimizer": "sgd"}),
+    ("optim", {}, {"lr": 1e-4}),
+    ("optim", {}, {"weight_decay": 0.0}),
+    ("optim", {}, {"schedule": "steps"}),
+    ("optim", {}, {"warmup_fraction": 0.7}),
+    ("optim", {"schedule": "steps"}, {"milestones": (0.5,)}),
+    ("optim", {}, {"label_smoothing": 0.3}),
+    ("optim", {}, {"clip_grad_norm": 1e-2}),
+    ("optim", {}, {"layer_decay": 0.5}),
+    ("optim", {}, {"freeze": "blocks:1"}),
+    ("data", {}, {"scale_range": (1.0, 1.0)}),
+    ("data", {}, {"flip": False}),
+    ("augment", {}, {"repeats": 5}),
+    ("augment", {}, {"temporal_jitter": 0.9}),
+    ("augment", {}, {"rotation": 20.0}),
+    ("augment", {}, {"aspect": 1.5}),
+    ("augment", {}, {"rand_augment": 2}),
+    ("augment", {"rand_augment": 2}, {"rand_magnitude": 2.0}),
+    ("augment", {"rand_augment": 2}, {"rand_operations": "photometric"}),
+    ("augment", {}, {"color_jitter": 0.4}),
+    ("augment", {}, {"hue_jitter": 0.2}),
+    ("augment", {}, {"grayscale": 0.5}),
+    ("augment", {}, {"erase": 0.5}),
+    ("augment", {}, {"mixup": 0.8}),
+    ("augment", {}, {"cutmix": 1.0}),
+    ("augment", {"mixup": 0.8}, {"mix_probability": 0.3}),
+    ("", {}, {"batch_size": 4}),
+    ("", {}, {"accumulate": 5}),
+    ("", {}, {"precision": "bf16"}),
+    ("", {}, {"seed": 3}),
+]
+"""Section, what it is set to before, and the knob that is turned."""
+
+ELSEWHERE = {
+    "model": "tests/model/test_config_effects.py",
+    "clip": "tests/data",
+    "output": "every test",
+    "epochs": "test_train.py",
+    "device": "test_train.py",
+    "init_from": "test_start.py",
+    "keep": "test_train.py",
+    "patience": "test_train.py",
+    "checkpoint_every": "test_resume.py",
+    "checkpoint_activations": "changes memory alone: test_module.py, test_memory.py",
+    "trackers": "test_tracking.py",
+    "optim.ema_decay": "changes what is kept, not the weights that are trained: test_averaging.py",
+    "data.train": "test_sources.py",
+    "data.val": "test_sources.py",
+    "data.val_fraction": "test_sources.py",
+    "data.on_decode_error": "test_train.py",
+    "data.num_workers": "changes no weight: test_resume.py",
+    "data.cache": "changes no weight: test_resume.py",
+}
+"""Where the other knobs are tested."""
 
 
-def _train(run: RunConfig, output: Path) -> dict[str, Tensor]:
-    folder = train(replace(run, epochs=1, output=str(output)), on_message=lambda line: None)
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunConfig], dict[str, Tensor]]:
+    """The weights after one epoch of a run; equal runs are trained once."""
+    known: dict[RunConfig, dict[str, Tensor]] = {}
+
+    def weights(run: RunConfig) -> dict[str, Tensor]:
+        if run not in known:
+            output = tmp_path_factory.mktemp("effects") / "run"
+            train(replace(run, epochs=1, output=str(output)), on_message=quiet)
+            known[run] = weights_of(output)
+        return known[run]
+
+    return weights
 
 
 def _turn(run: RunConfig, section: str, values: dict[str, Any]) -> RunConfig:
     return replace(run, **{section: replace(getattr(run, section), **values)}) if section else replace(run, **values)
 
 
-@pytest.mark.parametrize(
-    ("section", "base", "turned"),
-    [
-        ("optim", {}, {"optimizer": "sgd"}),
-        ("optim", {}, {"lr": 1e-4}),
-        ("optim", {}, {"weight_decay": 0.0}),
-        ("optim", {}, {"schedule": "steps"}),
-        ("optim", {}, {"warmup_fraction": 0.7}),
-        ("optim", {"schedule": "steps"}, {"milestones": (0.5,)}),
-        ("optim", {}, {"label_smoothing": 0.3}),
-        ("optim", {}, {"clip_grad_norm": 1e-2}),
-        ("data", {}, {"scale_range": (1.0, 1.0)}),
-        ("data", {}, {"flip": False}),
-        ("", {}, {"batch_size": 4}),
-        ("", {}, {"seed": 3}),
-    ],
-    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
-)
+@pytest.mark.parametrize(("section", "base", "turned"), KNOBS, ids=[next(iter(knob[2])) for knob in KNOBS])
 def test_knob_changes_the_weights(
-    run: RunConfig,
-    tmp_path: Path,
+    trained: Callable[[RunConfig], dict[str, Tensor]],
+    finished: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
     section: str,
     base: dict[str, Any],
     turned: dict[str, Any],
 ):
     monkeypatch.setattr("timesformer.training.callbacks.draw_curve", lambda history, path: path.touch())
-    run = _turn(run, section, base)
-    plain, other = _train(run, tmp_path / "plain"), _train(_turn(run, section, turned), tmp_path / "other")
+    run = _turn(finished, section, base)
+    plain, other = trained(run), trained(_turn(run, section, turned))
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
+
+
+def test_every_knob_is_turned_here_or_elsewhere():
+    sections = {"optim": OptimConfig, "data": DataConfig, "augment": AugmentConfig}
+    names = {field.name for field in fields(RunConfig)} - sections.keys()
+    names |= {f"{section}.{field.name}" for section, kind in sections.items() for field in fields(kind)}
+    here = {f"{section}.{name}".lstrip(".") for section, _, turned in KNOBS for name in turned}
+    assert here | ELSEWHERE.keys() == names
+    assert not here & ELSEWHERE.keys()

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from timesformer.errors import DataError
-from timesformer.training.history import EpochRecord, best_epoch, format_metrics, read_metrics
+from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 
 
 def _record(epoch: int, val_accuracy: float) -> EpochRecord:
@@ -33,12 +34,43 @@ def test_metrics_are_read_back_as_written(tmp_path: Path):
 
 def test_metrics_have_the_columns_that_people_know():
     header = format_metrics([]).strip()
-    assert header == "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,seconds"
+    assert header == (
+        "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,seconds,"
+        "train_skipped,val_skipped"
+    )
+
+
+def test_metrics_of_before_videos_could_be_skipped_are_read(tmp_path: Path):
+    rows = format_metrics([_record(1, 0.5)]).splitlines()
+    (tmp_path / "metrics.csv").write_text("\n".join(row.rsplit(",", 2)[0] for row in rows))
+    assert read_metrics(tmp_path / "metrics.csv") == [_record(1, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "over"),
+    [
+        ([], 2, False),
+        ([0.5, 0.4], 2, False),
+        ([0.5, 0.4, 0.3], 2, True),
+        ([0.5, 0.5, 0.5], 2, True),  # an equal one is no better one
+        ([0.5, 0.4, 0.6, 0.5], 2, False),
+        ([0.5, 0.4, 0.3, 0.2], 0, False),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 2, True),  # all epochs are done
+    ],
+)
+def test_run_is_over_with_its_epochs_or_its_patience(accuracies: list[float], patience: int, over: bool):
+    history = [_record(number + 1, accuracy) for number, accuracy in enumerate(accuracies)]
+    assert is_over(history, epochs=5, patience=patience) is over
 
 
 def test_line_of_an_epoch_shows_its_measures():
     line = str(_record(4, 0.875))
     assert line == "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s"
+
+
+def test_line_of_an_epoch_counts_videos_that_were_left_out():
+    line = str(replace(_record(4, 0.875), train_skipped=3, val_skipped=1))
+    assert line.endswith("; 0.5 s; left out 3 training and 1 validation videos")
 
 
 def test_missing_metrics_are_an_error(tmp_path: Path):

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from timesformer.config.run import OptimConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.module import ClipClassifier, Tally
+from timesformer.training.sources import Batch
 
 LOGITS = torch.tensor([[9.0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [6, 5, 4, 3, 2, 1, 0]])
 LABELS = torch.tensor([0, 5, 5, 1])
@@ -29,12 +29,12 @@ def _module(optim: OptimConfig = _PLAIN, *, dropout: float = 0.0, num_classes: i
         dropout=dropout,
         drop_path=0.0,
     )
-    return ClipClassifier(TimeSformer(config), optim=optim, total_steps=10, seed=5).train()
+    return ClipClassifier(TimeSformer(config), run=RunConfig(optim=optim, seed=5), total_steps=10)
 
 
-def _batch(size: int = 4) -> tuple[Tensor, Tensor]:
+def _batch(size: int = 4) -> Batch:
     generator = torch.Generator().manual_seed(2)
-    return torch.randn(size, 3, 2, 8, 8, generator=generator), torch.arange(size) % 3
+    return Batch(torch.randn(size, 3, 2, 8, 8, generator=generator), torch.arange(size) % 3, ())
 
 
 def test_tally_counts_hits_among_the_best_one_and_five():
@@ -60,18 +60,18 @@ def test_top_five_of_two_classes_is_everything():
 
 def test_loss_is_the_cross_entropy_with_smoothed_labels():
     module = _module(OptimConfig(label_smoothing=0.3))
-    clips, labels = _batch()
+    clips, labels, _ = batch = _batch()
     logits = module.model(clips)
     targets = 0.7 * F.one_hot(labels, 3) + 0.3 / 3
     expected = -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(module.training_step((clips, labels), 0), expected)
+    torch.testing.assert_close(module.training_step(batch, 0), expected)
 
 
 def test_validation_does_not_smooth():
     module = _module(OptimConfig(label_smoothing=0.3)).eval()
-    clips, labels = _batch()
+    clips, labels, _ = batch = _batch()
     module.on_validation_epoch_start()
-    module.validation_step((clips, labels), 0)
+    module.validation_step(batch, 0)
     assert module._val.loss / module._val.count == pytest.approx(F.cross_entropy(module.model(clips), labels).item())
 
 
@@ -86,10 +86,10 @@ def test_dropout_depends_on_seed_and_step_and_not_on_what_was_drawn_before():
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])
 def test_loss_that_is_not_finite_stops_with_advice(step: str, value: float):
     module = _module(OptimConfig(lr=0.25))
-    clips, labels = _batch()
+    batch = _batch()
     torch.nn.init.constant_(module.model.head.bias, value)
     with pytest.raises(TimeSformerError, match=r"the loss is nan at step \d .epoch 1.: training has diverged.*0\.25"):
-        getattr(module, step)((clips, labels), 0)
+        getattr(module, step)(batch, 0)
 
 
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])

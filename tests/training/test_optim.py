@@ -85,7 +85,7 @@ def test_nothing_decays_at_weight_decay_zero():
 @pytest.mark.parametrize("scheme", ["space_only", "axial", "sparse_local_global"])
 def test_every_parameter_is_in_one_group(scheme: str):
     model = TimeSformer(replace(TINY, scheme=scheme))
-    groups = parameter_groups(model, weight_decay=0.1)
+    groups = parameter_groups(model, optim=OptimConfig(weight_decay=0.1))
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(parameter) for parameter in model.parameters())
 

@@ -1,19 +1,28 @@
 """The same run gives the same weights, bit for bit, wherever it was cut off."""
 
 import logging
+import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
 from timesformer.training.fit import is_finished, train
-from timesformer.training.history import read_metrics
-from timesformer.training.module import _step_seed
-from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
+from timesformer.training.history import EpochRecord, read_metrics
+from timesformer.training.module import ClipClassifier
+from timesformer.training.start import DataSize, read_progress
+from timesformer.weights.load import load
+from training_runs import Stopped, are_equal, content_of, quiet, raise_at, weights_of
+
+
+@pytest.fixture(autouse=True)
+def _plain_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve takes longer to draw than a tiny run to train, and is tested elsewhere."""
+    monkeypatch.setattr("timesformer.training.callbacks.draw_curve", lambda history, path: path.touch())
 
 
 def test_same_run_gives_the_same_weights_whatever_was_drawn_before(finished: RunConfig, tmp_path: Path):
@@ -59,31 +68,149 @@ def test_resumed_run_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp
     train(parts, resume=True, on_message=quiet)
     assert are_equal(weights_of(parts.output), weights_of(whole.output))
     assert are_equal(weights_of(parts.output, "best"), weights_of(whole.output, "best"))
-    measures = [
-        [replace(record, seconds=0.0) for record in read_metrics(Path(each.output) / "metrics.csv")]
-        for each in (parts, whole)
-    ]
-    assert measures[0] == measures[1]
+    assert _measures(parts) == _measures(whole)
 
 
 def test_epoch_that_was_cut_off_is_done_again(finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     parts = replace(finished, output=str(tmp_path / "parts"))
-    with monkeypatch.context() as patch:
-        patch.setattr("timesformer.training.module._step_seed", _seed_until(step=4))
-        with pytest.raises(Stopped):
-            train(parts, on_message=quiet)
+    _train_until(5, parts, monkeypatch)
     assert len(read_metrics(Path(parts.output) / "metrics.csv")) == 1
     train(parts, resume=True, on_message=quiet)
     assert are_equal(weights_of(parts.output), weights_of(finished.output))
 
 
-def _seed_until(step: int) -> Callable[[int, int], int]:
-    def seed_or_stop(seed: int, now: int) -> int:
-        if now == step:
-            raise Stopped
-        return _step_seed(seed, now)
+def _train_until(batch: int, run: RunConfig, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> None:
+    """Train, and stop before a batch is trained on, counted from 1 at this start."""
+    step, count = ClipClassifier.training_step, 0
 
-    return seed_or_stop
+    def step_or_stop(self: ClipClassifier, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == batch:
+            raise Stopped
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipClassifier, "training_step", step_or_stop)
+        with pytest.raises(Stopped):
+            train(run, resume=resume, on_message=quiet)
+
+
+# --- Within an epoch ------------------------------------------------------------------------------------------------
+
+LONG = {
+    "plain": {"batch_size": 2},
+    "in parts": {"batch_size": 4, "accumulate": 2},
+    "parts that leave a rest": {"batch_size": 6, "accumulate": 3},
+    "averaged": {"batch_size": 2, "optim": OptimConfig(lr=3e-3, warmup_fraction=0.2, ema_decay=0.7)},
+    "mixed, repeated": {"batch_size": 4, "augment": AugmentConfig(mixup=0.8, repeats=2, rand_augment=1)},
+}
+
+
+@pytest.mark.parametrize("changes", LONG.values(), ids=LONG)
+def test_run_goes_on_within_an_epoch_as_if_nothing_had_happened(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+):
+    whole = replace(run, epochs=2, **changes)
+    train(whole, on_message=quiet)
+    parts = replace(whole, checkpoint_every=1, output=str(tmp_path / "parts"))
+    _train_until(6, parts, monkeypatch)  # in the first epoch
+    _train_until(3, parts, monkeypatch, resume=True)
+    train(parts, resume=True, on_message=quiet)
+    assert _content(parts, "last") == _content(whole, "last")
+    assert _content(parts, "best") == _content(whole, "best")
+    assert are_equal(load(parts.output).state_dict(), load(whole.output).state_dict())
+    assert _measures(parts) == _measures(whole)
+
+
+def test_checkpoints_within_an_epoch_come_after_whole_steps_only(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    every = replace(run, batch_size=4, accumulate=2, checkpoint_every=2)  # 6 batches, 3 steps an epoch
+    seen = []
+    for batch in (4, 5, 6):
+        _train_until(batch, replace(every, output=f"{every.output}{batch}"), monkeypatch)
+        last = Path(f"{every.output}{batch}") / "checkpoints" / "last.ckpt"
+        seen.append(read_progress(last, size=DataSize(train=12, val=6)).batches if last.exists() else None)
+    assert seen == [None, 4, 4]
+
+
+def test_how_often_checkpoints_are_written_changes_no_weight_and_may_change(
+    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parts = replace(finished, checkpoint_every=1, output=str(tmp_path / "parts"))
+    _train_until(6, parts, monkeypatch)
+    train(replace(parts, checkpoint_every=0), resume=True, on_message=quiet)
+    assert are_equal(weights_of(parts.output), weights_of(finished.output))
+
+
+def _content(run: RunConfig, name: str) -> list[tuple[str, Any]]:
+    return content_of(run.output, name)
+
+
+def _measures(run: RunConfig) -> list[EpochRecord]:
+    return [replace(record, seconds=0.0) for record in read_metrics(Path(run.output) / "metrics.csv")]
+
+
+# --- Around the end of an epoch -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def last_kept(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """As `finished`, but the last model is kept, so that every epoch writes everything."""
+    run = replace(finished, keep="last", output=str(tmp_path_factory.mktemp("last") / "run"))
+    train(run, on_message=quiet)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("epoch", "place"), [(2, "model"), (2, "best.ckpt"), (2, "last.ckpt"), (3, "model"), (3, "metrics.csv")]
+)
+def test_run_that_is_killed_while_it_writes_goes_on(
+    last_kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, place: str
+):
+    parts = replace(last_kept, output=str(tmp_path / "parts"))
+    _train_killed_at(epoch, place, parts, monkeypatch)
+    assert list(Path(parts.output).rglob(".*"))  # what a killed process leaves
+    train(parts, resume=True, on_message=quiet)
+    assert _content(parts, "last") == _content(last_kept, "last")
+    assert _content(parts, "best") == _content(last_kept, "best")
+    assert are_equal(load(parts.output).state_dict(), load(last_kept.output).state_dict())
+    assert _measures(parts) == _measures(last_kept)
+    assert is_finished(parts)
+    assert not list(Path(parts.output).rglob(".*"))
+
+
+def _train_killed_at(epoch: int, place: str, run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the new version of a file or folder is whole and does not yet stand in its place.
+
+    Nothing is tidied up then, as in a process that is killed.
+    """
+    rename, replace_path = os.rename, Path.replace
+
+    def check(target: Any) -> None:
+        if Path(target).name == place and len(_epochs_in(run)) == epoch - 1:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+            patch.setattr("shutil.rmtree", lambda *_, **__: None)
+            raise Stopped
+
+    def rename_or_die(source: Any, target: Any) -> None:
+        if ".model-old" not in str(target):
+            check(target)
+        rename(source, target)
+
+    def replace_or_die(self: Path, target: Path) -> Path:
+        check(target)
+        return replace_path(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", rename_or_die)
+        patch.setattr(Path, "replace", replace_or_die)
+        with pytest.raises(Stopped):
+            train(run, on_message=quiet)
+
+
+def _epochs_in(run: RunConfig) -> list[EpochRecord]:
+    path = Path(run.output) / "metrics.csv"
+    return read_metrics(path) if path.exists() else []
 
 
 def test_run_that_finished_no_epoch_starts_anew(finished: RunConfig, tmp_path: Path):
@@ -99,7 +226,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: RunConfig):
     lines: list[str] = []
     train(finished, resume=True, on_message=lines.append)
     assert are_equal(weights_of(finished.output), before)
-    assert [line.split(":")[0] for line in lines] == ["going on after epoch 3", "best validation accuracy"]
+    assert [line.split(":")[0] for line in lines] == ["nothing left to do", "best validation accuracy"]
 
 
 def test_run_is_finished_with_its_last_epoch_and_only_for_its_own_config(run: RunConfig):

@@ -21,6 +21,7 @@ from timesformer.training.run_folder import (
     differences,
     replace_text,
     replacing,
+    tidy,
 )
 from timesformer.weights.bundle import save
 
@@ -48,7 +49,9 @@ def test_empty_folder_and_other_files_hold_no_run(folder: RunFolder):
 @pytest.mark.parametrize("name", ["config.toml", "metrics.csv", "curve.png", "checkpoints/last.ckpt", "model"])
 def test_any_part_of_a_run_is_in_the_way(folder: RunFolder, name: str):
     (folder.root / name).touch()
-    with pytest.raises(ConfigError, match="holds a run already: name another folder, or say whether to resume"):
+    with pytest.raises(
+        ConfigError, match=r"holds a run already: name another folder, .* \(--resume\) or .* \(--overwrite\)"
+    ):
         check_is_free(folder)
 
 
@@ -59,6 +62,38 @@ def test_clearing_removes_the_run_and_nothing_else(folder: RunFolder):
     clear(folder)
     left = [path.name for path in folder.root.rglob("*") if path.is_file()]
     assert sorted(left) == ["notes.txt", "other.ckpt"]
+
+
+def test_clearing_removes_checkpoints_first_and_the_config_last(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    _fill(folder)
+    folder.tensorboard.mkdir()
+    removed = []
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok: removed.append(self.name))
+    monkeypatch.setattr(shutil, "rmtree", lambda path: removed.append(path.name))
+    clear(folder)
+    assert removed == ["last.ckpt", "best.ckpt", "model", "tensorboard", "curve.png", "metrics.csv", "config.toml"]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(folder: RunFolder):
+    _fill(folder)
+    before = sorted(folder.root.rglob("*"))
+    for name in (".metrics.csv.123.part", "checkpoints/.last.ckpt.9.part"):
+        (folder.root / name).touch()
+    (folder.root / ".model-abc").mkdir()
+    (folder.root / ".model-old-abc" / "model").mkdir(parents=True)
+    tidy(folder)
+    assert sorted(folder.root.rglob("*")) == before
+
+
+def test_model_that_was_about_to_be_replaced_is_put_back(folder: RunFolder):
+    _fill(folder)
+    retired = folder.root / ".model-old-abc"
+    retired.mkdir()
+    folder.model.rename(retired / "model")
+    (folder.root / ".model-new").mkdir()
+    tidy(folder)
+    assert (folder.model / "config.json").exists()
+    assert not list(folder.root.glob(".*"))
 
 
 def test_folder_called_model_that_is_none_is_not_removed(folder: RunFolder):
@@ -80,14 +115,16 @@ def test_run_with_the_same_computation_may_go_on(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
     begin(folder, run)
     moved = replace(run, output="elsewhere", device="cpu", data=replace(run.data, num_workers=5, cache=True))
-    check_same_run(folder, moved)
+    check_same_run(folder, replace(moved, checkpoint_every=7, trackers=("tensorboard",)))
 
 
 def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
     begin(folder, run)
     other = replace(run, epochs=16, optim=OptimConfig(lr=0.5))
-    with pytest.raises(ConfigError, match=r"another one: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16"):
+    with pytest.raises(
+        ConfigError, match=r"another one: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16.*--overw"
+    ):
         check_same_run(folder, other)
 
 
@@ -98,7 +135,12 @@ def test_keys_can_be_left_out_of_the_comparison(folder: RunFolder):
 
 
 def test_nothing_cannot_be_resumed(folder: RunFolder):
-    with pytest.raises(ConfigError, match=r"holds no run to resume: it has no config\.toml"):
+    with pytest.raises(
+        ConfigError, match=r"holds no run to resume: it has no config\.toml; start it without --resume$"
+    ):
+        check_same_run(folder, RunConfig())
+    folder.metrics.touch()
+    with pytest.raises(ConfigError, match=r"start it without --resume, with --overwrite$"):
         check_same_run(folder, RunConfig())
 
 

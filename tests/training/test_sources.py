@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from timesformer.config.run import DataConfig, RunConfig
+from timesformer.config.run import AugmentConfig, DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews
 from timesformer.data.manifest import Manifest, Sample, load_manifest, save_manifest
-from timesformer.errors import ConfigError, DataError, DecodeError
+from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.training.sources import (
+    Batch,
     EpochOrder,
     Feed,
     OneView,
     Split,
+    collate,
     load_data,
     make_feed,
     validation_clip,
@@ -112,6 +114,20 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
 
 
+def test_skipping_leaves_out_the_start_of_one_pass_alone():
+    sampler = EpochOrder(20, seed=3)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    sampler.skip(7)
+    assert len(sampler) == 20
+    assert list(sampler) == whole[7:]
+    assert list(sampler) == whole
+    sampler.skip(20)
+    assert list(sampler) == []
+    sampler.skip(0)
+    assert list(sampler) == whole
+
+
 @pytest.mark.parametrize(
     ("clip", "expected"),
     [
@@ -161,16 +177,116 @@ def test_unreadable_video_is_an_error_in_place_of_its_batch(run: RunConfig, tmp_
     assert len(second[1]) == 2
 
 
+def _with_broken(split: Split, path: Path, *, places: tuple[int, ...] = (1,)) -> Split:
+    """The same videos, some of both parts being no videos."""
+
+    def damaged(manifest: Manifest) -> Manifest:
+        samples = list(manifest.samples)
+        for place in places:
+            samples[place] = Sample(path / f"broken{place}.mp4", samples[place].label)
+        return Manifest(tuple(samples), manifest.class_names)
+
+    for place in places:
+        (path / f"broken{place}.mp4").write_bytes(b"no video")
+    return Split(damaged(split.train), damaged(split.val))
+
+
+@pytest.mark.parametrize(("num_workers", "cache"), [(0, False), (0, True), (1, False)])
+def test_unreadable_video_is_left_out_and_listed_once_an_epoch_where_it_is_to_be_skipped(
+    run: RunConfig, tmp_path: Path, num_workers: int, cache: bool
+):
+    data = replace(run.data, num_workers=num_workers, cache=cache, on_decode_error="skip")
+    run = replace(run, data=data, augment=AugmentConfig(repeats=2), batch_size=6)
+    split = _with_broken(load_data(run.data, seed=0), tmp_path)
+    feed = make_feed(split, run=run, device=CPU, first_epoch=0)
+    for epoch in range(2):
+        feed.clips.set_epoch(epoch)
+        feed.train.sampler.set_epoch(epoch)
+        for loader, num_clips in ((feed.train, 22), (feed.val, 5)):
+            batches = list(loader)
+            assert sum(len(batch.clips) for batch in batches) == num_clips
+            assert all(len(batch.clips) == len(batch.labels) for batch in batches)
+            (message,) = [message for batch in batches for message in batch.skipped]
+            assert str(tmp_path / "broken1.mp4") in message
+
+
+def test_clips_that_are_left_do_not_depend_on_those_that_are_left_out(run: RunConfig, tmp_path: Path):
+    run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=12)
+    split = load_data(run.data, seed=0)
+    (whole,) = make_feed(split, run=run, device=CPU, first_epoch=0).train
+    feed = make_feed(_with_broken(split, tmp_path), run=run, device=CPU, first_epoch=0)
+    (rest,) = feed.train
+    kept = [place for place, index in enumerate(feed.train.sampler) if index != 1]
+    torch.testing.assert_close(rest.clips, whole.clips[kept], rtol=0, atol=0)
+    assert rest.labels.tolist() == whole.labels[kept].tolist()
+
+
+def test_batch_of_which_nothing_can_be_read_has_no_clips(run: RunConfig, tmp_path: Path):
+    run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=2)
+    split = _with_broken(load_data(run.data, seed=0), tmp_path, places=(0, 1))
+    first, second, third = make_feed(split, run=run, device=CPU, first_epoch=0).val
+    assert first.clips.shape == (0, 3, 3, 16, 16)
+    assert first.labels.tolist() == []
+    assert ["broken0" in first.skipped[0], "broken1" in first.skipped[1]] == [True, True]
+    assert second.labels.tolist() == [1, 1]
+    assert second.skipped == third.skipped == ()
+
+
+def test_only_what_cannot_be_decoded_is_skipped():
+    other, broken = TimeSformerError("no memory"), DecodeError("a.mp4: no video")
+    good = torch.ones(1, 3, 1, 2, 2), 4
+    got = collate([good, broken, other], on_decode_error="skip", clip_shape=(3, 1, 2, 2))
+    assert got is other
+    assert collate([good, broken], on_decode_error="raise", clip_shape=(3, 1, 2, 2)) is broken
+    batch = collate([broken, good], on_decode_error="skip", clip_shape=(3, 1, 2, 2))
+    assert isinstance(batch, Batch)
+    assert (batch.labels.tolist(), batch.skipped) == ([4], ("a.mp4: no video",))
+
+
+def test_batches_count_clips_and_hold_those_of_a_video_one_after_the_other(run: RunConfig):
+    run = replace(run, augment=AugmentConfig(repeats=2), batch_size=16, accumulate=2)
+    feed = _feed(run)
+    first, second, third = feed.train
+    assert [len(batch.clips) for batch in (first, second, third)] == [8, 8, 8]
+    order = list(feed.train.sampler)
+    for batch, indices in zip((first, second, third), (order[:4], order[4:8], order[8:]), strict=True):
+        videos = [feed.clips[index] for index in indices]
+        torch.testing.assert_close(batch.clips, torch.cat([clips for clips, _ in videos]), rtol=0, atol=0)
+        assert batch.labels.tolist() == [label for _, label in videos for _ in range(2)]
+    assert [len(batch.clips) for batch in feed.val] == [6]
+
+
+def test_accumulation_splits_the_batches_of_both_parts(run: RunConfig):
+    feed = _feed(replace(run, batch_size=8, accumulate=2))
+    assert [len(batch.clips) for batch in feed.train] == [4, 4, 4]
+    assert [len(batch.clips) for batch in feed.val] == [4, 2]
+
+
+def test_augmentation_reaches_the_training_clips_alone(run: RunConfig):
+    plain, erased = _feed(run), _feed(replace(run, augment=AugmentConfig(erase=1.0)))
+    for before, after in zip(plain.train, erased.train, strict=True):
+        assert all(not torch.equal(*pair) for pair in zip(before.clips, after.clips, strict=True))
+    torch.testing.assert_close([batch.clips for batch in erased.val], [batch.clips for batch in plain.val])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_feed_the_same_augmented_batches(run: RunConfig, num_workers: int):
+    augment = AugmentConfig(repeats=2, rand_augment=2, rotation=10, temporal_jitter=0.3, erase=0.5)
+    run = replace(run, augment=augment, batch_size=6)
+    with_workers = replace(run, data=replace(run.data, num_workers=num_workers))
+    torch.testing.assert_close(list(_feed(with_workers).train), list(_feed(run).train), rtol=0, atol=0)
+
+
 def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     split, counts = load_data(run.data, seed=0), []
-    plain = [clips for clips, _ in _feed(run).train]
+    plain = [batch[0] for batch in _feed(run).train]
     cached = replace(run, data=replace(run.data, cache=True))
     feed = make_feed(
         split, run=cached, device=CPU, first_epoch=0, on_progress=lambda done, total: counts.append((done, total))
     )
     assert counts == [(done, 12) for done in range(1, 13)]
     monkeypatch.setattr("timesformer.data.dataset.VideoReader", None)
-    torch.testing.assert_close([clips for clips, _ in feed.train], plain)
+    torch.testing.assert_close([batch[0] for batch in feed.train], plain)
 
 
 def test_validation_view_is_read_once_where_it_is_cached(run: RunConfig, monkeypatch: pytest.MonkeyPatch):

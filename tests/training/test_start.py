@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +9,17 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.start import DataSize, finished_epochs, initial_model
+from timesformer.training.history import EpochRecord
+from timesformer.training.start import DataSize, Progress, initial_model, read_progress
 from timesformer.weights.bundle import save
 
 TINY = ModelConfig(
     num_frames=3, image_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_path=0.0
 )
+RECORD = EpochRecord(
+    epoch=1, step=3, lr=0.1, train_loss=1.5, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.25, val_top5_accuracy=1.0,
+    seconds=4.0,
+)  # fmt: skip
 LABELS = ("run", "walk", "swim")
 RUN = RunConfig(model=TINY, clip=ClipConfig(sampling="uniform"))
 
@@ -97,12 +102,32 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes | None):
     else:
         path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"last\.ckpt: is no checkpoint of a run, or damaged"):
-        finished_epochs(path, size=DataSize(train=1, val=1))
+        read_progress(path, size=DataSize(train=1, val=1))
+
+
+def test_checkpoint_tells_how_far_its_run_had_come(tmp_path: Path):
+    state = {"history": [asdict(RECORD)], "batches": 7, "size": {"train": 5, "val": 2}}
+    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
+    progress = read_progress(tmp_path / "last.ckpt", size=DataSize(train=5, val=2))
+    assert progress == Progress(history=(RECORD,), batches=7)
+    assert progress.epochs == 1
+
+
+def test_run_has_begun_with_its_first_batch():
+    assert not Progress().has_begun
+    assert Progress(batches=1).has_begun
+    assert Progress(history=(RECORD,)).has_begun
+
+
+def test_checkpoint_of_before_there_were_batches_and_skips_is_read(tmp_path: Path):
+    old = {key: value for key, value in asdict(RECORD).items() if not key.endswith("_skipped")}
+    state = {"history": [old], "size": {"train": 5, "val": 2}}
+    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
+    assert read_progress(tmp_path / "last.ckpt", size=DataSize(train=5, val=2)) == Progress(history=(RECORD,))
 
 
 def test_checkpoint_of_other_videos_is_refused(tmp_path: Path):
-    state = {"history": [{}, {}], "size": {"train": 5, "val": 2}}
+    state = {"history": [], "size": {"train": 5, "val": 2}}
     torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
-    assert finished_epochs(tmp_path / "last.ckpt", size=DataSize(train=5, val=2)) == 2
     with pytest.raises(ConfigError, match="had 5 training and 2 validation videos, now there are 6 and 2"):
-        finished_epochs(tmp_path / "last.ckpt", size=DataSize(train=6, val=2))
+        read_progress(tmp_path / "last.ckpt", size=DataSize(train=6, val=2))

@@ -2,14 +2,17 @@ import errno
 import importlib
 import io
 import logging
+import os
 import shutil
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from rich.console import Console
 
 import timesformer.training
@@ -18,9 +21,10 @@ from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError
 from timesformer.evaluation import evaluate
-from timesformer.training.fit import train
+from timesformer.training.callbacks import Recorder, WholeCheckpoints
+from timesformer.training.fit import check_precision, is_finished, train
 from timesformer.training.history import best_epoch, read_metrics
-from timesformer.training.sources import load_data, validation_of, with_num_classes
+from timesformer.training.sources import Split, load_data, validation_of, with_num_classes
 from timesformer.training.start import initial_model
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
@@ -105,6 +109,104 @@ def test_terminal_shows_a_bar_with_the_epochs_above_it(run: RunConfig, monkeypat
     assert "trained" in shown
     assert "9/9" in shown
     assert "decoding" in shown
+
+
+# --- What is kept, and when it ends -----------------------------------------------------------------------------------
+
+
+def _rate(run: RunConfig, accuracies: Sequence[float], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Train with these validation accuracies; gives the lines of the run."""
+    rates = iter(accuracies)
+    record = Recorder._record
+    monkeypatch.setattr(Recorder, "_record", lambda *args: replace(record(*args), val_accuracy=next(rates)))
+    lines: list[str] = []
+    train(run, on_message=lines.append)
+    return lines
+
+
+def test_last_model_is_kept_where_the_run_says_so(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    lines = _rate(replace(run, keep="last"), [0.5, 0.75, 0.25], monkeypatch)
+    assert are_equal(load(run.output).state_dict(), weights_of(run.output, "last"))
+    best = torch.load(Path(run.output) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert len(best["callbacks"]["Recorder"]["history"]) == 2
+    model = Path(run.output) / "model"
+    assert lines[-1] == f"best validation accuracy: 75.0% in epoch 2; the model of epoch 3 is {model}"
+
+
+def test_best_model_is_kept_though_later_ones_are_worse(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    _rate(run, [0.5, 0.75, 0.25], monkeypatch)
+    assert are_equal(load(run.output).state_dict(), weights_of(run.output, "best"))
+    assert not are_equal(load(run.output).state_dict(), weights_of(run.output, "last"))
+
+
+def test_run_ends_early_where_its_patience_ends_and_is_not_resumed(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    patient = replace(run, epochs=9, patience=2)
+    lines = _rate(patient, [0.5, 0.75, 0.5, 0.75], monkeypatch)
+    assert lines[-1].startswith("stopped early: no better epoch among the last 2; best validation accuracy: 75.0%")
+    assert len(read_metrics(Path(run.output) / "metrics.csv")) == 4
+    assert is_finished(patient)
+    before = weights_of(run.output)
+    again: list[str] = []
+    train(patient, resume=True, on_message=again.append)
+    assert again[0] == "nothing left to do: 4 of 9 epochs are done"
+    assert are_equal(weights_of(run.output), before)
+
+
+def test_skipped_videos_are_counted_in_the_table_and_in_the_line(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+    split = load_data(run.data, seed=0)
+    broken = [Sample(Path(run.output).parent / f"{name}.mp4", 0) for name in ("a", "b", "c")]
+    for sample in broken:
+        sample.path.write_bytes(b"no video")
+    train_too = Manifest((*split.train.samples, *broken[:2]), split.train.class_names)
+    val_too = Manifest((*split.val.samples, broken[2]), split.val.class_names)
+    monkeypatch.setattr("timesformer.training.fit.load_data", lambda data, seed: Split(train_too, val_too))
+    lines: list[str] = []
+    train(replace(run, epochs=1, data=replace(run.data, on_decode_error="skip")), on_message=lines.append)
+    history = read_metrics(Path(run.output) / "metrics.csv")
+    assert (history[0].train_skipped, history[0].val_skipped) == (2, 1)
+    assert lines[-2].endswith("; left out 2 training and 1 validation videos")
+
+
+# --- Precision and parts ----------------------------------------------------------------------------------------------
+
+
+def test_half_precision_that_needs_a_gpu_is_refused_without_one(run: RunConfig):
+    with pytest.raises(ConfigError, match="precision='fp16' needs a GPU; on the CPU take 'fp32'"):
+        train(replace(run, precision="fp16"), on_message=quiet)
+    assert not Path(run.output).exists()
+
+
+@pytest.mark.parametrize(("features", "lines"), [({"avx2": True, "amx_bf16": False}, 1), ({"amx_bf16": True}, 0)])
+def test_slow_half_precision_is_told_in_one_line(
+    run: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    features: dict[str, bool],
+    lines: int,
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    check_precision(replace(run, precision="bf16"), torch.device("cpu"))
+    assert [record.message for record in caplog.records] == [
+        "precision='bf16': this CPU computes it several times slower than 'fp32'"
+    ] * lines
+
+
+def test_half_precision_trains_and_keeps_whole_weights(run: RunConfig):
+    train(replace(run, epochs=1, precision="bf16"), on_message=quiet)
+    assert all(weight.dtype == torch.float32 for weight in load(run.output).state_dict().values())
+
+
+def test_parts_of_a_batch_take_the_step_of_the_whole(run: RunConfig, tmp_path: Path):
+    optim = OptimConfig(optimizer="sgd", lr=0.1)
+    model = replace(run.model, dropout=0.0, drop_path=0.0)
+    whole = replace(run, model=model, optim=optim, batch_size=6)
+    parts = replace(whole, accumulate=3, output=str(tmp_path / "parts"))
+    for each in (whole, parts):
+        train(each, on_message=quiet)
+    torch.testing.assert_close(weights_of(parts.output), weights_of(whole.output))
+    measured = [read_metrics(Path(each.output) / "metrics.csv")[-1] for each in (whole, parts)]
+    assert [record.step for record in measured] == [6, 6]
+    assert measured[0].lr == measured[1].lr
 
 
 # --- What stops a run -----------------------------------------------------------------------------------------------
@@ -205,21 +307,44 @@ def test_interrupted_run_says_how_to_go_on_and_can_be_interrupted_again(run: Run
     assert len(read_metrics(Path(run.output) / "metrics.csv")) == 2
 
 
-def test_disk_that_fills_up_stops_the_run_and_spares_the_last_checkpoint(
-    run: RunConfig, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("writer", "message"),
+    [
+        ("timesformer.weights.bundle.save_file", r"model: cannot be written: .*No space left on device"),
+        ("timesformer.training.callbacks.torch.save", r"last\.ckpt: cannot be written: No space left on device"),
+        ("timesformer.training.callbacks.shutil.copyfile", r"best\.ckpt: cannot be written: No space left on device"),
+        ("timesformer.training.run_folder.os.fsync", r"best\.ckpt: cannot be written: Read-only file system"),
+    ],
+)
+def test_disk_that_refuses_stops_the_run_which_goes_on_once_it_does_not(
+    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, message: str
 ):
-    save_checkpoint = Trainer.save_checkpoint
+    monkeypatch.setattr("timesformer.training.callbacks.best_epoch", lambda history: history[-1])  # write all, always
+    run = replace(finished, output=str(tmp_path / "run"))
+    metrics, write = Path(run.output) / "metrics.csv", resolve_name(writer)
+    reason = errno.EROFS if "Read-only" in message else errno.ENOSPC
 
-    def fill_up(self: Trainer, path: Path, **options: object) -> None:
-        if self.current_epoch == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save_checkpoint(self, path, **options)
+    def write_or_refuse(*arguments: Any, **options: Any) -> Any:
+        if metrics.exists():  # in the second epoch
+            raise OSError(reason, os.strerror(reason))
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(Trainer, "save_checkpoint", fill_up)
-    with pytest.raises(TimeSformerError, match=r"last\.ckpt: cannot be written: No space left on device"):
-        train(run, on_message=quiet)
-    state = torch.load(Path(run.output) / "checkpoints" / "last.ckpt", weights_only=True)
-    assert len(state["callbacks"]["Recorder"]["history"]) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, write_or_refuse)
+        with pytest.raises(TimeSformerError, match=message):
+            train(run, on_message=quiet)
+    assert not list(Path(run.output).rglob(".*"))
+    kept = torch.load(Path(run.output) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert len(kept["callbacks"]["Recorder"]["history"]) == 1
+    train(run, resume=True, on_message=quiet)
+    assert are_equal(weights_of(run.output), weights_of(finished.output))
+    assert are_equal(load(run.output).state_dict(), weights_of(finished.output))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_checkpoint_writer_says_that_the_disk_is_full():
+    with pytest.raises(OSError, match="No space left on device"):
+        WholeCheckpoints().save_checkpoint({"weights": torch.zeros(300_000)}, "/dev/full")
 
 
 def test_missing_trainer_names_the_extra(monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,8 @@ from timesformer.config.presets import clip_preset, preset
 from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.errors import ConfigError
 from timesformer.training.fit import train as run_training
+from timesformer.training.plan import format_plan, make_plan, plan_as_dict
+from timesformer.training.sheet import write_sheet
 from timesformer.weights.load import load
 
 
@@ -31,6 +33,8 @@ def train(
     device: str | None = None,
     seed: int | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    sheet: Path | None = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -69,12 +73,22 @@ def train(
     seed
         Seed of weights, order, sampling and augmentation.
     resume
-        Go on from the last checkpoint in the output folder.
+        Go on from the last checkpoint in the output folder. The run ends with the weights that it would have had
+        without a stop, whenever it was stopped or killed.
+    dry_run
+        Print the plan and stop: model, data, batch, optimiser, schedule, augmentation, and memory with the batch that
+        fits. With `--config`, neither weights nor videos need be there.
+    sheet
+        Write a picture of augmented training clips to this file, and stop.
     overrides
         Any other key of the run, such as `--set model.scheme=axial --set optim.weight_decay=0.1`.
     """
     if model and (config or init_from):
         raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
+    if val and not data:
+        raise ConfigError(f"--val {val} needs the training videos beside it: timesformer train DATA --val {val}")
+    if sheet and (dry_run or resume):
+        raise ConfigError(f"--sheet {sheet} only draws a picture: leave out --dry-run and --resume")
     if config:
         run = read_config(config, kind=RunConfig)
     else:
@@ -88,19 +102,36 @@ def train(
         "init_from": init_from or None,
     }
     run = replace(run, **{key: value for key, value in given.items() if value is not None})
-    if val and not data:
-        raise ConfigError(f"--val {val} needs the training videos beside it: timesformer train DATA --val {val}")
     if data:
         run = replace(run, data=replace(run.data, train=data, val=val or run.data.val))
     if lr is not None:
         run = replace(run, optim=replace(run.optim, lr=lr))
     run = apply_overrides(run, list(overrides))
-    folder = run_training(run, overwrite=overwrite, resume=resume)
-    if json:
-        print_json({"run": str(folder), "model": str(folder / "model")})
+    if dry_run:
+        _show_plan(run, as_json=json)
+    elif sheet:
+        _show_result({"sheet": str(write_sheet(run, sheet))}, as_json=json)
     else:
-        print(folder)
-        say(f"try it: timesformer predict VIDEO --model {folder}")
+        folder = run_training(run, overwrite=overwrite, resume=resume)
+        _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
+        if not json:
+            say(f"try it: timesformer predict VIDEO --model {folder}")
+
+
+def _show_plan(run: RunConfig, *, as_json: bool) -> None:
+    plan = make_plan(run)
+    if as_json:
+        print_json(plan_as_dict(plan))
+    else:
+        print(format_plan(plan))
+
+
+def _show_result(paths: dict[str, str], *, as_json: bool) -> None:
+    """Print what was made: all of it for machines, its first path for people."""
+    if as_json:
+        print_json(paths)
+    else:
+        print(next(iter(paths.values())))
 
 
 def run_from_preset(name: str) -> RunConfig:

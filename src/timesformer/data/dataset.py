@@ -1,7 +1,7 @@
 """Videos of a manifest as torch datasets: one random clip of each for training, all views of each for a test.
 
-A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; it is
-never left out and no other takes its place.
+A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; no
+other takes its place.
 """
 
 import logging
@@ -17,12 +17,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from timesformer.config.run import DataConfig
+from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import sampling, transforms
 from timesformer.data.decode import VideoInfo, VideoReader
 from timesformer.data.manifest import Manifest
-from timesformer.errors import ConfigError, DataError
+from timesformer.errors import ConfigError, DataError, DecodeError
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +31,17 @@ _FRAMES_PER_READ = 128
 
 
 class TrainClips(Dataset[tuple[Tensor, int]]):
-    """One random clip and the label of each video: float `[3, T, H, W]`, normalised, and an int.
+    """Random clips and the label of each video: float `[repeats, 3, T, H, W]`, normalised, and an int.
 
-    What is drawn depends on the seed, the epoch and the video's place in the manifest, and on nothing else: any number
-    of workers, in any order, gives the same clips.
+    What is drawn for a clip depends on the seed, the epoch, the video's place in the manifest and the clip's place
+    among the repeats, and on nothing else: any number of workers, in any order, gives the same clips.
 
     Args:
         manifest: The videos and their labels.
         model: Frame count and image size of the clips.
         clip: Which frames a clip has, and its normalisation.
         data: Scales, mirroring, and whether to keep the videos in memory (then call `preload` first).
+        augment: What happens to the clips beside scale, crop and mirroring, and how many a video gives.
         seed: Seed of all draws, 0 or more.
 
     Raises:
@@ -48,17 +49,25 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(
-        self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, data: DataConfig, seed: int
+        self,
+        manifest: Manifest,
+        *,
+        model: ModelConfig,
+        clip: ClipConfig,
+        data: DataConfig,
+        seed: int,
+        augment: AugmentConfig = transforms.NO_AUGMENTATION,
     ) -> None:
         _check_channels(model)
         self._manifest = manifest
         self._model = model
         self._clip = clip
         self._data = data
+        self._augment = augment
         self._seed = seed
         # in shared memory, so that workers which live through many epochs see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._cache: list[_CachedVideo] = []
+        self._cache: list[_CachedVideo | DecodeError] = []
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
@@ -78,40 +87,66 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
             num_threads: Videos that are decoded at a time.
 
         Raises:
-            DecodeError: A video cannot be decoded; nothing is kept then.
+            DecodeError: A video cannot be decoded; nothing is kept then. With `data.on_decode_error="skip"` it is
+                raised for that video's clips instead, each time that one is asked for.
         """
         paths = [sample.path for sample in self._manifest.samples]
+        decode = _decode_or_error if self._data.on_decode_error == "skip" else _decode_all
         cache = []
         with ThreadPoolExecutor(num_threads) as pool:
-            for video in pool.map(_decode_all, paths):
+            for video in pool.map(decode, paths):
                 cache.append(video)
                 on_progress(len(cache), len(paths))
         self._cache = cache
-        size_mb = sum(video.frames.nbytes for video in cache) / 1e6
-        logger.info("decoded %d videos into memory: %.0f MB", len(cache), size_mb)
+        sizes = [video.frames.nbytes for video in cache if not isinstance(video, DecodeError)]
+        logger.info("decoded %d videos into memory: %.0f MB", len(sizes), sum(sizes) / 1e6)
 
     def __len__(self) -> int:
         return len(self._manifest.samples)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 t s1 s2"], int]:
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "repeats 3 t s1 s2"], int]:
         index = range(len(self))[index]  # an index from the end draws the same clip
-        generator = np.random.default_rng([self._seed, int(self._epoch), index])
-        frames = self._read(index, generator)
-        size = self._model.image_size
-        view = transforms.train_view(frames, self._clip, self._data, image_size=size, generator=generator)
-        return view, self._manifest.samples[index].label
+        generators = [self._generator(index, repeat) for repeat in range(self._augment.repeats)]
+        views = [
+            transforms.train_view(
+                frames,
+                self._clip,
+                self._data,
+                image_size=self._model.image_size,
+                generator=generator,
+                augment=self._augment,
+            )
+            for frames, generator in zip(self._read(index, generators), generators, strict=True)
+        ]
+        return torch.stack(views), self._manifest.samples[index].label
 
-    def _read(self, index: int, generator: np.random.Generator) -> UInt8[np.ndarray, "t h w 3"]:
+    def _generator(self, index: int, repeat: int) -> np.random.Generator:
+        # the first clip is drawn as if it were the only one
+        return np.random.default_rng([self._seed, int(self._epoch), index, *([repeat] if repeat else [])])
+
+    def _read(self, index: int, generators: list[np.random.Generator]) -> UInt8[np.ndarray, "repeats t h w 3"]:
+        """The frames of all clips, decoded in one go."""
         if self._cache:
-            info, frames = self._cache[index]
-            return frames[self._draw(info, generator)]
-        if self._data.cache:
+            video = self._cache[index]
+            if isinstance(video, DecodeError):
+                raise DecodeError(str(video))  # a new one, since each raising adds to an error's traceback
+            frames = video.frames[self._draw(video.info, generators)]
+        elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
-        with VideoReader(self._manifest.samples[index].path) as reader:
-            return reader.read(self._draw(reader.info, generator))
+        else:
+            with VideoReader(self._manifest.samples[index].path) as reader:
+                frames = reader.read(self._draw(reader.info, generators))
+        return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
 
-    def _draw(self, info: VideoInfo, generator: np.random.Generator) -> list[int]:
-        return sampling.train_clip(info, self._clip, num_frames=self._model.num_frames, generator=generator)
+    def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
+        num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
+        return [
+            frame
+            for generator in generators
+            for frame in sampling.train_clip(
+                info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter
+            )
+        ]
 
 
 class TestViews(Dataset[tuple[Tensor, int, int]]):
@@ -178,6 +213,13 @@ class _CachedVideo(NamedTuple):
 def _decode_all(path: Path) -> _CachedVideo:
     with VideoReader(path) as reader:
         return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
+
+
+def _decode_or_error(path: Path) -> _CachedVideo | DecodeError:
+    try:
+        return _decode_all(path)
+    except DecodeError as error:
+        return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
 
 
 def _read_clips(reader: VideoReader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:

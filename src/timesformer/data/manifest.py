@@ -31,6 +31,7 @@ from timesformer.data.annotations import (
     read_list,
 )
 from timesformer.errors import ConfigError, DataError, closest
+from timesformer.files import replacing
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
@@ -88,17 +89,27 @@ def load_manifest(
             are missing; the message names file and line.
     """
     source = Path(source)
-    if not source.exists():
-        raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
-    if source.is_dir():
-        rows, known = read_folder(source), None
-    else:
-        rows, known = _read_file(source), _names_beside(source)
+    rows, known = read_rows(source)
     known = tuple(class_names) if class_names is not None else known
     manifest = _resolve(rows, known, source=source)
     if check_exists:
         _refuse_missing(manifest, source=source)
     return manifest
+
+
+def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
+    """Read what a source says, with its labels as they are written and nothing compared.
+
+    Returns:
+        The videos in order, and the names of the classes that lie beside a file; None where there are none.
+
+    Raises:
+        DataError: The source is missing, unreadable or empty.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
+    return (read_folder(source), None) if source.is_dir() else (_read_file(source), _names_beside(source))
 
 
 def load_split(
@@ -121,12 +132,22 @@ def load_split(
     """
     if split not in SPLIT_NAMES:
         raise ConfigError(f"split={split!r} is not one of {', '.join(map(repr, SPLIT_NAMES))}")
+    found = find_split(folder, split)
+    return load_manifest(found, class_names=class_names, check_exists=check_exists) if found else None
+
+
+def find_split(folder: str | Path, split: str) -> Path | None:
+    """The source of a split, `train` or `val`, in a dataset's folder; None where the folder has none of that name.
+
+    Raises:
+        DataError: There are several.
+    """
     found = _split_sources(Path(folder), split)
     if len(found) > 1:
         raise DataError(
             f"{folder} has several sources for {split!r}: {', '.join(sorted(p.name for p in found))}: name one"
         )
-    return load_manifest(found[0], class_names=class_names, check_exists=check_exists) if found else None
+    return found[0] if found else None
 
 
 def holds_splits(source: str | Path) -> bool:
@@ -190,7 +211,8 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
         raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
     lines = [f"{_quote(_relative(s.path, path.parent))}{separator}{s.label}\n" for s in manifest.samples]
     _save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
-    path.write_text("".join(lines), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
 
 
 def _read_file(source: Path) -> list[Row]:

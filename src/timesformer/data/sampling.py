@@ -64,11 +64,21 @@ def test_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[
     return [dense_indices(start, length=length, num_frames=num_frames, total=info.num_frames) for start in starts]
 
 
-def train_clip(info: Timing, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator) -> list[int]:
+def train_clip(
+    info: Timing, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
+) -> list[int]:
     """Draw the frames of one training clip.
 
     `dense`, `centre` and `coverage` draw the start of a dense clip, every place in the video with the same chance;
     `segment` draws one frame of each part. `uniform` draws nothing: it sees the same frames as at test.
+
+    Args:
+        info: Frame count and frame rate of the video.
+        clip: Which frames a clip has.
+        num_frames: Frames of the clip, T.
+        generator: Source of the draws.
+        jitter: Random speed, from 0 to less than 1. A dense clip's stretch is multiplied by 1 - jitter to 1 + jitter;
+            `segment` and `uniform` choose from a random stretch of 1 - jitter of the video to all of it.
 
     Returns:
         `num_frames` frame numbers from 0 to n - 1, never falling.
@@ -77,11 +87,16 @@ def train_clip(info: Timing, clip: ClipConfig, *, num_frames: int, generator: np
         DataError: The video has no frames or no frame rate.
     """
     _check_timing(info)
-    if clip.sampling == "segment":
-        return segment_draws(info.num_frames, num_frames=num_frames, generator=generator)
-    if clip.sampling == "uniform":
-        return uniform_indices(info.num_frames, num_frames=num_frames)
+    if clip.sampling in ("segment", "uniform"):
+        first, total = random_stretch(info.num_frames, jitter=jitter, generator=generator)
+        if clip.sampling == "segment":
+            chosen = segment_draws(total, num_frames=num_frames, generator=generator)
+        else:
+            chosen = uniform_indices(total, num_frames=num_frames)
+        return [first + index for index in chosen]
     length = clip_length(clip, num_frames=num_frames, fps=info.fps)
+    if jitter:
+        length = max(1.0, length * generator.uniform(1 - jitter, 1 + jitter))
     start = random_start(info.num_frames, length=length, generator=generator)
     return dense_indices(start, length=length, num_frames=num_frames, total=info.num_frames)
 
@@ -138,6 +153,18 @@ def random_start(total: int, *, length: float, generator: np.random.Generator) -
     return float(generator.uniform(0.0, max(total - length, 0.0)))
 
 
+def random_stretch(total: int, *, jitter: float, generator: np.random.Generator) -> tuple[int, int]:
+    """Draw a stretch of 1 - jitter of a video to all of it, every place alike; all of it where jitter is 0.
+
+    Returns:
+        Its first frame, and its number of frames, 1 at least.
+    """
+    if jitter == 0:
+        return 0, total
+    length = max(1, round(total * generator.uniform(1 - jitter, 1)))
+    return int(generator.integers(0, total - length, endpoint=True)), length
+
+
 def segments(total: int, *, num_frames: int) -> list[tuple[int, int]]:
     """Cut a video into T equal parts.
 
@@ -170,8 +197,10 @@ def uniform_indices(total: int, *, num_frames: int) -> list[int]:
     return [(2 * i * (total - 1) + steps) // (2 * steps) for i in range(num_frames)]
 
 
-def resized_size(height: int, width: int, *, crop: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Compute the size to which a frame is resized before it is cropped; its shape is kept.
+def resized_size(
+    height: int, width: int, *, crop: tuple[int, int], scale: float, stretch: float = 1.0
+) -> tuple[int, int]:
+    """Compute the size to which a frame is resized before it is cropped; without a stretch its shape is kept.
 
     The frame is made the smallest that covers the crop, times `scale`. For a square crop this is the released rule:
     the short side becomes round(scale * crop side) and the long side is floored.
@@ -181,17 +210,19 @@ def resized_size(height: int, width: int, *, crop: tuple[int, int], scale: float
         width: Width of the frame in pixels.
         crop: Height and width of the crop in pixels.
         scale: Side of the frame over side of the crop, on the side that fits tighter; 1 or more.
+        stretch: Width over height of the resized frame, over that of the frame.
 
     Returns:
         Height and width in pixels, at least those of the crop.
     """
     crop_height, crop_width = crop
+    stretched = width * stretch
     # float quotients first, as released: exact integers would differ by a pixel on a few sizes
-    if width * crop_height < height * crop_width:
+    if stretched * crop_height < height * crop_width:
         new_width = round(scale * crop_width)
-        return max(math.floor(height / width * new_width), crop_height), new_width
+        return max(math.floor(height / stretched * new_width), crop_height), new_width
     new_height = round(scale * crop_height)
-    return new_height, max(math.floor(width / height * new_height), crop_width)
+    return new_height, max(math.floor(stretched / height * new_height), crop_width)
 
 
 def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int) -> list[Box]:

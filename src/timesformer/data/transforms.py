@@ -11,9 +11,14 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.run import DataConfig
+from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.sampling import Box, crop_boxes, random_box, resized_size
+from timesformer.data.augment import augment_clip, draw_stretch
+from timesformer.data.sampling import crop_boxes, random_box, resized_size
+from timesformer.data.warp import cut
+
+NO_AUGMENTATION = AugmentConfig()
+"""Scale, crop and mirroring alone."""
 
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
@@ -36,7 +41,7 @@ def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
     resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=scale)
     _, height, width, _ = resized.shape
     boxes = crop_boxes(height, width, crop=image_size, num_crops=clip.num_crops)
-    return torch.stack([normalise(_cut(resized, box), clip) for box in boxes])
+    return torch.stack([normalise(cut(resized, box), clip) for box in boxes])
 
 
 def train_view(
@@ -46,25 +51,30 @@ def train_view(
     *,
     image_size: tuple[int, int],
     generator: np.random.Generator,
+    augment: AugmentConfig = NO_AUGMENTATION,
 ) -> Float[Tensor, "3 t s1 s2"]:
     """Cut one random view of a training clip: scale from `data.scale_range`, any place, mirrored if `data.flip`.
+
+    Augmentation comes on top: a stretch in the resizing itself, rotation in the cut, then the pixels' values.
 
     Args:
         frames: RGB frames, 0 to 255.
         clip: Channel order, mean and standard deviation.
         data: Range of the scale, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
-        generator: Source of the scale, the place and the mirroring, drawn in this order.
+        generator: Source of scale, stretch, place, mirroring and the rest, drawn in this order.
+        augment: What else is drawn; what is off draws nothing.
 
     Returns:
         The normalised view.
     """
-    resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=generator.uniform(*data.scale_range))
+    scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
+    resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=scale, stretch=stretch)
     _, height, width, _ = resized.shape
-    view = _cut(resized, random_box(height, width, crop=image_size, generator=generator))
-    if data.flip and generator.random() < 0.5:
-        view = view.flip(2)
-    return normalise(view, clip)
+    box = random_box(height, width, crop=image_size, generator=generator)
+    is_mirrored = data.flip and generator.random() < 0.5
+    view = augment_clip(resized, augment, generator, box=box)
+    return normalise(view.flip(2) if is_mirrored else view, clip)
 
 
 def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
@@ -108,14 +118,10 @@ def as_tensor(frames: Frames) -> UInt8[Tensor, "t h w 3"]:
 
 
 def _resize_to_cover(
-    frames: UInt8[Tensor, "t h w 3"], *, crop: tuple[int, int], scale: float
+    frames: UInt8[Tensor, "t h w 3"], *, crop: tuple[int, int], scale: float, stretch: float = 1.0
 ) -> UInt8[Tensor, "t h2 w2 3"]:
     _, height, width, _ = frames.shape
-    return resize(frames, resized_size(height, width, crop=crop, scale=scale))
-
-
-def _cut(frames: UInt8[Tensor, "t h w 3"], box: Box) -> UInt8[Tensor, "t s1 s2 3"]:
-    return frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    return resize(frames, resized_size(height, width, crop=crop, scale=scale, stretch=stretch))
 
 
 def _statistics(clip: ClipConfig) -> tuple[Float[Tensor, "3 1 1 1"], Float[Tensor, "3 1 1 1"]]:

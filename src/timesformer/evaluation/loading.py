@@ -2,8 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from timesformer.errors import TimeSformerError
 
@@ -34,12 +33,3 @@ class ErrorsAsValues(Dataset[Any]):
             return self._dataset[index]
         except TimeSformerError as error:
             return error
-
-
-def collate_or_error(items: list[Any]) -> tuple[Tensor, Tensor] | TimeSformerError:
-    """A batch of clips and labels, or the first error among the items."""
-    errors = [item for item in items if isinstance(item, TimeSformerError)]
-    if errors:
-        return errors[0]
-    clips, labels = default_collate(items)
-    return clips, labels

@@ -50,6 +50,26 @@ def per_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> Float[np.ndarray, "
     return np.divide(confusion.diagonal(), counts, out=shares, where=counts > 0)
 
 
+def per_class_precision(confusion: Int[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
+    """Share of the samples predicted as each class that are of it; nan for a class that is never predicted."""
+    counts = confusion.sum(axis=0)
+    shares = np.full(len(confusion), np.nan)
+    return np.divide(confusion.diagonal(), counts, out=shares, where=counts > 0)
+
+
+def most_confused(confusion: Int[np.ndarray, "k k"], *, count: int) -> list[tuple[int, int, int]]:
+    """Find the mistakes that are made most often.
+
+    Returns:
+        True class, predicted class and number of samples, the largest number first, `count` at most; equal numbers in
+        the order of the true class, then of the predicted one.
+    """
+    mistakes = confusion - np.diag(confusion.diagonal())
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
+    true, predicted = np.unravel_index(order, confusion.shape)
+    return [(int(t), int(p), int(mistakes[t, p])) for t, p in zip(true, predicted, strict=True) if mistakes[t, p] > 0]
+
+
 def mean_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
     """Mean accuracy over the classes that have samples, each with the same weight.
 

@@ -1,42 +1,41 @@
-"""One page that shows how good a model is: numbers, curve, classes, confusion, and videos as the model sees them."""
+"""One page that shows how good a model is: numbers, curve, calibration, classes, confusion, mistakes and examples."""
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from einops import rearrange
-from jaxtyping import UInt8
-from PIL import Image
-
-from timesformer.data.dataset import read_test_views
-from timesformer.data.transforms import denormalise
-from timesformer.errors import DataError, DecodeError
+from timesformer.errors import DataError
+from timesformer.evaluation.report_charts import data_url, reliability_diagram
+from timesformer.evaluation.report_tables import class_table, confusion_table, mistakes_table
+from timesformer.evaluation.report_videos import example_figure, mistake_figure
 from timesformer.evaluation.result import Evaluation, VideoResult
 from timesformer.files import replacing
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 
-_MAX_STRIP_FRAMES = 8
-_MIN_STRIP_HEIGHT = 72
-_MAX_CONFUSION_CLASSES = 40
-
 _STYLE = """
-:root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; }
+:root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
+--cautious:#b9cdf3 }
 * { box-sizing:border-box } body { font:15px/1.5 system-ui,sans-serif; color:var(--ink); margin:0; background:#fff }
-main { max-width:1040px; margin:0 auto; padding:32px 20px 64px } h1 { font-size:26px; margin:0 }
-h2 { font-size:18px; margin:40px 0 12px } .soft { color:var(--soft) } code { background:#f3f5f7; padding:2px 5px }
-.numbers { display:flex; flex-wrap:wrap; gap:32px; margin:24px 0 } .numbers b { display:block; font-size:32px }
-table { border-collapse:collapse } td,th { padding:3px 10px 3px 0; text-align:left; font-weight:400 }
-.bar { display:inline-block; height:10px; background:var(--bar); border-radius:2px; vertical-align:middle }
-.confusion td { width:30px; height:26px; padding:0; text-align:center; border:1px solid var(--line); font-size:12px }
-.confusion th { font-size:12px; padding-right:8px; white-space:nowrap } .confusion thead th { vertical-align:bottom }
-.confusion thead span { writing-mode:vertical-rl; transform:rotate(180deg) } .scroll { overflow-x:auto }
-.videos { display:grid; grid-template-columns:repeat(auto-fill,minmax(460px,1fr)); gap:18px }
-.videos img { width:100%; image-rendering:pixelated; border:1px solid var(--line) } figure { margin:0 }
-.good { color:var(--good) } .bad { color:var(--bad) } img.curve { max-width:100% }
+main { max-width:1080px; margin:0 auto; padding:36px 24px 64px } h1 { font-size:26px; line-height:1.25; margin:0 }
+h2 { font-size:18px; margin:44px 0 6px } p { margin:0 0 14px; max-width:76ch } .soft { color:var(--soft) }
+.numbers { display:flex; flex-wrap:wrap; gap:14px 36px; margin:22px 0 18px } .numbers b { display:block; font-size:30px;
+line-height:1.2; font-variant-numeric:tabular-nums } .protocol { border-left:3px solid var(--bar); padding-left:12px }
+table { border-collapse:collapse; font-variant-numeric:tabular-nums } td,th { padding:3px 18px 3px 0; text-align:left }
+th { font-weight:500; color:var(--soft); font-size:13px } .lines td { border-top:1px solid var(--line) }
+.lines .number { text-align:right } .bar { display:inline-block; height:10px; width:160px; background:var(--line);
+border-radius:2px; vertical-align:middle; margin-right:8px } .bar i { display:block; height:10px; border-radius:2px;
+background:var(--bar) } .scroll { overflow:auto; max-height:640px } .confusion td { width:32px; min-width:32px;
+height:28px; padding:0; text-align:center; border:1px solid var(--line); font-size:12px }
+.confusion th { color:var(--ink); font-weight:400; padding:0 10px 0 0; white-space:nowrap }
+.confusion thead th { vertical-align:bottom; padding:0 0 6px; text-align:center } .confusion thead
+span { writing-mode:vertical-rl; transform:rotate(180deg) } .pair { display:flex; flex-wrap:wrap; gap:20px 48px;
+align-items:flex-start }
+.wrong,.videos { display:grid; gap:20px } .wrong { grid-template-columns:repeat(auto-fill,minmax(300px,1fr)) }
+.videos { grid-template-columns:repeat(auto-fill,minmax(460px,1fr)) } figure { margin:0 } figcaption { font-size:14px }
+figure img { width:100% } .pixels { image-rendering:pixelated } .good { color:var(--good) }
+.bad { color:var(--bad) } img.curve { max-width:100% } .name { font-size:12px; overflow-wrap:anywhere }
+@media (max-width:520px) { .videos { grid-template-columns:1fr } }
 """
 
 
@@ -65,9 +64,12 @@ def write_report(
     sections = [
         _headline(evaluation, model, title=title),
         _curve(curve),
-        _classes(evaluation),
-        _confusion(evaluation),
         _videos(choose_examples(evaluation.predictions, count=num_examples), model),
+        confusion_table(evaluation),
+        mistakes_table(evaluation),
+        class_table(evaluation),
+        _calibration(evaluation),
+        _skipped(evaluation),
     ]
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
@@ -98,97 +100,64 @@ def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[V
     return shown + right[: count - len(shown)]
 
 
-def film_strip(frames: UInt8[np.ndarray, "t h w 3"]) -> bytes:
-    """A PNG of frames side by side, eight at most, enlarged until their height can be seen."""
-    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), _MAX_STRIP_FRAMES)).round().astype(int)]
-    factor = max(1, -(-_MIN_STRIP_HEIGHT // frames.shape[1]))
-    strip = rearrange(chosen, "t h w c -> h (t w) c").repeat(factor, axis=0).repeat(factor, axis=1)
-    return _png(strip)
-
-
-def _png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _embed(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def _headline(evaluation: Evaluation, model: TimeSformer, *, title: str) -> str:
     low, high = evaluation.top1_interval
     numbers = {
         "top-1 accuracy": f"{evaluation.top1:.1%}",
-        "top-5 accuracy": f"{evaluation.top5:.1%}",
+        **{f"top-{k}": f"{share:.1%}" for k, share in evaluation.top_k.items() if k > 1},
         "mean over classes": f"{evaluation.mean_class:.1%}",
+        "calibration error": f"{evaluation.calibration.ece:.1%}",
         "videos": f"{evaluation.num_videos}",
         "parameters": f"{cost(model.config).parameters / 1e6:.1f} M",
     }
     cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
-    skipped = f"; {len(evaluation.skipped)} videos could not be read and count nowhere" if evaluation.skipped else ""
+    skipped = f" {len(evaluation.skipped)} videos could not be read and count nowhere." if evaluation.skipped else ""
     return (
         f"<h1>{html.escape(title)}</h1><div class=numbers>{cells}</div>"
-        f"<p class=soft>95 % interval of top-1: {low:.1%} to {high:.1%}. Scheme: {model.config.scheme}. "
-        f"Protocol: {html.escape(evaluation.protocol)}{skipped}. Chance: {1 / len(evaluation.class_names):.1%}.</p>"
+        f"<p class=protocol>Protocol: {html.escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
+        f"{model.config.scheme}. 95 % interval of top-1: {low:.1%} to {high:.1%}. Chance: "
+        f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 
 
 def _curve(curve: Path | None) -> str:
     if curve is None or not curve.exists():
         return ""
-    return f'<h2>Training</h2><img class=curve alt="learning curve" src="{_embed(curve.read_bytes())}">'
-
-
-def _classes(evaluation: Evaluation) -> str:
-    rows = []
-    for name, share, videos in zip(
-        evaluation.class_names, evaluation.per_class, evaluation.confusion.sum(axis=1), strict=True
-    ):
-        shown = "no videos" if np.isnan(share) else f"{share:.0%}"
-        width = 0 if np.isnan(share) else round(200 * share)
-        bar = f'<span class=bar style="width:{width}px"></span>'
-        rows.append(f"<tr><td>{html.escape(name)}<td>{bar} {shown}<td class=soft>{videos}</tr>")
-    return f"<h2>Classes</h2><table><tr><th>class<th>accuracy<th>videos</tr>{''.join(rows)}</table>"
-
-
-def _confusion(evaluation: Evaluation) -> str:
-    names, counts = evaluation.class_names, evaluation.confusion
-    if len(names) > _MAX_CONFUSION_CLASSES:
-        return ""
-    head = "".join(f"<th><span>{html.escape(name)}</span></th>" for name in names)
-    rows = []
-    for name, row in zip(names, counts, strict=True):
-        shares = row / max(row.sum(), 1)
-        cells = "".join(
-            f'<td style="background:rgba(59,111,212,{share:.2f})">{count or ""}</td>'
-            for count, share in zip(row, shares, strict=True)
-        )
-        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    return (
-        "<h2>Confusion</h2><p class=soft>Rows are the true classes, columns the predicted ones.</p>"
-        f"<div class=scroll><table class=confusion><thead><tr><th></th>{head}</tr></thead>{''.join(rows)}</table></div>"
-    )
+    return f'<h2>Training</h2><img class=curve alt="learning curve" src="{data_url(curve.read_bytes(), "png")}">'
 
 
 def _videos(videos: Sequence[VideoResult], model: TimeSformer) -> str:
-    figures = "".join(_figure(video, model) for video in videos)
+    wrong = "".join(mistake_figure(video, model) for video in videos if video.rank > 1)
+    right = "".join(example_figure(video, model) for video in videos if video.rank == 1)
+    mistakes = (
+        "<h2>Surest mistakes</h2><p class=soft>Wrong answers with the highest probability: first, middle and last frame"
+        f" of the first view.</p><div class=wrong>{wrong}</div>"
+    )
+    examples = (
+        "<h2>Right answers, as the model sees the videos</h2><p class=soft>Frames of the first view, in time from left"
+        f" to right.</p><div class=videos>{right}</div>"
+    )
+    return (mistakes if wrong else "") + (examples if right else "")
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    found = evaluation.calibration
+    measures = {
+        "expected calibration error": f"{found.ece:.3f}",
+        "negative log likelihood": f"{found.nll:.3f} nats",
+        "Brier score": f"{found.brier:.3f}",
+    }
+    rows = "".join(f"<tr><td>{name}<td>{value}</tr>" for name, value in measures.items())
     return (
-        "<h2>Videos, as the model sees them</h2><p class=soft>Frames of the first view, in time from left to right."
-        f"</p><div class=videos>{figures}</div>"
+        "<h2>Can its probabilities be trusted?</h2><p class=soft>Videos sorted by the probability of the predicted "
+        "class, and the share of them that is right. On the diagonal the model is as often right as it says; red is "
+        "where it is too sure, light blue where it is too cautious. Numbers above the bars count videos.</p>"
+        f"<div class=pair>{reliability_diagram(found.bins)}<table>{rows}</table></div>"
     )
 
 
-def _figure(video: VideoResult, model: TimeSformer) -> str:
-    try:
-        views, _ = read_test_views(video.path, model.config, model.info.clip)
-    except DecodeError as error:  # the file changed since it was evaluated
-        return f"<figure><figcaption class=bad>{html.escape(str(error))}</figcaption></figure>"
-    strip = film_strip(denormalise(views[0], model.info.clip).numpy())
-    mark = "good" if video.rank == 1 else "bad"
-    truth = "" if video.rank == 1 else f" &nbsp; true: {html.escape(video.label)} (rank {video.rank})"
-    caption = f"<span class={mark}>{html.escape(video.predicted)} {video.probability:.0%}</span>{truth}"
-    return (
-        f'<figure><img alt="{html.escape(video.label)}" src="{_embed(strip)}"><figcaption>{caption}<br>'
-        f"<span class=soft>{html.escape(Path(video.path).name)}</span></figcaption></figure>"
-    )
+def _skipped(evaluation: Evaluation) -> str:
+    if not evaluation.skipped:
+        return ""
+    items = "".join(f"<li class=name>{html.escape(video.reason)}</li>" for video in evaluation.skipped)
+    return f"<h2>Videos that could not be read</h2><ul>{items}</ul>"

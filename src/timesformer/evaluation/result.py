@@ -1,6 +1,8 @@
 """What an evaluation found, and its forms for machines."""
 
 import csv
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from timesformer.errors import DataError
+from timesformer.evaluation.calibration import Calibration
+from timesformer.evaluation.metrics import most_confused
+from timesformer.files import replacing
+
+_MAX_CONFUSED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +23,8 @@ class VideoResult:
     """What the model said about one video.
 
     `probability` is that of the predicted class. `rank` is the place of the true class among all, 1 being the first:
-    the video counts for top-k accuracy where `rank <= k`.
+    the video counts for top-k accuracy where `rank <= k`. `top5` has the five most probable classes and their
+    probabilities, the first being the predicted one.
     """
 
     path: str
@@ -25,6 +33,8 @@ class VideoResult:
     probability: float
     rank: int
     views: int
+    true_probability: float
+    top5: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +55,20 @@ class Evaluation:
     """95 % bootstrap confidence interval of `top1`."""
     top5: float
     """Share of videos whose class is among the five most probable (all classes, with fewer than five)."""
+    top_k: Mapping[int, float]
+    """The same for each k that was asked for."""
     mean_class: float
     """Mean of the accuracies of the classes that have videos."""
     class_names: tuple[str, ...]
-    """Names of the model's classes, in the order of `per_class` and `confusion`."""
+    """Names of the model's classes, in the order of `per_class`, `precision` and `confusion`."""
     per_class: Float[np.ndarray, " k"]
-    """Accuracy of each class; nan for a class without videos."""
+    """Accuracy of each class, also called its recall; nan for a class without videos."""
+    precision: Float[np.ndarray, " k"]
+    """Share of the videos predicted as each class that are of it; nan for a class that is never predicted."""
     confusion: Int[np.ndarray, "k k"]
     """Count of videos by true class (row) and predicted class (column)."""
+    calibration: Calibration
+    """How far the probabilities are from what comes true."""
     num_videos: int
     """Videos that were evaluated; the skipped ones come on top."""
     skipped: tuple[Skipped, ...]
@@ -64,34 +80,70 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers, strings and lists, ready for JSON; a class without videos has None."""
-        per_class = [None if np.isnan(share) else float(share) for share in self.per_class]
+        per_class = [_or_none(share) for share in self.per_class]
         return {
             "top1": self.top1,
             "top1_interval": list(self.top1_interval),
             "top5": self.top5,
+            "top_k": {str(k): share for k, share in self.top_k.items()},
             "mean_class": self.mean_class,
             "num_videos": self.num_videos,
             "protocol": self.protocol,
+            "calibration": self.calibration.to_dict(),
             "skipped": [asdict(video) for video in self.skipped],
             "class_names": list(self.class_names),
             "per_class": dict(zip(self.class_names, per_class, strict=True)),
+            "classes": self._classes(),
             "confusion": self.confusion.tolist(),
-            "predictions": [asdict(video) for video in self.predictions],
+            "most_confused": [
+                {"label": self.class_names[true], "predicted": self.class_names[other], "videos": count}
+                for true, other, count in most_confused(self.confusion, count=_MAX_CONFUSED)
+            ],
+            "predictions": [{**asdict(video), "top5": _as_pairs(video)} for video in self.predictions],
         }
+
+    def _classes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "recall": _or_none(self.per_class[index]),
+                "precision": _or_none(self.precision[index]),
+                "support": int(self.confusion[index].sum()),
+                "predicted": int(self.confusion[:, index].sum()),
+            }
+            for index, name in enumerate(self.class_names)
+        ]
 
 
 def write_predictions(evaluation: Evaluation, path: str | Path) -> None:
-    """Write the prediction for each video as CSV: path, label, predicted, probability, rank, views; a file is replaced.
+    """Write a row for each video as CSV; a file is replaced at once.
+
+    The columns are the fields of `VideoResult` in their order. `top5` is a JSON list of labels and probabilities.
 
     Raises:
         DataError: The file cannot be written.
     """
     try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with replacing(Path(path)) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(VideoResult.__dataclass_fields__), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(
-                {**asdict(video), "probability": f"{video.probability:.6f}"} for video in evaluation.predictions
-            )
+            writer.writerows(_row(video) for video in evaluation.predictions)
     except OSError as error:
         raise DataError(f"{path}: predictions cannot be written: {error.strerror}") from error
+
+
+def _row(video: VideoResult) -> dict[str, Any]:
+    return {
+        **asdict(video),
+        "probability": f"{video.probability:.6f}",
+        "true_probability": f"{video.true_probability:.6f}",
+        "top5": json.dumps([[label, round(share, 6)] for label, share in video.top5], ensure_ascii=False),
+    }
+
+
+def _as_pairs(video: VideoResult) -> list[list[Any]]:
+    return [list(pair) for pair in video.top5]
+
+
+def _or_none(share: float) -> float | None:
+    return None if np.isnan(share) else float(share)

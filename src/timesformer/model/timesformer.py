@@ -6,6 +6,7 @@ import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ModelConfig
@@ -31,6 +32,9 @@ class TimeSformer(nn.Module):
     Source: Bertasius et al. 2021, "Is Space-Time Attention All You Need for Video Understanding?", ICML.
     """
 
+    checkpoint_activations: bool
+    """Whether each block keeps only its input for the backward pass and is then computed again: less memory, a third
+    more work, the same numbers. False at first; it counts in training mode only."""
     load_report: Any
     """What became of every tensor when weights were loaded: a `timesformer.weights.LoadReport`, set by `load`."""
 
@@ -38,6 +42,7 @@ class TimeSformer(nn.Module):
         super().__init__()
         self.config = config
         self.info = info or ModelInfo()
+        self.checkpoint_activations = False
         self.scheme = scheme_of(config)
         self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
@@ -61,7 +66,8 @@ class TimeSformer(nn.Module):
         if self.scheme.per_frame:
             x, grid = fold_frames(x, grid)
         for block in self.blocks:
-            x = block(x, grid)
+            recomputes = self.checkpoint_activations and block.training and torch.is_grad_enabled()
+            x = checkpoint(block, x, grid, use_reentrant=False) if recomputes else block(x, grid)
         cls = reduce(x[:, 0], "(b t) d -> b d", "mean", t=frames)
         return self.norm(cls)
 

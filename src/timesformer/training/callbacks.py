@@ -2,20 +2,24 @@
 
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from timesformer.config.run import RunConfig
 from timesformer.errors import TimeSformerError
-from timesformer.model.timesformer import TimeSformer
 from timesformer.training.curve import draw_curve
-from timesformer.training.history import EpochRecord, best_epoch, format_metrics
+from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over
+from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import RunFolder, replace_text, replacing
 from timesformer.training.start import DataSize
 from timesformer.weights.bundle import save
@@ -24,52 +28,93 @@ _REFRESH_S = 0.2
 _REDRAW_S = 30.0
 
 
-class Recorder(Checkpoint):
-    """Writes what a run leaves behind at the end of every epoch: metrics, the best model, checkpoints, the curve.
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint straight to its path, which the caller puts in place.
 
-    It is a `Checkpoint` so that the trainer calls it after all measures of the epoch are known. The model comes before
-    the checkpoint: where a run is cut off in between, the epoch is done again. The table comes last: an epoch that is
-    in it is whole.
+    The trainer's own way makes a copy in memory and one in the temporary folder, which a killed process leaves there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write the file.
+
+        Raises:
+            OSError: The disk refused, such as when it is full.
+        """
+        try:
+            with open(path, "wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides why its writer failed
+                raise error.__context__ from error
+            raise
+
+
+class Recorder(Checkpoint):
+    """Writes what a run leaves behind at the end of every epoch: metrics, the kept model, checkpoints, the curve.
+
+    It is a `Checkpoint` so that the trainer calls it after all measures of the epoch are known. The model and the best
+    checkpoint come before the last one: where a run is cut off in between, the epoch is done again. The table comes
+    after it: an epoch that is in it is whole.
 
     Args:
         folder: Where to write.
-        model: The model that is trained.
+        run: The run: which model is kept, how often checkpoints are written, when it is over.
         size: Number of videos of the run, kept in the checkpoint.
-        on_epoch: Called at the end of each epoch with its record.
+        on_epoch: Called, each of them, at the end of each epoch with its record.
     """
 
     def __init__(
-        self, folder: RunFolder, *, model: TimeSformer, size: DataSize, on_epoch: Callable[[EpochRecord], None]
+        self, folder: RunFolder, *, run: RunConfig, size: DataSize, on_epoch: Sequence[Callable[[EpochRecord], None]]
     ) -> None:
         self.history: list[EpochRecord] = []
         self._folder = folder
-        self._model = model
+        self._run = run
         self._size = size
         self._on_epoch = on_epoch
-        self._epoch_start = 0.0
+        self._batches = 0
+        self._epoch_start = time.monotonic()
         self._last_drawing = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
         self._epoch_start = time.monotonic()
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a checkpoint within the epoch, where one is due; only ever right after a step of the optimiser.
+
+        Raises:
+            TimeSformerError: The disk refused; what was there before is still whole.
+        """
+        done, every = batch_idx + 1, self._run.checkpoint_every * self._run.accumulate
+        if every and done % every == 0 and done < trainer.num_training_batches:
+            self._batches = done
+            with replacing(self._folder.last) as partial:
+                trainer.save_checkpoint(partial, weights_only=False)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write everything.
+        """Write everything, and end the run where its patience is at its end.
 
         Raises:
             TimeSformerError: The disk refused; what was there before is still whole.
             WeightsError: The same, for the model folder.
         """
+        assert isinstance(pl_module, ClipClassifier)
         self.history.append(self._record(trainer))
+        self._batches = 0
         is_best = best_epoch(self.history) is self.history[-1]
-        if is_best:
-            save(self._model, self._folder.model, overwrite=True)
+        if is_best or self._run.keep == "last":
+            save(pl_module.kept_model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
         replace_text(self._folder.metrics, format_metrics(self.history))
         # not at every epoch: a drawing takes as long as several steps of a tiny model
         if time.monotonic() - self._last_drawing > _REDRAW_S:
             self._draw()
-        self._on_epoch(self.history[-1])
+        for listen in self._on_epoch:
+            listen(self.history[-1])
+        if is_over(self.history, epochs=self._run.epochs, patience=self._run.patience):
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the whole curve."""
@@ -81,33 +126,47 @@ class Recorder(Checkpoint):
             self._draw()
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far and the number of videos, for the checkpoint."""
-        return {"history": [asdict(record) for record in self.history], "size": asdict(self._size)}
+        """How far the run is, and the number of its videos, for the checkpoint; see `read_progress`."""
+        history = [asdict(record) for record in self.history]
+        return {"history": history, "batches": self._batches, "size": asdict(self._size)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the epochs of a checkpoint."""
         self.history = [EpochRecord(**record) for record in state_dict["history"]]
 
     def _record(self, trainer: Trainer) -> EpochRecord:
+        names = {field.name for field in fields(EpochRecord)}
+        measures = {name: value.item() for name, value in trainer.callback_metrics.items() if name in names}
         return EpochRecord(
             epoch=trainer.current_epoch + 1,
             step=trainer.global_step,
             seconds=time.monotonic() - self._epoch_start,
-            **{name: float(value) for name, value in trainer.callback_metrics.items()},
+            train_skipped=int(measures.pop("train_skipped", 0)),
+            val_skipped=int(measures.pop("val_skipped", 0)),
+            **measures,
         )
 
     def _save_checkpoints(self, trainer: Trainer, *, is_best: bool) -> None:
         with replacing(self._folder.last) as partial:
             trainer.save_checkpoint(partial, weights_only=False)
-        if is_best:
-            with replacing(self._folder.best) as partial:
-                shutil.copyfile(self._folder.last, partial)
+            if is_best:
+                with replacing(self._folder.best) as copy:
+                    shutil.copyfile(partial, copy)
 
     def _draw(self) -> None:
         if self.history:
-            with replacing(self._folder.curve) as partial:
-                draw_curve(self.history, partial)
+            write_curve(self._folder, self.history)
             self._last_drawing = time.monotonic()
+
+
+def write_curve(folder: RunFolder, history: Sequence[EpochRecord]) -> None:
+    """Draw the learning curve of a run into its folder.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    with replacing(folder.curve) as partial:
+        draw_curve(history, partial)
 
 
 class ProgressBar(Callback):
@@ -144,8 +203,10 @@ class ProgressBar(Callback):
     ) -> None:
         """Move the bar on, and draw it at most five times a second."""
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        loss = f"{outputs['loss'].item():.4f}"
-        self._progress.update(self._task, completed=trainer.global_step, description=description, loss=loss)
+        self._progress.update(self._task, completed=trainer.global_step, description=description)
+        if outputs:  # nothing where all videos of a batch were left out
+            loss = outputs["loss"].item() * trainer.accumulate_grad_batches  # the trainer divides it
+            self._progress.update(self._task, loss=f"{loss:.4f}")
         if time.monotonic() - self._last_refresh >= _REFRESH_S:
             self._refresh()
 

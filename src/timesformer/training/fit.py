@@ -1,11 +1,13 @@
 """`train`: a run from its config to its folder."""
 
 import logging
+import math
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -13,12 +15,13 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from rich.console import Console
 
-from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.config.run import OptimConfig, Precision, RunConfig
 from timesformer.errors import ConfigError
 from timesformer.inference.views import resolve_device
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar
-from timesformer.training.history import best_epoch, read_metrics
+from timesformer.training.callbacks import ProgressBar, Recorder, WholeCheckpoints, counting_bar, write_curve
+from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
+from timesformer.training.memory import memory_advice
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
@@ -27,18 +30,28 @@ from timesformer.training.run_folder import (
     check_is_free,
     check_same_run,
     differences,
+    replace_text,
+    tidy,
 )
-from timesformer.training.sources import Feed, Split, load_data, make_feed, with_num_classes
-from timesformer.training.start import DataSize, finished_epochs, initial_model
+from timesformer.training.sources import EpochOrder, Feed, Split, load_data, make_feed, with_num_classes
+from timesformer.training.start import DataSize, Progress, initial_model, read_progress
+from timesformer.training.tracking import check_trackers, open_trackers
 
 logger = logging.getLogger(__name__)
 
 OnMessage = Callable[[str], None]
 
 _TRAINER_NOTICES = (
+    ".*in eval mode at the start of training.*",  # what is frozen, and the average of the weights
     ".*does not have many workers.*",  # data.num_workers says how many
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13
+    ".*ended before the epoch ended and your dataloader is not resumable.*",  # `EpochOrder` knows where to go on
 )
+_PRECISIONS: Mapping[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
 
 
 def train(
@@ -49,18 +62,21 @@ def train(
         config.toml      the whole config of the run
         metrics.csv      a row for each epoch
         curve.png        loss, accuracy and learning rate over the epochs
-        model/           model folder of the epoch with the best validation accuracy, the later of equals
+        model/           model folder of the epoch with the best validation accuracy, the later of equals, or of the
+                         last one (`run.keep`)
         checkpoints/     last.ckpt, to resume from, and best.ckpt
+        tensorboard/     the measures for TensorBoard, where `run.trackers` names it
 
     Between epochs one view of each validation video is taken; `timesformer.evaluate` takes all. On one machine the same
-    run gives the same weights, also where it was interrupted and resumed, as far as the device computes the same twice,
-    which a CPU does. The number of classes comes from the data, whatever `run.model.num_classes` says.
+    run gives the same weights, also where it was killed at any moment and resumed, as far as the device computes the
+    same twice, which a CPU does. The number of classes comes from the data, whatever `run.model.num_classes` says.
 
     Args:
         run: The config; `run.output` is the folder.
         overwrite: Whether a run that the folder holds is removed; other files there are left alone.
-        resume: Whether to go on after the last whole epoch of the run that the folder holds. Nothing that changes what
-            is computed may differ; where no epoch was finished yet, it starts anew.
+        resume: Whether to go on from the last checkpoint of the run that the folder holds: from the last whole epoch,
+            or within an epoch where `run.checkpoint_every` is set. Nothing that changes what is computed may differ;
+            where there is no checkpoint yet, it starts anew.
         on_message: Called with a line for each event. Without it there is a progress bar on stderr where that is a
             terminal, and lines in the log elsewhere.
 
@@ -71,9 +87,10 @@ def train(
         ConfigError: A value cannot work, the folder holds a run and neither flag is set, or it cannot be written to.
         DataError: The videos cannot be used.
         DecodeError: A video cannot be decoded; the message names it.
+        DependencyError: The package of a tracker is missing.
         WeightsError: `run.init_from` cannot be loaded, or the checkpoint to resume from is damaged.
         TimeSformerError: The loss is no longer finite, or the disk refused during the run.
-        KeyboardInterrupt: It was interrupted; the last whole epoch is kept.
+        KeyboardInterrupt: It was interrupted; the last checkpoint is kept.
     """
     folder = RunFolder(Path(run.output).expanduser())
     if resume and overwrite:
@@ -81,17 +98,17 @@ def train(
     if not resume and not overwrite:
         check_is_free(folder)
     device = resolve_device(run.device)
+    check_trackers(run)
+    check_precision(run, device)
     split = load_data(run.data, seed=run.seed)
     run = with_num_classes(run, split)
-    first_epoch = _first_epoch(folder, run, split) if resume else 0
-    model = initial_model(run, labels=split.train.class_names)
-    check_can_write(folder, num_bytes=_bytes_needed(model, run.optim))
-    job = _Job(run, folder, device, split.size, first_epoch)
+    progress = _progress(folder, run, split) if resume else Progress()
+    job = _Job(run, folder, device, split.size, progress)
     output = _Output(on_message)
-    with _own_randomness(device), _quiet_trainer():
-        with counting_bar(output.console, "decoding") as on_progress:
-            feed = make_feed(split, run=run, device=device, first_epoch=first_epoch, on_progress=on_progress)
-        _fit(model, feed, job, output)
+    if is_over(progress.history, epochs=run.epochs, patience=run.patience):
+        _write_what_is_missing(job, output)
+    else:
+        _train(split, job, output)
     return folder.root
 
 
@@ -105,9 +122,8 @@ def is_finished(run: RunConfig) -> bool:
     folder = RunFolder(Path(run.output).expanduser())
     if not (folder.config.exists() and folder.metrics.exists() and folder.model.exists()):
         return False
-    return (
-        not differences(folder, run, besides=("model.num_classes",)) and len(read_metrics(folder.metrics)) == run.epochs
-    )
+    is_same = not differences(folder, run, besides=("model.num_classes",))
+    return is_same and is_over(read_metrics(folder.metrics), epochs=run.epochs, patience=run.patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +134,7 @@ class _Job:
     folder: RunFolder
     device: torch.device
     size: DataSize
-    first_epoch: int
+    progress: Progress
 
 
 class _Output:
@@ -135,34 +151,61 @@ class _Output:
         return [self.bar] if self.bar else []
 
 
-def _first_epoch(folder: RunFolder, run: RunConfig, split: Split) -> int:
+def _progress(folder: RunFolder, run: RunConfig, split: Split) -> Progress:
     check_same_run(folder, run)
-    return finished_epochs(folder.last, size=split.size) if folder.last.exists() else 0
+    tidy(folder)
+    return read_progress(folder.last, size=split.size) if folder.last.exists() else Progress()
+
+
+def _train(split: Split, job: _Job, output: _Output) -> None:
+    run, first_epoch = job.run, job.progress.epochs
+    model = initial_model(run, labels=split.train.class_names)
+    check_can_write(job.folder, num_bytes=_bytes_needed(model, run.optim))
+    _warn_of_memory(job, output)
+    with _own_randomness(job.device), _quiet_trainer():
+        with counting_bar(output.console, "decoding") as on_progress:
+            feed = make_feed(split, run=run, device=job.device, first_epoch=first_epoch, on_progress=on_progress)
+        _skip(feed, batches=job.progress.batches)
+        _fit(model, feed, job, output)
+
+
+def _skip(feed: Feed, *, batches: int) -> None:
+    """Leave out what an epoch that is resumed has behind it."""
+    order, size = feed.train.sampler, feed.train.batch_size
+    if batches:
+        assert isinstance(order, EpochOrder)
+        assert size is not None
+        order.skip(batches * size)
 
 
 def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     run, folder = job.run, job.folder
-    module = ClipClassifier(model, optim=run.optim, total_steps=len(feed.train) * run.epochs, seed=run.seed)
-    on_epoch = output.bar.show if output.bar else lambda record: output.say(str(record))
-    recorder = Recorder(folder, model=model, size=job.size, on_epoch=on_epoch)
-    set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: feed.clips.set_epoch(trainer.current_epoch))
-    trainer = _build_trainer(job, callbacks=[set_epoch, recorder, *output.callbacks])
-    if job.first_epoch == 0:
+    steps = math.ceil(len(feed.train) / run.accumulate)
+    module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)
+    if not job.progress.has_begun:
         begin(folder, run)
-    output.say(_describe(job, steps=len(feed.train)))
-    with _interruptible(job, recorder=recorder, say=output.say):
-        checkpoint = folder.last if job.first_epoch else None
-        trainer.fit(module, feed.train, feed.val, ckpt_path=checkpoint, weights_only=True)
-    best = best_epoch(recorder.history)
-    output.say(f"best validation accuracy: {best.val_accuracy:.1%} in epoch {best.epoch}; its model is {folder.model}")
+    output.say(_describe(job, steps=steps))
+    show = output.bar.show if output.bar else lambda record: output.say(str(record))
+    with open_trackers(run, folder, history=job.progress.history) as trackers:
+        listeners = [show, *(tracker.log for tracker in trackers)]
+        recorder = Recorder(folder, run=run, size=job.size, on_epoch=listeners)
+        set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: feed.clips.set_epoch(trainer.current_epoch))
+        trainer = _build_trainer(job, callbacks=[set_epoch, recorder, *output.callbacks])
+        with _interruptible(job, recorder=recorder, say=output.say):
+            checkpoint = folder.last if job.progress.has_begun else None
+            trainer.fit(module, feed.train, feed.val, ckpt_path=checkpoint, weights_only=True)
+    output.say(_conclude(job, recorder.history))
 
 
 def _build_trainer(job: _Job, *, callbacks: list[Callback]) -> Trainer:
+    run = job.run
     return Trainer(
         accelerator=job.device.type,
         devices=[job.device.index] if job.device.index is not None else 1,
-        max_epochs=job.run.epochs,
-        gradient_clip_val=job.run.optim.clip_grad_norm or None,
+        precision=_PRECISIONS[run.precision],
+        max_epochs=run.epochs,
+        accumulate_grad_batches=run.accumulate,
+        gradient_clip_val=run.optim.clip_grad_norm or None,
         callbacks=callbacks,
         default_root_dir=job.folder.checkpoints,
         logger=False,
@@ -171,23 +214,68 @@ def _build_trainer(job: _Job, *, callbacks: list[Callback]) -> Trainer:
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         # one process, also inside a cluster's job
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), WholeCheckpoints()],
     )
+
+
+def check_precision(run: RunConfig, device: torch.device) -> None:
+    """Refuse a precision that the device lacks, and warn of one that is slow there.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if device.type != "cpu" or run.precision == "fp32":
+        return
+    if run.precision == "fp16":
+        raise ConfigError("precision='fp16' needs a GPU; on the CPU take 'fp32'")
+    # older releases of torch do not tell
+    features = getattr(torch.cpu, "get_capabilities", dict)()
+    if features and not any(has for name, has in features.items() if "bf16" in name):
+        logger.warning("precision='bf16': this CPU computes it several times slower than 'fp32'")
+
+
+def _write_what_is_missing(job: _Job, output: _Output) -> None:
+    """Finish the folder of a run that was killed after its last checkpoint and before its table."""
+    history = job.progress.history
+    output.say(f"nothing left to do: {len(history)} of {job.run.epochs} epochs are done")
+    text = format_metrics(history)
+    if not job.folder.metrics.exists() or job.folder.metrics.read_text("utf-8") != text:
+        replace_text(job.folder.metrics, text)
+        write_curve(job.folder, history)
+    output.say(_conclude(job, history))
 
 
 def _describe(job: _Job, *, steps: int) -> str:
-    start = f"going on after epoch {job.first_epoch}" if job.first_epoch else "training"
+    run, progress = job.run, job.progress
+    start = f"going on after epoch {progress.epochs}" if progress.has_begun else "training"
+    if progress.batches:
+        start = f"going on in epoch {progress.epochs + 1} after {progress.batches // run.accumulate} of {steps} steps"
     return (
-        f"{start}: {job.size.train} videos of {job.run.model.num_classes} classes, {job.size.val} for validation; "
-        f"{job.run.epochs} epochs of {steps} steps on {job.device}"
+        f"{start}: {job.size.train} videos of {run.model.num_classes} classes, {job.size.val} for validation; "
+        f"{run.epochs} epochs of {steps} steps on {job.device}"
     )
 
 
+def _conclude(job: _Job, history: Sequence[EpochRecord]) -> str:
+    best, run = best_epoch(history), job.run
+    line = f"best validation accuracy: {best.val_accuracy:.1%} in epoch {best.epoch}; "
+    if len(history) < run.epochs:
+        line = f"stopped early: no better epoch among the last {run.patience}; {line}"
+    whose = "its model is" if run.keep == "best" else f"the model of epoch {history[-1].epoch} is"
+    return f"{line}{whose} {job.folder.model}"
+
+
+def _warn_of_memory(job: _Job, output: _Output) -> None:
+    advice = memory_advice(job.run, job.device)
+    if advice:
+        output.say(f"warning: {advice}")
+
+
 def _bytes_needed(model: TimeSformer, optim: OptimConfig) -> int:
-    """Room for two model folders and three checkpoints, since a new one is whole before an old one goes."""
+    """Room for two model folders and twice two checkpoints, since a new one is whole before an old one goes."""
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
-    moments = {"adamw": 2, "sgd": 1}[optim.optimizer]
-    return 2 * weights + 3 * (1 + moments) * weights
+    moments = {"adamw": 2, "sgd": 1}[optim.optimizer] + (optim.ema_decay > 0)
+    return 2 * weights + 4 * (1 + moments) * weights
 
 
 @contextmanager

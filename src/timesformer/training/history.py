@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,43 @@ class EpochRecord:
     val_top5_accuracy: float
     """Share of the validation videos whose class is among the best five."""
     seconds: float
-    """Duration of the epoch, validation included."""
+    """Duration of the epoch, validation included; of an epoch that was resumed within, since then."""
+    train_skipped: int = 0
+    """Training videos that could not be decoded and were left out (`data.on_decode_error = "skip"`)."""
+    val_skipped: int = 0
+    """Validation videos that were left out likewise."""
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"epoch {self.epoch}: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.1%}; validation loss "
             f"{self.val_loss:.4f}, accuracy {self.val_accuracy:.1%}; {self.seconds:.1f} s"
         )
+        if self.train_skipped or self.val_skipped:
+            line += f"; left out {self.train_skipped} training and {self.val_skipped} validation videos"
+        return line
 
 
 def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
     """The epoch of highest validation accuracy, the later one of equals."""
     return max(history, key=lambda record: (record.val_accuracy, record.epoch))
+
+
+def is_over(history: Sequence[EpochRecord], *, epochs: int, patience: int) -> bool:
+    """Whether a run with these epochs behind it takes no more: all are done, or patience is at its end.
+
+    An equal accuracy is no better one: patience counts from the first epoch of the best accuracy.
+
+    Args:
+        history: The epochs so far, in order.
+        epochs: Epochs of the whole run.
+        patience: Epochs to wait for a better validation accuracy; 0 waits for ever.
+    """
+    if len(history) >= epochs:
+        return True
+    if not patience or not history:
+        return False
+    first_best = max(history, key=lambda record: (record.val_accuracy, -record.epoch))
+    return history[-1].epoch - first_best.epoch >= patience
 
 
 def format_metrics(history: Sequence[EpochRecord]) -> str:
@@ -56,7 +81,7 @@ def format_metrics(history: Sequence[EpochRecord]) -> str:
 
 
 def read_metrics(path: str | Path) -> list[EpochRecord]:
-    """Read a `metrics.csv` back.
+    """Read a `metrics.csv` back; a column that its writer did not know has its default.
 
     Raises:
         DataError: The file cannot be read, or is no table of epochs.
@@ -71,8 +96,9 @@ def read_metrics(path: str | Path) -> list[EpochRecord]:
 
 
 def _parse(row: dict[str, str]) -> EpochRecord:
-    values: dict[str, Any] = {field.name: float(row[field.name]) for field in fields(EpochRecord)}
-    return EpochRecord(**{**values, "epoch": int(row["epoch"]), "step": int(row["step"])})
+    known = [field for field in fields(EpochRecord) if field.name in row or field.default is MISSING]
+    values: dict[str, Any] = {field.name: (int if field.type is int else float)(row[field.name]) for field in known}
+    return EpochRecord(**values)
 
 
 def _format(value: int | float) -> str:

@@ -1,5 +1,6 @@
 """The folder of a run: what lies where in it, and when it may be written to."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.weights.bundle import is_model_folder
 
-_FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache")
+_FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """What may differ when a run is resumed: it does not change what is computed."""
 
 
@@ -41,7 +42,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The model folder of the best epoch."""
+        """The model folder of the epoch that is kept: the best or the last."""
         return self.root / "model"
 
     @property
@@ -51,13 +52,18 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The state at the end of the last epoch."""
+        """The state at the end of the last epoch, or within an epoch where `checkpoint_every` is set."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def best(self) -> Path:
         """The state at the end of the best epoch."""
         return self.checkpoints / "best.ckpt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's files."""
+        return self.root / "tensorboard"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -78,7 +84,7 @@ def check_is_free(folder: RunFolder) -> None:
     if folder.holds_run():
         raise ConfigError(
             f"output={str(folder.root)!r} holds a run already: name another folder, or say whether to resume it "
-            f"or to overwrite it"
+            f"(--resume) or to overwrite it (--overwrite)"
         )
 
 
@@ -90,10 +96,16 @@ def check_same_run(folder: RunFolder, run: RunConfig) -> None:
             names the keys.
     """
     if not folder.config.exists():
-        raise ConfigError(f"output={str(folder.root)!r} holds no run to resume: it has no {folder.config.name}")
+        raise ConfigError(
+            f"output={str(folder.root)!r} holds no run to resume: it has no {folder.config.name}; start it without "
+            f"--resume{', with --overwrite' if folder.holds_run() else ''}"
+        )
     changes = differences(folder, run)
     if changes:
-        raise ConfigError(f"{folder.config}: the run to resume is another one: {'; '.join(changes)}")
+        raise ConfigError(
+            f"{folder.config}: the run to resume is another one: {'; '.join(changes)}. Resume it as it was, or replace "
+            f"it (--overwrite)"
+        )
 
 
 def differences(folder: RunFolder, run: RunConfig, *, besides: tuple[str, ...] = ()) -> list[str]:
@@ -132,6 +144,23 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
         )
 
 
+def tidy(folder: RunFolder) -> None:
+    """Remove what a killed process left half-written, and put back a model folder that it was about to replace.
+
+    Raises:
+        ConfigError: The disk refused.
+    """
+    with writing(folder.root, error=ConfigError):
+        for retired in folder.root.glob(f".{folder.model.name}-old-*/model"):
+            if not folder.model.exists():
+                retired.rename(folder.model)
+        for path in folder.files:
+            for partial in path.parent.glob(f".{path.name}.*.part"):
+                partial.unlink(missing_ok=True)
+        for staging in folder.root.glob(f".{folder.model.name}-*"):
+            shutil.rmtree(staging)
+
+
 def clear(folder: RunFolder) -> None:
     """Remove the files of a run, and nothing else.
 
@@ -141,10 +170,14 @@ def clear(folder: RunFolder) -> None:
     with writing(folder.root, error=ConfigError):
         if folder.model.exists() and not is_model_folder(folder.model):
             raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
-        for path in folder.files:
+        # checkpoints first and the config last: what a process leaves that is killed here is a run that starts anew
+        for path in (folder.last, folder.best):
             path.unlink(missing_ok=True)
-        if folder.model.exists():
-            shutil.rmtree(folder.model)
+        for tree in (folder.model, folder.tensorboard):
+            if tree.exists():
+                shutil.rmtree(tree)
+        for path in (folder.curve, folder.metrics, folder.config):
+            path.unlink(missing_ok=True)
 
 
 def begin(folder: RunFolder, run: RunConfig) -> None:
@@ -154,6 +187,7 @@ def begin(folder: RunFolder, run: RunConfig) -> None:
         ConfigError: What is called `model` is no model folder, or a file cannot be removed.
         TimeSformerError: The disk refused.
     """
+    tidy(folder)
     clear(folder)
     with writing(folder.checkpoints):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -173,13 +207,15 @@ def replace_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """As `files.replacing`, with an error that names the file.
+    """As `files.replacing`, on the disk before it takes its place, and with an error that names the file.
 
     Raises:
         TimeSformerError: The disk refused.
     """
     with writing(path), files.replacing(path) as partial:
         yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
 
 
 @contextmanager

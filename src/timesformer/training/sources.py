@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from timesformer.config.run import DataConfig, RunConfig
+from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews, TrainClips
 from timesformer.data.manifest import Manifest, holds_splits, load_manifest, load_split, split_manifest
-from timesformer.errors import ConfigError, DataError
+from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation.labels import match_classes, read_manifest
-from timesformer.evaluation.loading import ErrorsAsValues, collate_or_error
+from timesformer.evaluation.loading import ErrorsAsValues
 from timesformer.training.start import DataSize
 
 logger = logging.getLogger(__name__)
@@ -99,20 +100,30 @@ class EpochOrder(Sampler[int]):
         self._size = size
         self._seed = seed
         self._epoch = 0
+        self._skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, 0 or more, whose order comes next."""
         self._epoch = epoch
 
+    def skip(self, count: int) -> None:
+        """Leave out the first `count` indices of the next pass, 0 or more, to go on within an epoch; the length stays.
+
+        The rest of that pass comes in its order, and all passes after it are whole.
+        """
+        self._skipped = count
+
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.random.default_rng([self._seed, self._epoch]).permutation(self._size).tolist())
+        order = np.random.default_rng([self._seed, self._epoch]).permutation(self._size).tolist()
+        first, self._skipped = self._skipped, 0
+        return iter(order[first:])
 
 
 class OneView(Dataset[tuple[Tensor, int]]):
-    """The first view of each video and its label: float `[3, T, H, W]` and an int.
+    """The first view of each video and its label: float `[1, 3, T, H, W]` and an int.
 
     Args:
         views: All views of each video.
@@ -126,17 +137,51 @@ class OneView(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._views)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "3 t h w"], int]:
+    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 3 t h w"], int]:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         views, label, _ = self._views[index]
-        item = views[0].clone(), label  # a slice would keep all views alive
+        item = views[:1].clone(), label  # a slice would keep all views alive
         if self._cache is not None:
             self._cache[index] = item
         return item
 
 
-Loader = DataLoader[tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]]
+class Batch(NamedTuple):
+    """Clips that go through the model together."""
+
+    clips: Float[Tensor, "b 3 t h w"]
+    """Normalised clips; none where no video of the batch could be read."""
+    labels: Int[Tensor, " b"]
+    """The class of each clip."""
+    skipped: tuple[str, ...] = ()
+    """What is wrong with each video that was left out; the message names its file."""
+
+
+Loader = DataLoader[Batch | TimeSformerError]
+
+
+def collate(
+    items: list[Any], *, on_decode_error: OnDecodeError, clip_shape: tuple[int, int, int, int]
+) -> Batch | TimeSformerError:
+    """Put the clips of several videos into a batch: all of the first, then all of the second, and on.
+
+    Args:
+        items: Clips `[repeats, 3, T, H, W]` and the label of each video, or the error that reading it raised.
+        on_decode_error: Whether a video that cannot be decoded makes its error the batch, or is left out.
+        clip_shape: 3, T, H and W of a clip, for a batch of none.
+
+    Returns:
+        The batch; the first of the errors that are not skipped, where there is one.
+    """
+    errors = [item for item in items if isinstance(item, TimeSformerError)]
+    fatal = [error for error in errors if on_decode_error == "raise" or not isinstance(error, DecodeError)]
+    if fatal:
+        return fatal[0]
+    read = [item for item in items if not isinstance(item, TimeSformerError)]
+    clips = torch.cat([torch.empty(0, *clip_shape), *(clips for clips, _ in read)])
+    labels = [label for clips, label in read for _ in range(len(clips))]
+    return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)))
 
 
 class Feed(NamedTuple):
@@ -160,7 +205,8 @@ def make_feed(
 ) -> Feed:
     """Set up the loaders of a run, and decode the training videos up front where `run.data.cache` says so.
 
-    All clips of an epoch are seen; its last batch may be smaller.
+    All videos of an epoch are seen, but for those that `run.data.on_decode_error` leaves out; its last batch may be
+    smaller. A training batch has `batch_size / accumulate` clips of `1 / augment.repeats` as many videos.
 
     Args:
         split: The videos.
@@ -171,9 +217,9 @@ def make_feed(
 
     Raises:
         ConfigError: The model does not read 3 channels.
-        DecodeError: A video cannot be decoded up front.
+        DecodeError: A video cannot be decoded up front, and is not to be skipped.
     """
-    clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed)
+    clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed, augment=run.augment)
     views = TestViews(split.val, model=run.model, clip=validation_clip(run.clip))
     if run.data.cache:
         clips.preload(on_progress=on_progress)
@@ -181,21 +227,27 @@ def make_feed(
     order.set_epoch(first_epoch)
     clips.set_epoch(first_epoch)
     pin_memory = device.type == "cuda"
+    part = run.batch_size // run.accumulate
     return Feed(
-        train=_loader(clips, run=run, pin_memory=pin_memory, sampler=order),
-        val=_loader(OneView(views, cache=run.data.cache), run=run, pin_memory=pin_memory, sampler=None),
+        train=_loader(clips, run=run, num_videos=part // run.augment.repeats, pin_memory=pin_memory, sampler=order),
+        val=_loader(
+            OneView(views, cache=run.data.cache), run=run, num_videos=part, pin_memory=pin_memory, sampler=None
+        ),
         clips=clips,
     )
 
 
-def _loader(dataset: TrainClips | OneView, *, run: RunConfig, pin_memory: bool, sampler: EpochOrder | None) -> Loader:
+def _loader(
+    dataset: TrainClips | OneView, *, run: RunConfig, num_videos: int, pin_memory: bool, sampler: EpochOrder | None
+) -> Loader:
+    shape = (run.model.in_channels, run.model.num_frames, *run.model.image_size)
     return DataLoader(
         ErrorsAsValues(dataset),
-        batch_size=run.batch_size,
+        batch_size=num_videos,
         sampler=sampler,
         num_workers=run.data.num_workers,
         persistent_workers=run.data.num_workers > 0,
-        collate_fn=collate_or_error,
+        collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),
         pin_memory=pin_memory,
         generator=torch.Generator(),  # a loader without its own draws from the global one, which dropout uses
     )

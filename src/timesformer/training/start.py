@@ -11,6 +11,7 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
+from timesformer.training.history import EpochRecord
 from timesformer.weights.load import load
 
 _FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
@@ -67,8 +68,28 @@ class DataSize:
     val: int
 
 
-def finished_epochs(checkpoint: Path, *, size: DataSize) -> int:
-    """Number of epochs that a checkpoint has behind it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run had come when its checkpoint was written."""
+
+    history: tuple[EpochRecord, ...] = ()
+    """The epochs that are whole."""
+    batches: int = 0
+    """Batches taken of the epoch after them; a part of an accumulated batch counts as one."""
+
+    @property
+    def epochs(self) -> int:
+        """Number of whole epochs."""
+        return len(self.history)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from."""
+        return self.epochs > 0 or self.batches > 0
+
+
+def read_progress(checkpoint: Path, *, size: DataSize) -> Progress:
+    """How far the run of a checkpoint had come.
 
     Raises:
         WeightsError: The file is damaged.
@@ -77,7 +98,9 @@ def finished_epochs(checkpoint: Path, *, size: DataSize) -> int:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         callback = state["callbacks"]["Recorder"]
-        epochs, there = len(callback["history"]), DataSize(**callback["size"])
+        history = tuple(EpochRecord(**record) for record in callback["history"])
+        progress = Progress(history=history, batches=callback.get("batches", 0))
+        there = DataSize(**callback["size"])
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{checkpoint}: is no checkpoint of a run, or damaged: {error}") from error
     if there != size:
@@ -85,4 +108,4 @@ def finished_epochs(checkpoint: Path, *, size: DataSize) -> int:
             f"{checkpoint}: the run had {there.train} training and {there.val} validation videos, now there are "
             f"{size.train} and {size.val}; a resumed run needs the same videos"
         )
-    return epochs
+    return progress

@@ -1,0 +1,129 @@
+"""How fast `timesformer check` reads a data set, against a bare PyAV loop that decodes all frames and keeps none.
+
+Both take the same files with as many processes; the runs alternate, and each way's best and median are given. The check
+starts its processes, hashes, fingerprints, compares and writes its cache; the bare loop only decodes, in processes that
+wait for it.
+
+    python benchmarks/check_speed.py --clips 2000 --repeats 3
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+
+from timesformer import __version__
+from timesformer.data.check import check_dataset
+from timesformer.data.check_cache import CACHE_FILE
+from timesformer.data.motion import MOTION_CLASSES
+from timesformer.data.synthetic import write_motion_dataset
+
+NUM_FRAMES, SIZE = 60, 112
+
+
+def decode(paths: list[Path]) -> int:
+    """Decode all frames of some files, on one thread; give their number."""
+    count = 0
+    for path in paths:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_count, stream.thread_type = 1, "NONE"
+            count += sum(1 for _ in container.decode(stream))
+    return count
+
+
+def bare(paths: list[Path], pool: ProcessPoolExecutor) -> int:
+    """Decode all files in processes that run already."""
+    return sum(pool.map(decode, [paths[start : start + 8] for start in range(0, len(paths), 8)]))
+
+
+def check(folder: Path, num_workers: int) -> int:
+    """Check the data set as if for the first time; give the number of frames."""
+    (folder / CACHE_FILE).unlink(missing_ok=True)
+    result = check_dataset(folder, num_workers=num_workers)
+    assert not result.findings, result.counts
+    return sum(found.num_frames for found in result.readable)
+
+
+def seconds(action: Callable[[], int], *, expected: int) -> float:
+    """How long an action takes that has to give a certain number of frames."""
+    start = time.perf_counter()
+    count = action()
+    duration_s = time.perf_counter() - start
+    assert count == expected, f"{count} frames instead of {expected}"
+    return duration_s
+
+
+def measure(folder: Path, *, num_workers: int, repeats: int) -> dict[str, object]:
+    """Alternate between both ways, then check once more with what the last check remembered."""
+    paths = sorted(folder.rglob("*.mp4"))
+    expected = len(paths) * NUM_FRAMES
+    times: dict[str, list[float]] = {"bare": [], "check": []}
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        bare(paths, pool)  # starts the processes, and brings the files into memory
+        for _ in range(repeats):
+            times["bare"].append(seconds(lambda: bare(paths, pool), expected=expected))
+            times["check"].append(seconds(lambda: check(folder, num_workers), expected=expected))
+    again_s = seconds(lambda: sum(f.num_frames for f in check_dataset(folder).readable), expected=expected)
+    clips_a_second = {
+        way: {"best": len(paths) / min(taken), "median": len(paths) / statistics.median(taken)}
+        for way, taken in times.items()
+    }
+    return {
+        "clips": len(paths),
+        "frames_a_clip": NUM_FRAMES,
+        "size": SIZE,
+        "processes": num_workers,
+        "clips_per_s": clips_a_second,
+        "check_to_bare": clips_a_second["check"]["median"] / clips_a_second["bare"]["median"],
+        "check_from_cache_s": again_s,
+        "seconds": times,
+    }
+
+
+def cpu_name() -> str:
+    """The processor as the system calls it."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=2000, help="rounded up to whole classes")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        write_motion_dataset(
+            Path(temporary) / "clips",
+            clips_per_class=-(-options.clips // len(MOTION_CLASSES)),
+            val_clips_per_class=0,
+            num_frames=NUM_FRAMES,
+            size=SIZE,
+        )
+        measured = measure(Path(temporary) / "clips" / "train", num_workers=options.processes, repeats=options.repeats)
+    machine = {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "av": av.__version__,
+        "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+        "numpy": np.__version__,
+        "timesformer": __version__,
+    }
+    print(json.dumps({"date": time.strftime("%Y-%m"), "machine": machine, **measured}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

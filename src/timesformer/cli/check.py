@@ -1,0 +1,184 @@
+"""`timesformer check`"""
+
+import json as json_text
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from timesformer.cli.console import print_json, progress, say
+from timesformer.cli.options import AsJson, Overwrite
+from timesformer.data.check import KINDS, DataCheck, check_dataset, spread
+from timesformer.data.check_fix import CleanData, check_target, clean, save_clean
+from timesformer.data.check_report import write_check_page
+from timesformer.data.manifest import holds_splits
+from timesformer.errors import ConfigError, DataError
+from timesformer.files import replacing
+
+_MAX_LINES = 40
+_PAGE, _RESULT = "index.html", "check.json"
+
+
+def check(
+    data: str,
+    /,
+    *,
+    val: str = "",
+    num_frames: int = 8,
+    output: Path | None = None,
+    fix: Path | None = None,
+    num_workers: int | None = None,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> int:
+    """Find what is wrong with a data set before you train on it.
+
+    Decodes every file on all cores, and remembers what it found: a second run reads only files that changed. Finds
+    files that are missing, unreadable, cut off, damaged or too short, the same video twice (also re-encoded), in
+    training and validation, or under two classes, labels that mean nothing, classes without videos or with ten times
+    as many as another. Changes nothing. Exit status 0: nothing but warnings; 1: errors were found.
+
+    Example: `timesformer check my_videos --output checks/my_videos`
+
+    Parameters
+    ----------
+    data
+        What `train` takes: a folder with one folder a class (or with `train/` and `val/`), or an annotation file.
+    val
+        Validation videos, where they are not in DATA.
+    num_frames
+        Frames that a video must have: those that your model takes.
+    output
+        Folder for `index.html`, a page with pictures, and `check.json`.
+    fix
+        Where to write a clean list, such as `clean.csv`; with validation a folder, for `train.csv` and `val.csv`.
+        Leaves out what is wrong. Of the same video the first stays; one that validation has leaves training.
+    num_workers
+        Processes that decode; one for each core by default, 0 for this one.
+    """
+    has_val = bool(val) or holds_splits(data)
+    if fix is not None:
+        check_target(fix, has_val=has_val, overwrite=overwrite)
+    if output is not None:
+        _check_output(output, overwrite=overwrite)
+    with progress("checking") as on_progress:
+        result = check_dataset(
+            data,
+            val=val,
+            num_frames=num_frames,
+            num_workers=_num_cores() if num_workers is None else num_workers,
+            on_progress=on_progress,
+        )
+    content = result.to_dict()
+    if output is not None:
+        content["page"] = str(_write_output(result, output))
+    if fix is not None:
+        cleaned = clean(result)
+        content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
+    if json:
+        print_json(content)
+    else:
+        _print(result, content)
+    return 1 if result.num_errors else 0
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_output(folder: Path, *, overwrite: bool) -> None:
+    there = [str(folder / name) for name in (_PAGE, _RESULT) if (folder / name).exists()]
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; name a folder")
+    if there and not overwrite:
+        raise ConfigError(f"{', '.join(there)}: exists already; --overwrite replaces it")
+
+
+def _write_output(result: DataCheck, folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / _RESULT) as partial:
+            partial.write_text(json_text.dumps(result.to_dict(), indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: the check cannot be written: {error.strerror}") from error
+    return write_check_page(result, folder / _PAGE)
+
+
+def _fixed(cleaned: CleanData, lists: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "lists": list(map(str, lists)),
+        "num_train": len(cleaned.train.samples),
+        "num_val": len(cleaned.val.samples) if cleaned.val else 0,
+        "left_out": [
+            {"path": str(video.path), "split": video.split, "reason": video.reason} for video in cleaned.left_out
+        ],
+        "dropped_classes": list(cleaned.dropped_classes),
+    }
+
+
+def _print(result: DataCheck, content: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    if result.findings:
+        console.print(_table(result))
+    for finding in result.findings[:_MAX_LINES]:
+        print(f"{finding.kind}: {finding.reason}" + "".join(f"\n    {file}" for file in finding.files))
+    if len(result.findings) > _MAX_LINES:
+        print(f"... and {len(result.findings) - _MAX_LINES} more: --json or --output lists all")
+    print(summary(result))
+    if "page" in content:
+        print(content["page"])
+    if "fix" in content:
+        fixed = content["fix"]
+        leaks = sum(video["reason"] == "leak" for video in fixed["left_out"])
+        print("\n".join(fixed["lists"]))
+        say(
+            f"left out {len(fixed['left_out'])} videos, {leaks} of them from training because validation has them; "
+            f"{fixed['num_train']} are left for training"
+            + (f", {fixed['num_val']} for validation" if fixed["num_val"] else "")
+        )
+        if fixed["dropped_classes"]:
+            say(f"classes without a training video were dropped: {', '.join(fixed['dropped_classes'])}")
+
+
+def _table(result: DataCheck) -> Table:
+    table = Table("finding", "", "what it means", box=box.SIMPLE, pad_edge=False)
+    table.add_column("count", justify="right")
+    table.add_column("files", justify="right")
+    for kind, count in result.counts.items():
+        severity, meaning = KINDS[kind]
+        files = {file for finding in result.findings if finding.kind == kind for file in finding.files}
+        style = "red" if severity == "error" else "yellow"
+        table.add_row(kind, f"[{style}]{severity}[/]", meaning, str(count), str(len(files) or ""))
+    return table
+
+
+def summary(result: DataCheck) -> str:
+    """Numbers of videos and classes, the spread of sizes, rates and durations, and the verdict, for people."""
+    names, counts = result.listing.class_names, result.class_counts("train")
+    measures = {name: spread(values) for name, values in result.measures().items()}
+    sizes = [f"{size} ({count})" for size, count in result.sizes()]
+    val = f", {result.num_videos('val')} for validation" if result.num_videos("val") else ""
+    lines = [
+        f"videos      {result.num_videos('train')} for training{val}, in {len(names)} classes"
+        + (f" of {min(counts)} to {max(counts)}" if counts else "")
+    ]
+    if result.readable:
+        lines += [
+            f"sizes       {', '.join(sizes[:4])}" + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
+            f"frames      {_range(measures['num_frames'])}",
+            f"fps         {_range(measures['fps'])}",
+            f"duration    {_range(measures['duration_s'])} s",
+        ]
+    verdict = f"{result.num_errors} errors, {result.num_warnings} warnings" if result.findings else "nothing wrong"
+    lines.append(f"found       {verdict}")
+    return "\n".join(lines)
+
+
+def _range(measured: dict[str, float]) -> str:
+    low, middle, high = (f"{measured[name]:.4g}" for name in ("min", "median", "max"))
+    return low if low == high else f"{low} to {high}, median {middle}"

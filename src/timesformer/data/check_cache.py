@@ -1,0 +1,214 @@
+"""Fingerprints of many files: decoded by all cores, and kept so that a file that did not change is not read again.
+
+The cache is a text file of one JSON object a line, beside the data; lines are only ever added, all of a batch at once,
+and what cannot be read is passed over. So a run that is interrupted, or two at a time, cost nothing but time.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from timesformer.data.fingerprint import NUM_THUMBNAILS, THUMBNAIL_SIZE, Fingerprint, fingerprint
+from timesformer.errors import ConfigError, DecodeError
+from timesformer.files import replacing
+
+logger = logging.getLogger(__name__)
+
+CACHE_FILE = ".timesformer-check"
+"""Name of the cache in the folder of the data."""
+
+_FORMAT = 1
+"""Raised when fingerprints of the same file become different."""
+_BATCH = 32
+"""Fingerprints that are written at once."""
+_SMALL_BYTES = 2**22
+"""Files that together are smaller than this are decoded sooner than another process starts."""
+
+_Key = tuple[int, int]
+
+
+def cache_path(source: str | Path) -> Path:
+    """Where the fingerprints of a data set are kept: in its folder, or the user's cache where that is read-only."""
+    folder = Path(os.path.abspath(source))
+    folder = folder if folder.is_dir() else folder.parent
+    path = folder / CACHE_FILE
+    if os.access(path if path.exists() else folder, os.W_OK):
+        return path
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "timesformer" / f"check-{hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()}"
+
+
+@dataclass(slots=True)
+class FingerprintCache:
+    """Fingerprints by path, size and time of change of a file; reads and writes its file inside a `with`."""
+
+    path: Path
+    _known: dict[str, tuple[_Key, Fingerprint]] = field(default_factory=dict)
+    _unsaved: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> "FingerprintCache":
+        lines = _read_lines(self.path)
+        for name, key, known in filter(None, map(_parse, lines)):
+            self._known[name] = key, known
+        if len(lines) > 2 * len(self._known) + _BATCH:
+            self._rewrite()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._save()
+
+    def get(self, path: Path) -> Fingerprint | None:
+        """The fingerprint of a file; None where it is not known or the file has changed."""
+        key, known = self._known.get(self._name(path), (None, None))
+        return known if key is not None and key == _key(path) else None
+
+    def add(self, path: Path, found: Fingerprint) -> None:
+        """Keep a fingerprint of a file as it is now."""
+        key = _key(path)
+        if key is not None:
+            self._known[self._name(path)] = key, found
+            self._unsaved.append(_format(self._name(path), key, found))
+        if len(self._unsaved) >= _BATCH:
+            self._save()
+
+    def _name(self, path: Path) -> str:
+        """A path that stays right when the data set moves with its cache."""
+        path = Path(os.path.abspath(path))
+        return str(path.relative_to(self.path.parent) if path.is_relative_to(self.path.parent) else path)
+
+    def _save(self) -> None:
+        if not self._unsaved:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:  # the first line end closes a line that a crash left open
+                file.write("".join(["\n", *self._unsaved]).encode())
+        except OSError as error:
+            logger.warning("%s: what was found cannot be kept for the next run: %s", self.path, error.strerror)
+        self._unsaved.clear()
+
+    def _rewrite(self) -> None:
+        """Leave out what newer lines replace."""
+        try:
+            with replacing(self.path) as partial:
+                partial.write_text("".join(_format(name, *entry) for name, entry in self._known.items()), "utf-8")
+        except OSError:
+            logger.debug("%s cannot be made shorter", self.path, exc_info=True)
+
+
+def fingerprint_all(
+    paths: Sequence[Path],
+    *,
+    cache: FingerprintCache,
+    num_workers: int = 0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Path, Fingerprint]:
+    """Fingerprint files, those that the cache does not know by decoding them.
+
+    Args:
+        paths: Files, each once.
+        cache: Cache, inside its `with`; what is found goes there at once, so that an interrupted run is not lost.
+        num_workers: Processes that decode; 0 decodes in this one. Where there are some, the main module of the
+            program is imported again in each.
+        on_progress: Called with the number of files done, known ones among them, and of all files.
+
+    Raises:
+        ConfigError: A negative number of processes.
+        DecodeError: A process ended without an answer.
+    """
+    if num_workers < 0:
+        raise ConfigError(f"num_workers={num_workers} must be 0 (decode in this process) or more")
+    found = {path: known for path in paths if (known := cache.get(path)) is not None}
+    todo = [path for path in paths if path not in found]
+    on_progress(len(found), len(paths))
+    is_small = sum(key[0] for path in todo if (key := _key(path))) < _SMALL_BYTES
+    decoded = _decode_here(todo) if is_small or num_workers == 0 else _decode_apart(todo, num_workers=num_workers)
+    for path, result in decoded:
+        cache.add(path, result)
+        found[path] = result
+        on_progress(len(found), len(paths))
+    return found
+
+
+def _decode_here(paths: Sequence[Path]) -> Iterator[tuple[Path, Fingerprint]]:
+    return ((path, fingerprint(path)) for path in paths)
+
+
+def _decode_apart(paths: Sequence[Path], *, num_workers: int) -> Iterator[tuple[Path, Fingerprint]]:
+    size = max(1, min(8, len(paths) // (8 * num_workers)))
+    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
+    # A forked process may hang in FFmpeg; a new one costs less than a second. Ctrl-C is for the parent alone.
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(batches)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    pending = dict.fromkeys(paths)
+    try:
+        for future in as_completed([pool.submit(_decode_batch, batch) for batch in batches]):
+            for path, result in future.result():
+                del pending[path]
+                yield path, result
+    except BrokenProcessPool as error:
+        suspects = ", ".join(map(str, [*pending][: num_workers * size]))
+        raise DecodeError(f"a decoding process crashed or ran out of memory, at one of {suspects}") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_batch(paths: Sequence[Path]) -> list[tuple[Path, Fingerprint]]:
+    return list(_decode_here(paths))
+
+
+def _key(path: Path) -> _Key | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return [line for line in path.read_bytes().split(b"\n") if line]
+    except OSError:
+        return []
+
+
+def _format(name: str, key: _Key, found: Fingerprint) -> str:
+    pixels = zlib.compress(found.thumbnails.tobytes(), level=1)
+    fields = asdict(found) | {"thumbnails": base64.b64encode(pixels).decode()}
+    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": fields}) + "\n"
+
+
+def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
+    """Read a line; None where it is damaged or of another version."""
+    try:
+        content: dict[str, Any] = json.loads(line)
+        if content["format"] != _FORMAT:
+            return None
+        fields = dict(content["found"])
+        pixels = zlib.decompress(base64.b64decode(fields.pop("thumbnails")))
+        shape = NUM_THUMBNAILS, THUMBNAIL_SIZE, THUMBNAIL_SIZE
+        thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+        size, mtime_ns = content["key"]
+        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**fields, thumbnails=thumbnails)
+    except (ValueError, KeyError, TypeError, zlib.error):
+        return None

@@ -1,0 +1,121 @@
+"""Which videos a data set lists, read so that wrong labels and empty classes are found instead of refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timesformer.data.annotations import SPLIT_NAMES, Row, is_integer, is_visible_video
+from timesformer.data.manifest import find_split, holds_splits, read_rows
+from timesformer.errors import DataError, closest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedVideo:
+    """A video as a data set lists it."""
+
+    path: Path
+    split: str
+    """`train` or `val`."""
+    given: str
+    """Its label as it is written."""
+    label: int | None
+    """Index of its class; None where the label is wrong."""
+    problem: str = ""
+    """What is wrong with the label, with its place in the source; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All videos of a data set, training before validation, each in the order of its source."""
+
+    videos: tuple[ListedVideo, ...]
+    class_names: tuple[str, ...]
+    """The classes of training."""
+
+
+def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
+    """Read what training would read, whatever the labels are and whether or not the files are there.
+
+    Args:
+        source: Folder of class folders, folder with `train` and `val`, or annotation file.
+        val: Source of the validation videos; empty takes those of `source`, if it holds splits.
+
+    Raises:
+        DataError: A source is missing, empty or cannot be read at all.
+    """
+    train = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
+    rows, known = _read_rows(train)
+    is_numbered = _is_numbered(rows, source=train)
+    names = known if known is not None else _class_names(rows, is_numbered=is_numbered)
+    videos = [_listed(row, names, names, split="train", is_numbered=is_numbered) for row in rows]
+    val = val or (source if holds_splits(source) else "")
+    if val:
+        videos += _read_val((find_split(val, "val") if holds_splits(val) else None) or Path(val), names)
+    return Listing(tuple(videos), tuple(names))
+
+
+def _read_val(source: Path, names: Sequence[str]) -> list[ListedVideo]:
+    """Validation has its own classes only in a folder, or where a file lies beside it; training knows the numbers."""
+    rows, known = _read_rows(source)
+    is_numbered = _is_numbered(rows, source=source)
+    own = names if known is None or not is_numbered else known
+    return [_listed(row, own, names, split="val", is_numbered=is_numbered) for row in rows]
+
+
+def _read_rows(source: Path) -> tuple[list[Row], Sequence[str] | None]:
+    """Rows and known names of the classes, those of empty class folders among them."""
+    if not source.is_dir():
+        return read_rows(source)
+    try:
+        return read_rows(source)[0], None
+    except DataError:
+        folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+        videos = {path: sorted(filter(is_visible_video, path.rglob("*"))) for path in folders}
+        reserved = {"test", "testing"}.union(*SPLIT_NAMES.values())
+        if not any(videos.values()) or all(videos.values()) or {path.name.lower() for path in folders} & reserved:
+            raise  # something else is wrong than that a class has no video
+        rows = [Row(path=video, label=path.name, where=path.name) for path in folders for video in videos[path]]
+        return rows, [path.name for path in folders]
+
+
+def _is_numbered(rows: Sequence[Row], *, source: Path) -> bool:
+    """Whether labels are indices: most of them are numbers."""
+    return not source.is_dir() and 2 * sum(is_integer(row.label) for row in rows) > len(rows)
+
+
+def _class_names(rows: Sequence[Row], *, is_numbered: bool) -> Sequence[str]:
+    """The names that occur; of numbers, all up to the largest that leaves at least half of them in use."""
+    if not is_numbered:
+        return sorted({row.label for row in rows})
+    used = sorted({int(row.label) for row in rows if is_integer(row.label) and int(row.label) >= 0})
+    while used and used[-1] + 1 > 2 * len(used):
+        used.pop()
+    return [str(label) for label in range(used[-1] + 1 if used else 0)]
+
+
+def _listed(row: Row, own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool) -> ListedVideo:
+    """Find the class of a row, whose label is a name or an index of `own`, among those of training."""
+    problem = _problem(row.label, own, is_numbered=is_numbered)
+    name = "" if problem else own[int(row.label)] if is_numbered else row.label
+    if not problem and name not in names:
+        problem = f"class {name!r} does not occur in training"
+    return ListedVideo(
+        path=row.path,
+        split=split,
+        given=row.label,
+        label=None if problem else names.index(name),
+        problem=f"{row.where}: {problem}" if problem else "",
+    )
+
+
+def _problem(label: str, names: Sequence[str], *, is_numbered: bool) -> str:
+    if is_numbered and not is_integer(label):
+        return f"label {label!r} is no number, as the others are"
+    if is_numbered and int(label) < 0:
+        return f"label {label} is negative, labels count from 0"
+    if is_numbered and int(label) >= len(names):
+        return f"label {label} is out of range, allowed are 0 to {len(names) - 1}"
+    if not is_numbered and label not in names:
+        close = closest(label, names)
+        return f"unknown class {label!r}" + (f", did you mean {close!r}?" if close else "")
+    return ""

@@ -1,0 +1,155 @@
+"""Colour operations on clips of 8-bit pixels: one table or one matrix for all frames, so that nothing flickers.
+
+Means and histograms are those of the whole clip. What maps a pixel's value alone is a table of 256 entries; results
+are rounded to the nearest value, halves up, and held between 0 and 255.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+Clip = UInt8[Tensor, "t h w 3"]
+Table = UInt8[np.ndarray, "256"]
+
+_LUMA = (0.299, 0.587, 0.114)
+_VALUES = np.arange(256)
+_FACTOR = 0.9
+_BITS = 4
+
+
+def brightness(frames: Clip, factor: float) -> Clip:
+    """Multiply all values: 0 is black, 1 changes nothing."""
+    return _look_up(frames, _rounded(_VALUES * factor))
+
+
+def contrast(frames: Clip, factor: float) -> Clip:
+    """Multiply the distance to the clip's mean luma (ITU-R BT.601): 0 is that grey, 1 changes nothing."""
+    mean = float(frames.reshape(-1, 3).float().mean(dim=0) @ torch.tensor(_LUMA))
+    return _look_up(frames, _rounded(mean + (_VALUES - mean) * factor))
+
+
+def saturation(frames: Clip, factor: float) -> Clip:
+    """Multiply the distance of each pixel to its own luma: 0 is black and white, 1 changes nothing."""
+    values = frames.float()
+    luma = rearrange(values @ torch.tensor(_LUMA), "t h w -> t h w 1")
+    return _to_bytes(torch.lerp(luma, values, factor))
+
+
+def grayscale(frames: Clip) -> Clip:
+    """Give all three channels the luma."""
+    return saturation(frames, 0.0)
+
+
+def hue(frames: Clip, turn: float) -> Clip:
+    """Turn all colours about the grey axis, by a share of the full circle; luma and greys stay.
+
+    The turn is linear, in the plane of the YIQ colour space; colours that leave the cube are held at its faces.
+    """
+    pixels = rearrange(frames, "t h w c -> (t h w) c").float()
+    turned = _to_bytes(pixels @ torch.from_numpy(_hue_matrix(turn).T).float())
+    return turned.reshape(frames.shape)
+
+
+def sharpness(frames: Clip, factor: float) -> Clip:
+    """Go from a smoothed picture (0) over the picture itself (1) to a sharpened one (above 1).
+
+    The smoothed value is the mean of 3 x 3 pixels in which the centre counts five times; border pixels keep theirs.
+    """
+    values = frames.float()
+    if min(values.shape[1:3]) < 3:
+        return frames
+    inner = values[:, 1:-1, 1:-1]
+    columns = values[:, :-2] + values[:, 1:-1] + values[:, 2:]
+    smooth = (columns[:, :, :-2] + columns[:, :, 1:-1] + columns[:, :, 2:] + 4 * inner) / 13
+    sharpened = frames.clone()
+    sharpened[:, 1:-1, 1:-1] = _to_bytes(torch.lerp(smooth, inner, factor))
+    return sharpened
+
+
+def posterize(frames: Clip, bits: int) -> Clip:
+    """Keep the highest `bits` bits of each value, 0 to 8."""
+    return _look_up(frames, (_VALUES & (0xFF00 >> bits)).astype(np.uint8))
+
+
+def solarize(frames: Clip, threshold: float) -> Clip:
+    """Invert the values from `threshold` on: 256 inverts nothing, 0 everything."""
+    return _look_up(frames, np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES).astype(np.uint8))
+
+
+def invert(frames: Clip) -> Clip:
+    """Turn each value into 255 less it."""
+    return 255 - frames
+
+
+def autocontrast(frames: Clip) -> Clip:
+    """Stretch each channel so that its least value in the clip becomes 0 and its greatest 255."""
+    pixels = frames.reshape(-1, 3)
+    lows, highs = (extreme.tolist() for extreme in (pixels.amin(dim=0), pixels.amax(dim=0)))
+    return _look_up_by_channel(frames, [_stretching(low, high) for low, high in zip(lows, highs, strict=True)])
+
+
+def equalize(frames: Clip) -> Clip:
+    """Flatten the histogram of each channel over the clip."""
+    counts = [torch.bincount(channel.flatten(), minlength=256).numpy() for channel in frames.unbind(dim=-1)]
+    return _look_up_by_channel(frames, [_flattening(count) for count in counts])
+
+
+OPERATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
+    {
+        "brightness": lambda frames, strength: brightness(frames, 1 + _FACTOR * strength),
+        "contrast": lambda frames, strength: contrast(frames, 1 + _FACTOR * strength),
+        "saturation": lambda frames, strength: saturation(frames, 1 + _FACTOR * strength),
+        "sharpness": lambda frames, strength: sharpness(frames, 1 + _FACTOR * strength),
+        "posterize": lambda frames, strength: posterize(frames, 8 - round(_BITS * abs(strength))),
+        "solarize": lambda frames, strength: solarize(frames, 256 * (1 - abs(strength))),
+        "autocontrast": lambda frames, strength: autocontrast(frames),
+        "equalize": lambda frames, strength: equalize(frames),
+        "invert": lambda frames, strength: invert(frames),
+    }
+)
+"""RandAugment's operations on colour, by a signed strength from -1 to 1: factors 1 - 0.9 to 1 + 0.9, 8 to 4 bits,
+thresholds 256 to 0. The last three have no strength."""
+
+
+def _look_up(frames: Clip, table: Table) -> Clip:
+    return torch.from_numpy(np.take(table, frames.numpy()))
+
+
+def _look_up_by_channel(frames: Clip, tables: list[Table]) -> Clip:
+    channels = zip(frames.unbind(dim=-1), tables, strict=True)
+    return torch.stack([torch.from_numpy(np.take(table, channel.numpy())) for channel, table in channels], dim=-1)
+
+
+def _stretching(low: int, high: int) -> Table:
+    if low == high:
+        return _VALUES.astype(np.uint8)
+    return _rounded((_VALUES - low) * (255 / (high - low)))
+
+
+def _flattening(counts: np.ndarray) -> Table:
+    # the greatest value's own count is left out, so that it becomes 255
+    step = int(counts.sum() - counts[counts > 0][-1]) // 255
+    if step == 0:
+        return _VALUES.astype(np.uint8)
+    below = np.cumsum(counts) - counts
+    return np.minimum((step // 2 + below) // step, 255).astype(np.uint8)
+
+
+def _rounded(values: np.ndarray) -> Table:
+    return (np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+
+
+def _to_bytes(values: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
+    return values.clamp_(0, 255).add_(0.5).to(torch.uint8)
+
+
+def _hue_matrix(turn: float) -> Float[np.ndarray, "3 3"]:
+    to_yiq = np.array([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+    angle = 2 * np.pi * turn
+    rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    return np.linalg.inv(to_yiq) @ rotation @ to_yiq

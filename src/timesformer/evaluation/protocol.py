@@ -1,0 +1,51 @@
+"""Which views of a video a test takes: their name for people, and how to ask for others."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from timesformer.config.schema import ClipConfig, ModelConfig
+
+_DEFAULTS = {field.name: field.default for field in fields(ClipConfig)}
+_KNOWN_TESTS = {
+    ("centre", 1, 3, "softmax"): "the paper",
+    ("dense", 1, 3, "logits"): "the released code",
+    ("segment", 1, 3, "logits"): "the released code on Something-Something",
+}
+"""Sampling, clips, crops and fusion of tests that have numbers in print (differences: docs/concepts)."""
+
+
+def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
+    """Name the views of a test in a line: `dense 8x32 at 30 fps, 1 clip x 3 crops of 224x224, softmax fusion`.
+
+    Where they are those of the paper or of the released code, that is said as well.
+    """
+    frames = f"{clip.sampling} {model.num_frames}"
+    if clip.sampling in ("dense", "centre", "coverage"):
+        frames += f"x{clip.frame_stride} at {clip.target_fps:g} fps"
+    clips = "all clips" if clip.sampling == "coverage" else f"{clip.num_clips} clip{'s' * (clip.num_clips > 1)}"
+    crops = f"{clip.num_crops} crop{'s' * (clip.num_crops > 1)}"
+    height, width = model.image_size
+    known = _KNOWN_TESTS.get((clip.sampling, clip.num_clips, clip.num_crops, clip.fusion))
+    note = f" (views and fusion as in {known})" if known else ""
+    return f"{frames}, {clips} x {crops} of {height}x{width}, {clip.fusion} fusion{note}"
+
+
+def change_views(clip: ClipConfig, changes: Mapping[str, Any]) -> ClipConfig:
+    """Ask for other views of a video at test.
+
+    A field that is not among the changes and has no effect beside them falls back to its default: three crops have no
+    `test_scale`, only `dense` has several clips, and `segment` and `uniform` have no stride.
+
+    Args:
+        clip: The views that travel with a model.
+        changes: Fields of `ClipConfig` and their new values.
+
+    Raises:
+        ConfigError: A value is out of its range, or a change has no effect.
+    """
+    sampling = changes.get("sampling", clip.sampling)
+    idle = {"test_scale"} if changes.get("num_crops", clip.num_crops) != 1 else set()
+    idle |= {"num_clips"} if sampling != "dense" else set()
+    idle |= {"frame_stride", "target_fps"} if sampling in ("segment", "uniform") else set()
+    return replace(clip, **{name: _DEFAULTS[name] for name in idle} | dict(changes))

@@ -1,0 +1,81 @@
+"""Pictures of the report that stand inside the page: encoded images and a diagram in SVG."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from timesformer.evaluation.calibration import Bin
+
+_SIDE = 300  # pixels of the square between the axes
+_LEFT, _TOP, _BOTTOM = 46, 20, 42
+
+
+def encode(picture: UInt8[ndarray, "h w 3"], *, kind: str) -> bytes:
+    """Encode an RGB picture as `png` or `jpeg`."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind.upper(), **({"quality": 85} if kind == "jpeg" else {}))
+    return buffer.getvalue()
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """An encoded picture as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def reliability_diagram(bins: Sequence[Bin]) -> str:
+    """Draw accuracy over confidence, with the gap to the diagonal and the number of samples of every bin, as SVG.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", figure 1.
+    """
+    width, height = _LEFT + _SIDE + 24, _TOP + _SIDE + _BOTTOM
+    bars = "".join(_bar(part) for part in bins if part.count)
+    return (
+        f'<svg role="img" aria-label="reliability diagram" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-size="11" fill="#667080">{_axes()}{bars}'
+        f'<path d="M{_x(0)} {_y(0)}L{_x(1)} {_y(1)}" stroke="#1b1f24" stroke-dasharray="4 4"/></svg>'
+    )
+
+
+def _bar(part: Bin) -> str:
+    left, right = _x(part.low), _x(part.high)
+    low, high = sorted((part.accuracy, part.confidence))
+    return (
+        f"<g><title>{part.count} videos, mean probability {part.confidence:.1%}, right {part.accuracy:.1%}</title>"
+        f"{_rectangle(left, right, 0, low, 'var(--bar)')}"
+        f"{_rectangle(left, right, low, high, 'var(--cautious)' if part.accuracy == high else 'var(--gap)')}"
+        f'<text x="{(left + right) / 2:.1f}" y="{_y(high) - 4:.1f}" text-anchor="middle">{part.count}</text></g>'
+    )
+
+
+def _rectangle(left: float, right: float, low: float, high: float, colour: str) -> str:
+    return (
+        f'<rect x="{left + 0.5:.1f}" y="{_y(high):.1f}" width="{right - left - 1:.1f}" '
+        f'height="{_y(low) - _y(high):.1f}" fill="{colour}"/>'
+    )
+
+
+def _axes() -> str:
+    marks = []
+    for tenth in range(0, 11, 2):
+        share = tenth / 10
+        marks.append(f'<path d="M{_x(0)} {_y(share):.1f}H{_x(1)}" stroke="#e3e6ea"/>')
+        marks.append(f'<text x="{_LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>')
+        marks.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 16}" text-anchor="middle">{share:.0%}</text>')
+    middle = _TOP + _SIDE / 2
+    return (
+        f'{"".join(marks)}<text x="{_x(0.5)}" y="{_y(0) + 34}" text-anchor="middle">probability of the predicted class'
+        f'</text><text x="10" y="{middle}" text-anchor="middle" transform="rotate(-90 10 {middle})">share that is right'
+        "</text>"
+    )
+
+
+def _x(share: float) -> float:
+    return _LEFT + _SIDE * share
+
+
+def _y(share: float) -> float:
+    return _TOP + _SIDE * (1 - share)

@@ -1,0 +1,67 @@
+"""Videos of the report, as the model sees them."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+
+from timesformer.data.dataset import read_test_views
+from timesformer.data.transforms import denormalise
+from timesformer.errors import DecodeError
+from timesformer.evaluation.report_charts import data_url, encode
+from timesformer.evaluation.result import VideoResult
+from timesformer.model.timesformer import TimeSformer
+
+_MIN_HEIGHT = 72
+_FRAMES_OF_EXAMPLE = 8
+_FRAMES_OF_MISTAKE = 3
+
+
+def mistake_figure(video: VideoResult, model: TimeSformer) -> str:
+    """First, middle and last frame of a video that was taken for another, with both classes."""
+    caption = (
+        f"<span class=bad>predicted: {html.escape(video.predicted)} {video.probability:.0%}</span><br>"
+        f"true: {html.escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
+    )
+    return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption)
+
+
+def example_figure(video: VideoResult, model: TimeSformer) -> str:
+    """Up to eight frames of a video whose class was found."""
+    caption = f"<span class=good>{html.escape(video.predicted)} {video.probability:.0%}</span>"
+    return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption)
+
+
+def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, num_frames: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Put frames side by side, a white line between: `num_frames` from first to last, or all where there are fewer.
+
+    Small ones are enlarged by whole pixels until their height, 72 pixels or more, can be seen.
+    """
+    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), num_frames)).round().astype(int)]
+    gap = max(1, frames.shape[2] // 60)
+    padded = np.pad(chosen, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    strip = rearrange(padded, "t h w c -> h (t w) c")[:, :-gap]
+    factor = _enlargement(frames)
+    return strip.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _enlargement(frames: UInt8[np.ndarray, "t h w 3"]) -> int:
+    return max(1, -(-_MIN_HEIGHT // frames.shape[1]))
+
+
+def _figure(video: VideoResult, model: TimeSformer, *, num_frames: int, caption: str) -> str:
+    try:
+        views, _ = read_test_views(video.path, model.config, model.info.clip)
+    except DecodeError as error:  # the file changed since it was evaluated
+        return f"<figure><figcaption class=bad>{html.escape(str(error))}</figcaption></figure>"
+    frames = denormalise(views[0], model.info.clip).numpy()
+    enlarged = _enlargement(frames) > 1
+    kind = "png" if enlarged else "jpeg"  # single pixels stay sharp; real pictures stay small
+    address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
+    return (
+        f'<figure><img{" class=pixels" * enlarged} alt="{html.escape(video.label)}" src="{address}">'
+        f"<figcaption>{caption}<br><span class='soft name'>{html.escape(Path(video.path).name)}</span></figcaption>"
+        "</figure>"
+    )

@@ -1,0 +1,81 @@
+"""How one arm is measured: its model, on the clips and with the order of frames that the arm asks for."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.result import Evaluation
+from timesformer.model.timesformer import TimeSformer
+from timesformer.reproduce.experiment import Arm, FrameOrder
+from timesformer.weights.load import load
+
+_SEED = 0
+
+
+def measure(arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: int) -> Evaluation:
+    """Evaluate the model in a run's folder as an arm asks.
+
+    Raises:
+        TimeSformerError: As `timesformer.evaluation.evaluate`.
+    """
+    model = load(folder)
+    model.info = replace(model.info, clip=arm.test_clip(model.info.clip))
+    with frames_in_order(model, arm.frames):
+        return evaluate(model, videos, device=device, num_workers=num_workers)
+
+
+@contextmanager
+def frames_in_order(model: TimeSformer, order: FrameOrder, *, seed: int = _SEED) -> Generator[None]:
+    """Let a model see the frames of every clip in another order, until the context ends."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def reorder(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (reordered(inputs[0], order, generator=generator), *inputs[1:])
+
+    handle = model.register_forward_pre_hook(reorder)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def reordered(
+    clips: Float[Tensor, "b c t h w"], order: FrameOrder, *, generator: torch.Generator
+) -> Float[Tensor, "b c t h w"]:
+    """Clips with their frames in another order; `shuffled` draws one for each clip."""
+    num_frames = clips.shape[2]
+    if order == "given":
+        return clips
+    if order == "shuffled":
+        orders = [torch.randperm(num_frames, generator=generator).tolist() for _ in clips]
+        return torch.stack([clip[:, places] for clip, places in zip(clips, orders, strict=True)])
+    places: Mapping[str, list[int]] = {
+        "reversed": list(range(num_frames))[::-1],
+        "one": [(num_frames - 1) // 2] * num_frames,
+    }
+    return clips[:, :, places[order]]
+
+
+def hits(evaluation: Evaluation) -> Bool[np.ndarray, " n"]:
+    """Whether each video is right, in the order of the manifest."""
+    return np.array([video.predicted == video.label for video in evaluation.predictions])
+
+
+def interval_over_seeds(right: Sequence[Bool[np.ndarray, " n"]], *, num_resamples: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean accuracy of several models on the same videos.
+
+    Videos are drawn anew and the models stay: it says how far other videos would move the number, not other seeds.
+    """
+    shares, counts = np.unique(np.mean(right, axis=0), return_counts=True)
+    total = counts.sum()
+    # n draws with replacement among videos that only their shares tell apart are one multinomial draw
+    drawn = np.random.default_rng(_SEED).multinomial(total, counts / total, size=num_resamples)
+    low, high = np.quantile(drawn @ shares / total, [0.025, 0.975])
+    return float(low), float(high)

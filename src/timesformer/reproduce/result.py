@@ -1,0 +1,110 @@
+"""What an experiment found, beside what the paper printed: for machines (JSON) and for people (Markdown)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from timesformer.files import replacing
+
+Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One arm as it was measured."""
+
+    label: str
+    """Name of the arm."""
+    series: str = ""
+    """Line of the plot, or group of bars."""
+    panel: str = ""
+    """Panel of a plot of lines; empty in a plot of bars."""
+    x: float = 0.0
+    """Place on the panel's axis."""
+    value: float
+    """The result: top-1 accuracy as a share from 0 to 1 (mean over seeds), or 10^12 multiply-accumulates."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval over the videos; None for what is computed and not measured."""
+    parameters: int
+    """Parameters of the model."""
+    seeds: Mapping[int, float] = field(default_factory=dict)
+    """Result of every seed."""
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """What the paper printed, by the heading of the column."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """More cells, by the heading of the column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All that an experiment found, and how."""
+
+    name: str
+    shows: str
+    title: str
+    quantity: Quantity
+    setting: Mapping[str, str]
+    """Scale, data, training and hardware, in words."""
+    levels: Mapping[str, float] = field(default_factory=dict)
+    """Results that need no training to know: chance, and the most that a model blind to order can have."""
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers, strings and lists, ready for JSON."""
+        return asdict(self)
+
+
+def write_result(result: Result, folder: str | Path) -> None:
+    """Write `results.json` and `table.md`.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    texts = {
+        "results.json": json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n",
+        "table.md": markdown(result),
+    }
+    for name, text in texts.items():
+        with replacing(Path(folder) / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def markdown(result: Result) -> str:
+    """The table with its setting above and its notes below; what is empty in all rows has no column."""
+    setting = [f"{key}: {value}  " for key, value in result.setting.items()]
+    levels = [f"{key}: {format_value(value, result.quantity)}  " for key, value in result.levels.items()]
+    notes = [f"{note}\n" for note in result.notes]
+    heading = f"# {result.title} ({result.shows})"
+    return "\n".join([heading, "", *setting, *levels, "", *_table(table_cells(result)), "", *notes]).rstrip() + "\n"
+
+
+def table_cells(result: Result) -> list[list[str]]:
+    """The table as cells, headings first."""
+    printed = list(dict.fromkeys(key for row in result.rows for key in row.paper))
+    remarks = list(dict.fromkeys(key for row in result.rows for key in row.remarks))
+    head = ["", "parameters", f"ours: {result.quantity}", *printed, *remarks]
+    return [head, *(_cells(row, result.quantity, printed, remarks) for row in result.rows)]
+
+
+def _cells(row: Row, quantity: Quantity, printed: Sequence[str], remarks: Sequence[str]) -> list[str]:
+    ours = format_value(row.value, quantity)
+    if row.interval is not None:
+        low, high = row.interval
+        ours += f" ({100 * low:.1f} to {100 * high:.1f})"
+    if len(row.seeds) > 1:
+        ours += f"; seeds {', '.join(f'{100 * value:.1f}' for value in row.seeds.values())}"
+    theirs = [str(row.paper[key]) if key in row.paper else "" for key in printed]
+    return [row.label, f"{row.parameters / 1e6:.2f} M", ours, *theirs, *(row.remarks.get(key, "") for key in remarks)]
+
+
+def format_value(value: float, quantity: Quantity) -> str:
+    """A result as people read it."""
+    return f"{100 * value:.1f} %" if quantity == "top-1 accuracy" else f"{value:.2f}"
+
+
+def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+    rows = [f"| {' | '.join(row)} |" for row in cells]
+    return [rows[0], "|" + "---|" * len(cells[0]), *rows[1:]]

@@ -1,0 +1,173 @@
+"""Running an experiment: every training once, every arm measured, nothing done twice."""
+
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from timesformer.config.run import RunConfig
+from timesformer.evaluation.result import Evaluation
+from timesformer.inference.views import resolve_device
+from timesformer.model.cost import cost
+from timesformer.reproduce.experiment import MAIN, Arm, Experiment
+from timesformer.reproduce.measure import hits, interval_over_seeds, measure
+from timesformer.reproduce.result import Result, Row
+from timesformer.reproduce.videos import VideoSet, write_share
+from timesformer.training.fit import is_finished, train
+from timesformer.training.history import read_metrics
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+
+def run_experiment(
+    experiment: Experiment,
+    videos: Mapping[str, VideoSet],
+    folder: Path,
+    *,
+    scale: str,
+    seeds: int = 1,
+    overwrite: bool = False,
+    say: Say = logger.info,
+) -> Result:
+    """Train and measure all arms.
+
+    A training that is finished in the folder is taken as it is, and one that was cut off is resumed.
+
+    Args:
+        experiment: What to run.
+        videos: The sets that its trainings name.
+        folder: Gets a run folder for each training and seed.
+        scale: Scale of the experiment in words, for the table.
+        seeds: Models of each training, with seeds from that of the base run on.
+        overwrite: Whether trainings in the folder are done again.
+        say: Called with a line for each event.
+
+    Raises:
+        ConfigError: The folder holds a training of another config, or a value cannot work.
+        TimeSformerError: As `timesformer.training.fit.train` and `timesformer.evaluation.evaluate`.
+    """
+    total = seeds * len(experiment.trainings)
+    runs = _plan(experiment, videos, folder, seeds=seeds)
+    for number, ((name, seed), run) in enumerate(runs.items(), start=1):
+        is_done = is_finished(run) and not overwrite
+        say(f"[{number}/{total}] {name}, seed {seed}{': trained already' if is_done else ''}")
+        if not is_done:
+            train(run, resume=not overwrite and (Path(run.output) / "config.toml").exists(), overwrite=overwrite)
+    rows = tuple(_row(experiment, arm, videos, runs, say=say) for arm in experiment.arms)
+    main = videos[MAIN]
+    levels = {"chance": 1 / main.num_classes}
+    if main.is_paired:
+        levels["best without the order of frames"] = 0.5
+    return Result(
+        name=experiment.name,
+        shows=experiment.shows,
+        title=experiment.title,
+        quantity="top-1 accuracy",
+        setting={
+            "Scale": scale,
+            "Videos": f"{main.description}; {main.num_train} to train on, {main.num_val} to test on",
+            "Training": _describe_training(experiment.base, seeds=seeds),
+            "Hardware": describe_hardware(experiment.base.device),
+        },
+        levels=levels,
+        rows=rows,
+        notes=(_HOW_MEASURED, *experiment.notes),
+    )
+
+
+_HOW_MEASURED = (
+    "Each number is top-1 accuracy with its 95 % bootstrap interval over the test videos, of the model after the last "
+    "epoch: no epoch was chosen by the test videos. The paper's numbers are of its own data and full-size models; what "
+    "carries over is the order of the rows, not their height."
+)
+
+Runs = Mapping[tuple[str, int], RunConfig]
+
+
+def _plan(experiment: Experiment, videos: Mapping[str, VideoSet], folder: Path, *, seeds: int) -> Runs:
+    """The run of every training and seed, by both, in the order in which they can go."""
+    runs: dict[tuple[str, int], RunConfig] = {}
+    for training in experiment.trainings:
+        own = videos[training.videos]
+        write_share(own, share=training.share, seed=experiment.base.seed)
+        for seed in range(experiment.base.seed, experiment.base.seed + seeds):
+            run = training.run(experiment.base)
+            start = runs[training.start, seed].output if training.start else run.init_from
+            runs[training.name, seed] = replace(
+                run,
+                data=own.data(run.data, share=training.share),
+                seed=seed,
+                init_from=start,
+                output=str(folder / f"{training.name}_seed{seed}"),
+            )
+    return runs
+
+
+def _seconds(run: RunConfig) -> float:
+    return sum(epoch.seconds for epoch in read_metrics(Path(run.output).expanduser() / "metrics.csv"))
+
+
+def _row(experiment: Experiment, arm: Arm, videos: Mapping[str, VideoSet], runs: Runs, *, say: Say) -> Row:
+    mine = {seed: run for (name, seed), run in runs.items() if name == arm.training.name}
+    found = {seed: _measure(arm, run, videos[MAIN]) for seed, run in mine.items()}
+    seeds = {seed: evaluation.top1 for seed, evaluation in found.items()}
+    value = float(np.mean(list(seeds.values())))
+    say(f"{arm.label}: {100 * value:.1f} %")
+    first = next(iter(mine.values()))
+    model = replace(first.model, num_classes=videos[MAIN].num_classes)
+    return Row(
+        label=arm.label,
+        series=arm.series,
+        panel=arm.panel,
+        x=arm.x,
+        value=value,
+        interval=interval_over_seeds([hits(evaluation) for evaluation in found.values()]),
+        parameters=cost(model).parameters,
+        seeds=seeds,
+        paper=arm.paper,
+        remarks={**arm.remarks, **_remarks(list(found.values()), list(mine.values()))},
+    )
+
+
+def _measure(arm: Arm, run: RunConfig, videos: VideoSet) -> Evaluation:
+    return measure(arm, Path(run.output), videos.val, device=run.device, num_workers=run.data.num_workers)
+
+
+def _remarks(evaluations: Sequence[Evaluation], runs: Sequence[RunConfig]) -> dict[str, str]:
+    views = np.mean([video.views for video in evaluations[0].predictions])
+    return {
+        "views": f"{views:.3g}",
+        "protocol": evaluations[0].protocol,
+        "training, s": f"{np.mean([_seconds(run) for run in runs]):.0f}",
+    }
+
+
+def _describe_training(base: RunConfig, *, seeds: int) -> str:
+    optim = base.optim
+    start = f"from {base.init_from}" if base.init_from else "from nothing"
+    return (
+        f"{start}, {base.epochs} epochs, {base.batch_size} clips a step, {optim.optimizer}, {optim.schedule} schedule "
+        f"from {optim.lr:g}, {base.precision}, {seeds} seed{'s' * (seeds > 1)} from {base.seed}"
+    )
+
+
+def describe_hardware(device: str) -> str:
+    """What computes: the GPU, or the processor with the number of threads that torch uses."""
+    found = resolve_device(device)
+    if found.type == "cuda":
+        return torch.cuda.get_device_name(found)
+    return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or f"{os.cpu_count()} cores"

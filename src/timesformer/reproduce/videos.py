@@ -1,0 +1,156 @@
+"""The videos of an experiment: drawn ones, or those of the caller, as two lists that all its trainings share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from timesformer.config.run import DataConfig
+from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, save_manifest, split_manifest
+from timesformer.data.motion import OPPOSITES
+from timesformer.data.reverse import write_reversed
+from timesformer.data.synthetic import write_motion_dataset
+from timesformer.errors import ConfigError, DataError
+from timesformer.reproduce.experiment import Motions
+from timesformer.training.sources import Split, load_data
+
+OnProgress = Callable[[int, int], None]
+
+PAIRS = ("move_left", "move_up", "shrink", "vanish")
+CLASSES = tuple(name for first in PAIRS for name in (first, OPPOSITES[first]))
+"""Classes of the synthetic sets: four pairs, in each of which one motion is the other played backwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSet:
+    """Lists of training and test videos on disk, and what there is to say of them."""
+
+    train: Path
+    val: Path
+    num_train: int
+    num_val: int
+    num_classes: int
+    is_paired: bool
+    """Whether classes come in pairs, each the other played backwards."""
+    description: str
+
+    def data(self, data: DataConfig, *, share: float) -> DataConfig:
+        """The data of a training on a share of these videos, which must have been written (`write_share`)."""
+        train = self.train if share == 1 else _share_file(self.train, share)
+        return replace(data, train=str(train), val=str(self.val))
+
+
+def synthetic_set(folder: Path, motions: Motions, *, seed: int, on_progress: OnProgress) -> VideoSet:
+    """Draw a set of motions as files, or take the one that is there.
+
+    Args:
+        folder: Where to; the set gets a folder of its own in it, named after what it depends on.
+        motions: What to draw.
+        seed: Seed of the run.
+        on_progress: Called with the number of clips done and their total.
+
+    Raises:
+        ConfigError: Fewer training videos than classes.
+    """
+    per_class = motions.clips // len(CLASSES)
+    if per_class < 1:
+        raise ConfigError(f"clips={motions.clips} must be at least {len(CLASSES)}: one for each class")
+    seed += motions.seed_offset
+    name = f"motions_{per_class}x{len(CLASSES)}_{motions.num_frames}x{motions.size}_seed{seed}"
+    root = write_motion_dataset(
+        folder / name / "clips",
+        clips_per_class=per_class,
+        val_clips_per_class=max(1, per_class // 3),
+        classes=CLASSES,
+        num_frames=motions.num_frames,
+        size=motions.size,
+        background="dark",
+        seed=seed,
+        on_progress=on_progress,
+    )
+    split = Split(load_manifest(root / "train", class_names=CLASSES), load_manifest(root / "val", class_names=CLASSES))
+    description = (
+        f"{len(CLASSES)} synthetic motions in pairs that only the order of frames tells apart, {motions.num_frames} "
+        f"frames of {motions.size} x {motions.size}, seed {seed}"
+    )
+    return _write(split, folder / name, description=description, is_paired=True)
+
+
+def own_set(folder: Path, data: DataConfig, *, seed: int) -> VideoSet:
+    """Take the caller's videos, split once for all trainings.
+
+    Args:
+        folder: Where to write the lists.
+        data: Where the videos are.
+        seed: Seed of the split, where `data` names no validation videos.
+
+    Raises:
+        ConfigError, DataError: As `timesformer.training.sources.load_data`.
+        DataError: The folder holds the lists of other videos.
+    """
+    return _write(load_data(data, seed=seed), folder, description=_describe(data), is_paired=False)
+
+
+def reversed_set(folder: Path, data: DataConfig, *, seed: int, on_progress: OnProgress) -> VideoSet:
+    """Take the caller's videos together with their copies played backwards, which are classes of their own.
+
+    Raises:
+        ConfigError, DataError: As `own_set`.
+        DecodeError: A video cannot be decoded.
+    """
+    split = load_data(data, seed=seed)
+    total = 2 * (split.size.train + split.size.val)
+    before = 2 * split.size.train
+    train = write_reversed(split.train, folder / "clips", on_progress=lambda done, _: on_progress(done, total))
+    val = write_reversed(split.val, folder / "clips", on_progress=lambda done, _: on_progress(before + done, total))
+    description = f"{_describe(data)}, each video also played backwards, as a class of its own"
+    return _write(Split(train, val), folder, description=description, is_paired=True)
+
+
+def write_share(videos: VideoSet, *, share: float, seed: int) -> None:
+    """Write the list of a share of the training videos of each class, beside that of all.
+
+    With the same seed a smaller share is part of every larger one.
+
+    Raises:
+        DataError: No class has two videos.
+    """
+    if share < 1:
+        kept, _ = split_manifest(load_manifest(videos.train), fraction=1 - share, seed=seed)
+        save_manifest(kept, _share_file(videos.train, share))
+
+
+def _share_file(train: Path, share: float) -> Path:
+    return train.with_stem(f"train_{round(100 * share)}")
+
+
+def _describe(data: DataConfig) -> str:
+    return data.train + (f" (tested on {data.val})" if data.val else "")
+
+
+def _write(split: Split, folder: Path, *, description: str, is_paired: bool) -> VideoSet:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, manifest in zip(("train", "val"), split, strict=True):
+        _save_once(manifest, folder / f"{name}.csv")
+    return VideoSet(
+        train=folder / "train.csv",
+        val=folder / "val.csv",
+        num_train=split.size.train,
+        num_val=split.size.val,
+        num_classes=len(split.train.class_names),
+        is_paired=is_paired,
+        description=description,
+    )
+
+
+def _save_once(manifest: Manifest, path: Path) -> None:
+    """Write a list, or make sure that the one which is there names the same videos: trained models depend on it."""
+    if not path.exists():
+        save_manifest(manifest, path)
+        return
+    there = load_manifest(path, check_exists=False)
+    if _content(there) != _content(manifest):
+        raise DataError(f"{path} and {path.with_name(CLASSES_FILE)} list other videos: name another output folder")
+
+
+def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    return manifest.class_names, [(sample.path.absolute(), sample.label) for sample in manifest.samples]

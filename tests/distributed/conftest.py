@@ -1,0 +1,49 @@
+"""Seven videos of which the fourth holds none, and a model for them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.data.motion import render_clip
+from timesformer.data.synthetic import write_clip
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.bundle import save
+
+LABELS = ("move_left", "move_right", "grow")
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    config = ModelConfig(
+        num_frames=2, image_size=16, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=3,
+        initialization="scratch",
+    )  # fmt: skip
+    info = ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1), labels=LABELS)
+    return save(TimeSformer(config, info=info), tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def video_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    lines = []
+    for number in range(7):
+        label = LABELS[number % 3]
+        path = folder / f"{number}.mp4"
+        if number == 3:
+            path.write_bytes(b"no video")
+        else:
+            write_clip(path, render_clip(label, seed=number, num_frames=5, size=(20, 24), background="plain"))
+        lines.append(f"{path.name},{label}\n")
+    (folder / "list.csv").write_text("".join(lines))
+    return folder / "list.csv"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests start as one process wherever they run."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,161 @@
+"""What several processes find together is what one finds alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.distributed import HashStore, Store
+
+from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.evaluation.answers import Options
+from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.shared import evaluate_shared
+from timesformer.evaluation.team import Place, Team, find_place, join, own_device, receive, send, telling_failures
+
+ALONE = Place()
+SKIP = Options(device="cpu", batch_size=2, num_workers=0, on_error="skip")
+
+
+def team(store: Store, rank: int, num_processes: int, **fields: Any) -> Team:
+    return Team(place=Place(rank=rank, num_processes=num_processes), store=store, **fields)
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 6])  # 4 batches: odd shares, and processes without any
+def test_parts_make_up_the_whole_to_the_last_bit(model_folder: Path, video_list: Path, num_processes: int):
+    store = HashStore()
+    for rank in reversed(range(num_processes)):
+        found = evaluate_shared(model_folder, video_list, team=team(store, rank, num_processes), options=SKIP)
+        assert (found is None) == (rank > 0)
+    assert found is not None
+    alone = evaluate(model_folder, video_list, device="cpu", batch_size=2, num_workers=0, on_error="skip")
+    assert found.to_dict() == alone.to_dict()
+    assert [Path(video.path).stem for video in found.predictions] == ["0", "1", "2", "4", "5", "6"]
+    assert len(found.skipped) == 1
+
+
+def test_process_zero_sees_all_videos_done(model_folder: Path, video_list: Path):
+    store, calls = HashStore(), []
+    evaluate_shared(model_folder, video_list, team=team(store, 1, 2), options=SKIP)
+    evaluate_shared(
+        model_folder,
+        video_list,
+        team=team(store, 0, 2),
+        options=SKIP,
+        on_progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls == [(done, 7) for done in range(1, 8)]
+
+
+def test_process_with_another_task_is_refused(model_folder: Path, video_list: Path):
+    store = HashStore()
+    other = Options(device="cpu", batch_size=3, num_workers=0, on_error="skip")
+    evaluate_shared(model_folder, video_list, team=team(store, 1, 2), options=other)
+    with pytest.raises(DataError, match="process 1 has other videos, views or options than process 0"):
+        evaluate_shared(model_folder, video_list, team=team(store, 0, 2), options=SKIP)
+
+
+def test_failure_of_one_process_stops_the_others_with_its_message(model_folder: Path, video_list: Path):
+    store = HashStore()
+    stop = Options(device="cpu", batch_size=2, num_workers=0)
+    second = team(store, 1, 2)
+    with pytest.raises(DecodeError, match=r"3\.mp4"), telling_failures(second):
+        evaluate_shared(model_folder, video_list, team=second, options=stop)
+    with pytest.raises(TimeSformerError, match=r"^process 1 of 2 stopped: .*3\.mp4"):
+        evaluate_shared(model_folder, video_list, team=team(store, 0, 2), options=stop)
+
+
+def test_process_that_vanished_is_missed_after_a_while(model_folder: Path, video_list: Path):
+    with pytest.raises(TimeSformerError, match=r"process 1 of 2 gave no answer for 0\.1 s: it hangs or was killed"):
+        evaluate_shared(model_folder, video_list, team=team(HashStore(), 0, 2, patience_s=0.1), options=SKIP)
+
+
+def test_failure_without_a_message_is_told_by_its_name():
+    store = HashStore()
+    with pytest.raises(KeyboardInterrupt), telling_failures(team(store, 0, 2)):
+        raise KeyboardInterrupt
+    with pytest.raises(TimeSformerError, match="process 0 of 2 stopped: KeyboardInterrupt"):
+        send(team(store, 1, 2), "task", "x")
+    with pytest.raises(TimeSformerError, match="process 0 of 2 stopped"):
+        receive(team(store, 1, 2), "task", rank=0)
+
+
+class Unplugged(Store):
+    """A store whose keeper has gone."""
+
+    def check(self, keys: list[str]) -> bool:
+        raise RuntimeError("Connection reset by peer")
+
+
+def test_lost_connection_is_one_line_and_no_traceback():
+    with pytest.raises(TimeSformerError, match="process 1 of 2 lost the connection to process 0"):
+        send(team(Unplugged(), 1, 2), "task", "x")
+
+
+def test_others_that_never_come_are_not_awaited_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "0")  # any free one: nobody else can know it
+    with (
+        pytest.raises(TimeSformerError, match="process 0 of 2 did not meet the others"),
+        join(Place(rank=0, num_processes=2), patience_s=1.0),
+    ):
+        pass
+
+
+def test_process_alone_needs_nobody():
+    with join(ALONE) as nobody:
+        assert nobody is None
+
+
+MEETING = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ALONE),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, ALONE),
+        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **MEETING}, Place(rank=5, num_processes=8, local_rank=1)),
+        (
+            {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "2", "SLURM_NTASKS": "4", **MEETING},
+            Place(rank=2, num_processes=4, local_rank=2),
+        ),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, ALONE),  # a batch script before its first srun
+        (
+            {"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", **MEETING},
+            Place(rank=1, num_processes=2),
+        ),  # torchrun started by srun
+    ],
+)
+def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expected: Place):
+    assert find_place(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0"}, "WORLD_SIZE='' in the environment is not a number"),
+        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK='one' in the environment is not a number"),
+        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment do not fit"),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}, "SLURM_STEP_NUM_TASKS=2 processes have no place to meet"),
+    ],
+)
+def test_environment_that_cannot_work_is_refused(environment: dict[str, str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        find_place(environment)
+
+
+def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch: pytest.MonkeyPatch):
+    place = Place(rank=5, num_processes=8, local_rank=3)
+    assert own_device("cpu", place) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device("auto", place) == own_device("cuda", place) == "cuda:1"
+    assert own_device("cuda:0", place) == "cuda:0"
+
+
+def test_result_is_plain_json(model_folder: Path, video_list: Path):
+    found = evaluate_shared(model_folder, video_list, team=None, options=SKIP)
+    assert found is not None
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()

@@ -1,0 +1,59 @@
+import pytest
+
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.errors import ConfigError
+from timesformer.evaluation.protocol import change_views, describe_protocol
+
+
+@pytest.mark.parametrize(
+    ("clip", "expected"),
+    [
+        (ClipConfig(), "dense 8x32 at 30 fps, 1 clip x 3 crops of 224x192, softmax fusion"),
+        (
+            ClipConfig(num_clips=10, num_crops=1, fusion="logits", frame_stride=4),
+            "dense 8x4 at 30 fps, 10 clips x 1 crop of 224x192, logits fusion",
+        ),
+        (ClipConfig(sampling="segment"), "segment 8, 1 clip x 3 crops of 224x192, softmax fusion"),
+        (
+            ClipConfig(sampling="coverage"),
+            "coverage 8x32 at 30 fps, all clips x 3 crops of 224x192, softmax fusion",
+        ),
+    ],
+)
+def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
+    assert describe_protocol(ModelConfig(image_size=(224, 192)), clip) == expected
+
+
+@pytest.mark.parametrize(
+    ("clip", "whose"),
+    [
+        (ClipConfig(sampling="centre"), " (views and fusion as in the paper)"),
+        (ClipConfig(fusion="logits"), " (views and fusion as in the released code)"),
+        (ClipConfig(sampling="centre", fusion="logits"), "fusion"),
+        (ClipConfig(sampling="centre", num_crops=1), "fusion"),
+    ],
+)
+def test_protocol_says_whose_it_is_only_where_all_of_it_agrees(clip: ClipConfig, whose: str):
+    assert describe_protocol(ModelConfig(), clip).endswith(whose)
+
+
+def test_other_views_keep_the_rest_of_the_clips():
+    clip = ClipConfig(frame_stride=16, mean=(0.5, 0.4, 0.3), channel_order="bgr")
+    changed = change_views(clip, {"num_clips": 5, "num_crops": 1, "fusion": "logits"})
+    assert (changed.num_clips, changed.num_crops, changed.fusion) == (5, 1, "logits")
+    assert (changed.frame_stride, changed.mean, changed.channel_order) == (16, (0.5, 0.4, 0.3), "bgr")
+
+
+def test_what_has_no_effect_on_the_new_views_falls_back():
+    one_crop = ClipConfig(num_crops=1, test_scale=1.0)
+    assert change_views(one_crop, {"num_crops": 3}).test_scale == 8 / 7
+    assert change_views(ClipConfig(num_clips=4), {"sampling": "coverage"}).num_clips == 1
+    assert change_views(ClipConfig(frame_stride=4), {"sampling": "uniform"}).frame_stride == 32
+    assert change_views(one_crop, {}) == one_crop
+
+
+def test_change_without_effect_is_refused():
+    with pytest.raises(ConfigError, match="num_clips=5 has no meaning for sampling='uniform'"):
+        change_views(ClipConfig(sampling="uniform"), {"num_clips": 5})
+    with pytest.raises(ConfigError, match=r"test_scale=1\.0 has no effect"):
+        change_views(ClipConfig(), {"test_scale": 1.0})

@@ -1,0 +1,62 @@
+"""The lists of videos that the trainings of an experiment share."""
+
+from itertools import pairwise
+
+import pytest
+
+from timesformer.config.run import DataConfig
+from timesformer.data.manifest import load_manifest
+from timesformer.data.synthetic import write_motion_dataset
+from timesformer.errors import ConfigError, DataError
+from timesformer.reproduce.experiment import Motions
+from timesformer.reproduce.videos import CLASSES, own_set, synthetic_set, write_share
+
+
+def nothing(done, total):
+    """A caller that does not watch."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_motion_dataset(
+        tmp_path_factory.mktemp("own") / "videos",
+        clips_per_class=8,
+        val_clips_per_class=2,
+        classes=("grow", "move_up"),
+        num_frames=2,
+        size=16,
+    )
+
+
+def test_a_synthetic_set_has_whole_classes_in_pairs(tmp_path):
+    videos = synthetic_set(tmp_path, Motions(clips=25, num_frames=2, size=16), seed=0, on_progress=nothing)
+    assert (videos.num_train, videos.num_val, videos.num_classes) == (24, 8, 8)  # 25 is no multiple of 8 classes
+    assert videos.is_paired
+    assert load_manifest(videos.train).class_names == CLASSES
+    other = synthetic_set(tmp_path, Motions(clips=8, num_frames=2, size=16, seed_offset=1), seed=0, on_progress=nothing)
+    assert other.train.parent != videos.train.parent
+
+
+def test_a_synthetic_set_has_a_video_of_every_class(tmp_path):
+    with pytest.raises(ConfigError, match="clips=7 must be at least 8"):
+        synthetic_set(tmp_path, Motions(clips=7), seed=0, on_progress=nothing)
+
+
+def test_a_smaller_share_is_part_of_a_larger_one_and_holds_all_classes(folder, tmp_path):
+    videos = own_set(tmp_path / "lists", DataConfig(train=str(folder)), seed=3)
+    shares = []
+    for share in (0.25, 0.5, 0.75, 1.0):
+        write_share(videos, share=share, seed=3)
+        shares.append(load_manifest(videos.data(DataConfig(), share=share).train))
+    assert [len(part.samples) for part in shares] == [4, 8, 12, 16]
+    for small, large in pairwise(shares):
+        assert {sample.path for sample in small.samples} < {sample.path for sample in large.samples}
+    assert [sum(sample.label for sample in part.samples) for part in shares] == [2, 4, 6, 8]
+
+
+def test_lists_of_other_videos_are_not_replaced(folder, tmp_path):
+    data = DataConfig(train=str(folder / "train"), val_fraction=0.25)
+    own_set(tmp_path / "lists", data, seed=0)
+    own_set(tmp_path / "lists", data, seed=0)
+    with pytest.raises(DataError, match="list other videos: name another output folder"):
+        own_set(tmp_path / "lists", data, seed=1)
