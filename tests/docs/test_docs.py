@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.cli.main import VERBS
+from timesformer.cli.main import VERBS, main
 from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
 
@@ -36,3 +36,14 @@ def test_every_verb_in_the_readme_exists():
 def test_every_recipe_is_a_run_that_says_how_to_start_it(recipe):
     assert read_config(recipe, kind=RunConfig).epochs > 0
     assert f"--config recipes/{recipe.name}" in recipe.read_text("utf-8")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_builds_its_model_without_memory_and_prints_its_plan(recipe, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--config", str(recipe), "--dry-run"])
+    printed = capsys.readouterr().out
+    run = read_config(recipe, kind=RunConfig)
+    assert stop.value.code == 0
+    assert run.model.scheme in printed
+    assert f"keeps         the {run.keep} epoch, in {run.output}" in printed

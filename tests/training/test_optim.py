@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from timesformer.config.run import OptimConfig
 from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.optim import build_optimizer, lr_factor, parameter_groups
+from timesformer.training.optim import build_optimizer, freeze_parts, lr_factor, parameter_groups
 
 TINY = ModelConfig(num_frames=2, image_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=2, num_classes=3)
 
@@ -91,10 +92,80 @@ def test_every_parameter_is_in_one_group(scheme: str):
 
 
 def test_momentum_of_sgd_is_nesterov_s():
-    model = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(model.weight)
+    model = TimeSformer(replace(TINY, num_classes=1))
+    bias = model.head.bias
     optimizer = build_optimizer(model, optim=OptimConfig(optimizer="sgd", lr=1.0, weight_decay=0.0))
     for expected in (-1.9, -1.9 - 2.71):  # v = 0.9 v + g, and the step is g + 0.9 v
-        model.weight.grad = torch.ones_like(model.weight)
+        bias.grad = torch.ones_like(bias)
         optimizer.step()
-        torch.testing.assert_close(model.weight.detach(), torch.tensor([[expected]]))
+        torch.testing.assert_close(bias.detach(), torch.tensor([expected]))
+
+
+# --- Rates by layer ---------------------------------------------------------------------------------------------------
+
+
+def _rates(optim: OptimConfig, *, depth: int) -> dict[str, float]:
+    """Peak rate of each parameter that the optimiser has, by name."""
+    model = TimeSformer(replace(TINY, depth=depth))
+    freeze_parts(model, optim.freeze)
+    groups = build_optimizer(model, optim=optim).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    return {name: rates[id(p)] for name, p in model.named_parameters() if id(p) in rates}
+
+
+def test_rate_falls_by_the_layer_decay_from_block_to_block_down_to_the_embeddings():
+    rates = _rates(OptimConfig(lr=0.8, layer_decay=0.5), depth=3)
+    by_layer = {"head": 0.8, "norm": 0.8, "blocks.2": 0.4, "blocks.1": 0.2, "blocks.0": 0.1, "embedding": 0.05}
+    assert rates == {
+        name: next(rate for layer, rate in by_layer.items() if name.startswith(f"{layer}.")) for name in rates
+    }
+    assert {name.split(".")[-1] for name in rates if name.startswith("embedding.")} == {
+        "cls_token", "position", "time", "weight", "bias",
+    }  # fmt: skip
+
+
+def test_numbers_of_blocks_are_read_as_numbers():
+    rates = _rates(OptimConfig(lr=1.0, layer_decay=0.5), depth=11)
+    assert rates["blocks.10.mlp.fc1.bias"] == 0.5
+    assert rates["blocks.1.mlp.fc1.bias"] == 0.5**10
+
+
+def test_groups_are_two_for_each_rate_and_two_without_layer_decay():
+    model = TimeSformer(replace(TINY, depth=3))
+    assert len(parameter_groups(model, optim=OptimConfig())) == 2
+    groups = parameter_groups(model, optim=OptimConfig(layer_decay=0.5))
+    assert len(groups) == 2 * 5  # head with norm, three blocks, embeddings
+    assert all(group["params"] for group in groups)
+
+
+# --- What is frozen ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"),
+    [
+        ("none", {"embedding", "blocks.0", "blocks.1", "blocks.2", "norm", "head"}),
+        ("blocks:2", {"blocks.2", "norm", "head"}),
+        ("blocks:3", {"norm", "head"}),
+        ("backbone", {"head"}),
+    ],
+)
+def test_optimiser_has_what_is_not_frozen(freeze: str, trained: set[str]):
+    rates = _rates(OptimConfig(freeze=freeze), depth=3)
+    layers = [name.split(".")[: 1 + name.startswith("blocks.")] for name in rates]
+    assert {".".join(layer) for layer in layers} == trained
+
+
+def test_more_frozen_blocks_than_the_model_has_are_refused():
+    with pytest.raises(ConfigError, match=r"optim.freeze='blocks:4' asks for 4 blocks, the model has 3"):
+        freeze_parts(TimeSformer(replace(TINY, depth=3)), "blocks:4")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_optimiser_whose_gradients_are_clipped_in_half_precision_is_not_fused(optimizer: str):
+    model = TimeSformer(TINY)
+    clipping, free = (OptimConfig(optimizer=optimizer, clip_grad_norm=norm) for norm in (1.0, 0.0))
+    assert build_optimizer(model, optim=clipping).defaults["fused"]
+    assert build_optimizer(model, optim=free, precision="fp16").defaults["fused"]
+    for precision in ("bf16", "fp16"):
+        assert not build_optimizer(model, optim=clipping, precision=precision).defaults["fused"]

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,7 +46,7 @@ class Tally:
         self.top1 += hits[0]
         self.top5 += sum(hits)
 
-    def skip(self, messages: tuple[str, ...]) -> None:
+    def skip(self, messages: Sequence[str]) -> None:
         """Count videos that were left out."""
         self.skipped += [message for message in dict.fromkeys(messages) if message not in self.skipped]
 
