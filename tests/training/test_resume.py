@@ -156,7 +156,7 @@ def _measures(run: RunConfig) -> list[EpochRecord]:
 @pytest.fixture(scope="module")
 def last_kept(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """As `finished`, but the last model is kept, so that every epoch writes everything."""
-    run = replace(finished, keep="last", output=str(tmp_path_factory.mktemp("last") / "run"))
+    run = replace(finished, keep="last", seed=2, output=str(tmp_path_factory.mktemp("last") / "run"))
     train(run, on_message=quiet)
     return run
 
