@@ -230,7 +230,7 @@ def test_counts_of_an_epoch_travel_in_the_checkpoint():
 # --- Mixing -----------------------------------------------------------------------------------------------------------
 
 
-def test_mixed_clips_have_mixed_targets_and_hits_of_their_own_labels(monkeypatch: pytest.MonkeyPatch):
+def test_loss_of_mixed_clips_is_the_cross_entropy_with_mixed_labels(monkeypatch: pytest.MonkeyPatch):
     augment = AugmentConfig(mixup=0.8)
     module = _module(OptimConfig(label_smoothing=0.2), augment=augment)
     seen: list[np.random.Generator] = []
@@ -247,7 +247,17 @@ def test_mixed_clips_have_mixed_targets_and_hits_of_their_own_labels(monkeypatch
     )
     logits = module.model(clips)
     torch.testing.assert_close(loss, -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
-    assert module._train.top1 == (logits.argmax(dim=1) == batch.labels).sum().item()
+
+
+def test_mixed_clips_are_right_where_their_own_label_is_predicted(monkeypatch: pytest.MonkeyPatch):
+    def mix(clips: Tensor, labels: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return clips, F.one_hot((labels + 1) % 3, 3).float()
+
+    monkeypatch.setattr("timesformer.training.module.mix_batch", mix)
+    module = _module(augment=AugmentConfig(cutmix=0.8))
+    torch.nn.init.constant_(module.model.head.bias[1:2], 99.0)
+    module.training_step(_batch(3)._replace(labels=torch.tensor([1, 1, 0])), 0)
+    assert module._train.top1 == 2
 
 
 def test_mixing_depends_on_seed_step_and_part_alone():
@@ -308,6 +318,15 @@ def test_loss_is_in_fp32_where_the_model_computes_in_bf16(monkeypatch: pytest.Mo
     assert {loss.dtype for loss in losses} == {torch.float32}
     assert losses[-1] < losses[0]
     assert {parameter.dtype for parameter in module.model.parameters()} == {torch.float32}
+
+
+def test_loss_of_half_precision_logits_is_in_fp32():
+    module = _module()
+    module.model.bfloat16()
+    clips, labels, _ = _batch()
+    loss = module.training_step(Batch(clips.bfloat16(), labels), 0)
+    assert loss is not None
+    assert loss.dtype == torch.float32
 
 
 @quiet_trainer

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 OnMessage = Callable[[str], None]
 
 _TRAINER_NOTICES = (
+    ".*`training_step` returned `None`.*",  # all videos of a batch were left out
     ".*in eval mode at the start of training.*",  # what is frozen, and the average of the weights
     ".*does not have many workers.*",  # data.num_workers says how many
     ".*isinstance.treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13
