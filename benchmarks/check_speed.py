@@ -11,7 +11,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -20,9 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import av
-import numpy as np
+from machine import describe_machine
 
-from timesformer import __version__
 from timesformer.data.check import check_dataset
 from timesformer.data.check_cache import CACHE_FILE
 from timesformer.data.motion import MOTION_CLASSES
@@ -91,13 +89,6 @@ def measure(folder: Path, *, num_workers: int, repeats: int) -> dict[str, object
     }
 
 
-def cpu_name() -> str:
-    """The processor as the system calls it."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=2000, help="rounded up to whole classes")
@@ -113,16 +104,7 @@ def main() -> None:
             size=SIZE,
         )
         measured = measure(Path(temporary) / "clips" / "train", num_workers=options.processes, repeats=options.repeats)
-    machine = {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "av": av.__version__,
-        "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-        "numpy": np.__version__,
-        "timesformer": __version__,
-    }
-    print(json.dumps({"date": time.strftime("%Y-%m"), "machine": machine, **measured}, indent=1))
+    print(json.dumps({"date": time.strftime("%Y-%m"), "machine": describe_machine(), **measured}, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ a file is read wrongly, or differs from the manifest and nothing explains it.
 import argparse
 import hashlib
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -25,8 +23,8 @@ from typing import Any
 
 import av
 import numpy as np
+from machine import describe_machine
 
-from timesformer import __version__
 from timesformer.data.decode import VideoReader
 from timesformer.errors import DecodeError
 
@@ -175,14 +173,6 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def cpu_name() -> str:
-    """The processor as the system calls it."""
-    if os.path.exists("/proc/cpuinfo"):
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        return names[0].split(":")[1].strip() if names else platform.machine()
-    return platform.processor() or platform.machine()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -202,15 +192,7 @@ def main() -> int:
         rows[-1] |= {"differs": differs, "explanation": explanation}
     report = {
         "date": time.strftime("%Y-%m"),
-        "machine": {
-            "cpu": cpu_name(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "av": av.__version__,
-            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-            "numpy": np.__version__,
-            "timesformer": __version__,
-        },
+        "machine": describe_machine(),
         "limit_s": options.limit_s,
         "outcomes": {
             kind: sum(row["outcome"] == kind for row in rows) for kind in sorted({row["outcome"] for row in rows})

@@ -41,3 +41,9 @@ class DependencyError(TimeSformerError, ImportError):
 def closest(given: str, known: Iterable[str]) -> str | None:
     """The known name that a mistyped one most likely stands for, for a message; None where nothing is near."""
     return next(iter(difflib.get_close_matches(given, list(known), n=1)), None)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a message about a mistyped name, which suggests the nearest known one; empty where nothing is near."""
+    close = closest(given, known)
+    return f"; did you mean {close!r}?" if close else ""

@@ -189,13 +189,13 @@ def test_writing_leaves_only_the_file(tmp_path):
 
 
 def test_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    def fail_halfway(path: Path, frames: np.ndarray, *, rate: Fraction) -> None:
+    def fail_halfway(path: Path, frames: np.ndarray, *, rate: Fraction, quality: dict[str, str]) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")
 
     write_clip(tmp_path / "a.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     before = (tmp_path / "a.mp4").read_bytes()
-    monkeypatch.setattr(synthetic, "_encode", fail_halfway)
+    monkeypatch.setattr(synthetic, "encode", fail_halfway)
     with pytest.raises(OSError, match="disk full"):
         write_clip(tmp_path / "a.mp4", np.ones((2, 16, 16, 3), np.uint8))
     assert (tmp_path / "a.mp4").read_bytes() == before

@@ -75,7 +75,7 @@ def check(
         )
     content = result.to_dict()
     if output is not None:
-        content["page"] = str(_write_output(result, output))
+        content["page"] = str(_write_output(result, content, output))
     if fix is not None:
         cleaned = clean(result)
         content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
@@ -99,11 +99,11 @@ def _check_output(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{', '.join(there)}: exists already; --overwrite replaces it")
 
 
-def _write_output(result: DataCheck, folder: Path) -> Path:
+def _write_output(result: DataCheck, content: dict[str, Any], folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _RESULT) as partial:
-            partial.write_text(json_text.dumps(result.to_dict(), indent=1) + "\n", "utf-8")
+            partial.write_text(json_text.dumps(content, indent=1) + "\n", "utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the check cannot be written: {error.strerror}") from error
     return write_check_page(result, folder / _PAGE)

@@ -11,7 +11,7 @@ from timesformer.cli.options import AsJson, Overwrite
 from timesformer.cli.train import run_from_preset, run_from_weights
 from timesformer.config.io import apply_overrides, read_config
 from timesformer.config.run import RunConfig
-from timesformer.errors import ConfigError, closest
+from timesformer.errors import ConfigError, did_you_mean
 from timesformer.reproduce.definitions import define
 from timesformer.reproduce.experiment import MAIN, Experiment
 from timesformer.reproduce.figure3 import cost_result
@@ -202,9 +202,7 @@ def _only_schemes(experiment: Experiment, schemes: tuple[str, ...]) -> Experimen
     arms = {arm.label: arm for arm in experiment.arms}
     for name in schemes:
         if name not in arms:
-            close = closest(name, arms)
-            hint = f"; did you mean {close!r}?" if close else ""
-            raise ConfigError(f"--schemes: {name!r} is not one of {', '.join(arms)}{hint}")
+            raise ConfigError(f"--schemes: {name!r} is not one of {', '.join(arms)}{did_you_mean(name, arms)}")
     return replace(experiment, arms=tuple(arms[name] for name in dict.fromkeys(schemes)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.errors import ConfigError, closest
+from timesformer.errors import ConfigError, did_you_mean
 
 PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
     {
@@ -78,6 +78,4 @@ def clip_preset(name: str) -> ClipConfig:
 def _check_name(name: str) -> None:
     if name in PRESETS:
         return
-    close = closest(name, PRESETS)
-    suggestion = f"; did you mean {close!r}?" if close else ""
-    raise ConfigError(f"preset {name!r} is not one of {', '.join(map(repr, PRESETS))}{suggestion}")
+    raise ConfigError(f"preset {name!r} is not one of {', '.join(map(repr, PRESETS))}{did_you_mean(name, PRESETS)}")

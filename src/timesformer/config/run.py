@@ -241,6 +241,20 @@ class RunConfig:
     output: str = "runs/train"
     """Folder of the run: model folder, checkpoints, metrics, curve."""
 
+    @property
+    def clips_per_part(self) -> int:
+        """Clips that go through the model at a time."""
+        return self.batch_size // self.accumulate
+
+    @property
+    def videos_per_part(self) -> int:
+        """Videos that the clips of a part are drawn from."""
+        return self.clips_per_part // self.augment.repeats
+
+    def steps_per_epoch(self, num_videos: int) -> int:
+        """Steps of the optimiser in which an epoch sees all of `num_videos` training videos."""
+        return math.ceil(num_videos / (self.videos_per_part * self.accumulate))
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", tuple(self.trackers))
         for name in ("epochs", "batch_size", "accumulate"):
@@ -257,8 +271,8 @@ class RunConfig:
                 f"batch_size={self.batch_size} is not a multiple of {name}={divisor}",
             )
         refuse(
-            self.batch_size // self.accumulate % self.augment.repeats != 0,
-            f"a part of the batch, batch_size / accumulate = {self.batch_size // self.accumulate} clips, is not a "
+            self.clips_per_part % self.augment.repeats != 0,
+            f"a part of the batch, batch_size / accumulate = {self.clips_per_part} clips, is not a "
             f"multiple of augment.repeats={self.augment.repeats}",
         )
         refuse(self.seed < 0, f"seed={self.seed} must not be negative")

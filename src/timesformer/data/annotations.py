@@ -7,7 +7,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,11 +122,11 @@ def read_label_map(path: Path) -> tuple[str, ...]:
     return tuple(by_index[index] for index in range(len(labels)))
 
 
-def read_folder(folder: Path) -> list[Row]:
-    """Rows of a folder of class folders: their names are the labels, the videos lie anywhere below.
+def find_class_videos(folder: Path) -> dict[str, list[Path]]:
+    """The videos anywhere below each class folder of a folder, by its name; of some, there may be none.
 
     Raises:
-        DataError: The folder holds splits or no folders, or a class has no video.
+        DataError: The folder holds splits or no folders.
     """
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     names = {path.name.lower() for path in classes}
@@ -135,14 +135,28 @@ def read_folder(folder: Path) -> list[Row]:
         raise DataError(f"{folder} holds splits, not classes ({', '.join(sorted(names))}): name one of them")
     if not classes:
         raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file")
-    videos = {path: sorted(filter(is_visible_video, path.rglob("*"))) for path in classes}
-    empty = [path.name for path in classes if not videos[path]]
+    return {path.name: sorted(filter(is_visible_video, path.rglob("*"))) for path in classes}
+
+
+def read_folder(folder: Path) -> list[Row]:
+    """Rows of a folder of class folders: their names are the labels, the videos lie anywhere below.
+
+    Raises:
+        DataError: The folder holds splits or no folders, or a class has no video.
+    """
+    videos = find_class_videos(folder)
+    empty = [name for name, own in videos.items() if not own]
     if empty:
         raise DataError(
-            f"{folder}: no video in {len(empty)} of {len(classes)} class folders ({', '.join(empty[:5])}); "
+            f"{folder}: no video in {len(empty)} of {len(videos)} class folders ({', '.join(empty[:5])}); "
             f"a video ends with one of {' '.join(VIDEO_SUFFIXES)}"
         )
-    return [Row(path=video, label=path.name, where=path.name) for path in classes for video in videos[path]]
+    return folder_rows(videos)
+
+
+def folder_rows(videos: Mapping[str, Sequence[Path]]) -> list[Row]:
+    """Rows of the videos of class folders, by the names of these."""
+    return [Row(path=path, label=name, where=name) for name, own in videos.items() for path in own]
 
 
 def read_list(path: Path) -> list[Row]:

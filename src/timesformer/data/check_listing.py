@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timesformer.data.annotations import SPLIT_NAMES, Row, is_integer, is_visible_video
+from timesformer.data.annotations import SPLIT_NAMES, Row, find_class_videos, folder_rows, is_integer
 from timesformer.data.manifest import find_split, holds_splits, read_rows
-from timesformer.errors import DataError, closest
+from timesformer.errors import closest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +66,13 @@ def _read_rows(source: Path) -> tuple[list[Row], Sequence[str] | None]:
     """Rows and known names of the classes, those of empty class folders among them."""
     if not source.is_dir():
         return read_rows(source)
-    try:
-        return read_rows(source)[0], None
-    except DataError:
-        folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-        videos = {path: sorted(filter(is_visible_video, path.rglob("*"))) for path in folders}
-        reserved = {"test", "testing"}.union(*SPLIT_NAMES.values())
-        if not any(videos.values()) or all(videos.values()) or {path.name.lower() for path in folders} & reserved:
-            raise  # something else is wrong than that a class has no video
-        rows = [Row(path=video, label=path.name, where=path.name) for path in folders for video in videos[path]]
-        return rows, [path.name for path in folders]
+    videos = find_class_videos(source)
+    if all(videos.values()):
+        return folder_rows(videos), None
+    reserved = {"test", "testing"}.union(*SPLIT_NAMES.values())
+    if not any(videos.values()) or {name.lower() for name in videos} & reserved:
+        return read_rows(source)  # refuses it: something else is wrong than that a class has no video
+    return folder_rows(videos), list(videos)
 
 
 def _is_numbered(rows: Sequence[Row], *, source: Path) -> bool:

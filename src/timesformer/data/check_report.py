@@ -1,21 +1,18 @@
 """One page that shows what a check found: numbers, findings with pictures, classes, and how videos differ."""
 
-import base64
-import html
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from einops import rearrange
-from jaxtyping import UInt8
 from PIL import Image
 
 from timesformer.data.check import KINDS, DataCheck, Finding
 from timesformer.data.decode import VideoReader
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
+from timesformer.pages import data_url, document, encode, escape
 
 _MAX_SHOWN = 12
 """Findings of a kind that are shown with pictures; of the others only the names."""
@@ -70,22 +67,13 @@ def write_check_page(check: DataCheck, path: str | Path) -> Path:
     path = Path(path)
     sections = [_headline(check), _kinds(check), _findings(check), _classes(check), _spreads(check)]
     title = f"Check of {check.source}"
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><main><h1>{_text(title)}</h1>{''.join(sections)}</main></body></html>\n"
-    )
+    page = document(title, style=_STYLE, body=f"<h1>{escape(title)}</h1>{''.join(sections)}")
     try:
         with replacing(path) as partial:
             partial.write_text(page, "utf-8")
     except OSError as error:
         raise DataError(f"{path}: the page cannot be written: {error.strerror}") from error
     return path
-
-
-def _text(text: object) -> str:
-    """Text for HTML; bytes of a file name that are no UTF-8 are shown as escapes."""
-    return html.escape(str(text).encode("utf-8", "backslashreplace").decode())
 
 
 def _headline(check: DataCheck) -> str:
@@ -135,7 +123,7 @@ def _kind(kind: str, findings: Sequence[Finding], check: DataCheck) -> str:
     cards = "".join(_card(finding, check) for finding in findings[:_MAX_SHOWN])
     others = findings[_MAX_SHOWN:]
     lines = "".join(
-        f"<li>{_text(finding.reason)}: {_text(', '.join(_name(file, check) for file in finding.files))}</li>"
+        f"<li>{escape(finding.reason)}: {escape(', '.join(_name(file, check) for file in finding.files))}</li>"
         for finding in others[:_MAX_LISTED]
     )
     more = f"<li>and {len(others) - _MAX_LISTED} more, see check.json</li>" if len(others) > _MAX_LISTED else ""
@@ -149,22 +137,20 @@ def _card(finding: Finding, check: DataCheck) -> str:
     figures = "".join(_figure(file, check) for file in finding.files[:_MAX_FILES])
     hidden = len(finding.files) - _MAX_FILES
     more = f"<p class=soft>and {hidden} more files, see check.json</p>" if hidden > 0 else ""
-    return f"<div class=card><p>{_text(finding.reason)}</p>{figures}{more}</div>"
+    return f"<div class=card><p>{escape(finding.reason)}</p>{figures}{more}</div>"
 
 
 def _figure(file: Path, check: DataCheck) -> str:
     listed = dict.fromkeys((video.split, video.given) for video in check.listing.videos if video.path == file)
-    tags = " ".join(f"<span class=tag>{split} · {_text(given)}</span>" for split, given in listed)
+    tags = " ".join(f"<span class=tag>{split} · {escape(given)}</span>" for split, given in listed)
     found = check.fingerprints.get(file)
     facts = picture = ""
     if found is not None and not found.error:
         facts = f"{found.width}x{found.height}, {found.num_frames} frames, {found.fps:.4g} fps"
         strip = film_strip(file)
-        picture = (
-            "" if strip is None else f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(strip).decode()}">'
-        )
+        picture = "" if strip is None else f'<img alt="" src="{data_url(strip, "jpeg")}">'
     return (
-        f"<figure>{picture}<figcaption>{_text(_name(file, check))} {tags} <span class=soft>{facts}</span>"
+        f"<figure>{picture}<figcaption>{escape(_name(file, check))} {tags} <span class=soft>{facts}</span>"
         "</figcaption></figure>"
     )
 
@@ -188,13 +174,9 @@ def film_strip(file: Path) -> bytes | None:
     size = min(max(round(width * _PICTURE_HEIGHT / height), 1), _MAX_PICTURE_WIDTH), _PICTURE_HEIGHT
     small = np.stack([np.asarray(Image.fromarray(frame).resize(size)) for frame in frames])
     gap = np.full_like(small[:, :, :2], 255)
-    return _jpeg(rearrange(np.concatenate([small, gap], axis=2), "t h w c -> h (t w) c")[:, :-2])
-
-
-def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
+    return encode(
+        rearrange(np.concatenate([small, gap], axis=2), "t h w c -> h (t w) c")[:, :-2], kind="jpeg", quality=82
+    )
 
 
 def _classes(check: DataCheck) -> str:
@@ -208,7 +190,7 @@ def _classes(check: DataCheck) -> str:
     rows = []
     for label in order:
         bars = _bar(train[label], largest) + (f"<br>{_bar(val[label], largest, look='bar val')}" if has_val else "")
-        rows.append(f"<tr><td>{_text(names[label])}<td>{bars}</tr>")
+        rows.append(f"<tr><td>{escape(names[label])}<td>{bars}</tr>")
     legend = "training above, validation below" if has_val else "training"
     note = f"; {hidden} classes of middle size are not shown" if hidden > 0 else ""
     return (

@@ -6,11 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
-from jaxtyping import UInt8
-
 from timesformer.data.decode import VideoReader
+from timesformer.data.encode import encode
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import DecodeError
 from timesformer.files import replacing
@@ -79,21 +76,4 @@ def _copy(source: Path, forward: Path, backward: Path) -> None:
     for path, ordered in ((forward, frames), (backward, frames[::-1])):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            _encode(partial, ordered, rate=Fraction(fps).limit_denominator(100_000))
-
-
-def _encode(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction) -> None:
-    """Write H.264 that loses nothing of its 4:2:0 pictures."""
-    options = {"qp": "0", "preset": "veryfast", "tune": "zerolatency", "g": "12"}
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            # one thread: a pool of the scaler left behind would hang a forked worker
-            frame = frame.reformat(format="yuv420p", threads=1)
-            frame.pts, frame.time_base = number, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            encode(partial, ordered, rate=Fraction(fps).limit_denominator(100_000), quality={"qp": "0"})

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 
+from timesformer.data.encode import encode
 from timesformer.data.motion import BACKGROUNDS, MOTION_CLASSES, OPPOSITES, check_motion, check_picture, render_clip
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
@@ -79,7 +79,7 @@ def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: f
         raise ConfigError(f"{path}: a video needs at least 1 frame, got 0")
     _check_encodable(*frames.shape[1:3], fps=fps)
     with replacing(Path(path)) as partial:
-        _encode(partial, frames, rate=Fraction(fps).limit_denominator(100_000))
+        encode(partial, frames, rate=Fraction(fps).limit_denominator(100_000), quality={"crf": "18"})
 
 
 def write_motion_dataset(
@@ -196,20 +196,3 @@ def _write_missing(path: Path, settings: _Settings, *, key: tuple[int, ...]) -> 
         background=settings.background,
     )
     write_clip(path, frames, fps=settings.fps)
-
-
-def _encode(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction) -> None:
-    # zerolatency drops B-frames and look-ahead, which cost more than the pictures themselves at these sizes
-    options = {"crf": "18", "preset": "veryfast", "tune": "zerolatency", "g": "12"}
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1
-        for number, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            # one thread: a pool of the scaler left behind would hang a forked worker
-            frame = frame.reformat(format="yuv420p", threads=1)
-            frame.pts, frame.time_base = number, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

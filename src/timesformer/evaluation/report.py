@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timesformer.errors import DataError
-from timesformer.evaluation.report_charts import data_url, reliability_diagram
+from timesformer.evaluation.report_charts import reliability_diagram
 from timesformer.evaluation.report_tables import class_table, confusion_table, mistakes_table
 from timesformer.evaluation.report_videos import example_figure, mistake_figure
 from timesformer.evaluation.result import Evaluation, VideoResult
 from timesformer.files import replacing
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
+from timesformer.pages import data_url, document
 
 _STYLE = """
 :root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
@@ -71,11 +72,7 @@ def write_report(
         _calibration(evaluation),
         _skipped(evaluation),
     ]
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    page = document(title, style=_STYLE, body="".join(sections))
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")

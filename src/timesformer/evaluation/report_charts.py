@@ -1,29 +1,11 @@
-"""Pictures of the report that stand inside the page: encoded images and a diagram in SVG."""
+"""The diagram of the report, in SVG."""
 
-import base64
-import io
 from collections.abc import Sequence
-
-from jaxtyping import UInt8
-from numpy import ndarray
-from PIL import Image
 
 from timesformer.evaluation.calibration import Bin
 
 _SIDE = 300  # pixels of the square between the axes
 _LEFT, _TOP, _BOTTOM = 46, 20, 42
-
-
-def encode(picture: UInt8[ndarray, "h w 3"], *, kind: str) -> bytes:
-    """Encode an RGB picture as `png` or `jpeg`."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, kind.upper(), **({"quality": 85} if kind == "jpeg" else {}))
-    return buffer.getvalue()
-
-
-def data_url(content: bytes, kind: str) -> str:
-    """An encoded picture as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def reliability_diagram(bins: Sequence[Bin]) -> str:

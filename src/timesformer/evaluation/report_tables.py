@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from timesformer.evaluation.metrics import most_confused
-from timesformer.evaluation.report_charts import data_url, encode
 from timesformer.evaluation.result import Evaluation
+from timesformer.pages import data_url, encode
 
 _MAX_CONFUSION_CLASSES = 40
 _MAX_PAIRS = 12

@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from timesformer.data.dataset import read_test_views
 from timesformer.data.transforms import denormalise
 from timesformer.errors import DecodeError
-from timesformer.evaluation.report_charts import data_url, encode
 from timesformer.evaluation.result import VideoResult
 from timesformer.model.timesformer import TimeSformer
+from timesformer.pages import data_url, encode
 
 _MIN_HEIGHT = 72
 _FRAMES_OF_EXAMPLE = 8

@@ -58,11 +58,17 @@ def evaluate_shared(
     fingerprint = _fingerprint(model, manifest, options)
     if place.rank > 0:
         send(team, _TASK, fingerprint)
-        give = lambda number, outcomes: send(team, str(number), to_text(outcomes))  # noqa: E731
-        run_batches(model, manifest, own, options=options, on_batch=give)
+        run_batches(
+            model,
+            manifest,
+            own,
+            options=options,
+            on_batch=lambda number, outcomes: send(team, str(number), to_text(outcomes)),
+        )
         return None
-    stop = lambda number, outcomes: refuse_failure(team)  # noqa: E731
-    outcomes = run_batches(model, manifest, own, options=options, on_progress=on_progress, on_batch=stop)
+    outcomes = run_batches(
+        model, manifest, own, options=options, on_progress=on_progress, on_batch=lambda *_: refuse_failure(team)
+    )
     for outcome in _collect(team, batches, fingerprint=fingerprint):
         outcomes.append(outcome)
         on_progress(len(outcomes), len(manifest.samples))

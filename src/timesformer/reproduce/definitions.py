@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.config.run import RunConfig
-from timesformer.errors import ConfigError, closest
+from timesformer.errors import ConfigError, did_you_mean
 from timesformer.reproduce import paper
 from timesformer.reproduce.experiment import Arm, Experiment, FrameOrder, Motions, Training
 from timesformer.reproduce.scales import Scale
@@ -22,9 +22,9 @@ def define(name: str, base: RunConfig, scale: Scale) -> Experiment:
         ConfigError: There is no experiment of this name, or the base cannot be changed as it asks.
     """
     if name not in EXPERIMENTS:
-        close = closest(name, EXPERIMENTS)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigError(f"experiment {name!r} is not one of cost, {', '.join(EXPERIMENTS)}{hint}")
+        raise ConfigError(
+            f"experiment {name!r} is not one of cost, {', '.join(EXPERIMENTS)}{did_you_mean(name, EXPERIMENTS)}"
+        )
     return EXPERIMENTS[name](base, scale)
 
 

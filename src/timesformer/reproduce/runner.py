@@ -1,8 +1,6 @@
 """Running an experiment: every training once, every arm measured, nothing done twice."""
 
 import logging
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 from timesformer.config.run import RunConfig
 from timesformer.evaluation.result import Evaluation
 from timesformer.inference.views import resolve_device
+from timesformer.machine import processor_name
 from timesformer.model.cost import cost
 from timesformer.reproduce.experiment import MAIN, Arm, Experiment
 from timesformer.reproduce.measure import hits, interval_over_seeds, measure
@@ -163,11 +162,4 @@ def describe_hardware(device: str) -> str:
     found = resolve_device(device)
     if found.type == "cuda":
         return torch.cuda.get_device_name(found)
-    return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or f"{os.cpu_count()} cores"
+    return f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

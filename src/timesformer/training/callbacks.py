@@ -90,8 +90,7 @@ class Recorder(Checkpoint):
         done, every = batch_idx + 1, self._run.checkpoint_every * self._run.accumulate
         if every and done % every == 0 and done < trainer.num_training_batches:
             self._batches = done
-            with replacing(self._folder.last) as partial:
-                trainer.save_checkpoint(partial, weights_only=False)
+            self._save_checkpoints(trainer, is_best=False)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write everything, and end the run where its patience is at its end.

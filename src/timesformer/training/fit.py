@@ -1,7 +1,6 @@
 """`train`: a run from its config to its folder."""
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from timesformer.inference.views import resolve_device
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.callbacks import ProgressBar, Recorder, WholeCheckpoints, counting_bar, write_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
-from timesformer.training.memory import memory_advice
+from timesformer.training.memory import MOMENTS, memory_advice
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
@@ -181,7 +180,7 @@ def _skip(feed: Feed, *, batches: int) -> None:
 
 def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     run, folder = job.run, job.folder
-    steps = math.ceil(len(feed.train) / run.accumulate)
+    steps = run.steps_per_epoch(job.size.train)
     module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)
     if not job.progress.has_begun:
         begin(folder, run)
@@ -275,7 +274,7 @@ def _warn_of_memory(job: _Job, output: _Output) -> None:
 def _bytes_needed(model: TimeSformer, optim: OptimConfig) -> int:
     """Room for two model folders and twice two checkpoints, since a new one is whole before an old one goes."""
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
-    moments = {"adamw": 2, "sgd": 1}[optim.optimizer] + (optim.ema_decay > 0)
+    moments = MOMENTS[optim.optimizer] + (optim.ema_decay > 0)
     return 2 * weights + 4 * (1 + moments) * weights
 
 

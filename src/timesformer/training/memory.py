@@ -16,7 +16,8 @@ from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.module import ClipClassifier
 
-_MOMENTS = {"adamw": 2, "sgd": 1}
+MOMENTS = {"adamw": 2, "sgd": 1}
+"""Numbers that each optimiser keeps for a weight."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -80,9 +81,9 @@ def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstima
     return MemoryEstimate(
         weights=4 * total * (1 + (run.optim.ema_decay > 0)) + 2 * one - two,
         gradients=4 * trained,
-        optimizer=4 * trained * _MOMENTS[run.optim.optimizer],
+        optimizer=4 * trained * MOMENTS[run.optim.optimizer],
         activations_per_clip=two - one + _work(run, saved=two - one),
-        clips=run.batch_size // run.accumulate,
+        clips=run.clips_per_part,
         available=free_memory(device) if device else None,
     )
 
@@ -140,7 +141,7 @@ def _fits(run: RunConfig, parts: int, fitting: int) -> bool:
 def _rough_total(run: RunConfig) -> int:
     """A closed form that is right within a factor of two, for the many runs that are small."""
     size = cost(run.model)
-    return 4 * size.weight_bytes + run.batch_size // run.accumulate * size.activation_bytes
+    return 4 * size.weight_bytes + run.clips_per_part * size.activation_bytes
 
 
 def _work(run: RunConfig, *, saved: int) -> int:

@@ -24,13 +24,18 @@ def lr_factor(step: int, *, total_steps: int, optim: OptimConfig) -> float:
 
     Source: Bertasius et al. 2021, section 4, for the steps; Loshchilov and Hutter 2017, "SGDR", for the cosine.
     """
-    warmup_steps = round(optim.warmup_fraction * total_steps)
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
+    rising = warmup_steps(total_steps, optim=optim)
+    if step < rising:
+        return (step + 1) / (rising + 1)
     if optim.schedule == "steps":
         return 0.1 ** sum(step >= share * total_steps for share in optim.milestones)
-    progress = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    progress = min((step - rising) / max(total_steps - rising, 1), 1.0)
     return (1 + math.cos(math.pi * progress)) / 2
+
+
+def warmup_steps(total_steps: int, *, optim: OptimConfig) -> int:
+    """Steps, of all, over which the rate rises."""
+    return round(optim.warmup_fraction * total_steps)
 
 
 def freeze_parts(model: TimeSformer, freeze: str) -> list[nn.Module]:

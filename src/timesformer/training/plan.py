@@ -1,6 +1,5 @@
 """What a run would do, found out without training, and without its weights or its videos."""
 
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from timesformer.errors import ConfigError, DataError
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 from timesformer.training.memory import MemoryEstimate, estimate_memory, gigabytes, weightless
+from timesformer.training.optim import warmup_steps
 from timesformer.training.sources import Split, load_data, with_num_classes
 
 
@@ -174,10 +174,9 @@ def _plan_schedule(run: RunConfig, num_videos: int | None) -> SchedulePlan:
     optim = run.optim
     steps = total = warmup = None
     if num_videos is not None:
-        videos_per_part = run.batch_size // run.accumulate // run.augment.repeats
-        steps = math.ceil(math.ceil(num_videos / videos_per_part) / run.accumulate)
+        steps = run.steps_per_epoch(num_videos)
         total = steps * run.epochs
-        warmup = round(optim.warmup_fraction * total)
+        warmup = warmup_steps(total, optim=optim)
     falls = optim.milestones if optim.schedule == "steps" else ()
     return SchedulePlan(
         epochs=run.epochs,
@@ -248,7 +247,7 @@ def _data_line(data: DataPlan) -> str:
 
 
 def _batch_line(run: RunConfig) -> str:
-    parts = f" in {run.accumulate} parts of {run.batch_size // run.accumulate}" if run.accumulate > 1 else ""
+    parts = f" in {run.accumulate} parts of {run.clips_per_part}" if run.accumulate > 1 else ""
     repeats = run.augment.repeats
     videos = f", {repeats} of each of {run.batch_size // repeats} videos" if repeats > 1 else ""
     return f"{run.batch_size} clips{parts}{videos}"

@@ -227,11 +227,14 @@ def make_feed(
     order.set_epoch(first_epoch)
     clips.set_epoch(first_epoch)
     pin_memory = device.type == "cuda"
-    part = run.batch_size // run.accumulate
     return Feed(
-        train=_loader(clips, run=run, num_videos=part // run.augment.repeats, pin_memory=pin_memory, sampler=order),
+        train=_loader(clips, run=run, num_videos=run.videos_per_part, pin_memory=pin_memory, sampler=order),
         val=_loader(
-            OneView(views, cache=run.data.cache), run=run, num_videos=part, pin_memory=pin_memory, sampler=None
+            OneView(views, cache=run.data.cache),
+            run=run,
+            num_videos=run.clips_per_part,
+            pin_memory=pin_memory,
+            sampler=None,
         ),
         clips=clips,
     )

@@ -1,0 +1,23 @@
+"""The hardware and the versions that a benchmark of video files prints."""
+
+import os
+import platform
+
+import av
+import numpy as np
+
+from timesformer import __version__
+from timesformer.machine import processor_name
+
+
+def describe_machine() -> dict[str, str | int | None]:
+    """What reads the files, and with which libraries."""
+    return {
+        "cpu": processor_name(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "av": av.__version__,
+        "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+        "numpy": np.__version__,
+        "timesformer": __version__,
+    }
