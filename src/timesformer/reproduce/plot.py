@@ -50,7 +50,7 @@ def _draw_bars(axes: Axes, result: Result) -> None:
         low, high = row.interval or (row.value, row.value)
         axes.plot([low, high], [place, place], color="black", linewidth=1.2)
         text = format_value(row.value, result.quantity)
-        axes.text(min(high, 1.0), place - 0.38, text, ha="right", va="center", fontsize=8, backgroundcolor="white")
+        axes.text(min(high, 1.0), place - 0.29, text, ha="right", va="bottom", fontsize=8)
     _mark_printed(axes, rows)
     axes.set_yticks(list(places), [row.label for row in rows])
     axes.invert_yaxis()
