@@ -29,8 +29,8 @@ def test_a_whole_video_is_whole_in_every_container(tmp_path, name):
 def test_thumbnails_are_the_frames_in_the_middles_of_equal_parts(tmp_path, num_frames):
     write_clip(tmp_path / "video.mp4", grey_clip(num_frames))
     found = fingerprint(tmp_path / "video.mp4")
-    assert found.thumbnails.shape == (16, 16, 16)
-    shown = (found.thumbnails.mean(axis=(1, 2)) - 20) / 4
+    assert found.thumbnails.shape == (16, 3, 16, 16)
+    shown = (found.thumbnails[:, 0].mean(axis=(1, 2)) - 20) / 4
     np.testing.assert_allclose(shown, (2 * np.arange(16) + 1) * num_frames // 32, atol=0.4)
 
 
@@ -39,7 +39,7 @@ def test_thumbnails_are_upright(tmp_path):
     path = set_display_matrix(write_video(tmp_path / "turned.mp4", height=48, width=80), (0, 1, -1, 0))
     turned = fingerprint(path)
     assert (turned.height, turned.width) == (80, 48)
-    np.testing.assert_array_equal(turned.thumbnails, np.rot90(stored, -1, axes=(1, 2)))
+    np.testing.assert_array_equal(turned.thumbnails, np.rot90(stored, -1, axes=(2, 3)))
 
 
 def test_thumbnails_are_right_where_the_container_promises_too_much(tmp_path):

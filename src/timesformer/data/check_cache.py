@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CACHE_FILE = ".timesformer-check"
 """Name of the cache in the folder of the data."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when fingerprints of the same file become different."""
 _BATCH = 32
 """Fingerprints that are written at once."""
@@ -206,7 +206,7 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
             return None
         fields = dict(content["found"])
         pixels = zlib.decompress(base64.b64decode(fields.pop("thumbnails")))
-        shape = NUM_THUMBNAILS, THUMBNAIL_SIZE, THUMBNAIL_SIZE
+        shape = NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE
         thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
         size, mtime_ns = content["key"]
         return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**fields, thumbnails=thumbnails)

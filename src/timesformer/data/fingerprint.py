@@ -19,7 +19,7 @@ from timesformer.data.container import demux, open_video, orientation
 from timesformer.errors import DecodeError
 
 NUM_THUMBNAILS = 16
-"""Frames of a video that are kept, small and grey, spread evenly over its time."""
+"""Frames of a video that are kept, small, spread evenly over its time."""
 THUMBNAIL_SIZE = 16
 """Height and width of a kept frame, in pixels; the shape of the video is not kept."""
 
@@ -29,7 +29,7 @@ _MIN_GAP_S = 0.25
 _MIN_GAP_SHARE = 0.05
 """An end that comes earlier than promised by both of these means that frames are missing."""
 
-Thumbnails = UInt8[np.ndarray, "16 16 16"]
+Thumbnails = UInt8[np.ndarray, "16 3 16 16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,9 +53,9 @@ class Fingerprint:
     fps: float = 0.0
     """Mean frame rate, in frames a second; the declared one where frames are missing or damaged."""
     thumbnails: Thumbnails = field(
-        default_factory=lambda: np.zeros((NUM_THUMBNAILS, THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
+        default_factory=lambda: np.zeros((NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
     )
-    """Grey frames at the middles of sixteen equal parts of the video, 0 to 255."""
+    """Frames at the middles of sixteen equal parts of the video: grey value, blue and red difference, 0 to 255."""
 
     @property
     def duration_s(self) -> float:
@@ -100,7 +100,7 @@ class _Pass:
         self._time_base = stream.time_base or Fraction(1, av.time_base)
         self._num_expected = num_expected or stream.frames or round((self._promised_s or 0) * self._rate) or 1
         self._scaler = VideoReformatter()
-        self._pictures: list[UInt8[np.ndarray, "16 16"]] = []
+        self._pictures: list[UInt8[np.ndarray, "3 16 16"]] = []
         self.num_frames = self.num_packets = self._num_damaged = self._num_hidden = 0
         self._first: int | None = None
         self._last: int | None = None
@@ -115,7 +115,7 @@ class _Pass:
         """What was seen, of a file in which a frame was decoded."""
         height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
         pictures = np.stack(self._pictures + [self._pictures[-1]] * (NUM_THUMBNAILS - len(self._pictures)))
-        pictures = pictures[:, :, ::-1] if self._is_mirrored else pictures
+        pictures = pictures[..., ::-1] if self._is_mirrored else pictures
         num_missing = self._num_missing()
         is_whole = num_missing == self._num_damaged == 0
         return Fingerprint(
@@ -126,7 +126,7 @@ class _Pass:
             height=height,
             width=width,
             fps=self._fps() if is_whole else float(self._rate),
-            thumbnails=np.ascontiguousarray(np.rot90(pictures, self._quarter_turns, axes=(1, 2))),
+            thumbnails=np.ascontiguousarray(np.rot90(pictures, self._quarter_turns, axes=(2, 3))),
         )
 
     def decode(self, container: InputContainer, stream: VideoStream) -> None:
@@ -163,9 +163,9 @@ class _Pass:
         middle = (2 * number + 1) * self._num_expected // (2 * NUM_THUMBNAILS)
         return middle if number < NUM_THUMBNAILS else None
 
-    def _shrink(self, frame: VideoFrame) -> UInt8[np.ndarray, "16 16"]:
+    def _shrink(self, frame: VideoFrame) -> UInt8[np.ndarray, "3 16 16"]:
         small = self._scaler.reformat(
-            frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="gray", interpolation="AREA", threads=1
+            frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation="AREA", threads=1
         )
         return small.to_ndarray()
 

@@ -1,12 +1,15 @@
 """Pairs of videos that show the same, though their files differ: re-encoded, resized, at another quality or rate.
 
-Two videos are compared by small grey pictures at the same relative times (`timesformer.data.fingerprint`), in two
-parts: the still picture, which is the mean over time, and the change, which is what is left. Videos before one
-background have one still picture, so it is the change that decides: it must be the same but for
+Two videos are compared by small pictures at the same relative times (`timesformer.data.fingerprint`). Their grey values
+are taken in two parts: the still picture, which is the mean over time, and the change, which is what is left. Videos
+before one background have one still picture, so it is the change that decides: it must be the same but for
 
 * what moves within a fraction of a frame, since two frame rates show different moments;
 * a small share of itself, for brightness and contrast;
 * the noise of codecs.
+
+Then the colours, which are what the grey values leave, must be alike too: a disc that moves as another one does, in
+another colour, is another video.
 
 So a person who repeats an action, and a video played backwards, are other videos. Where hardly anything changes, as in
 a black video, nothing can be told, and no pair is made. A video that is cut, cropped or mirrored is not recognised.
@@ -37,6 +40,10 @@ _MAX_STILL_NOISE = 1.0
 """Squared difference of two still pictures that is allowed: share of what is to see in them, and grey levels."""
 _MAX_BRIGHTNESS = 24.0
 """Largest difference of mean brightness, in grey levels."""
+_MAX_OF_COLOUR = 0.25
+_MAX_COLOUR_NOISE = 4.0
+"""Squared difference of colours that is allowed: share of the stronger ones, and levels. Codecs keep colours at half
+the size, and may mistake one standard's for another's."""
 _COARSE = 4
 """Side of the cells, in pixels, over which pictures are averaged for a first comparison."""
 _BLOCK = 1024
@@ -44,7 +51,7 @@ _BLOCK = 1024
 
 
 def near_pairs(
-    thumbnails: UInt8[np.ndarray, "n t h w"], *, num_frames: Int64[np.ndarray, " n"]
+    thumbnails: UInt8[np.ndarray, "n t 3 h w"], *, num_frames: Int64[np.ndarray, " n"]
 ) -> list[tuple[int, int]]:
     """All pairs of videos that show the same.
 
@@ -52,7 +59,8 @@ def near_pairs(
     lost by that: averages over cells never differ more than what they are made of.
 
     Args:
-        thumbnails: Grey frames of each video at equal relative times, 0 to 255; sides that are multiples of 4.
+        thumbnails: Frames of each video at equal relative times, as grey value, blue and red difference, 0 to 255;
+            sides that are multiples of 4.
         num_frames: Frames of each video, which tell how much moves in one.
 
     Returns:
@@ -60,16 +68,40 @@ def near_pairs(
     """
     pairs = []
     for first, second in _candidates(thumbnails, num_frames):
-        one = _views(thumbnails[first], num_frames[first], cell=1)
-        other = _views(thumbnails[second], num_frames[second], cell=1)
+        one = _views(_grey(thumbnails[first]), num_frames[first], cell=1)
+        other = _views(_grey(thumbnails[second]), num_frames[second], cell=1)
         is_same = _is_same(
             one,
             other,
             still=np.square(one.still - other.still).sum(axis=1),
             change=np.square(one.change - other.change).sum(axis=1),
-        )
+        ) & _has_same_colours(thumbnails[first], thumbnails[second])
         pairs += zip(first[is_same].tolist(), second[is_same].tolist(), strict=True)
     return sorted(pairs)
+
+
+def _grey(thumbnails: UInt8[np.ndarray, "n t 3 h w"]) -> Float[np.ndarray, "n t h w"]:
+    return thumbnails[:, :, 0].astype(np.float32)
+
+
+def _has_same_colours(
+    one: UInt8[np.ndarray, "n t 3 h w"], other: UInt8[np.ndarray, "n t 3 h w"]
+) -> Bool[np.ndarray, " n"]:
+    """Whether two lists of videos have the same colours, pair by pair: those that stay and those that move."""
+    parts = zip(_colours(one), _colours(other), strict=True)
+    return np.all([_is_close(first, second) for first, second in parts], axis=0)
+
+
+def _colours(thumbnails: UInt8[np.ndarray, "n t 3 h w"]) -> tuple[Float[np.ndarray, "n _ 2 h w"], ...]:
+    """The mean colours over time, and what is left."""
+    colours = thumbnails[:, :, 1:].astype(np.float32) - np.float32(128)
+    mean = colours.mean(axis=1, keepdims=True)
+    return mean, colours - mean
+
+
+def _is_close(first: Float[np.ndarray, "n t 2 h w"], second: Float[np.ndarray, "n t 2 h w"]) -> Bool[np.ndarray, " n"]:
+    one, other, between = (np.square(x).mean(axis=(1, 2, 3, 4)) for x in (first, second, first - second))
+    return between <= _MAX_OF_COLOUR * np.maximum(one, other) + _MAX_COLOUR_NOISE
 
 
 class _Views(NamedTuple):
@@ -88,14 +120,13 @@ class _Views(NamedTuple):
         return _Views(self.still, self.change, *(np.expand_dims(values, axis) for values in self[2:]))
 
 
-def _views(thumbnails: UInt8[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray, " n"], *, cell: int) -> _Views:
+def _views(pictures: Float[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray, " n"], *, cell: int) -> _Views:
     """Look at videos in cells of some pixels; the strengths are those of single pixels."""
-    pictures = thumbnails.astype(np.float32)
     brightness = pictures.mean(axis=(1, 2, 3))
     mean = pictures.mean(axis=1, keepdims=True)
     still, change = mean - brightness[:, None, None, None], pictures - mean
     steps = np.square(np.diff(pictures, axis=1)).mean(axis=(1, 2, 3))
-    frames_a_step = np.maximum(num_frames / thumbnails.shape[1], 1).astype(np.float32)
+    frames_a_step = np.maximum(num_frames / pictures.shape[1], 1).astype(np.float32)
     return _Views(
         still=_vectors(still, cell=cell),
         change=_vectors(change, cell=cell),
@@ -127,11 +158,11 @@ def _is_same(
 
 
 def _candidates(
-    thumbnails: UInt8[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray, " n"]
+    thumbnails: UInt8[np.ndarray, "n t 3 h w"], num_frames: Int64[np.ndarray, " n"]
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
     """Pairs that are the same in coarse cells, some at a time."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
-    coarse = [_views(thumbnails[block], num_frames[block], cell=_COARSE) for block in blocks]
+    coarse = [_views(_grey(thumbnails[block]), num_frames[block], cell=_COARSE) for block in blocks]
     for top, rows in enumerate(coarse):
         for left, columns in enumerate(coarse[top:], start=top):
             is_same = _is_same(
