@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from timesformer.data.fingerprint import NUM_THUMBNAILS, THUMBNAIL_SIZE, Fingerprint, fingerprint
+from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, fingerprint
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.files import replacing
 
@@ -206,8 +206,7 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
             return None
         fields = dict(content["found"])
         pixels = zlib.decompress(base64.b64decode(fields.pop("thumbnails")))
-        shape = NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE
-        thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
+        thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
         size, mtime_ns = content["key"]
         return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**fields, thumbnails=thumbnails)
     except (ValueError, KeyError, TypeError, zlib.error):

@@ -22,6 +22,8 @@ NUM_THUMBNAILS = 16
 """Frames of a video that are kept, small, spread evenly over its time."""
 THUMBNAIL_SIZE = 16
 """Height and width of a kept frame, in pixels; the shape of the video is not kept."""
+THUMBNAILS_SHAPE = (NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+"""Frames; Y, Cb and Cr of full range, so that the grey values are a plane of their own; height; width."""
 
 _MAX_MISPLACED = 0.02
 """Share of the video by which a thumbnail may miss its place; more, and the file is read again."""
@@ -52,10 +54,8 @@ class Fingerprint:
     """Width as displayed, in pixels."""
     fps: float = 0.0
     """Mean frame rate, in frames a second; the declared one where frames are missing or damaged."""
-    thumbnails: Thumbnails = field(
-        default_factory=lambda: np.zeros((NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
-    )
-    """Frames at the middles of sixteen equal parts of the video: grey value, blue and red difference, 0 to 255."""
+    thumbnails: Thumbnails = field(default_factory=lambda: np.zeros(THUMBNAILS_SHAPE, dtype=np.uint8))
+    """Frames at the middles of sixteen equal parts of the video: Y, Cb and Cr, 0 to 255."""
 
     @property
     def duration_s(self) -> float:
