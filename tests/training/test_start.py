@@ -83,9 +83,22 @@ def test_other_sizes_and_another_number_of_classes_are_taken_from_the_run(source
     assert model.blocks[1].drop_path.rate == 0.3
 
 
+def test_run_of_fewer_blocks_starts_from_the_first_ones(source: TimeSformer, tmp_path: Path):
+    model = initial_model(_from(tmp_path, depth=1), labels=LABELS)
+    assert len(model.blocks) == 1
+    torch.testing.assert_close(model.blocks[0].state_dict(), source.blocks[0].state_dict())
+
+
+def test_run_of_more_blocks_than_the_weights_have_is_refused(source: TimeSformer, tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"source: depth=3 asks for 3 blocks, the weights have 2"):
+        initial_model(_from(tmp_path, depth=3), labels=LABELS)
+
+
 def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_path: Path):
-    run = _from(tmp_path, depth=3, num_heads=4)
-    with pytest.raises(ConfigError, match=r"other weights than depth=3, num_heads=4 .* set model.depth=2, model.num_h"):
+    run = _from(tmp_path, mlp_ratio=2.0, num_heads=4)
+    with pytest.raises(
+        ConfigError, match=r"other weights than num_heads=4, mlp_ratio=2.0 .* set model.num_heads=2, m"
+    ):
         initial_model(run, labels=LABELS)
 
 

@@ -85,14 +85,28 @@ def test_other_channels_answer_as_before_when_all_are_equal(stored: Callable):
         ({"embed_dim": 48}, r"embedding\.cls_token is \(1, 1, 24\), the config wants \(1, 1, 48\)"),
         ({"patch_size": 2}, r"embedding\.patch\.weight is \(24, 3, 4, 4\), the config wants \(24, 3, 2, 2\)"),
         ({"mlp_ratio": 2.0}, r"mlp\.fc1\.weight is \(60, 24\), the config wants \(48, 24\)"),
-        ({"depth": 3}, r"has no blocks\.2\."),
-        ({"depth": 1}, r"blocks\.1\..* has no place"),
+        ({"depth": 3}, r"depth=3 asks for 3 blocks, the weights have 2"),
         ({"qkv_bias": False}, r"qkv\.bias .* has no place"),
     ],
 )
 def test_size_that_weights_cannot_follow_is_refused_by_name(stored: Callable, changes: dict, message: str):
     with pytest.raises(WeightsError, match=message):
         load(stored(), **changes)
+
+
+@torch.no_grad()
+def test_smaller_depth_takes_the_first_blocks_and_reports_the_others(stored: Callable):
+    folder = stored()
+    whole, first = load(folder), load(folder, depth=1)
+    assert len(first.blocks) == 1
+    del whole.blocks[1:]
+    clips = random_clips(first.config)
+    torch.testing.assert_close(first(clips), whole(clips), rtol=0, atol=0)
+    dropped = first.load_report.dropped
+    assert dropped
+    assert all(name.startswith("blocks.1.") for name in dropped)
+    assert set(dropped.values()) == {"depth=1 takes the first 1 of 2 blocks"}
+    assert str(first.load_report).count("dropped") == 1
 
 
 def test_qkv_bias_that_the_weights_do_not_have_is_refused(stored: Callable):

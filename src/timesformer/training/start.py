@@ -14,8 +14,8 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
 from timesformer.weights.load import load
 
-_FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
-"""Fields of a `ModelConfig` that weights cannot follow."""
+_FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
+"""Fields of a `ModelConfig` that weights cannot follow; `depth` they can, to fewer blocks."""
 _OTHERS = tuple(field.name for field in fields(ModelConfig) if field.name not in _FIXED_BY_WEIGHTS)
 
 

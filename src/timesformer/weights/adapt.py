@@ -1,5 +1,7 @@
 """Fitting weights to another config: other sizes, another head, another scheme. Every tensor is accounted for.
 
+A smaller depth takes the first blocks.
+
 Source: released code for inflation of image ViTs, except that positions are resized in 2-D and not along the
 flattened grid, and that nothing is dropped or repeated silently.
 """
@@ -41,7 +43,8 @@ class LoadReport:
             lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
         if self.new:
             lines.append(f"  new     {len(self.new)} tensors: {', '.join(_stems(self.new))}")
-        lines += [f"  dropped {name}: {why}" for name, why in self.dropped.items()]
+        dropped = {re.sub(r"^blocks\..*", "blocks after them", name): why for name, why in self.dropped.items()}
+        lines += [f"  dropped {name}: {why}" for name, why in dropped.items()]
         return "\n".join(lines)
 
 
@@ -62,6 +65,9 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
     Raises:
         WeightsError: The configs differ in something that weights cannot follow; the message names the tensor.
     """
+    depth = checkpoint.config.depth
+    if config.depth > depth:
+        raise WeightsError(f"{source}: depth={config.depth} asks for {config.depth} blocks, the weights have {depth}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # manual_seed would also seed every GPU, and nothing restores those
         model = TimeSformer(config)
@@ -150,6 +156,9 @@ def _other_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> str:
+    block = re.match(r"blocks\.(\d+)\.", name)
+    if block is not None and int(block[1]) >= new.depth:
+        return f"depth={new.depth} takes the first {new.depth} of {old.depth} blocks"
     if name.startswith("head."):
         return f"{old.num_classes} classes became {new.num_classes}"
     if name == "embedding.time":

@@ -40,7 +40,8 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
             the name of a preset, which is freshly initialised.
         seed: For parameters that the source does not have, such as a new head.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
-            `scheme="axial"` (from weights with one attention step) or `position_interpolation="nearest"`.
+            `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; never more than there
+            are) or `position_interpolation="nearest"`.
 
     Raises:
         WeightsError: The source is missing, unreadable, or holds tensors that nothing explains.
