@@ -96,9 +96,7 @@ def test_run_of_more_blocks_than_the_weights_have_is_refused(source: TimeSformer
 
 def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_path: Path):
     run = _from(tmp_path, mlp_ratio=2.0, num_heads=4)
-    with pytest.raises(
-        ConfigError, match=r"other weights than num_heads=4, mlp_ratio=2.0 .* set model.num_heads=2, m"
-    ):
+    with pytest.raises(ConfigError, match=r"other weights than num_heads=4, mlp_ratio=2.0 .* set model.num_heads=2, m"):
         initial_model(run, labels=LABELS)
 
 
