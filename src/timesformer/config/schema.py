@@ -26,7 +26,7 @@ PositionEmbedding = Literal["space_time", "space", "none"]
 PositionInterpolation = Literal["bicubic", "nearest"]
 Initialization = Literal["released", "scratch"]
 Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
-ChannelOrder = Literal["rgb", "bgr"]
+ChannelOrder = Literal["rgb", "bgr", "time"]
 Fusion = Literal["softmax", "logits"]
 
 
@@ -159,7 +159,9 @@ class ClipConfig:
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     """Standard deviation of each channel, for values from 0 to 1."""
     channel_order: ChannelOrder = "rgb"
-    """Order in which the model reads the channels; by the released code, its SSv2 weights read `bgr`."""
+    """What the model's three channels are: the colours as `rgb` or `bgr` (the released SSv2 weights, by their code), or
+    the brightness of three successive frames, `time`: a clip of T frames then reads 3 T, three times as close. For
+    videos without colours, such as depth, where all three channels would be the same."""
     fusion: Fusion = "softmax"
     """Views are averaged as probabilities (paper) or summed as logits (released code)."""
 
@@ -176,6 +178,11 @@ class ClipConfig:
         refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
         refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
         self._refuse_what_has_no_effect()
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames of the video that one frame of the model's clip is made of: 3 where the channels are times, else 1."""
+        return 3 if self.channel_order == "time" else 1
 
     def _refuse_what_has_no_effect(self) -> None:
         refuse(

@@ -46,6 +46,12 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     return model.train()
 
 
+def fresh_parameters(model: TimeSformer) -> frozenset[str]:
+    """Names of the parameters that loaded weights did not give; none for a model that was not loaded."""
+    report = getattr(model, "load_report", None)
+    return frozenset(report.new if report is not None else ())
+
+
 def _fresh_model(run: RunConfig) -> TimeSformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
