@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from timesformer.data.annotation_lists import read_list
+from timesformer.data.annotation_sets import read_clips
 from timesformer.data.annotations import (
     SEPARATORS,
     SPLIT_NAMES,
@@ -25,10 +27,8 @@ from timesformer.data.annotations import (
     is_integer,
     is_video,
     read_class_names,
-    read_clips,
     read_folder,
     read_label_map,
-    read_list,
 )
 from timesformer.errors import ConfigError, DataError, closest
 from timesformer.files import replacing
