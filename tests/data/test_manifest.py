@@ -319,7 +319,7 @@ def test_clips_without_a_labels_file_name_their_classes(tmp_path):
         ("{", "is not JSON"),
         ('{"id": 1}', "holds no list of clips"),
         ("[]", "names no video"),
-        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has no 'id', got 3"),
+        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has no 'id' or 'vid_name', got 3"),
         ('[{"id": "77"}]', r"clip 1 \(id 77\): has neither 'template' nor 'label'"),
     ],
 )

@@ -41,7 +41,7 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 """Names of folders and files that hold a split of a dataset."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", ".")
+_VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "rgb", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,8 @@ class Finder:
 
     root: Path
     suffix: str
+    home: str = "videos"
+    """Folder, and `suffix`, of the path that is given where no video is found."""
     _listings: dict[Path, dict[str, Path]] = field(default_factory=dict)
 
     def find(self, stems: Sequence[str], *, label: str) -> Path:
@@ -165,7 +167,7 @@ class Finder:
                 found = next((self._list(folder)[stem] for stem in stems if stem in self._list(folder)), None)
                 if found is not None:
                     return found
-        return self.root / "videos" / f"{stems[0]}{self.suffix}"
+        return self.root / self.home / f"{stems[0]}{self.suffix}"
 
     def _list(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:

@@ -6,6 +6,9 @@
 | list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) a line; names in a `classes.txt` beside it |
 | table | the same with a header: `path,label`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
+| dives | `.json` of Diving-48, with `Diving48_vocab.json` and the folder `rgb` beside it |
+| UCF101 | `trainlist01.txt` or `testlist01.txt`, with `classInd.txt` beside it |
+| HMDB51 | `train_split1` or `test_split1`, in the folder of the files `<class>_test_split1.txt` |
 """
 
 import os
@@ -18,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from timesformer.data.annotation_lists import read_list
-from timesformer.data.annotation_sets import read_clips
+from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.annotations import (
     SEPARATORS,
     SPLIT_NAMES,
@@ -36,7 +39,11 @@ from timesformer.files import replacing
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
 
-_LABEL_FILES = ("labels.json", "something-something-v2-labels.json")
+_LABEL_FILES = {
+    "labels.json": read_label_map,
+    "something-something-v2-labels.json": read_label_map,
+    "Diving48_vocab.json": read_dives,
+}
 _READERS = {".txt": read_list, ".csv": read_list, ".tsv": read_list, ".lst": read_list, ".json": read_clips}
 
 
@@ -107,9 +114,20 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
         DataError: The source is missing, unreadable or empty.
     """
     source = Path(source)
-    if not source.exists():
+    if not source_exists(source):
         raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
-    return (read_folder(source), None) if source.is_dir() else (_read_file(source), _names_beside(source))
+    if source.is_dir():
+        refuse_folder_of_lists(source)
+        return read_folder(source), None
+    rows, known = read_published(source) or (_read_file(source), _names_beside(source))
+    if not rows:
+        raise DataError(f"{source} names no video")
+    return rows, known
+
+
+def source_exists(source: str | Path) -> bool:
+    """Whether a source is there: a folder, a file, or a split of HMDB51, which is several files."""
+    return Path(source).exists() or is_hmdb51(Path(source))
 
 
 def load_split(
@@ -219,10 +237,7 @@ def _read_file(source: Path) -> list[Row]:
     reader = _READERS.get(source.suffix.lower())
     if reader is None:
         raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_READERS)} or a folder")
-    rows = reader(source)
-    if not rows:
-        raise DataError(f"{source} names no video")
-    return rows
+    return reader(source)
 
 
 def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
@@ -294,9 +309,9 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
 def _names_beside(source: Path) -> tuple[str, ...] | None:
     """Names of the classes from the files that the formats keep beside an annotation file."""
     if source.suffix.lower() == ".json":
-        found = next((source.with_name(name) for name in _LABEL_FILES if source.with_name(name).exists()), None)
+        found = next((name for name in _LABEL_FILES if source.with_name(name).exists()), None)
         if found is not None:
-            return read_label_map(found)
+            return _LABEL_FILES[found](source.with_name(found))
     beside = source.with_name(CLASSES_FILE)
     return read_class_names(beside) if beside.exists() and beside != source else None
 
