@@ -285,7 +285,7 @@ def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch:
         split, run=cached, device=CPU, first_epoch=0, on_progress=lambda done, total: counts.append((done, total))
     )
     assert counts == [(done, 12) for done in range(1, 13)]
-    monkeypatch.setattr("timesformer.data.dataset.VideoReader", None)
+    monkeypatch.setattr("timesformer.data.dataset.open_reader", None)
     torch.testing.assert_close([batch[0] for batch in feed.train], plain)
 
 

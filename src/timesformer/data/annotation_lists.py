@@ -2,13 +2,16 @@
 
 import csv
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from timesformer.data.annotations import SEPARATORS, VIDEO_SUFFIXES, Finder, Row, is_integer, is_video, read_text
+from timesformer.data.annotations import SEPARATORS, Finder, Row, is_integer, read_text
+from timesformer.data.video_paths import FRAME_SUFFIXES, VIDEO_SUFFIXES, is_video
 from timesformer.errors import DataError
 
-_PATH_COLUMNS = ("path", "video_path", "file_path", "filepath", "video", "file", "file_name", "filename")
+_PATH_COLUMNS = ("path", "video_path", "file_path", "filepath", "video", "file", "file_name", "filename", "folder")
 _ID_COLUMNS = ("youtube_id", "video_id", "id")
 _LABEL_COLUMNS = ("class_name", "label_name", "class", "label", "action", "category")
 
@@ -17,6 +20,7 @@ _LINES = {
     name: re.compile(rf"(.*\S(?:{_SUFFIX}))\s*{separator}\s*(\S.*)", re.IGNORECASE)
     for name, separator in {**SEPARATORS, "space": r"\s"}.items()
 }
+_COUNT_AND_LABEL = re.compile(r"[0-9]+\s*[\s,;]\s*(\S.*)")
 
 
 def read_list(path: Path) -> list[Row]:
@@ -26,6 +30,9 @@ def read_list(path: Path) -> list[Row]:
     fits all lines, preferring one that leaves whole numbers as labels. A path ends with the last extension of a
     video that has the separator behind it, so that both path and label may hold separators; either may also stand
     in double quotes. Blank lines and lines from `#` are passed over.
+
+    Where no separator fits so, lines may also name folders of frames: `folder label` or `folder num_frames label`,
+    with a number as label or a folder that is there. The number of frames is not needed; those in the folder count.
 
     Raises:
         DataError: The file is not text, or a line cannot be read; the message names the line.
@@ -62,27 +69,53 @@ def _split(line: str, name: str) -> tuple[str, str] | None:
 
 
 def _read_lines(path: Path, lines: list[tuple[int, str]]) -> list[Row]:
-    readings = [_read_while_fitting(lines, name) for name in SEPARATORS]
+    readings = [_read_while_fitting(lines, name, _split) for name in SEPARATORS]
+    if not any(len(pairs) == len(lines) for pairs in readings):
+        split = partial(_split_or_folder, root=path.parent)
+        readings = [_read_while_fitting(lines, name, split) for name in SEPARATORS]
     whole = [pairs for pairs in readings if len(pairs) == len(lines)]
     if not whole:
         number, line = lines[max(map(len, readings))]
         raise DataError(
             f"{path}, line {number}: {line!r} is not the path of a video and a label, separated by a tab, a comma, "
-            f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)}, and a "
-            f"header has one of {', '.join(_PATH_COLUMNS + _ID_COLUMNS)} and one of {', '.join(_LABEL_COLUMNS)}"
+            f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
+            f"folder of frames, and a header has one of {', '.join(_PATH_COLUMNS + _ID_COLUMNS)} and one of "
+            f"{', '.join(_LABEL_COLUMNS)}"
         )
     pairs = next((pairs for pairs in whole if all(is_integer(label) for _, label in pairs)), whole[0])
     return [
-        Row(path=path.parent / video, label=label, where=f"line {number}")
+        Row(path=path.parent / video, label=_without_count(label, path.parent / video), where=f"line {number}")
         for (number, _), (video, label) in zip(lines, pairs, strict=True)
     ]
 
 
-def _read_while_fitting(lines: list[tuple[int, str]], name: str) -> list[tuple[str, str]]:
+def _split_or_folder(line: str, name: str, *, root: Path) -> tuple[str, str] | None:
+    """The same, or a folder of frames and a label, with or without the number of frames between."""
+    pair = _split(line, name)
+    if pair is not None:
+        return pair
+    fields = [field for field in _fields(line, SEPARATORS[name]) if field]
+    if len(fields) < 2:
+        return None
+    folder, *counts, label = fields
+    is_folder = Path(folder).suffix.lower() not in FRAME_SUFFIXES and (is_integer(label) or (root / folder).is_dir())
+    has_count = len(counts) == 1 and is_integer(counts[0])
+    return (folder, label) if is_folder and (not counts or has_count) else None
+
+
+def _without_count(label: str, video: Path) -> str:
+    """The label of a folder of frames that is called like a video file, without the number of frames before it."""
+    match = _COUNT_AND_LABEL.fullmatch(label)
+    return match[1] if match is not None and video.is_dir() else label
+
+
+def _read_while_fitting(
+    lines: list[tuple[int, str]], name: str, split: Callable[[str, str], tuple[str, str] | None]
+) -> list[tuple[str, str]]:
     """Path and label of every line up to the first that this separator does not fit."""
     pairs = []
     for _, line in lines:
-        pair = _split(line, name)
+        pair = split(line, name)
         if pair is None:
             break
         pairs.append(pair)
@@ -138,8 +171,8 @@ def _locate(cells: dict[str, str], header: _Header, *, where: str, finder: Finde
     video = cells[header.video]
     if header.video in _ID_COLUMNS:
         return finder.find(_stems(video, cells), label=cells[header.label])
-    if not is_video(Path(video)):
-        raise DataError(f"{where}: {video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}")
+    if not is_video(Path(video)) and not (finder.root / video).is_dir():
+        raise DataError(f"{where}: {video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder")
     return finder.root / video
 
 

@@ -12,7 +12,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from timesformer.data.annotations import VIDEO_SUFFIXES, Finder, Row, is_integer, read_json, read_text
+from timesformer.data.annotations import Finder, Row, is_integer, read_json, read_text
+from timesformer.data.video_paths import VIDEO_SUFFIXES
 from timesformer.errors import DataError
 
 UCF101_CLASSES = "classInd.txt"
@@ -140,7 +141,7 @@ def _read_ucf101(path: Path) -> tuple[list[Row], tuple[str, ...]]:
         label, video, number = match.groups()
         if number is not None and dict(enumerate(names, start=1)).get(int(number)) != label:
             raise DataError(f"{path}, {where}: {label!r} has number {number} here and another in {UCF101_CLASSES}")
-        rows.append(Row(path=root / label / video, label=label, where=where))
+        rows.append(Row(path=_video_or_frames(root / label / video), label=label, where=where))
     return rows, names
 
 
@@ -161,7 +162,7 @@ def _read_hmdb51(source: Path) -> tuple[list[Row], tuple[str, ...]]:
             raise DataError(f"{file} does not exist, but other splits of this class do")
         for where, video, code in _hmdb51_lines(file):
             if _HMDB51_CODES[code] == part:
-                rows.append(Row(path=root / name / video, label=name, where=f"{file.name}, {where}"))
+                rows.append(Row(path=_video_or_frames(root / name / video), label=name, where=f"{file.name}, {where}"))
     return rows, names
 
 
@@ -187,6 +188,11 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Place and text of all lines that are not blank."""
     lines = ((number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1))
     return ((f"line {number}", line) for number, line in lines if line)
+
+
+def _video_or_frames(path: Path) -> Path:
+    """A video file, or the folder of its frames, which is called the same without the extension, where only that is."""
+    return path.with_suffix("") if path.with_suffix("").is_dir() and not path.exists() else path
 
 
 def _find_root(folder: Path, names: Sequence[str], *, classes: Collection[str]) -> Path:

@@ -6,33 +6,14 @@ read by `timesformer.data.annotation_lists`, the files of named data sets by `ti
 
 import itertools
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, is_visible_video
 from timesformer.errors import DataError
-
-VIDEO_SUFFIXES = (
-    ".3gp",
-    ".asf",
-    ".avi",
-    ".flv",
-    ".gif",
-    ".m2ts",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".mts",
-    ".ogv",
-    ".ts",
-    ".webm",
-    ".wmv",
-)
-"""File name extensions, in small letters, by which a video is known."""
 
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 """What may stand between path and label, in the order in which it is looked for."""
@@ -41,7 +22,7 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 """Names of folders and files that hold a split of a dataset."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-_VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "rgb", ".")
+_VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "frames", "rgb", ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +34,9 @@ class Row:
     where: str
 
 
-def is_video(path: Path) -> bool:
-    """Whether a file name ends as a video's does."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
 def is_integer(label: str) -> bool:
     """Whether a label is a whole number, with or without a sign."""
     return _INTEGER.fullmatch(label) is not None
-
-
-def is_visible_video(path: Path) -> bool:
-    """Whether a file found in a folder is a video; other systems leave hidden files such as `._a.mp4` beside them."""
-    return is_video(path) and not path.name.startswith(".")
 
 
 def read_text(path: Path) -> str:
@@ -126,7 +97,7 @@ def find_class_videos(folder: Path) -> dict[str, list[Path]]:
         raise DataError(f"{folder} holds splits, not classes ({', '.join(sorted(names))}): name one of them")
     if not classes:
         raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file")
-    return {path.name: sorted(filter(is_visible_video, path.rglob("*"))) for path in classes}
+    return {path.name: find_below(path) for path in classes}
 
 
 def read_folder(folder: Path) -> list[Row]:
@@ -140,7 +111,7 @@ def read_folder(folder: Path) -> list[Row]:
     if empty:
         raise DataError(
             f"{folder}: no video in {len(empty)} of {len(videos)} class folders ({', '.join(empty[:5])}); "
-            f"a video ends with one of {' '.join(VIDEO_SUFFIXES)}"
+            f"a video ends with one of {' '.join(VIDEO_SUFFIXES)}, or is a folder of frames such as 00001.jpg"
         )
     return folder_rows(videos)
 
@@ -152,7 +123,7 @@ def folder_rows(videos: Mapping[str, Sequence[Path]]) -> list[Row]:
 
 @dataclass(slots=True)
 class Finder:
-    """Finds videos that are named without their extension; lists every folder once."""
+    """Finds videos, files or folders of frames, that are named without extension; lists every folder once."""
 
     root: Path
     suffix: str
@@ -171,6 +142,17 @@ class Finder:
 
     def _list(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
-            videos = sorted(filter(is_visible_video, folder.iterdir())) if folder.is_dir() else []
-            self._listings[folder] = {video.stem: video for video in videos}
+            self._listings[folder] = dict(_named(folder)) if folder.is_dir() else {}
         return self._listings[folder]
+
+
+def _named(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What a name can mean in a folder, files last, since these win."""
+    with os.scandir(folder) as entries:
+        found = sorted((not entry.is_dir(), entry.name) for entry in entries)
+    for is_file, name in found:
+        path = folder / name
+        if not is_file:
+            yield name, path
+        elif is_visible_video(path):
+            yield path.stem, path

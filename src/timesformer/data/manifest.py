@@ -2,13 +2,14 @@
 
 | source | looks like |
 |---|---|
-| folder | one folder a class, videos anywhere below it |
+| folder | one folder a class, videos anywhere below it: files, or folders of frames |
 | list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) a line; names in a `classes.txt` beside it |
 | table | the same with a header: `path,label`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
 | dives | `.json` of Diving-48, with `Diving48_vocab.json` and the folder `rgb` beside it |
 | UCF101 | `trainlist01.txt` or `testlist01.txt`, with `classInd.txt` beside it |
 | HMDB51 | `train_split1` or `test_split1`, in the folder of the files `<class>_test_split1.txt` |
+A path leads to a video file, to a folder of numbered pictures, or into a tar file: `shard-000000.tar/clip.mp4`.
 """
 
 import os
@@ -25,14 +26,14 @@ from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, 
 from timesformer.data.annotations import (
     SEPARATORS,
     SPLIT_NAMES,
-    VIDEO_SUFFIXES,
     Row,
     is_integer,
-    is_video,
     read_class_names,
     read_folder,
     read_label_map,
 )
+from timesformer.data.video_files import video_exists
+from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError, closest
 from timesformer.files import replacing
 
@@ -94,6 +95,7 @@ def load_manifest(
     Raises:
         DataError: The source is missing, unreadable, empty or contradicts itself, a label has no class, or videos
             are missing; the message names file and line.
+        DecodeError: A tar file that a path leads into is damaged.
     """
     source = Path(source)
     rows, known = read_rows(source)
@@ -227,7 +229,7 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
         raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
     if _READERS.get(path.suffix.lower()) is not read_list or path.name == CLASSES_FILE:
         raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
-    lines = [f"{_quote(_relative(s.path, path.parent))}{separator}{s.label}\n" for s in manifest.samples]
+    lines = [f"{_quote(s.path, path.parent)}{separator}{s.label}\n" for s in manifest.samples]
     _save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
     with replacing(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")
@@ -298,7 +300,7 @@ def _look_up(row: Row, index: dict[str, int], *, source: Path) -> int:
 
 
 def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
-    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not path.is_file()]
+    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not video_exists(path)]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
         raise DataError(
@@ -331,10 +333,11 @@ def _relative(video: Path, folder: Path) -> str:
     return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
 
 
-def _quote(video: str) -> str:
+def _quote(path: Path, folder: Path) -> str:
     """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
-    if not is_video(Path(video)):
-        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}")
+    video = _relative(path, folder)
+    if not is_video(path) and not holds_frames(path):
+        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
     _check_line(video)
     return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
 
