@@ -12,7 +12,8 @@ from timesformer.data.check import check_dataset
 from timesformer.data.decode import VideoInfo, VideoReader
 from timesformer.data.fingerprint import fingerprint
 from timesformer.data.frame_folder import FrameFolderReader
-from timesformer.data.manifest import Manifest, Sample, load_manifest, save_manifest
+from timesformer.data.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.opening import open_reader, probe, read_frames
 from timesformer.data.reverse import write_reversed
 from timesformer.data.synthetic import write_clip

@@ -12,9 +12,9 @@ from timesformer.data.manifest import (
     holds_splits,
     load_manifest,
     load_split,
-    save_manifest,
     split_manifest,
 )
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
 
 SEPARATORS = [",", " ", "\t", ";"]

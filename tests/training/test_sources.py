@@ -9,7 +9,8 @@ import torch
 from timesformer.config.run import AugmentConfig, DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews
-from timesformer.data.manifest import Manifest, Sample, load_manifest, save_manifest
+from timesformer.data.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.training.sources import (
     Batch,

@@ -12,7 +12,6 @@
 A path leads to a video file, to a folder of numbered pictures, or into a tar file: `shard-000000.tar/clip.mp4`.
 """
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ import numpy as np
 from timesformer.data.annotation_lists import read_list
 from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.annotations import (
-    SEPARATORS,
     SPLIT_NAMES,
     Row,
     is_integer,
@@ -33,19 +31,20 @@ from timesformer.data.annotations import (
     read_label_map,
 )
 from timesformer.data.video_files import video_exists
-from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError, closest
-from timesformer.files import replacing
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
+
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+"""File name extensions of lists and tables."""
 
 _LABEL_FILES = {
     "labels.json": read_label_map,
     "something-something-v2-labels.json": read_label_map,
     "Diving48_vocab.json": read_dives,
 }
-_READERS = {".txt": read_list, ".csv": read_list, ".tsv": read_list, ".lst": read_list, ".json": read_clips}
+_READERS = {**dict.fromkeys(LIST_SUFFIXES, read_list), ".json": read_clips}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,31 +209,6 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
 
-def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
-    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
-
-    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
-    existing `classes.txt` must hold the same names, so that several lists can share it.
-
-    Args:
-        path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
-        separator: Tab, comma, semicolon or space.
-
-    Raises:
-        ConfigError: Another separator or extension.
-        DataError: Other class names are there already, or a path or name cannot be written in a line.
-    """
-    path = Path(path)
-    if separator not in SEPARATORS.values():
-        raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
-    if _READERS.get(path.suffix.lower()) is not read_list or path.name == CLASSES_FILE:
-        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
-    lines = [f"{_quote(s.path, path.parent)}{separator}{s.label}\n" for s in manifest.samples]
-    _save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
-    with replacing(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
-
-
 def _read_file(source: Path) -> list[Row]:
     reader = _READERS.get(source.suffix.lower())
     if reader is None:
@@ -326,37 +300,3 @@ def _split_sources(folder: Path, split: str) -> list[Path]:
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names]
     files = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _READERS]
     return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?({'|'.join(names)})", path.stem.lower())]
-
-
-def _relative(video: Path, folder: Path) -> str:
-    video, folder = Path(os.path.abspath(video)), Path(os.path.abspath(folder))
-    return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
-
-
-def _quote(path: Path, folder: Path) -> str:
-    """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
-    video = _relative(path, folder)
-    if not is_video(path) and not holds_frames(path):
-        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
-    _check_line(video)
-    return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
-
-
-def _check_line(text: str) -> None:
-    if text != text.strip() or re.search(r"[\r\n\ufeff\ud800-\udfff]", text):
-        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")
-
-
-def _save_class_names(names: Sequence[str], path: Path) -> None:
-    for label, name in enumerate(names):
-        _check_line(name)
-        if name.startswith("#"):
-            raise DataError(f"class {name!r} cannot be written to {path}: '#' starts a comment there")
-        if name in map(str, range(len(names))) and name != str(label):
-            raise DataError(
-                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
-            )
-    if not path.exists():
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    elif read_class_names(path) != tuple(names):
-        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
