@@ -177,3 +177,27 @@ def test_folders_of_frames_are_not_packed(run, frame_set, tmp_path):
     status, _, err = run("shard", frame_set, "--output", tmp_path / "shards")
     assert status == 1
     assert "a folder of frames cannot lie in a shard: write it as a video file first" in err
+
+
+def test_published_splits_are_checked_planned_trained_on_and_evaluated(run, video_folder, tmp_path):
+    lists = tmp_path / "testTrainMulti_7030_splits"
+    lists.mkdir()
+    (tmp_path / "hmdb51_org").symlink_to(video_folder, target_is_directory=True)
+    for motion in video_folder.iterdir():
+        if motion.is_dir():
+            (lists / f"{motion.name}_test_split1.txt").write_text("0.mp4 1 \n1.mp4 2 \n")
+    train, test = lists / "train_split1", lists / "test_split1"
+    status, out, err = run("check", train, "--val", test, "--num-frames", 6, "--num-workers", 0, "--json")
+    assert (status, json.loads(out)["findings"]) == (0, []), err
+    status, out, _ = run("train", train, "--val", test, *SMALL, "--dry-run")
+    assert status == 0
+    assert "3" in out and "missing" not in out
+    status, _, err = run(
+        "train", train, "--val", test, "--output", tmp_path / "run", "--epochs", 1, "--device", "cpu", *SMALL
+    )
+    assert status == 0, err
+    status, out, _ = run("evaluate", test, "--model", tmp_path / "run", "--num-workers", 0, "--json")
+    assert (status, json.loads(out)["num_videos"]) == (0, 3)
+    status, _, err = run("train", lists, "--output", tmp_path / "other")
+    assert status == 1
+    assert f"holds the splits of HMDB51: name one: {train}, {test}" in err

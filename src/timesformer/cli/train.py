@@ -43,8 +43,8 @@ def train(
 
     DATA is a folder with one folder of videos for each class (or with `train/` and `val/`, each like that), or an
     annotation file: `path label` lines, csv with a header, or the files of Something-Something v2, UCF101, HMDB51 or
-    Diving-48. A video is a file, a folder of frames, or in a tar file that `shard` wrote. The run folder gets the model,
-    the metrics, a learning curve and checkpoints.
+    Diving-48. A video is a file, a folder of frames, or in a tar file that `shard` wrote. The run folder gets the
+    model, the metrics, a learning curve and checkpoints.
 
     Example: `timesformer train my_videos --output runs/mine --epochs 30`
 
