@@ -1,6 +1,5 @@
 """What a check knows of a video file after one pass over all of it: whether it is whole, and what it looks like."""
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +15,8 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from timesformer.data.container import demux, open_video, orientation
+from timesformer.data.frame_folder import FRAMES_PER_SECOND, check_size, list_frames, picture_size, read_picture
+from timesformer.data.video_files import video_digest
 from timesformer.errors import DecodeError
 
 NUM_THUMBNAILS = 16
@@ -36,10 +37,10 @@ Thumbnails = UInt8[np.ndarray, "16 3 16 16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fingerprint:
-    """One file: what decoding all of it gives. Numbers are 0 and thumbnails black where nothing could be decoded."""
+    """One video: what decoding all of it gives. Numbers are 0 and thumbnails black where nothing could be decoded."""
 
     digest: str = ""
-    """BLAKE2b of the bytes of the file, 128 bits in hexadecimal; empty where no frame can be decoded."""
+    """BLAKE2b of its bytes, 128 bits in hexadecimal; empty where no frame can be decoded."""
     error: str = ""
     """Why no frame can be decoded; empty where one can."""
     num_frames: int = 0
@@ -66,14 +67,44 @@ class Fingerprint:
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     """Read and decode all of a file; whatever is wrong with it is part of the answer, and never raised."""
     try:
+        if os.path.isdir(path):
+            return _fingerprint_folder(Path(path))
         seen = _decode_all(path)
         if seen.is_misplaced:
             seen = _decode_all(path, num_expected=seen.num_frames)
-        return seen.result(_digest(Path(path)))
+        return seen.result(video_digest(Path(path)))
     except DecodeError as error:
         return Fingerprint(error=str(error).removeprefix(f"{path}: "))
     except (OSError, av.FFmpegError, ValueError, MemoryError) as error:  # such as a frame that the scaler refuses
         return Fingerprint(error=f"its frames cannot be read ({error})")
+
+
+def _fingerprint_folder(path: Path) -> Fingerprint:
+    """Decode all frames of a folder; one of another size is an error, as it is for training."""
+    frames = list_frames(path)
+    height, width = picture_size(frames[0])
+    pictures: list[UInt8[np.ndarray, "3 16 16"]] = []
+    num_damaged, scaler = 0, VideoReformatter()
+    for number, frame in enumerate(frames):
+        try:
+            picture = read_picture(frame)
+        except DecodeError:
+            num_damaged += 1
+            continue
+        check_size(frame, picture, size=(height, width))
+        while (place := _place(len(pictures), len(frames))) is not None and place <= number:
+            pictures.append(_shrink(VideoFrame.from_ndarray(picture, format="rgb24"), scaler))
+    if not pictures:
+        raise DecodeError(f"{path}: none of its {len(frames)} frames can be decoded")
+    return Fingerprint(
+        digest=video_digest(path),
+        num_frames=len(frames) - num_damaged,
+        num_damaged=num_damaged,
+        height=height,
+        width=width,
+        fps=FRAMES_PER_SECOND,
+        thumbnails=_padded(pictures),
+    )
 
 
 def _decode_all(path: str | os.PathLike[str], *, num_expected: int = 0) -> "_Pass":
@@ -104,7 +135,7 @@ class _Pass:
         self.num_frames = self.num_packets = self._num_damaged = self._num_hidden = 0
         self._first: int | None = None
         self._last: int | None = None
-        self._next_place = self._place(0)
+        self._next_place = _place(0, self._num_expected)
 
     @property
     def is_misplaced(self) -> bool:
@@ -114,7 +145,7 @@ class _Pass:
     def result(self, digest: str) -> Fingerprint:
         """What was seen, of a file in which a frame was decoded."""
         height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
-        pictures = np.stack(self._pictures + [self._pictures[-1]] * (NUM_THUMBNAILS - len(self._pictures)))
+        pictures = _padded(self._pictures)
         pictures = pictures[..., ::-1] if self._is_mirrored else pictures
         num_missing = self._num_missing()
         is_whole = num_missing == self._num_damaged == 0
@@ -154,20 +185,9 @@ class _Pass:
             self._first = pts if self._first is None else self._first
             self._last = pts
         while self.num_frames == self._next_place:
-            self._pictures.append(self._shrink(frame))
-            self._next_place = self._place(len(self._pictures))
+            self._pictures.append(_shrink(frame, self._scaler))
+            self._next_place = _place(len(self._pictures), self._num_expected)
         self.num_frames += 1
-
-    def _place(self, number: int) -> int | None:
-        """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
-        middle = (2 * number + 1) * self._num_expected // (2 * NUM_THUMBNAILS)
-        return middle if number < NUM_THUMBNAILS else None
-
-    def _shrink(self, frame: VideoFrame) -> UInt8[np.ndarray, "3 16 16"]:
-        small = self._scaler.reformat(
-            frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation="AREA", threads=1
-        )
-        return small.to_ndarray()
 
     def _fps(self) -> float:
         """Rate by the times of the frames; the declared one where that is the same but for rounding."""
@@ -190,9 +210,21 @@ class _Pass:
         return round(gap_s * self._fps()) if is_clear else 0
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def _place(number: int, num_frames: int) -> int | None:
+    """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
+    return (2 * number + 1) * num_frames // (2 * NUM_THUMBNAILS) if number < NUM_THUMBNAILS else None
+
+
+def _shrink(frame: VideoFrame, scaler: VideoReformatter) -> UInt8[np.ndarray, "3 16 16"]:
+    small = scaler.reformat(
+        frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation="AREA", threads=1
+    )
+    return small.to_ndarray()
+
+
+def _padded(pictures: list[UInt8[np.ndarray, "3 16 16"]]) -> Thumbnails:
+    """As many as are kept; where there are fewer, the last one again."""
+    return np.stack(pictures + [pictures[-1]] * (NUM_THUMBNAILS - len(pictures)))
 
 
 def _promised_duration_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timesformer.config.run import DataConfig
-from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, save_manifest, split_manifest
+from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, split_manifest
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.motion import OPPOSITES
 from timesformer.data.reverse import write_reversed
 from timesformer.data.synthetic import write_motion_dataset
