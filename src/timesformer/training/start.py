@@ -58,7 +58,8 @@ def _replace_head(model: TimeSformer, run: RunConfig) -> None:
 def fresh_parameters(model: TimeSformer) -> frozenset[str]:
     """Names of the parameters that loaded weights did not give; none for a model that was not loaded."""
     report = getattr(model, "load_report", None)
-    return frozenset(report.new if report is not None else ())
+    new = report.new if report is not None else ()
+    return frozenset(new) & {name for name, _ in model.named_parameters()}
 
 
 def _fresh_model(run: RunConfig) -> TimeSformer:
