@@ -27,7 +27,7 @@ class BatchStandardization(nn.BatchNorm1d):
     def __init__(self, size: int) -> None:
         super().__init__(size, affine=False)
 
-    def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:  # noqa: A002 - torch's name for it
+    def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Standardised features; in training the running mean and deviation follow, a tenth at a time."""
         if self.training and len(input) == 1:
             return F.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
