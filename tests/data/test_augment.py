@@ -84,6 +84,17 @@ def test_operations_come_from_the_set_and_all_of_them_come():
     assert len(OPERATIONS["all"]) == 14
 
 
+def test_channels_that_are_no_colours_are_never_treated_as_colours():
+    config = AugmentConfig(rand_augment=300)
+    drawn = {operation.name for operation in draw_operations(config, rng(), has_colors=False)}
+    assert drawn == set(OPERATIONS["all"]) - {"saturation", "autocontrast", "equalize"}
+    times = random_clip(2, 8, 8)
+    for seed in range(9):
+        changed = augment_clip(times, AugmentConfig(color_jitter=0.4), rng(seed), has_colors=False)
+        for value in times.unique():  # by its own value alone, whatever the other channels of its pixel are
+            assert len(changed[times == value].unique()) == 1
+
+
 def test_operations_go_in_both_directions_by_a_tenth_of_the_magnitude():
     config = AugmentConfig(rand_augment=200, rand_magnitude=6)
     strengths = Counter(operation.strength for operation in draw_operations(config, rng()))
@@ -108,7 +119,7 @@ def test_rotation_spreads_over_both_sides():
 def test_colours_change_in_the_order_in_which_they_were_drawn(monkeypatch):
     names = ("posterize", "invert", "shear_x", "brightness")
     drawn = [Operation(name, 0.5) for name in names]
-    monkeypatch.setattr(augment, "draw_operations", lambda config, generator: drawn)
+    monkeypatch.setattr(augment, "draw_operations", lambda config, generator, has_colors: drawn)
     clip = random_clip(2, 8, 8)
     sheared = warp.warp(clip, Box(0, 0, 8, 8), warp.shear(0.15, 0))
     want = colour.brightness(colour.invert(colour.posterize(sheared, 6)), 1.45)

@@ -83,7 +83,8 @@ class AugmentConfig:
     rand_operations: RandOperations = "all"
     """Operations to draw from: `all`, `geometric` (shear, translate, rotate) or `photometric` (the others)."""
     color_jitter: float = 0.0
-    """Brightness, contrast and saturation are multiplied by 1 - j to 1 + j, in random order."""
+    """Brightness, contrast and saturation are multiplied by 1 - j to 1 + j, in random order; the first two alone where
+    the channels are times (`clip.channel_order`)."""
     hue_jitter: float = 0.0
     """Largest turn of the hue to either side, as a share of the circle, up to 0.5."""
     grayscale: float = 0.0
@@ -279,6 +280,11 @@ class RunConfig:
             self.clips_per_part % self.augment.repeats != 0,
             f"a part of the batch, batch_size / accumulate = {self.clips_per_part} clips, is not a "
             f"multiple of augment.repeats={self.augment.repeats}",
+        )
+        refuse(
+            self.clip.channel_order == "time" and (self.augment.hue_jitter > 0 or self.augment.grayscale > 0),
+            f"hue_jitter={self.augment.hue_jitter}, grayscale={self.augment.grayscale} have no effect with "
+            f"clip.channel_order='time', which has no colours",
         )
         refuse(self.seed < 0, f"seed={self.seed} must not be negative")
         refuse(not self.output, "output is empty: name a folder for the run")

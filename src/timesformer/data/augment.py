@@ -42,7 +42,12 @@ class Operation(NamedTuple):
 
 
 def augment_clip(
-    frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, box: Box | None = None
+    frames: UInt8[Tensor, "t h w 3"],
+    augment: AugmentConfig,
+    generator: np.random.Generator,
+    *,
+    box: Box | None = None,
+    has_colors: bool = True,
 ) -> UInt8[Tensor, "t h2 w2 3"]:
     """Cut a box out of frames and augment it: rotation, RandAugment, colour jitter and erasing.
 
@@ -53,17 +58,18 @@ def augment_clip(
         augment: What is drawn, and how strong it may be.
         generator: Source of all draws.
         box: The part that is wanted; the whole frames without it.
+        has_colors: Whether the channels are colours; of others, what treats channels as colours is not drawn.
 
     Returns:
         The box; a view of the frames' memory where nothing has changed it.
     """
     box = box or Box(0, 0, *frames.shape[1:3])
-    operations = draw_operations(augment, generator)
+    operations = draw_operations(augment, generator, has_colors=has_colors)
     view = warp.warp(frames, box, draw_matrix(augment, operations, size=(box.height, box.width), generator=generator))
     for name, strength in operations:
         if name in colour.OPERATIONS:
             view = colour.OPERATIONS[name](view, strength)
-    return erase(jitter_colours(view, augment, generator), augment, generator)
+    return erase(jitter_colours(view, augment, generator, has_colors=has_colors), augment, generator)
 
 
 def draw_stretch(augment: AugmentConfig, generator: np.random.Generator) -> float:
@@ -74,9 +80,11 @@ def draw_stretch(augment: AugmentConfig, generator: np.random.Generator) -> floa
     return math.exp(generator.uniform(-limit, limit))
 
 
-def draw_operations(augment: AugmentConfig, generator: np.random.Generator) -> list[Operation]:
-    """Draw RandAugment's operations, each from all of them, and the direction of each."""
-    names = OPERATIONS[augment.rand_operations]
+def draw_operations(
+    augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
+) -> list[Operation]:
+    """Draw RandAugment's operations, each from all of them that the channels allow, and the direction of each."""
+    names = [name for name in OPERATIONS[augment.rand_operations] if has_colors or name not in colour.NEED_COLORS]
     strength = augment.rand_magnitude / 10
     return [
         Operation(names[generator.integers(len(names))], strength * generator.choice((-1.0, 1.0)))
@@ -105,11 +113,14 @@ def draw_matrix(
 
 
 def jitter_colours(
-    frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator
+    frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> UInt8[Tensor, "t h w 3"]:
-    """Change brightness, contrast and saturation in random order, then the hue, then take the colour away or not."""
+    """Change brightness, contrast and saturation in random order, then the hue, then take the colour away or not.
+
+    Channels that are no colours have brightness and contrast alone.
+    """
     if augment.color_jitter:
-        changes = (colour.brightness, colour.contrast, colour.saturation)
+        changes = (colour.brightness, colour.contrast, *([colour.saturation] if has_colors else []))
         for place in generator.permutation(len(changes)):
             frames = changes[place](frames, generator.uniform(1 - augment.color_jitter, 1 + augment.color_jitter))
     if augment.hue_jitter:

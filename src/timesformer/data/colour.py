@@ -40,6 +40,12 @@ def saturation(frames: Clip, factor: float) -> Clip:
     return _to_bytes(torch.lerp(luma, values, factor))
 
 
+def luma(frames: Clip) -> UInt8[Tensor, "t h w"]:
+    """Brightness of each pixel (ITU-R BT.601), in whole numbers, to the nearest; of a grey, its value."""
+    red, green, blue = (channel.to(torch.int32) for channel in frames.unbind(dim=-1))
+    return ((77 * red + 150 * green + 29 * blue + 128) >> 8).to(torch.uint8)
+
+
 def grayscale(frames: Clip) -> Clip:
     """Give all three channels the luma."""
     return saturation(frames, 0.0)
@@ -114,6 +120,9 @@ OPERATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
 )
 """RandAugment's operations on colour, by a signed strength from -1 to 1: factors 1 - 0.9 to 1 + 0.9, 8 to 4 bits,
 thresholds 256 to 0. The last three have no strength."""
+
+NEED_COLORS = ("saturation", "autocontrast", "equalize")
+"""Operations that treat the channels as colours, and not all alike."""
 
 
 def _look_up(frames: Clip, table: Table) -> Clip:

@@ -14,7 +14,7 @@ from torch import Tensor
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.augment import augment_clip, draw_stretch
-from timesformer.data.colour import grayscale
+from timesformer.data.colour import luma
 from timesformer.data.sampling import crop_boxes, random_box, resized_size
 from timesformer.data.warp import cut
 
@@ -39,7 +39,7 @@ def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
         Normalised views, in the order of `sampling.crop_boxes`.
     """
     scale = clip.test_scale if clip.num_crops == 1 else 1.0
-    resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=scale)
+    resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale)
     _, height, width, _ = resized.shape
     boxes = crop_boxes(height, width, crop=image_size, num_crops=clip.num_crops)
     return torch.stack([normalise(cut(resized, box), clip) for box in boxes])
@@ -70,25 +70,35 @@ def train_view(
         The normalised view.
     """
     scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
-    resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=scale, stretch=stretch)
+    resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, stretch=stretch)
     _, height, width, _ = resized.shape
     box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_spread)
     is_mirrored = data.flip and generator.random() < 0.5
-    view = augment_clip(resized, augment, generator, box=box)
+    view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
     return normalise(view.flip(2) if is_mirrored else view, clip)
 
 
-def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t2 h w"]:
-    """Turn RGB frames into what a model reads: (value / 255 - mean) / std for each channel.
+def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
+    """What a model's channels are made of, before anything is resized: colours as they are, or times.
 
-    `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first. For
-    `time`, each three frames become one whose channels are their luma, the earliest first.
+    Where the channels are times, each three frames become one, whose channels are their luma, the earliest first.
     """
     frames = as_tensor(frames)
-    if clip.channel_order == "time":
-        channels = rearrange(grayscale(frames)[..., 0], "(t c) h w -> c t h w", c=clip.frames_per_step)
-    else:
-        channels = rearrange(frames, "t h w c -> c t h w")
+    if clip.channel_order != "time":
+        return frames
+    return rearrange(luma(frames), "(t c) h w -> t h w c", c=clip.frames_per_step).contiguous()
+
+
+def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
+    """Turn 8-bit channels into what a model reads: (value / 255 - mean) / std for each.
+
+    `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first.
+
+    Args:
+        frames: RGB frames, or channels as `take_channels` makes them.
+        clip: Channel order, mean and standard deviation.
+    """
+    channels = rearrange(as_tensor(frames), "t h w c -> c t h w")
     if clip.channel_order == "bgr":
         channels = channels.flip(0)
     values = channels.to(torch.float32, memory_format=torch.contiguous_format)
