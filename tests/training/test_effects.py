@@ -54,6 +54,8 @@ ELSEWHERE = {
     "epochs": "test_train.py",
     "device": "test_train.py",
     "init_from": "test_start.py",
+    "init_scale": "test_start.py",
+    "optim.pretrained_lr": "test_optim.py",
     "keep": "test_train.py",
     "patience": "test_train.py",
     "checkpoint_every": "test_resume.py",

@@ -159,7 +159,7 @@ def test_optimiser_has_what_is_not_frozen(freeze: str, trained: set[str]):
 def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks():
     model = TimeSformer(replace(TINY, depth=3))
     fresh = {"embedding.time", "blocks.0.steps.time.fc.weight", "head.weight"}
-    optim = OptimConfig(lr=0.8, layer_decay=0.5, freeze="blocks:2")
+    optim = OptimConfig(lr=0.8, layer_decay=0.5, pretrained_lr=0.25, freeze="blocks:2")
     freeze_parts(model, optim.freeze, fresh=fresh)
     groups = build_optimizer(model, optim=optim, fresh=fresh).param_groups
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
@@ -167,7 +167,7 @@ def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks()
     assert {name: rate for name, rate in below.items() if not name.startswith(("norm", "head"))} == {
         "embedding.time": 0.8, "blocks.0.steps.time.fc.weight": 0.8,
     }  # fmt: skip
-    assert rates[id(model.blocks[2].mlp.fc1.bias)] == 0.4
+    assert rates[id(model.blocks[2].mlp.fc1.bias)] == 0.1
 
 
 def test_a_linear_probe_freezes_what_no_weights_gave_as_well():

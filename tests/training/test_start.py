@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from timesformer.config.info import ModelInfo
-from timesformer.config.run import RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
-from timesformer.training.start import DataSize, Progress, fresh_parameters, initial_model, read_progress
+from timesformer.training.start import DataSize, Progress, fresh_parameters, initial_model, read_progress, scale_tokens
 from timesformer.weights.bundle import save
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 TINY = ModelConfig(
     num_frames=3, image_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_path=0.0
@@ -103,6 +104,30 @@ def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_pa
 def test_scheme_that_the_weights_cannot_take_is_refused(source: TimeSformer, tmp_path: Path):
     with pytest.raises(WeightsError, match="only weights with one attention step"):
         initial_model(_from(tmp_path, scheme="axial"), labels=LABELS)
+
+
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+@torch.no_grad()
+def test_model_whose_tokens_are_scaled_answers_as_before(scheme: str):
+    model, clips = random_model(tiny_config(scheme)), random_clips(tiny_config(scheme))
+    wanted, (tokens, _) = model(clips), model.embedding(clips)
+    scale_tokens(model, 7.0)
+    torch.testing.assert_close(model.embedding(clips)[0], 7 * tokens)
+    torch.testing.assert_close(model(clips), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_run_starts_from_scaled_tokens(source: TimeSformer, tmp_path: Path):
+    model = initial_model(replace(_from(tmp_path), init_scale=3.0), labels=LABELS)
+    torch.testing.assert_close(model.embedding.position, 3 * source.embedding.position)
+    torch.testing.assert_close(model.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"), [({"init_scale": 3.0}, "init_scale=3.0"), ({"optim": OptimConfig(pretrained_lr=0.1)}, "lr=0.1")]
+)
+def test_what_concerns_loaded_weights_is_refused_without_them(fields: dict, name: str):
+    with pytest.raises(ConfigError, match=f"{name} has no effect without init_from"):
+        replace(RUN, **fields)
 
 
 def test_fresh_are_the_parameters_that_the_weights_did_not_give(tmp_path: Path):

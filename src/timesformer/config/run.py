@@ -160,6 +160,9 @@ class OptimConfig:
     """Learning rate of a block over that of the block above it: 1 gives all the same, 0.75 suits fine-tuning. The head
     and the last norm have `lr` itself, the embeddings the smallest rate; what `init_from` does not have, such as the
     time embedding of an image ViT, has `lr`. Clark et al. 2020, "ELECTRA"."""
+    pretrained_lr: float = 1.0
+    """Learning rate of what `init_from` gave over that of what it did not (head, time embedding, `fc`); with
+    `layer_decay`, both count. Less than 1 keeps what was learnt while the new parts find their place."""
     freeze: str = "none"
     """What keeps its weights: `none`, `backbone` (all but the head: a linear probe), or `blocks:N` (the embeddings and
     the first N blocks, but for what `init_from` does not have)."""
@@ -181,15 +184,19 @@ class OptimConfig:
         )
         check_probability("warmup_fraction", self.warmup_fraction)
         check_probability("ema_decay", self.ema_decay)
+        refuse(
+            not 0 < self.pretrained_lr <= 1, f"pretrained_lr={self.pretrained_lr} must be greater than 0 and at most 1"
+        )
         refuse(not 0 < self.layer_decay <= 1, f"layer_decay={self.layer_decay} must be greater than 0 and at most 1")
         refuse(
             re.fullmatch(r"none|backbone|blocks:[1-9][0-9]*", self.freeze) is None,
             f"freeze={self.freeze!r} is not 'none', 'backbone' or 'blocks:N' with N from 1",
         )
-        refuse(
-            self.freeze == "backbone" and self.layer_decay != 1,
-            f"layer_decay={self.layer_decay} has no effect with freeze='backbone'",
-        )
+        for name in ("layer_decay", "pretrained_lr"):
+            refuse(
+                self.freeze == "backbone" and getattr(self, name) != 1,
+                f"{name}={getattr(self, name)} has no effect with freeze='backbone'",
+            )
         check_probability("label_smoothing", self.label_smoothing)
         rising = list(self.milestones) == sorted(self.milestones)
         refuse(
@@ -222,6 +229,10 @@ class RunConfig:
     """Optimiser and schedule."""
     init_from: str = ""
     """Weights to start from: anything that `load` takes; empty starts from `model.initialization`."""
+    init_scale: float = 1.0
+    """Factor on everything that the weights of `init_from` add to the tokens. The answers stay, since a norm reads the
+    tokens; a step of the optimiser changes the weights by less of what they are. For weights whose LayerScale was
+    folded in, which are a tenth as large as others and are soon overrun: about 10."""
     epochs: int = 15
     """Passes over the training videos."""
     batch_size: int = 16
@@ -263,8 +274,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", tuple(self.trackers))
-        for name in ("epochs", "batch_size", "accumulate"):
+        for name in ("epochs", "batch_size", "accumulate", "init_scale"):
             check_positive(name, getattr(self, name))
+        for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
+            refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
         check_choice("precision", self.precision, Precision)
         check_choice("keep", self.keep, Keep)
         for tracker in self.trackers:

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.block import MLP, Step
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
 from timesformer.weights.load import load
@@ -42,8 +44,26 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     _check_architecture(model.config, run)
     if model.info.labels and model.info.labels != labels:
         _replace_head(model, run)
+    scale_tokens(model, run.init_scale)
     model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
     return model.train()
+
+
+@torch.no_grad()
+def scale_tokens(model: TimeSformer, factor: float) -> None:
+    """Multiply all that a model adds to its tokens, in place: embeddings, and the last map of each step and MLP.
+
+    Every token then is `factor` times what it was, and the norms before all that reads them take the factor out, but
+    for their epsilon.
+    """
+    parts: list[nn.Module] = [model.embedding]
+    for module in model.modules():
+        if isinstance(module, Step):
+            parts.append(module.fc if isinstance(module.fc, nn.Linear) else module.attention.proj)
+        elif isinstance(module, MLP):
+            parts.append(module.fc2)
+    for parameter in (parameter for part in parts for parameter in part.parameters()):
+        parameter.mul_(factor)
 
 
 def _replace_head(model: TimeSformer, run: RunConfig) -> None:
