@@ -5,9 +5,13 @@ The processes of a check import this and nothing heavier than PyAV, or they woul
 
 import hashlib
 import os
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
-from typing import NamedTuple
+from pathlib import Path
+from typing import IO, NamedTuple
 
 import av
 from av.container import InputContainer
@@ -85,6 +89,21 @@ class Scanner:
         if seen.num_frames == 0:
             raise DecodeError(f"{path}: none of its {seen.num_packets} frames can be decoded")
         return seen
+
+
+def scan_here(paths: Iterable[Path]) -> Iterator[tuple[Path, Scan]]:
+    """Scan files in this process, one after the other."""
+    scanner = Scanner()
+    return ((path, scanner.scan(path)) for path in paths)
+
+
+def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer pickled lists of paths with pickled lists of scans, until there are no more."""
+    scanner = Scanner()
+    with suppress(EOFError):
+        while True:
+            pickle.dump([scanner.scan(path) for path in pickle.load(questions)], answers)
+            answers.flush()
 
 
 class _Pass:
