@@ -11,7 +11,7 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -160,8 +160,9 @@ def _read_lines(path: Path) -> list[bytes]:
 
 def _format(name: str, key: _Key, found: Fingerprint) -> str:
     pixels = zlib.compress(found.thumbnails.tobytes(), level=1)
-    fields = asdict(found) | {"thumbnails": base64.b64encode(pixels).decode()}
-    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": fields}) + "\n"
+    content = {each.name: getattr(found, each.name) for each in fields(found)}
+    content["thumbnails"] = base64.b64encode(pixels).decode()
+    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": content}) + "\n"
 
 
 def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
@@ -170,10 +171,10 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
         content: dict[str, Any] = json.loads(line)
         if content["format"] != _FORMAT:
             return None
-        fields = dict(content["found"])
-        pixels = zlib.decompress(base64.b64decode(fields.pop("thumbnails")))
+        found = dict(content["found"])
+        pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
         thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
         size, mtime_ns = content["key"]
-        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**fields, thumbnails=thumbnails)
+        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**found, thumbnails=thumbnails)
     except (ValueError, KeyError, TypeError, zlib.error):
         return None
