@@ -36,12 +36,15 @@ def square_config(scheme: str = "divided_space_time", **changes: Any) -> ModelCo
 
 @torch.no_grad()
 def random_model(config: ModelConfig, *, seed: int = 0, info: ModelInfo | None = None) -> TimeSformer:
-    """A model in eval mode whose every parameter is random, so that none can be exchanged or left out unnoticed."""
+    """A model in eval mode whose every parameter and statistic is random, so that no exchange goes unnoticed."""
     model = TimeSformer(config, info=info or ModelInfo())
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         parameter.copy_(centre + 0.2 * torch.randn(parameter.shape, generator=generator))
+    for name, buffer in model.named_buffers():
+        if name in ("head_norm.running_mean", "head_norm.running_var"):
+            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
     return model.eval()
 
 

@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 NUM_BITS = 10
 MAX_INDEX = 2**NUM_BITS - 1
@@ -97,6 +98,27 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def write_frames(
+    folder: Path,
+    *,
+    num_frames: int = 10,
+    height: int = 48,
+    width: int = 80,
+    name: str = "{:05d}.png",
+    numbers: Sequence[int] | None = None,
+) -> Path:
+    """Write frames 0, 1, 2, ... as pictures, and give the folder back; PNG keeps them to the bit.
+
+    Args:
+        name: Format of a file's name, whose suffix chooses the kind.
+        numbers: The number in each name; None counts from 1.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, number in enumerate(numbers or range(1, num_frames + 1)):
+        Image.fromarray(draw_frame(index, height=height, width=width)).save(folder / name.format(number))
+    return folder
 
 
 def write_audio(path: Path, *, with_cover: bool = False) -> Path:

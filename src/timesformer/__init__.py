@@ -20,8 +20,9 @@ _HOMES = {
     "timesformer.config.presets": ["CLIP_PRESETS", "PRESETS"],
     "timesformer.config.run": ["AugmentConfig", "DataConfig", "OptimConfig", "RunConfig"],
     "timesformer.config.schema": ["ClipConfig", "ModelConfig"],
-    "timesformer.data.decode": ["VideoInfo", "probe", "read_frames"],
+    "timesformer.data.decode": ["VideoInfo"],
     "timesformer.data.manifest": ["Manifest", "load_manifest"],
+    "timesformer.data.opening": ["probe", "read_frames"],
     "timesformer.errors": [
         "ConfigError",
         "DataError",

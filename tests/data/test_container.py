@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from timesformer.data import container, decode
-from timesformer.data.decode import probe, read_frames
+from timesformer.data.opening import probe, read_frames
 from timesformer.errors import DecodeError
 from videos import cut_off, damage_packets, frame_indices, write_audio, write_video
 

@@ -14,8 +14,9 @@ from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import dataset, sampling, transforms
 from timesformer.data.dataset import TrainClips, read_test_views
-from timesformer.data.decode import VideoReader, read_frames
+from timesformer.data.decode import VideoReader
 from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.opening import read_frames
 from timesformer.data.synthetic import write_clip
 from timesformer.errors import ConfigError, DataError, DecodeError
 

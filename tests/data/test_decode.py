@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timesformer.data import container, decode
-from timesformer.data.decode import VideoInfo, VideoReader, probe, read_frames
+from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.opening import probe, read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
 from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
 

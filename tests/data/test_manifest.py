@@ -12,9 +12,9 @@ from timesformer.data.manifest import (
     holds_splits,
     load_manifest,
     load_split,
-    save_manifest,
     split_manifest,
 )
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
 
 SEPARATORS = [",", " ", "\t", ";"]
@@ -319,7 +319,7 @@ def test_clips_without_a_labels_file_name_their_classes(tmp_path):
         ("{", "is not JSON"),
         ('{"id": 1}', "holds no list of clips"),
         ("[]", "names no video"),
-        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has no 'id', got 3"),
+        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has no 'id' or 'vid_name', got 3"),
         ('[{"id": "77"}]', r"clip 1 \(id 77\): has neither 'template' nor 'label'"),
     ],
 )

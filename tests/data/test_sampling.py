@@ -1,7 +1,7 @@
 """Frame numbers and crop places against tables worked out by hand, and rules that hold for every video."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -45,6 +45,26 @@ def test_released_clip_of_8_frames_at_stride_32_starts_at_frame_0_and_steps_by_3
 def test_dense_clip_follows_the_frame_rate():
     assert clips_of(Video(250, fps=25.0)) == [[0, 30, 60, 91, 121, 151, 182, 212]]
     assert clips_of(Video(250, fps=25.0), target_fps=25.0) == clips_of(Video(250))
+
+
+@given(videos, clips, st.integers(1, 30), seeds)
+def test_channels_that_are_times_read_three_frames_for_each_over_the_same_stretch(video, clip, num_frames, seed):
+    times = replace(clip, channel_order="time")
+    plain, close = (sampling.test_clips(video, c, num_frames=num_frames) for c in (clip, times))
+    assert len(close) == len(plain)
+    for few, many in zip(plain, close, strict=True):
+        assert len(many) == 3 * num_frames
+        assert many == sorted(many)
+        assert 0 <= many[0] <= many[-1] < video.num_frames
+        if clip.sampling not in ("segment", "uniform") and num_frames > 1:
+            assert (many[0], many[-1]) == (few[0], few[-1])
+    drawn = sampling.train_clip(video, times, num_frames=num_frames, generator=np.random.default_rng(seed))
+    assert len(drawn) == 3 * num_frames
+
+
+def test_times_of_a_released_clip_lie_a_third_as_far_apart():
+    (clip,) = clips_of(Video(300), channel_order="time")
+    assert clip == [int(255 * i / 23 + 1e-9) for i in range(24)]
 
 
 def test_16_frames_at_stride_16_step_by_17():
@@ -295,6 +315,29 @@ def test_random_box_reaches_every_place():
     generator = np.random.default_rng(0)
     boxes = {random_box(6, 7, crop=(4, 5), generator=generator) for _ in range(300)}
     assert boxes == {Box(top, left, 4, 5) for top in range(3) for left in range(3)}
+
+
+@given(st.integers(5, 60), st.integers(5, 60), seeds, st.floats(0, 1))
+def test_box_of_a_small_spread_lies_about_the_centre(height, width, seed, spread):
+    box = random_box(height, width, crop=(5, 4), generator=np.random.default_rng(seed), spread=spread)
+    for place, room in ((box.top, height - 5), (box.left, width - 4)):
+        assert 0 <= place <= room
+        assert abs(place - room / 2) <= spread * room / 2 + 0.5
+
+
+def test_box_without_spread_is_the_one_at_test_give_or_take_half_a_pixel():
+    generator = np.random.default_rng(0)
+    assert {random_box(9, 8, crop=(5, 4), generator=generator, spread=0.0) for _ in range(20)} == {Box(2, 2, 5, 4)}
+    assert {random_box(8, 8, crop=(5, 4), generator=generator, spread=0.0) for _ in range(50)} == {
+        Box(1, 2, 5, 4), Box(2, 2, 5, 4),
+    }  # fmt: skip
+
+
+def test_whole_spread_draws_what_was_drawn_before_there_was_one():
+    for seed in range(30):
+        first, second = np.random.default_rng(seed), np.random.default_rng(seed)
+        wanted = Box(int(first.integers(0, 7, endpoint=True)), int(first.integers(0, 4, endpoint=True)), 5, 4)
+        assert random_box(12, 8, crop=(5, 4), generator=second) == wanted
 
 
 def test_frame_smaller_than_the_crop_is_refused():

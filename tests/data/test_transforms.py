@@ -54,6 +54,30 @@ def test_bgr_model_reads_blue_first_with_the_first_mean():
     torch.testing.assert_close(normalise(frames, clip).flatten(), want)
 
 
+TIMES = dataclasses.replace(PLAIN, channel_order="time")
+
+
+def test_channels_that_are_times_hold_the_luma_of_three_frames_in_a_row():
+    clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125), channel_order="time")
+    greys = np.array([0, 51, 255, 102, 153, 204], dtype=np.uint8)
+    got = normalise(np.broadcast_to(greys[:, None, None, None], (6, 1, 1, 3)), clip)
+    want = [[(v / 255 - m) / s for v in (first, second)] for first, second, m, s in zip(
+        (0, 51, 255), (102, 153, 204), clip.mean, clip.std, strict=True
+    )]  # fmt: skip
+    torch.testing.assert_close(got[:, :, 0, 0], torch.tensor(want))
+
+
+def test_luma_weighs_the_colours_as_the_eye_does():
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8).reshape(3, 1, 1, 3)
+    got = normalise(colours, TIMES).flatten() * 255
+    torch.testing.assert_close(got, torch.tensor([76.0, 150.0, 29.0]))  # BT.601
+
+
+def test_pictures_of_times_are_the_grey_frames_in_their_order():
+    greys = random_frames(6, 4, 5)[..., :1].repeat(3, axis=-1)
+    torch.testing.assert_close(denormalise(normalise(greys, TIMES), TIMES), torch.from_numpy(greys))
+
+
 def test_normalise_puts_channels_before_frames():
     frames = random_frames(2, 4, 5)
     got = normalise(frames, PLAIN)

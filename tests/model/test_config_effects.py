@@ -65,6 +65,7 @@ CASES: dict[str, tuple[object, tuple[Callable[[ModelConfig], Any], ...]]] = {
     "cls_in_time": (True, (answer, cost)),
     "dropout": (0.3, (training_answer,)),
     "attention_dropout": (0.3, (training_answer,)),
+    "head_norm": ("batch", (answer, training_answer)),
     "head_dropout": (0.3, (training_answer,)),
     "drop_path": (0.3, (training_answer,)),
     "num_classes": (5, (shapes, answer, cost)),

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig
 from timesformer.reproduce.measure import frames_in_order, interval_over_seeds, reordered
 from tiny import random_clips, random_model, tiny_config
 
@@ -49,6 +51,14 @@ def test_a_model_sees_reversed_frames_until_the_context_ends():
         torch.testing.assert_close(model(clips), backwards)
     torch.testing.assert_close(model(clips), plain)
     assert not torch.allclose(plain, backwards)
+
+
+def test_reversed_times_are_reversed_within_each_frame_of_the_model_too():
+    config = tiny_config()
+    model, clips = random_model(config, info=ModelInfo(clip=ClipConfig(channel_order="time"))), random_clips(config)
+    backwards = model(clips.flip(1, 2))
+    with frames_in_order(model, "reversed"):
+        torch.testing.assert_close(model(clips), backwards)
 
 
 def test_the_interval_of_one_model_is_that_of_a_share():

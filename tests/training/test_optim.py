@@ -156,6 +156,26 @@ def test_optimiser_has_what_is_not_frozen(freeze: str, trained: set[str]):
     assert {".".join(layer) for layer in layers} == trained
 
 
+def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks():
+    model = TimeSformer(replace(TINY, depth=3))
+    fresh = {"embedding.time", "blocks.0.steps.time.fc.weight", "head.weight"}
+    optim = OptimConfig(lr=0.8, layer_decay=0.5, freeze="blocks:2")
+    freeze_parts(model, optim.freeze, fresh=fresh)
+    groups = build_optimizer(model, optim=optim, fresh=fresh).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    below = {n: rates[id(p)] for n, p in model.named_parameters() if id(p) in rates and "blocks.2" not in n}
+    assert {name: rate for name, rate in below.items() if not name.startswith(("norm", "head"))} == {
+        "embedding.time": 0.8, "blocks.0.steps.time.fc.weight": 0.8,
+    }  # fmt: skip
+    assert rates[id(model.blocks[2].mlp.fc1.bias)] == 0.4
+
+
+def test_a_linear_probe_freezes_what_no_weights_gave_as_well():
+    model = TimeSformer(TINY)
+    freeze_parts(model, "backbone", fresh={"embedding.time"})
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
+
+
 def test_more_frozen_blocks_than_the_model_has_are_refused():
     with pytest.raises(ConfigError, match=r"optim.freeze='blocks:4' asks for 4 blocks, the model has 3"):
         freeze_parts(TimeSformer(replace(TINY, depth=3)), "blocks:4")

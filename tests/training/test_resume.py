@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
+from timesformer.data.manifest import load_split
+from timesformer.data.shards import write_shards
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import EpochRecord, read_metrics
 from timesformer.training.module import ClipClassifier
@@ -69,6 +71,19 @@ def test_resumed_run_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp
     assert are_equal(weights_of(parts.output), weights_of(whole.output))
     assert are_equal(weights_of(parts.output, "best"), weights_of(whole.output, "best"))
     assert _measures(parts) == _measures(whole)
+
+
+def test_resumed_run_on_shards_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp_path: Path):
+    parts = load_split(run.data.train, "train"), load_split(run.data.train, "val")
+    assert parts[0] is not None
+    write_shards(*parts, tmp_path / "shards", max_clips=5)
+    whole = replace(run, data=replace(run.data, train=str(tmp_path / "shards")))
+    train(whole, on_message=quiet)
+    stopped = replace(whole, output=str(tmp_path / "stopped"))
+    with pytest.raises(Stopped):
+        train(stopped, on_message=raise_at("epoch 2", Stopped()))
+    train(stopped, resume=True, on_message=quiet)
+    assert are_equal(weights_of(stopped.output), weights_of(whole.output))
 
 
 def test_epoch_that_was_cut_off_is_done_again(finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

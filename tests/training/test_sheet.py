@@ -8,7 +8,8 @@ from PIL import Image
 
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.data.dataset import TrainClips
-from timesformer.data.manifest import Manifest, Sample, save_manifest
+from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.transforms import denormalise
 from timesformer.errors import DecodeError
 from timesformer.training.sheet import write_sheet

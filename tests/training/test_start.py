@@ -10,7 +10,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
-from timesformer.training.start import DataSize, Progress, initial_model, read_progress
+from timesformer.training.start import DataSize, Progress, fresh_parameters, initial_model, read_progress
 from timesformer.weights.bundle import save
 
 TINY = ModelConfig(
@@ -103,6 +103,21 @@ def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_pa
 def test_scheme_that_the_weights_cannot_take_is_refused(source: TimeSformer, tmp_path: Path):
     with pytest.raises(WeightsError, match="only weights with one attention step"):
         initial_model(_from(tmp_path, scheme="axial"), labels=LABELS)
+
+
+def test_fresh_are_the_parameters_that_the_weights_did_not_give(tmp_path: Path):
+    info = ModelInfo(labels=LABELS)
+    save(TimeSformer(replace(TINY, scheme="space_only"), info=info), tmp_path / "source")
+    names = fresh_parameters(initial_model(_from(tmp_path), labels=LABELS))
+    fc = {f"blocks.{i}.steps.time.fc.{kind}" for i in range(2) for kind in ("weight", "bias")}
+    assert names == {"embedding.time"} | fc
+    assert fresh_parameters(initial_model(RUN, labels=LABELS)) == frozenset()
+
+
+def test_fresh_is_a_head_of_other_classes_though_there_are_as_many(source: TimeSformer, tmp_path: Path):
+    assert fresh_parameters(initial_model(_from(tmp_path), labels=LABELS)) == frozenset()
+    model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
+    assert fresh_parameters(model) == {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])

@@ -117,6 +117,22 @@ def test_qkv_bias_that_the_weights_do_not_have_is_refused(stored: Callable):
 # --- Heads and embeddings -------------------------------------------------------------------------------------------
 
 
+def test_statistics_before_a_head_go_with_it_and_not_alone(stored: Callable):
+    folder = stored(head_norm="batch")
+    model = load(folder, head_norm="none", num_classes=3)
+    assert model.load_report.dropped["head_norm.running_mean"] == "head_norm='none'"
+    with pytest.raises(WeightsError, match="its head reads standardised features: head_norm='batch' has to stay"):
+        load(folder, head_norm="none")
+
+
+def test_head_without_statistics_before_it_answers_as_before_when_it_gets_fresh_ones(stored: Callable):
+    folder = stored()
+    model, plain = load(folder, head_norm="batch"), load(folder)
+    assert "head_norm.running_var" in model.load_report.new
+    clips = random_clips(plain.config)
+    torch.testing.assert_close(logits(model, clips), logits(plain, clips), rtol=1e-4, atol=1e-4)
+
+
 def test_other_number_of_classes_gets_a_new_head_and_loses_the_labels(stored: Callable):
     model = load(stored(), num_classes=4)
     assert model.head.weight.shape == (4, 24)

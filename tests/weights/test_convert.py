@@ -13,7 +13,7 @@ from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import convert, load, save_released, save_transformers
 from timesformer.weights.layouts import layout_for
-from tiny import RELEASED_SCHEMES, random_model, square_config, tiny_config
+from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config, tiny_config
 
 
 @pytest.mark.parametrize("scheme", RELEASED_SCHEMES)
@@ -23,6 +23,16 @@ def test_released_file_gives_back_the_model_bit_for_bit(tmp_path: Path, scheme: 
     assert again.load_report.format == "released"
     assert again.config == replace(model.config, drop_path=0.1)  # a rate of training, which the file does not hold
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("write", [save_released, save_transformers])
+@torch.no_grad()
+def test_standardised_features_are_folded_into_the_head_of_another_layout(write: Callable, tmp_path: Path):
+    model = random_model(square_config(head_norm="batch"))
+    again = load(write(model, tmp_path / "there.pyth"))
+    assert again.config.head_norm == "none"
+    clips = random_clips(model.config)
+    torch.testing.assert_close(again(clips), model(clips), rtol=1e-4, atol=1e-4)
 
 
 def test_released_file_has_the_released_wrapper_names_and_config(tmp_path: Path):

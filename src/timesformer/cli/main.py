@@ -19,6 +19,7 @@ VERBS = {
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
     "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
     "reproduce": "Run the paper's experiments, at the size of a laptop or in full.",
+    "shard": "Pack a data set into tar files for network storage and clusters.",
     "synth": "Write a data set of synthetic motion clips.",
 }
 

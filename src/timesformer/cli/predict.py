@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Overrides, given_model, model_overrides
-from timesformer.data.annotations import VIDEO_SUFFIXES, is_visible_video
+from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
 
@@ -34,7 +34,8 @@ def predict(
     Parameters
     ----------
     paths
-        Video files, folders (searched for videos at any depth) and patterns such as `'videos/*.mp4'`.
+        Video files, folders of frames, videos in tar files (`shard-000000.tar/clip.mp4`), folders (searched for
+        videos at any depth) and patterns such as `'videos/*.mp4'`.
     model
         A model folder, a run folder, a released `.pyth`, a `transformers` folder or hub id, or an mmaction2 `.pth`.
     top_k
@@ -70,9 +71,9 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if is_visible_video(p) and p.is_file())
+            files = [path] if holds_frames(path) else find_below(path)
         elif has_magic(text) and not path.exists():
-            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file())
+            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file() or holds_frames(p))
         else:
             files = [path]
         if not files:

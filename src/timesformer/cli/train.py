@@ -42,8 +42,9 @@ def train(
     """Train a classifier on your own videos.
 
     DATA is a folder with one folder of videos for each class (or with `train/` and `val/`, each like that), or an
-    annotation file: `path label` lines, csv with a header, or SSv2 json. The run folder gets the model, the metrics, a
-    learning curve and checkpoints.
+    annotation file: `path label` lines, csv with a header, or the files of Something-Something v2, UCF101, HMDB51 or
+    Diving-48. A video is a file, a folder of frames, or in a tar file that `shard` wrote. The run folder gets the
+    model, the metrics, a learning curve and checkpoints.
 
     Example: `timesformer train my_videos --output runs/mine --epochs 30`
 

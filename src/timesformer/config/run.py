@@ -31,6 +31,9 @@ class DataConfig:
     """Share of each class held out where `val` is empty."""
     scale_range: tuple[float, float] = (8 / 7, 10 / 7)
     """Short side over crop side, drawn for each clip: 256 to 320 pixels for a crop of 224 (paper)."""
+    crop_spread: float = 1.0
+    """Where a training crop may lie: 1 is any place of the frame (paper), 0 the centre alone, between them a window
+    about the centre. For videos with their subject in the middle."""
     flip: bool = False
     """Whether clips are mirrored at random. Off: it destroys left and right (on in the paper for Kinetics)."""
     num_workers: int = 2
@@ -48,6 +51,7 @@ class DataConfig:
             len(scale) != 2 or not 1 <= scale[0] <= scale[1] < math.inf,
             f"scale_range={scale} must be two numbers that rise and start at 1 or more",
         )
+        refuse(not 0 <= self.crop_spread <= 1, f"crop_spread={self.crop_spread} must lie between 0 and 1")
         refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
         refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
@@ -153,10 +157,11 @@ class OptimConfig:
     """Largest gradient norm; 0 does not clip."""
     layer_decay: float = 1.0
     """Learning rate of a block over that of the block above it: 1 gives all the same, 0.75 suits fine-tuning. The head
-    and the last norm have `lr` itself, the embeddings the smallest rate. Clark et al. 2020, "ELECTRA"."""
+    and the last norm have `lr` itself, the embeddings the smallest rate; what `init_from` does not have, such as the
+    time embedding of an image ViT, has `lr`. Clark et al. 2020, "ELECTRA"."""
     freeze: str = "none"
     """What keeps its weights: `none`, `backbone` (all but the head: a linear probe), or `blocks:N` (the embeddings and
-    the first N blocks)."""
+    the first N blocks, but for what `init_from` does not have)."""
     ema_decay: float = 0.0
     """Decay, for each step, of an exponential moving average of the weights, which is then what is validated and kept;
     0 keeps none."""

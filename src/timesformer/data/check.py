@@ -12,7 +12,8 @@ from timesformer.data.check_cache import FingerprintCache, cache_path, fingerpri
 from timesformer.data.check_groups import group_by_content, name_repeats
 from timesformer.data.check_listing import ListedVideo, Listing, read_listing
 from timesformer.data.fingerprint import Fingerprint
-from timesformer.errors import ConfigError
+from timesformer.data.video_files import video_exists
+from timesformer.errors import ConfigError, DecodeError
 
 KINDS = {
     "missing": ("error", "the file is not there"),
@@ -168,7 +169,7 @@ def check_dataset(
     if num_frames < 1:
         raise ConfigError(f"num_frames={num_frames} must be at least 1")
     listing = read_listing(source, val=val)
-    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if path.exists()]
+    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _is_there(path)]
     with FingerprintCache(cache_path(source)) as cache:
         fingerprints = fingerprint_all(present, cache=cache, num_workers=num_workers, on_progress=on_progress)
     groups = group_by_content(listing.videos, fingerprints)
@@ -186,6 +187,14 @@ def check_dataset(
         groups=groups,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything to read; a damaged tar file is read, to say what is wrong with it."""
+    try:
+        return path.exists() or video_exists(path)
+    except DecodeError:
+        return True
 
 
 def _faulty_files(

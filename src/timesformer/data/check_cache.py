@@ -21,6 +21,7 @@ import numpy as np
 from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, from_scan
 from timesformer.data.scan import scan_here
 from timesformer.data.scan_apart import scan_apart
+from timesformer.data.video_files import video_stamp
 from timesformer.errors import ConfigError
 from timesformer.files import replacing
 
@@ -74,11 +75,11 @@ class FingerprintCache:
     def get(self, path: Path) -> Fingerprint | None:
         """The fingerprint of a file; None where it is not known or the file has changed."""
         key, known = self._known.get(self._name(path), (None, None))
-        return known if key is not None and key == _key(path) else None
+        return known if key is not None and key == video_stamp(path) else None
 
     def add(self, path: Path, found: Fingerprint) -> None:
         """Keep a fingerprint of a file as it is now."""
-        key = _key(path)
+        key = video_stamp(path)
         if key is not None:
             self._known[self._name(path)] = key, found
             self._unsaved.append(_format(self._name(path), key, found))
@@ -134,21 +135,13 @@ def fingerprint_all(
     found = {path: known for path in paths if (known := cache.get(path)) is not None}
     todo = [path for path in paths if path not in found]
     on_progress(len(found), len(paths))
-    is_small = sum(key[0] for path in todo if (key := _key(path))) < _SMALL_BYTES
+    is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
     scans = scan_here(todo) if is_small or num_workers == 0 else scan_apart(todo, num_workers=num_workers)
     for path, scan in scans:
         found[path] = from_scan(scan)
         cache.add(path, found[path])
         on_progress(len(found), len(paths))
     return found
-
-
-def _key(path: Path) -> _Key | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _read_lines(path: Path) -> list[bytes]:

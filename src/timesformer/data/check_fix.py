@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timesformer.data.check import DataCheck
-from timesformer.data.manifest import Manifest, Sample, save_manifest
+from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
 
 _FAULTS = ("missing", "unreadable", "truncated", "too_short", "conflicting_label")

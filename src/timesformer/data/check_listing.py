@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from timesformer.data.annotation_sets import refuse_folder_of_lists
 from timesformer.data.annotations import SPLIT_NAMES, Row, find_class_videos, folder_rows, is_integer
 from timesformer.data.manifest import find_split, holds_splits, read_rows
 from timesformer.errors import closest
@@ -66,6 +67,7 @@ def _read_rows(source: Path) -> tuple[list[Row], Sequence[str] | None]:
     """Rows and known names of the classes, those of empty class folders among them."""
     if not source.is_dir():
         return read_rows(source)
+    refuse_folder_of_lists(source)
     videos = find_class_videos(source)
     if all(videos.values()):
         return folder_rows(videos), None

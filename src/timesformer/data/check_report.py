@@ -9,7 +9,7 @@ from einops import rearrange
 from PIL import Image
 
 from timesformer.data.check import KINDS, DataCheck, Finding
-from timesformer.data.decode import VideoReader
+from timesformer.data.opening import open_reader
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
 from timesformer.pages import data_url, document, encode, escape
@@ -165,7 +165,7 @@ def _name(file: Path, check: DataCheck) -> str:
 def film_strip(file: Path) -> bytes | None:
     """A JPEG of frames of a video, evenly spread, in time from left to right; None where they cannot be read now."""
     try:
-        with VideoReader(file) as reader:
+        with open_reader(file) as reader:
             places = (2 * np.arange(_NUM_PICTURES) + 1) * reader.info.num_frames // (2 * _NUM_PICTURES)
             frames = reader.read(np.unique(places).tolist())
     except DecodeError:  # the file changed since it was checked

@@ -13,6 +13,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from timesformer.data.shard_index import MemberFile, find_member
 from timesformer.errors import DecodeError
 
 _PLAYLISTS = frozenset({"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
@@ -32,6 +33,7 @@ def open_video(path: str | os.PathLike[str], *, num_threads: int) -> tuple[Input
     """Open a file and choose its first video stream; all other streams are switched off.
 
     Args:
+        path: The file, which may lie in a tar file: see `timesformer.data.shard_index`.
         num_threads: Threads that decode; 0 takes one for each core.
 
     Raises:
@@ -91,6 +93,21 @@ def orientation(copy: VideoFrame) -> tuple[int, bool]:
 
 
 def _open_file(path: str | os.PathLike[str]) -> InputContainer:
+    member = find_member(path)
+    if member is None:
+        _refuse_no_file(path)
+    elif member.size == 0:
+        raise DecodeError(f"{path}: an empty file, not a video")
+    # Absolute, or a file called `pipe:0` would be taken for a protocol. Tags may be in any encoding.
+    source = os.path.abspath(path) if member is None else MemberFile(member, path)
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    try:
+        return av.open(source, "r", container_options=options, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise DecodeError(f"{path}: not a video, or cut off before its index ({error.strerror})") from error
+
+
+def _refuse_no_file(path: str | os.PathLike[str]) -> None:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -101,12 +118,6 @@ def _open_file(path: str | os.PathLike[str]) -> InputContainer:
         raise DecodeError(f"{path}: a device or pipe, not a video file")
     if status.st_size == 0:
         raise DecodeError(f"{path}: an empty file, not a video")
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    try:
-        # Absolute, or a file called `pipe:0` would be taken for a protocol. Tags may be in any encoding.
-        return av.open(os.path.abspath(path), container_options=options, metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise DecodeError(f"{path}: not a video, or cut off before its index ({error.strerror})") from error
 
 
 def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:

@@ -20,8 +20,9 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import sampling, transforms
-from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.decode import VideoInfo
 from timesformer.data.manifest import Manifest
+from timesformer.data.opening import Reader, open_reader
 from timesformer.errors import ConfigError, DataError, DecodeError
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
         else:
-            with VideoReader(self._manifest.samples[index].path) as reader:
+            with open_reader(self._manifest.samples[index].path) as reader:
                 frames = reader.read(self._draw(reader.info, generators))
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
 
@@ -187,7 +188,7 @@ def read_test_views(
     """Read all views of a video at test.
 
     Args:
-        path: The video file.
+        path: The video: a file, a folder of frames, or a video in a tar file.
         model: Frame count and image size of the views.
         clip: Which clips and crops, and their normalisation.
 
@@ -197,7 +198,7 @@ def read_test_views(
     Raises:
         DecodeError: The video cannot be decoded.
     """
-    with VideoReader(path) as reader:
+    with open_reader(path) as reader:
         clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
             transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
@@ -211,7 +212,7 @@ class _CachedVideo(NamedTuple):
 
 
 def _decode_all(path: Path) -> _CachedVideo:
-    with VideoReader(path) as reader:
+    with open_reader(path) as reader:
         return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
 
 
@@ -222,7 +223,7 @@ def _decode_or_error(path: Path) -> _CachedVideo | DecodeError:
         return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
 
 
-def _read_clips(reader: VideoReader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     step = max(1, _FRAMES_PER_READ // len(clips[0]))
     for first in range(0, len(clips), step):
         group = clips[first : first + step]

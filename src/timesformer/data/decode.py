@@ -63,35 +63,6 @@ class _NotAsIndexedError(Exception):
     """What is read now might differ from what a decode of the whole file gives."""
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Count the frames of a video and measure its rate: read the file once, decode one frame.
-
-    Raises:
-        DecodeError: The file is missing or unreadable, holds no video stream, or no frame of it can be decoded.
-    """
-    with VideoReader(path) as reader:
-        return reader.info
-
-
-def read_frames(path: str | os.PathLike[str], indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode the given frames, in the given order.
-
-    Args:
-        indices: Frame numbers counted from 0 in presentation order; repeats allowed. A number past the end gives the
-            last frame, as in the released code. A frame that cannot be decoded gives the nearest earlier good one,
-            or the first good one where there is none.
-
-    Returns:
-        Upright RGB frames, 0 to 255, in the size of `VideoInfo`. Transparency is dropped.
-
-    Raises:
-        DecodeError: The file is missing or unreadable, holds no video stream, or no frame of it can be decoded.
-        DataError: `indices` is empty, or holds something that is not a whole number from 0.
-    """
-    with VideoReader(path) as reader:
-        return reader.read(indices)
-
-
 class VideoReader:
     """An open video: one pass over its packets serves `info` and any number of reads.
 
@@ -162,9 +133,9 @@ class VideoReader:
         )
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
-        """Decode the given frames, in the given order: see `read_frames`."""
+        """Decode the given frames, in the given order: see `timesformer.data.opening.read_frames`."""
         info = self.info
-        wanted = np.minimum(_checked(indices), info.num_frames - 1)
+        wanted = np.minimum(checked_indices(indices), info.num_frames - 1)
         ranks, places = np.unique(wanted, return_inverse=True)
         frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
         try:
@@ -314,7 +285,12 @@ def _record(packet: Packet) -> PacketRecord:
     return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
 
 
-def _checked(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
+def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
+    """Frame numbers as integers.
+
+    Raises:
+        DataError: There are none, or one is not a whole number from 0.
+    """
     wanted = []
     for index in indices:
         try:

@@ -1,7 +1,8 @@
-"""What a check knows of a video file: whether it is whole, and what it looks like."""
+"""What a check knows of a video: whether it is whole, and what it looks like."""
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,10 +17,10 @@ Thumbnails = UInt8[np.ndarray, "16 3 16 16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fingerprint:
-    """One file: what decoding all of it gives. Numbers are 0 and thumbnails black where nothing could be decoded."""
+    """One video: what decoding all of it gives. Numbers are 0 and thumbnails black where nothing could be decoded."""
 
     digest: str = ""
-    """BLAKE2b of the bytes of the file, 128 bits in hexadecimal; empty where no frame can be decoded."""
+    """BLAKE2b of its bytes, 128 bits in hexadecimal; empty where no frame can be decoded."""
     error: str = ""
     """Why no frame can be decoded; empty where one can."""
     num_frames: int = 0
@@ -44,12 +45,12 @@ class Fingerprint:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
-    """Read and decode all of a file; whatever is wrong with it is part of the answer, and never raised."""
-    return from_scan(Scanner().scan(path))
+    """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
+    return from_scan(Scanner().scan(Path(path)))
 
 
 def from_scan(seen: Scan) -> Fingerprint:
-    """The fingerprint of a file that was scanned: the same, upright."""
+    """The fingerprint of a video that was scanned: the same, upright."""
     if seen.error:
         return Fingerprint(error=seen.error)
     pictures = np.frombuffer(seen.pictures, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)

@@ -2,13 +2,16 @@
 
 | source | looks like |
 |---|---|
-| folder | one folder a class, videos anywhere below it |
+| folder | one folder a class, videos anywhere below it: files, or folders of frames |
 | list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) a line; names in a `classes.txt` beside it |
 | table | the same with a header: `path,label`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
+| dives | `.json` of Diving-48, with `Diving48_vocab.json` and the folder `rgb` beside it |
+| UCF101 | `trainlist01.txt` or `testlist01.txt`, with `classInd.txt` beside it |
+| HMDB51 | `train_split1` or `test_split1`, in the folder of the files `<class>_test_split1.txt` |
+A path leads to a video file, to a folder of numbered pictures, or into a tar file: `shard-000000.tar/clip.mp4`.
 """
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -17,27 +20,31 @@ from pathlib import Path
 
 import numpy as np
 
+from timesformer.data.annotation_lists import read_list
+from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.annotations import (
-    SEPARATORS,
     SPLIT_NAMES,
-    VIDEO_SUFFIXES,
     Row,
     is_integer,
-    is_video,
     read_class_names,
-    read_clips,
     read_folder,
     read_label_map,
-    read_list,
 )
+from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DataError, closest
-from timesformer.files import replacing
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
 
-_LABEL_FILES = ("labels.json", "something-something-v2-labels.json")
-_READERS = {".txt": read_list, ".csv": read_list, ".tsv": read_list, ".lst": read_list, ".json": read_clips}
+LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
+"""File name extensions of lists and tables."""
+
+_LABEL_FILES = {
+    "labels.json": read_label_map,
+    "something-something-v2-labels.json": read_label_map,
+    "Diving48_vocab.json": read_dives,
+}
+_READERS = {**dict.fromkeys(LIST_SUFFIXES, read_list), ".json": read_clips}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ def load_manifest(
     Raises:
         DataError: The source is missing, unreadable, empty or contradicts itself, a label has no class, or videos
             are missing; the message names file and line.
+        DecodeError: A tar file that a path leads into is damaged.
     """
     source = Path(source)
     rows, known = read_rows(source)
@@ -107,9 +115,20 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
         DataError: The source is missing, unreadable or empty.
     """
     source = Path(source)
-    if not source.exists():
+    if not source_exists(source):
         raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
-    return (read_folder(source), None) if source.is_dir() else (_read_file(source), _names_beside(source))
+    if source.is_dir():
+        refuse_folder_of_lists(source)
+        return read_folder(source), None
+    rows, known = read_published(source) or (_read_file(source), _names_beside(source))
+    if not rows:
+        raise DataError(f"{source} names no video")
+    return rows, known
+
+
+def source_exists(source: str | Path) -> bool:
+    """Whether a source is there: a folder, a file, or a split of HMDB51, which is several files."""
+    return Path(source).exists() or is_hmdb51(Path(source))
 
 
 def load_split(
@@ -190,39 +209,11 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
 
-def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
-    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
-
-    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
-    existing `classes.txt` must hold the same names, so that several lists can share it.
-
-    Args:
-        path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
-        separator: Tab, comma, semicolon or space.
-
-    Raises:
-        ConfigError: Another separator or extension.
-        DataError: Other class names are there already, or a path or name cannot be written in a line.
-    """
-    path = Path(path)
-    if separator not in SEPARATORS.values():
-        raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
-    if _READERS.get(path.suffix.lower()) is not read_list or path.name == CLASSES_FILE:
-        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
-    lines = [f"{_quote(_relative(s.path, path.parent))}{separator}{s.label}\n" for s in manifest.samples]
-    _save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
-    with replacing(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
-
-
 def _read_file(source: Path) -> list[Row]:
     reader = _READERS.get(source.suffix.lower())
     if reader is None:
         raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_READERS)} or a folder")
-    rows = reader(source)
-    if not rows:
-        raise DataError(f"{source} names no video")
-    return rows
+    return reader(source)
 
 
 def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
@@ -283,7 +274,7 @@ def _look_up(row: Row, index: dict[str, int], *, source: Path) -> int:
 
 
 def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
-    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not path.is_file()]
+    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not video_exists(path)]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
         raise DataError(
@@ -294,9 +285,9 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
 def _names_beside(source: Path) -> tuple[str, ...] | None:
     """Names of the classes from the files that the formats keep beside an annotation file."""
     if source.suffix.lower() == ".json":
-        found = next((source.with_name(name) for name in _LABEL_FILES if source.with_name(name).exists()), None)
+        found = next((name for name in _LABEL_FILES if source.with_name(name).exists()), None)
         if found is not None:
-            return read_label_map(found)
+            return _LABEL_FILES[found](source.with_name(found))
     beside = source.with_name(CLASSES_FILE)
     return read_class_names(beside) if beside.exists() and beside != source else None
 
@@ -309,36 +300,3 @@ def _split_sources(folder: Path, split: str) -> list[Path]:
     folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names]
     files = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _READERS]
     return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?({'|'.join(names)})", path.stem.lower())]
-
-
-def _relative(video: Path, folder: Path) -> str:
-    video, folder = Path(os.path.abspath(video)), Path(os.path.abspath(folder))
-    return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
-
-
-def _quote(video: str) -> str:
-    """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
-    if not is_video(Path(video)):
-        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}")
-    _check_line(video)
-    return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
-
-
-def _check_line(text: str) -> None:
-    if text != text.strip() or re.search(r"[\r\n\ufeff\ud800-\udfff]", text):
-        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")
-
-
-def _save_class_names(names: Sequence[str], path: Path) -> None:
-    for label, name in enumerate(names):
-        _check_line(name)
-        if name.startswith("#"):
-            raise DataError(f"class {name!r} cannot be written to {path}: '#' starts a comment there")
-        if name in map(str, range(len(names))) and name != str(label):
-            raise DataError(
-                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
-            )
-    if not path.exists():
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    elif read_class_names(path) != tuple(names):
-        raise DataError(f"{path} holds other classes than the manifest: write to another folder")

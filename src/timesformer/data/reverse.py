@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
-from timesformer.data.decode import VideoReader
 from timesformer.data.encode import encode
 from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.opening import open_reader
+from timesformer.data.video_files import video_stamp
 from timesformer.errors import DecodeError
 from timesformer.files import replacing
 
@@ -57,11 +58,11 @@ def write_reversed(
 
 def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
     """Where the copy of a video lies: a video that has changed since gets another name."""
-    try:
-        status = source.stat()
-    except OSError as error:
-        raise DecodeError(f"{source}: {error.strerror}") from error
-    key = f"{source.absolute()} {status.st_size} {status.st_mtime_ns}"
+    stamp = video_stamp(source)
+    if stamp is None:
+        raise DecodeError(f"{source}: there is no such video")
+    size, mtime_ns = stamp
+    key = f"{source.absolute()} {size} {mtime_ns}"
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
     return folder / class_name.replace("/", "_") / f"{source.stem}_{digest}.mp4"
 
@@ -69,7 +70,7 @@ def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
 def _copy(source: Path, forward: Path, backward: Path) -> None:
     if forward.exists() and backward.exists():
         return
-    with VideoReader(source) as reader:
+    with open_reader(source) as reader:
         frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
     height, width = (side - side % 2 for side in frames.shape[1:3])
     frames = frames[:, :height, :width]

@@ -48,20 +48,27 @@ class Box(NamedTuple):
 def test_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
     """Choose the frames of every temporal view of a video at test.
 
+    Args:
+        info: Frame count and frame rate of the video.
+        clip: Which frames a view has.
+        num_frames: Frames of the model's clip, T.
+
     Returns:
-        For each view, in the order of time, `num_frames` frame numbers from 0 to n - 1, never falling.
+        For each view, in the order of time, `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never
+        falling: they cover the stretch that `num_frames` would.
 
     Raises:
         DataError: The video has no frames or no frame rate.
     """
     _check_timing(info)
+    count = num_frames * clip.frames_per_step
     if clip.sampling == "segment":
-        return [segment_midpoints(info.num_frames, num_frames=num_frames)]
+        return [segment_midpoints(info.num_frames, num_frames=count)]
     if clip.sampling == "uniform":
-        return [uniform_indices(info.num_frames, num_frames=num_frames)]
+        return [uniform_indices(info.num_frames, num_frames=count)]
     length = clip_length(clip, num_frames=num_frames, fps=info.fps)
     starts = _TEST_STARTS[clip.sampling](info.num_frames, length, clip.num_clips)
-    return [dense_indices(start, length=length, num_frames=num_frames, total=info.num_frames) for start in starts]
+    return [dense_indices(start, length=length, num_frames=count, total=info.num_frames) for start in starts]
 
 
 def train_clip(
@@ -75,30 +82,31 @@ def train_clip(
     Args:
         info: Frame count and frame rate of the video.
         clip: Which frames a clip has.
-        num_frames: Frames of the clip, T.
+        num_frames: Frames of the model's clip, T.
         generator: Source of the draws.
         jitter: Random speed, from 0 to less than 1. A dense clip's stretch is multiplied by 1 - jitter to 1 + jitter;
             `segment` and `uniform` choose from a random stretch of 1 - jitter of the video to all of it.
 
     Returns:
-        `num_frames` frame numbers from 0 to n - 1, never falling.
+        `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never falling.
 
     Raises:
         DataError: The video has no frames or no frame rate.
     """
     _check_timing(info)
+    count = num_frames * clip.frames_per_step
     if clip.sampling in ("segment", "uniform"):
         first, total = random_stretch(info.num_frames, jitter=jitter, generator=generator)
         if clip.sampling == "segment":
-            chosen = segment_draws(total, num_frames=num_frames, generator=generator)
+            chosen = segment_draws(total, num_frames=count, generator=generator)
         else:
-            chosen = uniform_indices(total, num_frames=num_frames)
+            chosen = uniform_indices(total, num_frames=count)
         return [first + index for index in chosen]
     length = clip_length(clip, num_frames=num_frames, fps=info.fps)
     if jitter:
         length = max(1.0, length * generator.uniform(1 - jitter, 1 + jitter))
     start = random_start(info.num_frames, length=length, generator=generator)
-    return dense_indices(start, length=length, num_frames=num_frames, total=info.num_frames)
+    return dense_indices(start, length=length, num_frames=count, total=info.num_frames)
 
 
 def clip_length(clip: ClipConfig, *, num_frames: int, fps: float) -> float:
@@ -249,17 +257,29 @@ def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int
     return [Box(top, place, *crop) for place in (0, left, room_beside)]
 
 
-def random_box(height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator) -> Box:
+def random_box(
+    height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator, spread: float = 1.0
+) -> Box:
     """Draw where a training clip is cropped, every place with the same chance.
+
+    Args:
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        crop: Height and width of the crop in pixels.
+        generator: Source of the draws.
+        spread: Share of the room around the centre in which the crop may lie: 1 is all of it, 0 the centre.
 
     Raises:
         DataError: The frame does not hold the crop.
     """
-    room_below, room_beside = _room(height, width, crop)
-    # both ends included; the released code never draws the last place
-    top = int(generator.integers(0, room_below, endpoint=True))
-    left = int(generator.integers(0, room_beside, endpoint=True))
+    top, left = (_draw_place(room, spread=spread, generator=generator) for room in _room(height, width, crop))
     return Box(top, left, *crop)
+
+
+def _draw_place(room: int, *, spread: float, generator: np.random.Generator) -> int:
+    # both ends included; the released code never draws the last place
+    margin = round((1 - spread) * room / 2)
+    return int(generator.integers(min(margin, room // 2), max(room - margin, (room + 1) // 2), endpoint=True))
 
 
 def _room(height: int, width: int, crop: tuple[int, int]) -> tuple[int, int]:

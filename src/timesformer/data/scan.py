@@ -1,9 +1,9 @@
-"""One pass over all of a video file: whether it is whole, and small pictures of it.
+"""One pass over all of a video: whether it is whole, and small pictures of it.
 
 The processes of a check import this and nothing heavier than PyAV, or they would start later than they could be done.
+Only the first folder of frames that comes makes a process import more.
 """
 
-import hashlib
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -20,6 +20,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from timesformer.data.container import demux, open_video, orientation
+from timesformer.data.video_files import video_digest
+from timesformer.data.video_paths import list_frames
 from timesformer.errors import DecodeError
 
 NUM_THUMBNAILS = 16
@@ -30,7 +32,6 @@ THUMBNAIL_SIZE = 16
 _AREA = Interpolation.AREA
 _MAX_MISPLACED = 0.02
 """Share of the video by which a thumbnail may miss its place; more, and the file is read again."""
-_CHUNK_BYTES = 2**18
 _MIN_GAP_S = 0.25
 _MIN_GAP_SHARE = 0.05
 """An end that comes earlier than promised by both of these means that frames are missing."""
@@ -42,7 +43,7 @@ class Scan(NamedTuple):
     error: str = ""
     """Why no frame can be decoded; empty where one can."""
     digest: str = ""
-    """BLAKE2b of the bytes of the file, 128 bits in hexadecimal."""
+    """BLAKE2b of its bytes, 128 bits in hexadecimal."""
     num_frames: int = 0
     """Frames that were decoded."""
     num_missing: int = 0
@@ -64,24 +65,27 @@ class Scan(NamedTuple):
 
 
 class Scanner:
-    """Scans files one after the other: what makes the small pictures is set up once for all of one size."""
+    """Scans videos one after the other: what makes the small pictures is set up once for all of one size."""
 
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
 
-    def scan(self, path: str | os.PathLike[str]) -> Scan:
-        """Read and decode all of a file; whatever is wrong with it is part of the answer, and never raised."""
+    def scan(self, path: Path) -> Scan:
+        """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
         try:
-            seen = self._decode_all(path)
-            if seen.is_misplaced:
-                seen = self._decode_all(path, num_expected=seen.num_frames)
-            return seen.result(_digest(path))
+            return self._scan_folder(path) if os.path.isdir(path) else self._scan_file(path)
         except DecodeError as error:
             return Scan(error=str(error).removeprefix(f"{path}: "))
         except (OSError, av.FFmpegError, ValueError, MemoryError) as error:  # such as a frame that the scaler refuses
             return Scan(error=f"its frames cannot be read ({error})")
 
-    def _decode_all(self, path: str | os.PathLike[str], *, num_expected: int = 0) -> "_Pass":
+    def _scan_file(self, path: Path) -> Scan:
+        seen = self._decode_all(path)
+        if seen.is_misplaced:
+            seen = self._decode_all(path, num_expected=seen.num_frames)
+        return seen.result(video_digest(path))
+
+    def _decode_all(self, path: Path, *, num_expected: int = 0) -> "_Pass":
         container, stream = open_video(path, num_threads=1)
         with container:
             seen = _Pass(container, stream, self._scaler, num_expected=num_expected)
@@ -90,9 +94,38 @@ class Scanner:
             raise DecodeError(f"{path}: none of its {seen.num_packets} frames can be decoded")
         return seen
 
+    def _scan_folder(self, path: Path) -> Scan:
+        """Decode all frames of a folder; one of another size is an error, as it is for training."""
+        from timesformer.data import frame_folder  # with numpy and Pillow, which files do not need
+
+        frames = list_frames(path)
+        height, width = frame_folder.picture_size(frames[0])
+        pictures: list[VideoFrame] = []
+        num_damaged = 0
+        for number, frame in enumerate(frames):
+            try:
+                picture = frame_folder.read_picture(frame)
+            except DecodeError:
+                num_damaged += 1
+                continue
+            frame_folder.check_size(frame, picture, size=(height, width))
+            while (place := _place(len(pictures), len(frames))) is not None and place <= number:
+                pictures.append(_shrink(VideoFrame.from_ndarray(picture, format="rgb24"), self._scaler))
+        if not pictures:
+            raise DecodeError(f"{path}: none of its {len(frames)} frames can be decoded")
+        return Scan(
+            digest=video_digest(path),
+            num_frames=len(frames) - num_damaged,
+            num_damaged=num_damaged,
+            height=height,
+            width=width,
+            fps=frame_folder.FRAMES_PER_SECOND,
+            pictures=_joined(pictures),
+        )
+
 
 def scan_here(paths: Iterable[Path]) -> Iterator[tuple[Path, Scan]]:
-    """Scan files in this process, one after the other."""
+    """Scan videos in this process, one after the other."""
     scanner = Scanner()
     return ((path, scanner.scan(path)) for path in paths)
 
@@ -134,7 +167,6 @@ class _Pass:
         num_missing = self._num_missing()
         is_whole = num_missing == self._num_damaged == 0
         quarter_turns, is_mirrored = orientation(self._pictures[0])
-        pictures = list(map(_pixels, self._pictures))
         return Scan(
             digest=digest,
             num_frames=self.num_frames,
@@ -145,7 +177,7 @@ class _Pass:
             fps=self._fps() if is_whole else float(self._rate),
             quarter_turns=quarter_turns,
             is_mirrored=is_mirrored,
-            pictures=b"".join(pictures + pictures[-1:] * (NUM_THUMBNAILS - len(pictures))),
+            pictures=_joined(self._pictures),
         )
 
     def decode(self, container: InputContainer, stream: VideoStream) -> None:
@@ -153,7 +185,7 @@ class _Pass:
         # In local variables: a frame of a small video is decoded in less than a tenth of a millisecond.
         num_frames = num_packets = num_hidden = num_damaged = 0
         first = last = None
-        next_place = self._place(0)
+        next_place = _place(0, self._num_expected)
         for packet in chain(demux(container, stream), [None]):
             if packet is not None:
                 num_packets += 1
@@ -180,17 +212,10 @@ class _Pass:
 
     def _keep(self, frame: VideoFrame, place: int) -> int | None:
         """Keep a frame for all thumbnails at its place; the next place."""
-        small = self._scaler.reformat(
-            frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation=_AREA, threads=1
-        )
-        while self._place(len(self._pictures)) == place:
+        small = _shrink(frame, self._scaler)
+        while (next_place := _place(len(self._pictures), self._num_expected)) == place:
             self._pictures.append(small)
-        return self._place(len(self._pictures))
-
-    def _place(self, number: int) -> int | None:
-        """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
-        middle = (2 * number + 1) * self._num_expected // (2 * NUM_THUMBNAILS)
-        return middle if number < NUM_THUMBNAILS else None
+        return next_place
 
     def _fps(self) -> float:
         """Rate by the times of the frames; the declared one where that is the same but for rounding."""
@@ -213,6 +238,23 @@ class _Pass:
         return round(gap_s * self._fps()) if is_clear else 0
 
 
+def _place(number: int, num_frames: int) -> int | None:
+    """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
+    return (2 * number + 1) * num_frames // (2 * NUM_THUMBNAILS) if number < NUM_THUMBNAILS else None
+
+
+def _shrink(frame: VideoFrame, scaler: VideoReformatter) -> VideoFrame:
+    return scaler.reformat(
+        frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation=_AREA, threads=1
+    )
+
+
+def _joined(pictures: list[VideoFrame]) -> bytes:
+    """As many as are kept; where there are fewer, the last one again."""
+    pixels = list(map(_pixels, pictures))
+    return b"".join(pixels + pixels[-1:] * (NUM_THUMBNAILS - len(pixels)))
+
+
 def _pixels(picture: VideoFrame) -> bytes:
     """Y, Cb and Cr of a small picture, without what fills up the lines of their planes."""
     lines = b"".join(map(bytes, picture.planes))
@@ -220,14 +262,6 @@ def _pixels(picture: VideoFrame) -> bytes:
     if size == THUMBNAIL_SIZE:
         return lines
     return b"".join(lines[start : start + THUMBNAIL_SIZE] for start in range(0, len(lines), size))
-
-
-def _digest(path: str | os.PathLike[str]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _promised_duration_s(container: InputContainer, stream: VideoStream) -> float | None:

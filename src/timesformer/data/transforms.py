@@ -7,13 +7,14 @@ faster than the other way around, and shrinks without moire (the released code h
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.augment import augment_clip, draw_stretch
+from timesformer.data.colour import grayscale
 from timesformer.data.sampling import crop_boxes, random_box, resized_size
 from timesformer.data.warp import cut
 
@@ -23,7 +24,7 @@ NO_AUGMENTATION = AugmentConfig()
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
 
-def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> Float[Tensor, "crops 3 t s1 s2"]:
+def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> Float[Tensor, "crops 3 t2 s1 s2"]:
     """Cut the spatial views of one clip at test.
 
     With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the centre is cut; with three
@@ -52,7 +53,7 @@ def train_view(
     image_size: tuple[int, int],
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
-) -> Float[Tensor, "3 t s1 s2"]:
+) -> Float[Tensor, "3 t2 s1 s2"]:
     """Cut one random view of a training clip: scale from `data.scale_range`, any place, mirrored if `data.flip`.
 
     Augmentation comes on top: a stretch in the resizing itself, rotation in the cut, then the pixels' values.
@@ -71,18 +72,23 @@ def train_view(
     scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
     resized = _resize_to_cover(as_tensor(frames), crop=image_size, scale=scale, stretch=stretch)
     _, height, width, _ = resized.shape
-    box = random_box(height, width, crop=image_size, generator=generator)
+    box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_spread)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box)
     return normalise(view.flip(2) if is_mirrored else view, clip)
 
 
-def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
+def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t2 h w"]:
     """Turn RGB frames into what a model reads: (value / 255 - mean) / std for each channel.
 
-    `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first.
+    `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first. For
+    `time`, each three frames become one whose channels are their luma, the earliest first.
     """
-    channels = rearrange(as_tensor(frames), "t h w c -> c t h w")
+    frames = as_tensor(frames)
+    if clip.channel_order == "time":
+        channels = rearrange(grayscale(frames)[..., 0], "(t c) h w -> c t h w", c=clip.frames_per_step)
+    else:
+        channels = rearrange(frames, "t h w c -> c t h w")
     if clip.channel_order == "bgr":
         channels = channels.flip(0)
     values = channels.to(torch.float32, memory_format=torch.contiguous_format)
@@ -90,10 +96,15 @@ def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
     return values.div_(255).sub_(mean).div_(std)
 
 
-def denormalise(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t h w 3"]:
-    """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalise`, for pictures."""
+def denormalise(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
+    """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalise`, for pictures.
+
+    Channels that are times give three grey frames for each.
+    """
     mean, std = _statistics(clip)
     values = (view.cpu() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+    if clip.channel_order == "time":
+        return repeat(values, "c t h w -> (t c) h w 3")
     if clip.channel_order == "bgr":
         values = values.flip(0)
     return rearrange(values, "c t h w -> t h w c").contiguous()

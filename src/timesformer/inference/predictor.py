@@ -67,7 +67,7 @@ class Predictor:
         """Classify a video by the views that the model's `info.clip` asks for.
 
         Args:
-            path: The video file.
+            path: The video: a file, a folder of frames, or a video in a tar file.
             top_k: Classes to name; all of them where the model has fewer.
 
         Raises:

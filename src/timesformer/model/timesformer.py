@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +15,23 @@ from timesformer.errors import ConfigError
 from timesformer.model.attention import SCHEMES, Scheme
 from timesformer.model.block import Block, Step
 from timesformer.model.embedding import Embedding, fold_frames, set_sinusoids
+
+
+class BatchStandardization(nn.BatchNorm1d):
+    """Every number less its mean and over its deviation: those of the batch in training, running ones otherwise.
+
+    A batch of one has no deviation and is standardised by the running ones. A linear map after it can take it in:
+    `folded_head`.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, affine=False)
+
+    def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Standardised features; in training the running mean and deviation follow, a tenth at a time."""
+        if self.training and len(input) == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(input)
 
 
 class TimeSformer(nn.Module):
@@ -48,6 +66,7 @@ class TimeSformer(nn.Module):
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList([Block(config, scheme=self.scheme, drop_path=rate) for rate in rates])
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.head_norm = BatchStandardization(config.embed_dim) if config.head_norm == "batch" else nn.Identity()
         self.head_dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
         initialize(self)
@@ -73,7 +92,23 @@ class TimeSformer(nn.Module):
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one for each class. See `features` for what it takes and raises."""
-        return self.head(self.head_dropout(self.features(clips)))
+        return self.head(self.head_dropout(self.head_norm(self.features(clips))))
+
+
+@torch.no_grad()
+def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """Weight and bias of the linear map from `features` to logits in eval mode: the head's, with its norm taken in.
+
+    Folded in float64, given in the head's own precision.
+    """
+    weight, bias = model.head.weight.double(), model.head.bias.double()
+    if isinstance(model.head_norm, BatchStandardization):
+        norm = model.head_norm
+        assert norm.running_mean is not None  # it tracks both
+        assert norm.running_var is not None
+        weight = weight * (norm.running_var.double() + norm.eps).rsqrt()
+        bias = bias - weight @ norm.running_mean.double()
+    return weight.to(model.head.weight.dtype), bias.to(model.head.bias.dtype)
 
 
 def scheme_of(config: ModelConfig) -> Scheme:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -35,9 +36,12 @@ def measure(arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: i
 def frames_in_order(model: TimeSformer, order: FrameOrder, *, seed: int = _SEED) -> Generator[None]:
     """Let a model see the frames of every clip in another order, until the context ends."""
     generator = torch.Generator().manual_seed(seed)
+    per_step = model.info.clip.frames_per_step
 
     def reorder(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (reordered(inputs[0], order, generator=generator), *inputs[1:])
+        frames = rearrange(inputs[0], "b (c k) t h w -> b c (t k) h w", k=per_step)
+        frames = reordered(frames, order, generator=generator)
+        return (rearrange(frames, "b c (t k) h w -> b (c k) t h w", k=per_step), *inputs[1:])
 
     handle = model.register_forward_pre_hook(reorder)
     try:

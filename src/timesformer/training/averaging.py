@@ -26,3 +26,5 @@ def update_average(average: TimeSformer, model: TimeSformer, *, step: int, decay
     own = [parameter.detach() for parameter in average.parameters()]
     theirs = [parameter.detach() for parameter in model.parameters()]
     torch._foreach_lerp_(own, theirs, 1 - decay_at(step, decay=decay))
+    for mean, last in zip(average.buffers(), model.buffers(), strict=True):
+        mean.copy_(last)  # running statistics are averages already

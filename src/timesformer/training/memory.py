@@ -170,6 +170,7 @@ def _saved_bytes(model: TimeSformer, run: RunConfig, *, clips: int) -> int:
             name: torch.empty(parameter.shape, requires_grad=parameter.requires_grad)
             for name, parameter in model.named_parameters()
         }
+        weights |= {name: torch.empty(buffer.shape, dtype=buffer.dtype) for name, buffer in model.named_buffers()}
         batch = torch.empty(clips, config.in_channels, config.num_frames, *config.image_size)
         with precision, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             functional_call(model, weights, (batch,)).float().log_softmax(-1).sum()

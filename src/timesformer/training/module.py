@@ -22,6 +22,7 @@ from timesformer.training.averaging import averaged_copy, update_average
 from timesformer.training.mixing import mix_batch
 from timesformer.training.optim import build_optimizer, freeze_parts, lr_factor
 from timesformer.training.sources import Batch
+from timesformer.training.start import fresh_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,8 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._warned: set[str] = set()
-        self._frozen = freeze_parts(model, run.optim.freeze)
+        self._fresh = fresh_parameters(model)
+        self._frozen = freeze_parts(model, run.optim.freeze, fresh=self._fresh)
         model.checkpoint_activations = run.checkpoint_activations
         self.train()
 
@@ -112,7 +114,7 @@ class ClipClassifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and its schedule by step."""
-        optimizer = build_optimizer(self.model, optim=self._run.optim, precision=self._run.precision)
+        optimizer = build_optimizer(self.model, optim=self._run.optim, precision=self._run.precision, fresh=self._fresh)
         # a function is left out of checkpoints; of a method, its attributes would be stored
         schedule = LambdaLR(optimizer, lambda step: self._lr_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,6 +1,7 @@
 """Optimiser, learning-rate schedule, and which parameters learn, at what rate, and decay."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -38,12 +39,16 @@ def warmup_steps(total_steps: int, *, optim: OptimConfig) -> int:
     return round(optim.warmup_fraction * total_steps)
 
 
-def freeze_parts(model: TimeSformer, freeze: str) -> list[nn.Module]:
+def freeze_parts(model: TimeSformer, freeze: str, *, fresh: Collection[str] = ()) -> list[nn.Module]:
     """Stop the gradients of some parts of a model; what lies below all trained parts then keeps nothing for them.
+
+    Of the embeddings and the first blocks, what no earlier training has set still learns: image weights have no time
+    embedding and no `fc`, and with both at zero for good no frame would come before another.
 
     Args:
         model: The model, changed in place.
         freeze: `none`, `backbone` (all but the head) or `blocks:N` (the embeddings and the first N blocks).
+        fresh: Names of the parameters that no earlier training has set.
 
     Returns:
         The frozen parts. In eval mode they take no dropout and no stochastic depth.
@@ -61,17 +66,25 @@ def freeze_parts(model: TimeSformer, freeze: str) -> list[nn.Module]:
         parts = [model.embedding, *model.blocks[:count]]
     for part in parts:
         part.requires_grad_(False)
+    if freeze != "backbone":
+        for name in fresh:
+            model.get_parameter(name).requires_grad_(True)
     return parts
 
 
-def parameter_groups(model: nn.Module, *, optim: OptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, *, optim: OptimConfig, fresh: Collection[str] = ()) -> list[dict[str, Any]]:
     """Divide the parameters that learn by weight decay and by learning rate.
 
     Matrices of linear maps and of the patch convolution decay. Biases, norms, the class token and the embeddings of
     position and time do not. The released code means the same and never does it: there, everything decays.
 
     With `layer_decay` d, the embedding has the rate `lr * d ** (L + 1)` and block i of L, from 0, `lr * d ** (L - i)`;
-    the last norm and the head have `lr`.
+    the last norm and the head have `lr`. So has every parameter of `fresh`: the decay spares what was learnt before.
+
+    Args:
+        model: The model.
+        optim: Rates and weight decay.
+        fresh: Names of the parameters that no earlier training has set.
 
     Source: Clark et al. 2020, "ELECTRA", for the layer-wise rate.
     """
@@ -82,7 +95,8 @@ def parameter_groups(model: nn.Module, *, optim: OptimConfig) -> list[dict[str, 
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = optim.weight_decay if id(parameter) in decaying else 0.0
-            rate = optim.lr * optim.layer_decay ** (depth + 1 - layer_of(name, depth=depth))
+            layer = depth + 1 if name in fresh else layer_of(name, depth=depth)
+            rate = optim.lr * optim.layer_decay ** (depth + 1 - layer)
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
@@ -94,7 +108,9 @@ def layer_of(name: str, *, depth: int) -> int:
     return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth + 1
 
 
-def build_optimizer(model: nn.Module, *, optim: OptimConfig, precision: Precision = "fp32") -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, *, optim: OptimConfig, precision: Precision = "fp32", fresh: Collection[str] = ()
+) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum 0.9, at the peak learning rate, of the parameters that need gradients.
 
     Args:
@@ -102,8 +118,9 @@ def build_optimizer(model: nn.Module, *, optim: OptimConfig, precision: Precisio
         optim: Kind, rates and weight decay.
         precision: Numbers in which the model computes: the trainer cannot clip the gradients of a fused optimiser in
             mixed precision.
+        fresh: Names of the parameters that no earlier training has set; `layer_decay` spares them.
     """
-    groups = parameter_groups(model, optim=optim)
+    groups = parameter_groups(model, optim=optim, fresh=fresh)
     # fused: 1 ms a step instead of 2.7 for the tiny model on one core
     fused = precision == "fp32" or optim.clip_grad_norm == 0
     if optim.optimizer == "sgd":

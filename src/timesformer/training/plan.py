@@ -9,7 +9,7 @@ import torch
 from timesformer.config.presets import PRESETS
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
-from timesformer.data.manifest import holds_splits
+from timesformer.data.manifest import holds_splits, source_exists
 from timesformer.errors import ConfigError, DataError
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
@@ -144,7 +144,7 @@ def _device(run: RunConfig) -> torch.device | None:
 
 def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
     data = run.data
-    missing = tuple(source for source in (data.train, data.val) if source and not Path(source).exists())
+    missing = tuple(source for source in (data.train, data.val) if source and not source_exists(source))
     split, problem = None, "" if data.train else "data.train is empty: name the training videos"
     if data.train and not missing:
         try:

@@ -41,9 +41,25 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     model = load(run.init_from, seed=run.seed, **{name: values[name] for name in _OTHERS})
     _check_architecture(model.config, run)
     if model.info.labels and model.info.labels != labels:
-        model.head.load_state_dict(_fresh_model(run).head.state_dict())
+        _replace_head(model, run)
     model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
     return model.train()
+
+
+def _replace_head(model: TimeSformer, run: RunConfig) -> None:
+    """Give a loaded model the head of a fresh one, and let its report say so."""
+    model.head.load_state_dict(_fresh_model(run).head.state_dict())
+    report = model.load_report
+    head = [f"head.{name}" for name in model.head.state_dict()]
+    report.loaded = [name for name in report.loaded if name not in head]
+    report.new = [*(name for name in report.new if name not in head), *head]
+
+
+def fresh_parameters(model: TimeSformer) -> frozenset[str]:
+    """Names of the parameters that loaded weights did not give; none for a model that was not loaded."""
+    report = getattr(model, "load_report", None)
+    new = report.new if report is not None else ()
+    return frozenset(new) & {name for name, _ in model.named_parameters()}
 
 
 def _fresh_model(run: RunConfig) -> TimeSformer:

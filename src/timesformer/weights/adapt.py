@@ -126,7 +126,8 @@ def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, so
     gains_time = name == "embedding.time" and (gains_scheme or old.position_embedding != "space_time")
     gains_position = name == "embedding.position" and old.position_embedding == "none"
     gains_fc = ".fc." in name and ".steps." in name and gains_scheme
-    if not (gains_time or gains_position or gains_fc or name in checkpoint.missing):
+    gains_norm = name.startswith("head_norm.") and old.head_norm == "none"
+    if not (gains_norm or gains_time or gains_position or gains_fc or name in checkpoint.missing):
         raise WeightsError(
             f"{source}: scheme={old.scheme!r} has no {name}, which scheme={config.scheme!r} needs; only weights with "
             f"one attention step (image ViT, space_only, joint_space_time) can become another scheme"
@@ -161,6 +162,10 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
         return f"depth={new.depth} takes the first {new.depth} of {old.depth} blocks"
     if name.startswith("head."):
         return f"{old.num_classes} classes became {new.num_classes}"
+    if name.startswith("head_norm.") and old.num_classes == new.num_classes:
+        raise WeightsError(f"{source}: its head reads standardised features: head_norm={old.head_norm!r} has to stay")
+    if name.startswith("head_norm."):
+        return f"head_norm={new.head_norm!r}"
     if name == "embedding.time":
         return f"position_embedding={new.position_embedding!r}, scheme={new.scheme!r} has no time embedding"
     if name == "embedding.position":

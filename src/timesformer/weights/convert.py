@@ -13,7 +13,7 @@ from torch import Tensor
 from timesformer.config.io import to_dict
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.timesformer import TimeSformer, folded_head
 from timesformer.weights.bundle import check_labels, write_folder
 from timesformer.weights.layouts import Layout, layout_for
 from timesformer.weights.transformers import INFO_FILE
@@ -22,7 +22,8 @@ _RELEASED_NORM_EPS = 1e-6
 
 
 def _foreign_tensors(model: TimeSformer, layout: Layout) -> dict[str, Tensor]:
-    tensors = model.state_dict()
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head_norm.")}
+    tensors["head.weight"], tensors["head.bias"] = folded_head(model)
     names = layout.rename_all(tensors)
     return {names[name]: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 

@@ -1,0 +1,134 @@
+"""Frames of a video that is a folder of numbered pictures.
+
+The frames are counted in the order of their numbers, from 0, whatever the first number is. Numbers rise by one, or
+always by the same step; a gap is an error that says what is missing, since frames after it would be taken for earlier
+ones. Every picture must have the size of the first.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from timesformer.data.decode import VideoInfo, checked_indices
+from timesformer.data.video_paths import list_frames
+from timesformer.errors import DecodeError
+
+FRAMES_PER_SECOND = 30.0
+"""Rate of a folder of frames, which does not say it: that at which those of Something-Something v2 are extracted."""
+
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class FrameFolderReader:
+    """An open folder of frames, with the interface of `VideoReader`.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        DecodeError: On entry: the folder cannot be read, holds no frames, frames of several kinds or a gap, or the
+            first is no picture.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._frames: list[Path] = []
+
+    def __enter__(self) -> "FrameFolderReader":
+        self._frames = list_frames(self._path)
+        self._size = picture_size(self._frames[0])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._frames = []
+
+    @property
+    def info(self) -> VideoInfo:
+        """What is known of the video; the rate is `FRAMES_PER_SECOND`."""
+        self._check_open()
+        height, width = self._size
+        num_frames = len(self._frames)
+        return VideoInfo(
+            num_frames=num_frames,
+            fps=FRAMES_PER_SECOND,
+            height=height,
+            width=width,
+            duration_s=num_frames / FRAMES_PER_SECOND,
+            rotation=0,
+        )
+
+    def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
+        """Decode the given frames, in the given order: as `read_frames`, but a damaged frame is an error.
+
+        Raises:
+            DecodeError: A frame is no picture, is damaged, or has another size than the first; the message names it.
+            DataError: As `read_frames`.
+        """
+        self._check_open()
+        wanted = np.minimum(checked_indices(indices), len(self._frames) - 1)
+        ranks, places = np.unique(wanted, return_inverse=True)
+        frames = np.empty((len(ranks), *self._size, 3), dtype=np.uint8)
+        for place, rank in enumerate(ranks):
+            picture = read_picture(self._frames[rank])
+            check_size(self._frames[rank], picture, size=self._size)
+            frames[place] = picture
+        return frames if np.array_equal(ranks, wanted) else frames[places]
+
+    def _check_open(self) -> None:
+        if not self._frames:
+            raise DecodeError(f"{self._path}: the reader is not open; use it inside `with`")
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """Read a JPEG or PNG as RGB, 0 to 255; transparency is dropped.
+
+    Raises:
+        DecodeError: It is neither, is damaged, or has more than 8 bits a colour.
+    """
+    with _open_picture(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def check_size(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, size: tuple[int, int]) -> None:
+    """Refuse a frame of another height and width than the first.
+
+    Raises:
+        DecodeError: It has.
+    """
+    height, width, _ = picture.shape
+    if (height, width) != size:
+        raise DecodeError(f"{path}: {width}x{height} pixels, but the first frame has {size[1]}x{size[0]}")
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture in pixels, without decoding it.
+
+    Raises:
+        DecodeError: It is neither JPEG nor PNG, or has more than 8 bits a colour.
+    """
+    with _open_picture(path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def _open_picture(path: Path) -> Generator[Image.Image]:
+    try:
+        with Image.open(path, formats=("JPEG", "PNG")) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise DecodeError(f"{path}: more than 8 bits a pixel ({picture.mode}); write frames with 8")
+            yield picture
+    except UnidentifiedImageError as error:
+        raise DecodeError(f"{path}: neither JPEG nor PNG") from error
+    except _DAMAGE as error:
+        raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error

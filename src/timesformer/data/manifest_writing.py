@@ -1,0 +1,85 @@
+"""Manifests as files: a list of paths and labels, and the names of the classes beside it."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from timesformer.data.annotations import SEPARATORS, read_class_names
+from timesformer.data.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
+from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_video
+from timesformer.errors import ConfigError, DataError
+from timesformer.files import replacing
+
+
+def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
+    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
+
+    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
+    existing `classes.txt` must hold the same names, so that several lists can share it.
+
+    Args:
+        path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
+        separator: Tab, comma, semicolon or space.
+
+    Raises:
+        ConfigError: Another separator or extension.
+        DataError: Other class names are there already, or a path or name cannot be written in a line.
+    """
+    path = Path(path)
+    if separator not in SEPARATORS.values():
+        raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
+    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
+        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+    lines = [f"{_quote(s.path, path.parent)}{separator}{s.label}\n" for s in manifest.samples]
+    save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
+    with replacing(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
+
+
+def save_class_names(names: Sequence[str], path: Path) -> None:
+    """Write names of classes, one a line; a file that is there must hold the same.
+
+    Raises:
+        DataError: It holds others, or a name cannot be written in a line.
+    """
+    check_class_names(names, path)
+    if not path.exists():
+        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    elif read_class_names(path) != tuple(names):
+        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
+
+
+def check_class_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names of classes that `save_class_names` cannot write, whatever is there.
+
+    Raises:
+        DataError: A name cannot be written in a line.
+    """
+    for label, name in enumerate(names):
+        _check_line(name)
+        if name.startswith("#"):
+            raise DataError(f"class {name!r} cannot be written to {path}: '#' starts a comment there")
+        if name in map(str, range(len(names))) and name != str(label):
+            raise DataError(
+                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
+            )
+
+
+def _relative(video: Path, folder: Path) -> str:
+    video, folder = Path(os.path.abspath(video)), Path(os.path.abspath(folder))
+    return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
+
+
+def _quote(path: Path, folder: Path) -> str:
+    """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
+    video = _relative(path, folder)
+    if not is_video(path) and not holds_frames(path):
+        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
+    _check_line(video)
+    return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
+
+
+def _check_line(text: str) -> None:
+    if text != text.strip() or re.search(r"[\r\n\ufeff\ud800-\udfff]", text):
+        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")

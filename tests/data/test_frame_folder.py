@@ -1,0 +1,332 @@
+"""Folders of numbered pictures as videos: what is read equals what was written, and what is wrong is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from timesformer.data.check import check_dataset
+from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.fingerprint import fingerprint
+from timesformer.data.frame_folder import FrameFolderReader
+from timesformer.data.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest_writing import save_manifest
+from timesformer.data.opening import open_reader, probe, read_frames
+from timesformer.data.reverse import write_reversed
+from timesformer.data.scan import Scanner
+from timesformer.data.synthetic import write_clip
+from timesformer.data.video_files import video_digest, video_exists, video_stamp
+from timesformer.errors import DataError, DecodeError
+from videos import cut_off, draw_frame, frame_indices, write_frames
+
+
+def rows(manifest: Manifest, root: Path) -> list[tuple[str, str]]:
+    return [(s.path.relative_to(root).as_posix(), manifest.class_names[s.label]) for s in manifest.samples]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_frames(tmp_path_factory.mktemp("frames") / "clip", num_frames=13, height=20, width=40)
+
+
+# --- reading ---
+
+
+@given(indices=st.lists(st.integers(0, 30), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_what_is_read_is_what_was_written(indices, folder):
+    frames = [draw_frame(min(index, 12), height=20, width=40) for index in indices]
+    np.testing.assert_array_equal(read_frames(folder, indices), frames)
+
+
+def test_info_counts_the_frames_and_takes_30_a_second(folder):
+    assert probe(folder) == VideoInfo(num_frames=13, fps=30.0, height=20, width=40, duration_s=13 / 30, rotation=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["{:05d}.jpg", "img_{:05d}.jpg", "frame_{:06d}.PNG", "a1_{}.jpeg", "{}.png", "v-2x{:03d}.jpg"]
+)
+@pytest.mark.parametrize("numbers", [range(8, 13), range(0, 50, 10), [0, 1, 2, 3, 4]])
+def test_frames_come_in_the_order_of_their_numbers_whatever_they_are_called(name, numbers, tmp_path):
+    write_frames(tmp_path / "clip", name=name, numbers=numbers)
+    assert frame_indices(read_frames(tmp_path / "clip", range(5))) == [0, 1, 2, 3, 4]
+
+
+def test_optical_flow_hidden_files_and_other_files_are_no_frames(tmp_path):
+    clip = write_frames(tmp_path / "clip", name="img_{:05d}.jpg", num_frames=3)
+    for name in ("flow_x_00001.jpg", "flow_y_00001.jpg", "._img_00001.jpg", "poster.jpg", "notes_1.txt"):
+        (clip / name).touch()
+    assert probe(clip).num_frames == 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_pictures_of_other_kinds_become_rgb(mode, tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=2)
+    Image.open(clip / "00001.png").convert(mode).save(clip / "00001.png")
+    assert read_frames(clip, [0, 1]).shape == (2, 48, 80, 3)
+
+
+def test_a_path_chooses_its_reader(folder, tmp_path):
+    assert isinstance(open_reader(folder), FrameFolderReader)
+    assert isinstance(open_reader(tmp_path / "a.mp4", num_threads=2), VideoReader)
+
+
+def test_a_reader_is_open_inside_with_alone(folder):
+    reader = open_reader(folder)
+    for _ in range(2):
+        with pytest.raises(DecodeError, match=r"clip: the reader is not open; use it inside `with`"):
+            reader.read([0])
+        with reader:
+            assert reader.read([0]).shape == (1, 20, 40, 3)
+    with pytest.raises(DecodeError, match="not open"):
+        _ = reader.info
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [([], "indices is empty"), ([0, -1], "frame index -1 is negative")],
+)
+def test_wrong_indices_are_refused(indices, message, folder):
+    with pytest.raises(DataError, match=message):
+        read_frames(folder, indices)
+
+
+# --- what is wrong ---
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ([1, 2, 4, 5], "clip: frame 3 is missing: 00002.png is followed by 00004.png"),
+        ([1, 3, 4, 5], "clip: frame 2 is missing: 00001.png is followed by 00003.png"),
+        ([0, 5, 10, 20], "clip: frame 15 is missing: 00010.png is followed by 00020.png"),
+        ([0, 5, 10, 12], "clip: 00010.png is followed by 00012.png, but other numbers rise by 5"),
+    ],
+)
+def test_a_gap_is_an_error_that_says_what_is_missing(numbers, message, tmp_path):
+    write_frames(tmp_path / "clip", numbers=numbers)
+    for use in (probe, lambda path: read_frames(path, [0])):
+        with pytest.raises(DecodeError, match=message):
+            use(tmp_path / "clip")
+
+
+def test_a_number_that_is_there_twice_is_an_error(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=3)
+    (clip / "2.png").write_bytes((clip / "00002.png").read_bytes())
+    with pytest.raises(DecodeError, match=r"clip: frame 2 is there twice: 00002.png and 2.png"):
+        probe(clip)
+
+
+def test_frames_of_several_kinds_are_an_error(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=2)
+    write_frames(clip, num_frames=2, name="depth_{}.jpg")
+    with pytest.raises(DecodeError, match=r"clip: frames of several kinds: \*.png, depth_\*.jpg"):
+        probe(clip)
+
+
+def test_a_folder_without_frames_is_an_error(tmp_path):
+    with pytest.raises(DecodeError, match=r"a folder, not a video file, without frames such as 00001.jpg"):
+        probe(tmp_path)
+
+
+def test_a_frame_of_another_size_is_an_error_that_names_it(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=4)
+    Image.new("RGB", (30, 20)).save(clip / "00003.png")
+    assert frame_indices(read_frames(clip, [0, 1, 3])) == [0, 1, 3]
+    with pytest.raises(DecodeError, match=r"00003.png: 30x20 pixels, but the first frame has 80x48"):
+        read_frames(clip, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: cut_off(path, 0.6), "00002.png: cannot be read as a picture"),
+        (lambda path: path.write_bytes(b"text"), "00002.png: neither JPEG nor PNG"),
+        (lambda path: path.write_bytes(b""), "00002.png: neither JPEG nor PNG"),
+        (
+            lambda path: Image.fromarray(np.zeros((48, 80), dtype=np.uint16)).save(path),
+            r"00002.png: more than 8 bits a pixel \(I;16\); write frames with 8",
+        ),
+    ],
+)
+def test_a_damaged_frame_is_an_error_that_names_it(damage, message, tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=3)
+    damage(clip / "00002.png")
+    assert frame_indices(read_frames(clip, [0, 2])) == [0, 2]
+    with pytest.raises(DecodeError, match=message):
+        read_frames(clip, [1])
+
+
+# --- in data sets ---
+
+
+def test_a_class_folder_may_hold_files_and_folders_of_frames(tmp_path):
+    write_frames(tmp_path / "wave/b/clip", num_frames=1)
+    write_frames(tmp_path / "wave/link_target_elsewhere", num_frames=1)
+    write_frames(tmp_path / "clap/thumbnails", num_frames=2)
+    for name in ("wave/a.mp4", "clap/c.mp4", "clap/1.jpg", "clap/thumbnails/d.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "clap/linked").symlink_to(tmp_path / "wave/b/clip", target_is_directory=True)
+    assert rows(load_manifest(tmp_path), tmp_path) == [
+        ("clap/c.mp4", "clap"),
+        ("clap/linked", "clap"),
+        ("clap/thumbnails/d.mp4", "clap"),
+        ("wave/a.mp4", "wave"),
+        ("wave/b/clip", "wave"),
+        ("wave/link_target_elsewhere", "wave"),
+    ]
+
+
+def test_pictures_in_a_class_folder_itself_are_no_video(tmp_path):
+    write_frames(tmp_path / "wave", num_frames=2)
+    with pytest.raises(DataError, match=r"no video in 1 of 1 class folders \(wave\).* or is a folder of frames"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("separator", [" ", ",", "\t", ";"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["clips/a 1", "clips/b.avi 0"],
+        ["clips/a 29 1", "clips/b.avi 7 0"],
+        ["clips/a 1", "c.mp4 0"],
+        ["clips/a jump", "clips/b.avi wave"],
+        ["clips/a 29 jump", "clips/b.avi 7 wave"],
+    ],
+)
+def test_a_list_may_name_folders_with_or_without_the_number_of_frames(lines, separator, tmp_path):
+    for name in ("a", "b.avi"):
+        write_frames(tmp_path / "clips" / name, num_frames=2)
+    (tmp_path / "c.mp4").touch()
+    (tmp_path / "list.txt").write_text("\n".join(line.replace(" ", separator) for line in lines))
+    found = rows(load_manifest(tmp_path / "list.txt"), tmp_path)
+    labels = ["1", "0"] if lines[0].endswith("1") else ["jump", "wave"]
+    assert found == list(zip([line.split()[0] for line in lines], labels, strict=True))
+
+
+def test_folders_of_a_list_need_not_be_there_where_labels_are_numbers(tmp_path):
+    (tmp_path / "list.txt").write_text("clips/a 29 1\nclips/b 30 0\n")
+    assert rows(load_manifest(tmp_path / "list.txt", check_exists=False), tmp_path) == [
+        ("clips/a", "1"),
+        ("clips/b", "0"),
+    ]
+    with pytest.raises(DataError, match=r"2 of 2 videos are missing: .*clips/a, .*clips/b"):
+        load_manifest(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("line", ["clips/z jump", "clips/a x 1", "clips/a 1 2 3", "a.jpg 1"])
+def test_a_line_that_names_no_folder_is_refused(line, tmp_path):
+    write_frames(tmp_path / "clips/a", num_frames=2)
+    (tmp_path / "list.txt").write_text(line)
+    with pytest.raises(
+        DataError, match=r"line 1: .* is not the path of a video and a label.* or is a folder of frames"
+    ):
+        load_manifest(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("header", ["folder,num_frames,label", "path,num_frames,label"])
+def test_a_table_may_name_folders(header, tmp_path):
+    write_frames(tmp_path / "clips/a", num_frames=2)
+    (tmp_path / "list.csv").write_text(f"{header}\nclips/a,2,wave\n")
+    assert rows(load_manifest(tmp_path / "list.csv"), tmp_path) == [("clips/a", "wave")]
+    (tmp_path / "list.csv").write_text(f"{header}\nclips/b,2,wave\n")
+    with pytest.raises(DataError, match=r"line 2: 'clips/b' does not end with one of .*, and is no folder"):
+        load_manifest(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("place", ["frames", "videos", "."])
+def test_clips_of_something_something_may_be_folders(place, tmp_path):
+    write_frames(tmp_path / place / "12", num_frames=2)
+    (tmp_path / "train.json").write_text('[{"id": 12, "template": "Holding [something]"}]')
+    assert load_manifest(tmp_path / "train.json").samples[0].path == tmp_path / place / "12"
+
+
+def test_videos_of_ucf101_may_be_folders(tmp_path):
+    write_frames(tmp_path / "UCF-101/Archery/v_Archery_g01_c01", num_frames=2)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/classInd.txt").write_text("1 Archery\n")
+    (tmp_path / "lists/testlist01.txt").write_text("Archery/v_Archery_g01_c01.avi\n")
+    manifest = load_manifest(tmp_path / "lists/testlist01.txt")
+    assert manifest.samples[0].path == tmp_path / "UCF-101/Archery/v_Archery_g01_c01"
+
+
+def test_a_list_of_folders_and_files_is_written_and_read_back(tmp_path):
+    names = ["a", "b c", "d, 1", "7", "e.avi", '"f"']
+    paths = [write_frames(tmp_path / name, num_frames=1) for name in names] + [tmp_path / "g.mp4"]
+    (tmp_path / "g.mp4").touch()
+    manifest = Manifest(tuple(Sample(path, n % 2) for n, path in enumerate(paths)), ("x", "y"))
+    for separator in (",", " ", "\t", ";"):
+        save_manifest(manifest, tmp_path / "list.csv", separator=separator)
+        assert load_manifest(tmp_path / "list.csv") == manifest
+
+
+def test_a_folder_changes_with_its_frames(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=3)
+    stamp, digest = video_stamp(clip), video_digest(clip)
+    Image.fromarray(draw_frame(900)).save(clip / "00002.png")
+    assert video_stamp(clip) != stamp
+    assert video_digest(clip) != digest
+    assert video_stamp(tmp_path / "none") is None
+    assert not video_exists(tmp_path)
+
+
+# --- check ---
+
+
+def test_a_fingerprint_is_that_of_the_same_video_as_a_file(tmp_path):
+    brightness = np.arange(40, dtype=np.uint8)[:, None, None, None] * 4
+    frames = np.broadcast_to(brightness, (40, 48, 80, 3))
+    write_clip(tmp_path / "clip.mp4", frames, fps=30)
+    (tmp_path / "clip").mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"clip/{number:05d}.png")
+    found, file = fingerprint(tmp_path / "clip"), fingerprint(tmp_path / "clip.mp4")
+    assert (found.num_frames, found.height, found.width, found.fps) == (40, 48, 80, 30.0)
+    assert np.abs(found.thumbnails.astype(int) - file.thumbnails).max() <= 2
+
+
+def test_check_finds_what_is_wrong_with_folders(tmp_path):
+    for label in ("wave", "clap"):
+        for number in range(2):
+            write_frames(tmp_path / label / str(number), numbers=range(100 * number + 1, 100 * number + 13))
+    (tmp_path / "wave/1/00105.png").unlink()
+    cut_off(tmp_path / "clap/0/00003.png", 0.6)
+    Image.new("RGB", (30, 20)).save(tmp_path / "clap/1/00104.png")
+    findings = [f for f in check_dataset(tmp_path).findings if f.kind in ("unreadable", "truncated")]
+    found = {(f.kind, f.files[0].relative_to(tmp_path).as_posix()): f.reason for f in findings}
+    assert found == {
+        ("unreadable", "wave/1"): "frame 105 is missing: 00104.png is followed by 00106.png",
+        ("truncated", "clap/0"): "damaged: 1",
+        ("unreadable", "clap/1"): f"{tmp_path}/clap/1/00104.png: 30x20 pixels, but the first frame has 80x48",
+    }
+
+
+def test_folder_whose_frames_are_all_damaged_is_unreadable(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=3)
+    for frame in clip.iterdir():
+        cut_off(frame, 0.6)
+    assert fingerprint(clip).error == "none of its 3 frames can be decoded"
+
+
+def test_a_second_check_reads_only_the_folder_that_changed(tmp_path, monkeypatch):
+    for number in range(3):
+        write_frames(tmp_path / f"wave/{number}", numbers=range(8))
+    check_dataset(tmp_path)
+    read = []
+    scan = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, path: read.append(path) or scan(scanner, path))
+    Image.fromarray(draw_frame(900)).save(tmp_path / "wave/1/00002.png")
+    check_dataset(tmp_path)
+    assert read == [tmp_path / "wave/1"]
+
+
+def test_a_folder_is_played_backwards(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=5)
+    copies = write_reversed(Manifest((Sample(clip, 0),), ("x",)), tmp_path / "copies")
+    assert [frame_indices(read_frames(s.path, range(5))) for s in copies.samples] == [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
+    (tmp_path / "gone").mkdir()
+    with pytest.raises(DecodeError, match="gone: there is no such video"):
+        write_reversed(Manifest((Sample(tmp_path / "gone", 0),), ("x",)), tmp_path / "copies")

@@ -1,0 +1,53 @@
+"""What stands before the classifier: features standardised over the batch."""
+
+import pytest
+import torch
+
+from timesformer.model.timesformer import TimeSformer, folded_head
+from tiny import random_clips, random_model, tiny_config
+
+BATCH = tiny_config(head_norm="batch")
+
+
+@torch.no_grad()
+def test_classifier_reads_numbers_of_mean_0_and_deviation_1_over_the_batch_in_training():
+    model, clips = random_model(BATCH).train(), random_clips(BATCH, batch=5)
+    features = model.features(clips)
+    standard = (features - features.mean(0)) / (features.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(model(clips), model.head(standard), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_classifier_reads_features_standardised_by_the_running_statistics_after_training():
+    model, clips = random_model(BATCH), random_clips(BATCH)
+    norm = model.head_norm
+    standard = (model.features(clips) - norm.running_mean) / (norm.running_var + 1e-5).sqrt()
+    torch.testing.assert_close(model(clips), model.head(standard))
+
+
+@torch.no_grad()
+def test_running_statistics_follow_the_batches_by_a_tenth():
+    model, clips = random_model(BATCH).train(), random_clips(BATCH, batch=4)
+    before, features = model.head_norm.running_mean.clone(), model.features(clips)
+    model(clips)
+    torch.testing.assert_close(model.head_norm.running_mean, 0.9 * before + 0.1 * features.mean(0))
+
+
+@torch.no_grad()
+def test_a_single_clip_in_training_is_standardised_as_after_it():
+    model, clips = random_model(BATCH), random_clips(BATCH, batch=1)
+    wanted = model(clips)
+    torch.testing.assert_close(model.train()(clips), wanted)
+
+
+@pytest.mark.parametrize("head_norm", ["none", "batch"])
+@torch.no_grad()
+def test_folded_head_gives_the_logits_of_the_features(head_norm: str):
+    config = tiny_config(head_norm=head_norm)
+    model, clips = random_model(config), random_clips(config)
+    weight, bias = folded_head(model)
+    torch.testing.assert_close(model.features(clips) @ weight.T + bias, model(clips))
+
+
+def test_head_norm_has_no_weights_to_train():
+    assert [name for name, _ in TimeSformer(BATCH).named_parameters() if name.startswith("head_norm")] == []
