@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import av
@@ -27,6 +28,20 @@ from timesformer.data.motion import MOTION_CLASSES
 from timesformer.data.synthetic import write_motion_dataset
 
 NUM_FRAMES, SIZE = 60, 112
+
+
+def draw(folder: Path, motion: str, *, clips_per_class: int) -> None:
+    """Draw the clips of one class, all different."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        drawn = write_motion_dataset(
+            Path(temporary) / "set",
+            clips_per_class=clips_per_class,
+            val_clips_per_class=0,
+            classes=[motion],
+            num_frames=NUM_FRAMES,
+            size=SIZE,
+        )
+        (drawn / "train" / motion).rename(folder / motion)
 
 
 def decode(paths: list[Path]) -> int:
@@ -96,14 +111,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        write_motion_dataset(
-            Path(temporary) / "clips",
-            clips_per_class=-(-options.clips // len(MOTION_CLASSES)),
-            val_clips_per_class=0,
-            num_frames=NUM_FRAMES,
-            size=SIZE,
-        )
-        measured = measure(Path(temporary) / "clips" / "train", num_workers=options.processes, repeats=options.repeats)
+        clips = Path(temporary) / "clips"
+        clips.mkdir()
+        draw_class = partial(draw, clips, clips_per_class=-(-options.clips // len(MOTION_CLASSES)))
+        with ProcessPoolExecutor(options.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(draw_class, MOTION_CLASSES))
+        measured = measure(clips, num_workers=options.processes, repeats=options.repeats)
     print(json.dumps({"date": time.strftime("%Y-%m"), "machine": describe_machine(), **measured}, indent=1))
 
 

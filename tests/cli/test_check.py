@@ -5,8 +5,8 @@ import json
 import pytest
 
 from planted_faults import FINDINGS, LEFT_OUT, plant
-from timesformer.data import check_cache
 from timesformer.data.manifest import load_split
+from timesformer.data.scan import Scanner
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_clean_lists_are_without_findings_and_give_status_0(run, planted, tm
 
 def test_a_second_run_decodes_nothing(run, video_folder, monkeypatch):
     assert run("check", video_folder, "--num-frames", "6")[0] == 0
-    monkeypatch.setattr(check_cache, "fingerprint", lambda path: pytest.fail(f"{path} is decoded again"))
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, path: pytest.fail(f"{path} is decoded again"))
     assert run("check", video_folder, "--num-frames", "6")[0] == 0
     status, out, _ = run("check", video_folder, "--num-frames", "7", "--json")
     assert (status, json.loads(out)["counts"]) == (1, {"too_short": 6})

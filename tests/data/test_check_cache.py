@@ -7,7 +7,7 @@ import pytest
 
 from timesformer.data import check_cache
 from timesformer.data.check_cache import CACHE_FILE, FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.fingerprint import fingerprint
+from timesformer.data.scan import Scanner
 from timesformer.errors import ConfigError
 from videos import write_video
 
@@ -25,11 +25,13 @@ def decoded(monkeypatch):
     """Names of the files that are decoded, in order."""
     names = []
 
-    def decode(path):
-        names.append(path.name)
-        return fingerprint(path)
+    scan = Scanner.scan
 
-    monkeypatch.setattr(check_cache, "fingerprint", decode)
+    def watched(scanner, path):
+        names.append(path.name)
+        return scan(scanner, path)
+
+    monkeypatch.setattr(Scanner, "scan", watched)
     return names
 
 

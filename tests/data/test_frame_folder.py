@@ -16,6 +16,7 @@ from timesformer.data.manifest import Manifest, Sample, load_manifest
 from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.opening import open_reader, probe, read_frames
 from timesformer.data.reverse import write_reversed
+from timesformer.data.scan import Scanner
 from timesformer.data.synthetic import write_clip
 from timesformer.data.video_files import video_digest, video_exists, video_stamp
 from timesformer.errors import DataError, DecodeError
@@ -315,7 +316,8 @@ def test_a_second_check_reads_only_the_folder_that_changed(tmp_path, monkeypatch
         write_frames(tmp_path / f"wave/{number}", numbers=range(8))
     check_dataset(tmp_path)
     read = []
-    monkeypatch.setattr("timesformer.data.check_cache.fingerprint", lambda path: read.append(path) or fingerprint(path))
+    scan = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, path: read.append(path) or scan(scanner, path))
     Image.fromarray(draw_frame(900)).save(tmp_path / "wave/1/00002.png")
     check_dataset(tmp_path)
     assert read == [tmp_path / "wave/1"]

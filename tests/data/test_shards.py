@@ -322,6 +322,16 @@ def test_parts_of_different_classes_and_missing_videos_are_refused(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize("name", ["# 1", " x", "x\ny", "1"])
+def test_names_of_classes_that_cannot_be_written_are_refused_before_anything_is_removed(name, tmp_path):
+    manifest = write_set(tmp_path / "videos", num_videos=2, num_classes=2)
+    write_shards(manifest, manifest, tmp_path / "s")
+    before = {path: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    with pytest.raises(DataError, match="cannot be written"):
+        write_shards(Manifest(manifest.samples, (name, "y")), None, tmp_path / "s", overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
+
+
 @pytest.mark.parametrize(("change", "message"), [(-10, "became shorter"), (10, "became longer")])
 def test_a_video_that_changes_while_it_is_copied_is_an_error(change, message, tmp_path, monkeypatch):
     manifest = write_set(tmp_path / "videos", num_videos=1)

@@ -8,23 +8,21 @@ import base64
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import signal
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, fingerprint
+from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, from_scan
+from timesformer.data.scan import scan_here
+from timesformer.data.scan_apart import scan_apart
 from timesformer.data.video_files import video_stamp
-from timesformer.errors import ConfigError, DecodeError
+from timesformer.errors import ConfigError
 from timesformer.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -125,8 +123,7 @@ def fingerprint_all(
     Args:
         paths: Files, each once.
         cache: Cache, inside its `with`; what is found goes there at once, so that an interrupted run is not lost.
-        num_workers: Processes that decode; 0 decodes in this one. Where there are some, the main module of the
-            program is imported again in each.
+        num_workers: Processes that decode; 0 decodes in this one.
         on_progress: Called with the number of files done, known ones among them, and of all files.
 
     Raises:
@@ -139,43 +136,12 @@ def fingerprint_all(
     todo = [path for path in paths if path not in found]
     on_progress(len(found), len(paths))
     is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
-    decoded = _decode_here(todo) if is_small or num_workers == 0 else _decode_apart(todo, num_workers=num_workers)
-    for path, result in decoded:
-        cache.add(path, result)
-        found[path] = result
+    scans = scan_here(todo) if is_small or num_workers == 0 else scan_apart(todo, num_workers=num_workers)
+    for path, scan in scans:
+        found[path] = from_scan(scan)
+        cache.add(path, found[path])
         on_progress(len(found), len(paths))
     return found
-
-
-def _decode_here(paths: Sequence[Path]) -> Iterator[tuple[Path, Fingerprint]]:
-    return ((path, fingerprint(path)) for path in paths)
-
-
-def _decode_apart(paths: Sequence[Path], *, num_workers: int) -> Iterator[tuple[Path, Fingerprint]]:
-    size = max(1, min(8, len(paths) // (8 * num_workers)))
-    batches = [paths[start : start + size] for start in range(0, len(paths), size)]
-    # A forked process may hang in FFmpeg; a new one costs less than a second. Ctrl-C is for the parent alone.
-    pool = ProcessPoolExecutor(
-        min(num_workers, len(batches)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    pending = dict.fromkeys(paths)
-    try:
-        for future in as_completed([pool.submit(_decode_batch, batch) for batch in batches]):
-            for path, result in future.result():
-                del pending[path]
-                yield path, result
-    except BrokenProcessPool as error:
-        suspects = ", ".join(map(str, [*pending][: num_workers * size]))
-        raise DecodeError(f"a decoding process crashed or ran out of memory, at one of {suspects}") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _decode_batch(paths: Sequence[Path]) -> list[tuple[Path, Fingerprint]]:
-    return list(_decode_here(paths))
 
 
 def _read_lines(path: Path) -> list[bytes]:
@@ -187,8 +153,9 @@ def _read_lines(path: Path) -> list[bytes]:
 
 def _format(name: str, key: _Key, found: Fingerprint) -> str:
     pixels = zlib.compress(found.thumbnails.tobytes(), level=1)
-    fields = asdict(found) | {"thumbnails": base64.b64encode(pixels).decode()}
-    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": fields}) + "\n"
+    content = {each.name: getattr(found, each.name) for each in fields(found)}
+    content["thumbnails"] = base64.b64encode(pixels).decode()
+    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": content}) + "\n"
 
 
 def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
@@ -197,10 +164,10 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
         content: dict[str, Any] = json.loads(line)
         if content["format"] != _FORMAT:
             return None
-        fields = dict(content["found"])
-        pixels = zlib.decompress(base64.b64decode(fields.pop("thumbnails")))
+        found = dict(content["found"])
+        pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
         thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
         size, mtime_ns = content["key"]
-        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**fields, thumbnails=thumbnails)
+        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**found, thumbnails=thumbnails)
     except (ValueError, KeyError, TypeError, zlib.error):
         return None

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from timesformer.data.packets import PacketRecord
 from timesformer.data.shard_index import MemberFile, find_member
 from timesformer.errors import DecodeError
 
@@ -57,7 +55,9 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     # An empty packet tells the decoder that the file ends, wherever it comes. The IndexError is PyAV's own, after the
     # last packet of files in which a stream turns up late.
     with suppress(av.FFmpegError, IndexError):
-        yield from (packet for packet in container.demux(stream) if packet.size)
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
 
 
 def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
@@ -68,11 +68,6 @@ def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFram
         return []
 
 
-def record(packet: Packet) -> PacketRecord:
-    """What is kept of a packet."""
-    return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
-
-
 def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
     """Whether a format says when frames are shown, and not only in which order they are stored."""
     # AVI counts frames as stored. With B-frames FFmpeg guesses the rest, wrongly for H.264.
@@ -80,15 +75,17 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
     return not is_reordered_avi and not container.format.flags & _NO_TIMESTAMPS
 
 
-def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise that bring a frame upright, and whether it has to be mirrored before."""
-    # Reading side data ties a frame into a reference cycle that outlives its reader, so a tiny copy is asked.
-    copy = frame.reformat(width=2, height=2, format="gray", threads=1)
+def orientation(copy: VideoFrame) -> tuple[int, bool]:
+    """Quarter turns counter-clockwise that bring a frame upright, and whether it has to be mirrored before.
+
+    Args:
+        copy: A small copy of the frame: reading side data ties a frame into a reference cycle that outlives its reader.
+    """
     matrix = copy.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
     # Rightwards (1, 0) is displayed as (a, b) and downwards (0, 1) as (c, d), with y pointing down.
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+    a, b, _, c, d = memoryview(bytes(matrix)).cast("i")[:5].tolist()
     is_mirrored = a * d - b * c < 0
     if is_mirrored:
         a, b = -a, -b

@@ -31,7 +31,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int64, UInt8
 
-from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation, record
+from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation
 from timesformer.data.packets import PacketIndex, PacketRecord, build_index
 from timesformer.errors import ConfigError, DataError, DecodeError
 
@@ -110,7 +110,9 @@ class VideoReader:
     def _prepare(self) -> None:
         self._index, first = self._scan()
         self._size = first.height, first.width
-        self._quarter_turns, self._is_mirrored = orientation(first)
+        self._quarter_turns, self._is_mirrored = orientation(
+            first.reformat(width=2, height=2, format="gray", threads=1)
+        )
         self._count_frames()
         self._fps = self._frame_rate()
         self._scaler = VideoReformatter()
@@ -196,7 +198,7 @@ class VideoReader:
         records: list[PacketRecord] = []
         first: list[VideoFrame] = []
         for packet in demux(self._container, self._stream):
-            records.append(record(packet))
+            records.append(_record(packet))
             first = first or decode_or_skip(self._stream, packet)
             if len(records) > _MAX_FRAMES:
                 raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
@@ -246,7 +248,7 @@ class VideoReader:
         """The packets from a position on, or an error as soon as one is not as in the first pass."""
         position, packets = self._land(start)
         for packet in packets:
-            if not self._index.matches(position, record(packet)):
+            if not self._index.matches(position, _record(packet)):
                 raise _NotAsIndexedError("another packet came")
             if position >= start:
                 yield packet
@@ -258,7 +260,7 @@ class VideoReader:
         """Go to a packet or before it: the position of the first packet that comes, and all packets from it on."""
         for packets in self._ways_to(start):
             first = next(packets, None)
-            position = None if first is None else self._index.position(record(first))
+            position = None if first is None else self._index.position(_record(first))
             if first is not None and position is not None and position <= start:
                 return position, chain([first], packets)
         raise _NotAsIndexedError("no way leads here")
@@ -277,6 +279,10 @@ class VideoReader:
         self._container.close()
         self._container, self._stream = open_video(self._path, num_threads=self._num_threads)
         return demux(self._container, self._stream)
+
+
+def _record(packet: Packet) -> PacketRecord:
+    return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
 
 
 def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:

@@ -8,10 +8,8 @@ ones. Every picture must have the size of the first.
 import os
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import SupportsIndex
@@ -21,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from timesformer.data.decode import VideoInfo, checked_indices
-from timesformer.data.video_paths import parse_frame
+from timesformer.data.video_paths import list_frames
 from timesformer.errors import DecodeError
 
 FRAMES_PER_SECOND = 30.0
@@ -92,27 +90,6 @@ class FrameFolderReader:
             raise DecodeError(f"{self._path}: the reader is not open; use it inside `with`")
 
 
-def list_frames(folder: Path) -> list[Path]:
-    """The frames of a folder in the order of their numbers.
-
-    Raises:
-        DecodeError: There are none, they are of several kinds, a number is missing, or one is there twice.
-    """
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise DecodeError(f"{folder}: {error.strerror}") from error
-    parsed = [(*frame, name) for name in names if (frame := parse_frame(name)) is not None]
-    if not parsed:
-        raise DecodeError(f"{folder}: a folder, not a video file, without frames such as 00001.jpg or img_00001.png")
-    kinds = sorted({kind for kind, _, _ in parsed})
-    if len(kinds) > 1:
-        raise DecodeError(f"{folder}: frames of several kinds: {', '.join(kinds)}")
-    numbered = sorted((number, name) for _, number, name in parsed)
-    _check_steps(numbered, folder)
-    return [folder / name for _, name in numbered]
-
-
 def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Read a JPEG or PNG as RGB, 0 to 255; transparency is dropped.
 
@@ -155,16 +132,3 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
     except _DAMAGE as error:
         raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
-
-
-def _check_steps(numbered: list[tuple[int, str]], folder: Path) -> None:
-    pairs = list(pairwise(numbered))
-    steps = Counter(second - first for (first, _), (second, _) in pairs)
-    usual = max(steps, key=lambda step: (steps[step], -step), default=1)
-    for (first, name), (second, next_name) in pairs:
-        if first == second:
-            raise DecodeError(f"{folder}: frame {first} is there twice: {name} and {next_name}")
-        if second - first > usual:
-            raise DecodeError(f"{folder}: frame {first + usual} is missing: {name} is followed by {next_name}")
-        if second - first < usual:
-            raise DecodeError(f"{folder}: {name} is followed by {next_name}, but other numbers rise by {usual}")

@@ -43,6 +43,19 @@ def save_class_names(names: Sequence[str], path: Path) -> None:
     Raises:
         DataError: It holds others, or a name cannot be written in a line.
     """
+    check_class_names(names, path)
+    if not path.exists():
+        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    elif read_class_names(path) != tuple(names):
+        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
+
+
+def check_class_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names of classes that `save_class_names` cannot write, whatever is there.
+
+    Raises:
+        DataError: A name cannot be written in a line.
+    """
     for label, name in enumerate(names):
         _check_line(name)
         if name.startswith("#"):
@@ -51,10 +64,6 @@ def save_class_names(names: Sequence[str], path: Path) -> None:
             raise DataError(
                 f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
             )
-    if not path.exists():
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    elif read_class_names(path) != tuple(names):
-        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
 
 
 def _relative(video: Path, folder: Path) -> str:

@@ -144,7 +144,8 @@ def _views(pictures: Float[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray,
 
 
 def _vectors(pictures: Float[np.ndarray, "n t h w"], *, cell: int) -> Float[np.ndarray, "n d"]:
-    cells = reduce(pictures, "n t (h a) (w b) -> n (t h w)", "mean", a=cell, b=cell)
+    rows = reduce(pictures, "n t (h a) w -> n t h w", "mean", a=cell)  # whole rows first: several times as fast
+    cells = reduce(rows, "n t h (w b) -> n (t h w)", "mean", b=cell)
     return cells / np.float32(np.sqrt(cells.shape[1]))
 
 

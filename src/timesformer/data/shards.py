@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from timesformer.data.manifest import CLASSES_FILE, Manifest, Sample
-from timesformer.data.manifest_writing import save_class_names, save_manifest
+from timesformer.data.manifest_writing import check_class_names, save_class_names, save_manifest
 from timesformer.data.shard_index import MemberFile, find_member, split_member
 from timesformer.data.video_files import video_stamp
 from timesformer.errors import ConfigError, DataError
@@ -92,7 +92,8 @@ def write_shards(
 
     Raises:
         ConfigError: A limit or the seed is out of range, there are shards already, or the videos are in these.
-        DataError: A video is a folder of frames, is missing, or changes meanwhile; the parts differ in their classes.
+        DataError: A video is a folder of frames, is missing, or changes meanwhile; the parts differ in their classes,
+            or the name of one cannot be written in a line.
         OSError: The disk refused.
     """
     folder = Path(folder)
@@ -100,6 +101,7 @@ def write_shards(
     parts = {"train": train} | ({} if val is None else {"val": val})
     if any(part.class_names != train.class_names for part in parts.values()):
         raise DataError("training and validation have different classes")
+    check_class_names(train.class_names, folder / CLASSES_FILE)
     plans = {
         name: _plan(list(_clips(part, seed=[seed, number])), max_bytes=max_bytes, max_clips=max_clips)
         for number, (name, part) in enumerate(parts.items())

@@ -4,9 +4,8 @@ import hashlib
 from contextlib import closing
 from pathlib import Path
 
-from timesformer.data.frame_folder import list_frames
 from timesformer.data.shard_index import MemberFile, find_member, list_members, split_member
-from timesformer.data.video_paths import holds_frames
+from timesformer.data.video_paths import holds_frames, list_frames
 from timesformer.errors import DecodeError
 
 
@@ -51,7 +50,7 @@ def video_digest(path: Path) -> str:
             digest.update(len(content).to_bytes(8, "little") + content)
         return digest.hexdigest()
     member = find_member(path)
-    with closing(path.open("rb") if member is None else MemberFile(member, path)) as file:
+    with closing(path.open("rb", buffering=0) if member is None else MemberFile(member, path)) as file:
         while block := file.read(2**18):
             digest.update(block)
     return digest.hexdigest()

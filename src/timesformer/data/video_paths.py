@@ -2,8 +2,12 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+
+from timesformer.errors import DecodeError
 
 VIDEO_SUFFIXES = (
     ".3gp",
@@ -58,6 +62,27 @@ def holds_frames(folder: Path) -> bool:
         return False
 
 
+def list_frames(folder: Path) -> list[Path]:
+    """The frames of a folder in the order of their numbers.
+
+    Raises:
+        DecodeError: There are none, they are of several kinds, a number is missing, or one is there twice.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise DecodeError(f"{folder}: {error.strerror}") from error
+    parsed = [(*frame, name) for name in names if (frame := parse_frame(name)) is not None]
+    if not parsed:
+        raise DecodeError(f"{folder}: a folder, not a video file, without frames such as 00001.jpg or img_00001.png")
+    kinds = sorted({kind for kind, _, _ in parsed})
+    if len(kinds) > 1:
+        raise DecodeError(f"{folder}: frames of several kinds: {', '.join(kinds)}")
+    numbered = sorted((number, name) for _, number, name in parsed)
+    _check_steps(numbered, folder)
+    return [folder / name for _, name in numbered]
+
+
 def find_below(folder: Path) -> list[Path]:
     """All videos anywhere below a folder, sorted: files, and folders that hold frames and no video file.
 
@@ -75,3 +100,16 @@ def _find_below(folder: Path) -> Iterator[Path]:
         # a walk does not go where links lead, in case they lead back
         links = (path for path in map(Path(place).joinpath, folders) if path.is_symlink())
         yield from (path for path in links if holds_frames(path))
+
+
+def _check_steps(numbered: list[tuple[int, str]], folder: Path) -> None:
+    pairs = list(pairwise(numbered))
+    steps = Counter(second - first for (first, _), (second, _) in pairs)
+    usual = max(steps, key=lambda step: (steps[step], -step), default=1)
+    for (first, name), (second, next_name) in pairs:
+        if first == second:
+            raise DecodeError(f"{folder}: frame {first} is there twice: {name} and {next_name}")
+        if second - first > usual:
+            raise DecodeError(f"{folder}: frame {first + usual} is missing: {name} is followed by {next_name}")
+        if second - first < usual:
+            raise DecodeError(f"{folder}: {name} is followed by {next_name}, but other numbers rise by {usual}")

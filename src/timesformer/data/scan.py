@@ -1,0 +1,275 @@
+"""One pass over all of a video: whether it is whole, and small pictures of it.
+
+The processes of a check import this and nothing heavier than PyAV, or they would start later than they could be done.
+Only the first folder of frames that comes makes a process import more.
+"""
+
+import os
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from timesformer.data.container import demux, open_video, orientation
+from timesformer.data.video_files import video_digest
+from timesformer.data.video_paths import list_frames
+from timesformer.errors import DecodeError
+
+NUM_THUMBNAILS = 16
+"""Frames of a video that are kept, small, spread evenly over its time."""
+THUMBNAIL_SIZE = 16
+"""Height and width of a kept frame, in pixels; the shape of the video is not kept."""
+
+_AREA = Interpolation.AREA
+_MAX_MISPLACED = 0.02
+"""Share of the video by which a thumbnail may miss its place; more, and the file is read again."""
+_MIN_GAP_S = 0.25
+_MIN_GAP_SHARE = 0.05
+"""An end that comes earlier than promised by both of these means that frames are missing."""
+
+
+class Scan(NamedTuple):
+    """What one pass gives; everything but `error` is empty where no frame can be decoded."""
+
+    error: str = ""
+    """Why no frame can be decoded; empty where one can."""
+    digest: str = ""
+    """BLAKE2b of its bytes, 128 bits in hexadecimal."""
+    num_frames: int = 0
+    """Frames that were decoded."""
+    num_missing: int = 0
+    """Frames that the container promises and that are not there; 0 unless clearly fewer came."""
+    num_damaged: int = 0
+    """Packets that could not be decoded and frames that the decoder gives as damaged."""
+    height: int = 0
+    """Height as stored, in pixels."""
+    width: int = 0
+    """Width as stored, in pixels."""
+    fps: float = 0.0
+    """Mean frame rate, in frames a second; the declared one where frames are missing or damaged."""
+    quarter_turns: int = 0
+    """Turns counter-clockwise that bring a frame upright."""
+    is_mirrored: bool = False
+    """Whether a frame has to be mirrored before it is turned."""
+    pictures: bytes = b""
+    """Frames at the middles of sixteen equal parts of the video, as stored: planes of Y, Cb and Cr, of full range."""
+
+
+class Scanner:
+    """Scans videos one after the other: what makes the small pictures is set up once for all of one size."""
+
+    def __init__(self) -> None:
+        self._scaler = VideoReformatter()
+
+    def scan(self, path: Path) -> Scan:
+        """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
+        try:
+            return self._scan_folder(path) if os.path.isdir(path) else self._scan_file(path)
+        except DecodeError as error:
+            return Scan(error=str(error).removeprefix(f"{path}: "))
+        except (OSError, av.FFmpegError, ValueError, MemoryError) as error:  # such as a frame that the scaler refuses
+            return Scan(error=f"its frames cannot be read ({error})")
+
+    def _scan_file(self, path: Path) -> Scan:
+        seen = self._decode_all(path)
+        if seen.is_misplaced:
+            seen = self._decode_all(path, num_expected=seen.num_frames)
+        return seen.result(video_digest(path))
+
+    def _decode_all(self, path: Path, *, num_expected: int = 0) -> "_Pass":
+        container, stream = open_video(path, num_threads=1)
+        with container:
+            seen = _Pass(container, stream, self._scaler, num_expected=num_expected)
+            seen.decode(container, stream)
+        if seen.num_frames == 0:
+            raise DecodeError(f"{path}: none of its {seen.num_packets} frames can be decoded")
+        return seen
+
+    def _scan_folder(self, path: Path) -> Scan:
+        """Decode all frames of a folder; one of another size is an error, as it is for training."""
+        from timesformer.data import frame_folder  # with numpy and Pillow, which files do not need
+
+        frames = list_frames(path)
+        height, width = frame_folder.picture_size(frames[0])
+        pictures: list[VideoFrame] = []
+        num_damaged = 0
+        for number, frame in enumerate(frames):
+            try:
+                picture = frame_folder.read_picture(frame)
+            except DecodeError:
+                num_damaged += 1
+                continue
+            frame_folder.check_size(frame, picture, size=(height, width))
+            while (place := _place(len(pictures), len(frames))) is not None and place <= number:
+                pictures.append(_shrink(VideoFrame.from_ndarray(picture, format="rgb24"), self._scaler))
+        if not pictures:
+            raise DecodeError(f"{path}: none of its {len(frames)} frames can be decoded")
+        return Scan(
+            digest=video_digest(path),
+            num_frames=len(frames) - num_damaged,
+            num_damaged=num_damaged,
+            height=height,
+            width=width,
+            fps=frame_folder.FRAMES_PER_SECOND,
+            pictures=_joined(pictures),
+        )
+
+
+def scan_here(paths: Iterable[Path]) -> Iterator[tuple[Path, Scan]]:
+    """Scan videos in this process, one after the other."""
+    scanner = Scanner()
+    return ((path, scanner.scan(path)) for path in paths)
+
+
+def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer pickled lists of paths with pickled lists of scans, until there are no more."""
+    scanner = Scanner()
+    with suppress(EOFError):
+        while True:
+            pickle.dump([scanner.scan(path) for path in pickle.load(questions)], answers)
+            answers.flush()
+
+
+class _Pass:
+    """One decode of a whole file.
+
+    Where the thumbnails are taken depends on how many frames are expected: what the container says, or, where that
+    turned out wrong, what an earlier pass has counted.
+    """
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, scaler: VideoReformatter, *, num_expected: int
+    ) -> None:
+        self._num_listed = stream.frames
+        self._promised_s = _promised_duration_s(container, stream)
+        self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self._time_base = stream.time_base or Fraction(1, av.time_base)
+        self._num_expected = num_expected or stream.frames or round((self._promised_s or 0) * self._rate) or 1
+        self._scaler = scaler
+        self._pictures: list[VideoFrame] = []
+
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether the number of frames was so far from the expected one that the thumbnails are of other places."""
+        return abs(self.num_frames - self._num_expected) > max(1, _MAX_MISPLACED * self.num_frames)
+
+    def result(self, digest: str) -> Scan:
+        """What was seen, of a file in which a frame was decoded."""
+        num_missing = self._num_missing()
+        is_whole = num_missing == self._num_damaged == 0
+        quarter_turns, is_mirrored = orientation(self._pictures[0])
+        return Scan(
+            digest=digest,
+            num_frames=self.num_frames,
+            num_missing=num_missing,
+            num_damaged=self._num_damaged,
+            height=self._height,
+            width=self._width,
+            fps=self._fps() if is_whole else float(self._rate),
+            quarter_turns=quarter_turns,
+            is_mirrored=is_mirrored,
+            pictures=_joined(self._pictures),
+        )
+
+    def decode(self, container: InputContainer, stream: VideoStream) -> None:
+        """Take in all frames."""
+        # In local variables: a frame of a small video is decoded in less than a tenth of a millisecond.
+        num_frames = num_packets = num_hidden = num_damaged = 0
+        first = last = None
+        next_place = _place(0, self._num_expected)
+        for packet in chain(demux(container, stream), [None]):
+            if packet is not None:
+                num_packets += 1
+                if packet.is_discard:
+                    num_hidden += 1
+            try:
+                frames = stream.decode(packet)
+            except av.FFmpegError:
+                num_damaged += 1
+                continue
+            for frame in frames:
+                if num_frames == 0:
+                    self._height, self._width = frame.height, frame.width
+                if num_frames == next_place:
+                    next_place = self._keep(frame, next_place)
+                if frame.is_corrupt:
+                    num_damaged += 1
+                if (pts := frame.pts) is not None:
+                    first, last = pts if first is None else first, pts
+                num_frames += 1
+        self.num_frames, self.num_packets = num_frames, num_packets
+        self._num_hidden, self._num_damaged = num_hidden, num_damaged
+        self._first, self._last = first, last
+
+    def _keep(self, frame: VideoFrame, place: int) -> int | None:
+        """Keep a frame for all thumbnails at its place; the next place."""
+        small = _shrink(frame, self._scaler)
+        while (next_place := _place(len(self._pictures), self._num_expected)) == place:
+            self._pictures.append(small)
+        return next_place
+
+    def _fps(self) -> float:
+        """Rate by the times of the frames; the declared one where that is the same but for rounding."""
+        declared = float(self._rate)
+        span_s = float(((self._last or 0) - (self._first or 0)) * self._time_base)
+        if self.num_frames < 2 or span_s <= 0:
+            return declared
+        measured = (self.num_frames - 1) / span_s
+        return declared if abs(measured - declared) <= 0.01 * declared else measured
+
+    def _num_missing(self) -> int:
+        """Frames that are promised, by number or else by duration, and did not come."""
+        if self._num_listed:
+            missing = self._num_listed - self._num_hidden - self.num_frames
+            return missing if missing > max(1, _MIN_GAP_SHARE * self._num_listed) else 0
+        if self._promised_s is None or self._last is None:
+            return 0
+        gap_s = self._promised_s - float(self._last * self._time_base) - 1 / self._fps()
+        is_clear = gap_s > max(_MIN_GAP_S, _MIN_GAP_SHARE * self._promised_s, 3 / self._fps())
+        return round(gap_s * self._fps()) if is_clear else 0
+
+
+def _place(number: int, num_frames: int) -> int | None:
+    """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
+    return (2 * number + 1) * num_frames // (2 * NUM_THUMBNAILS) if number < NUM_THUMBNAILS else None
+
+
+def _shrink(frame: VideoFrame, scaler: VideoReformatter) -> VideoFrame:
+    return scaler.reformat(
+        frame, width=THUMBNAIL_SIZE, height=THUMBNAIL_SIZE, format="yuvj444p", interpolation=_AREA, threads=1
+    )
+
+
+def _joined(pictures: list[VideoFrame]) -> bytes:
+    """As many as are kept; where there are fewer, the last one again."""
+    pixels = list(map(_pixels, pictures))
+    return b"".join(pixels + pixels[-1:] * (NUM_THUMBNAILS - len(pixels)))
+
+
+def _pixels(picture: VideoFrame) -> bytes:
+    """Y, Cb and Cr of a small picture, without what fills up the lines of their planes."""
+    lines = b"".join(map(bytes, picture.planes))
+    size = picture.planes[0].line_size
+    if size == THUMBNAIL_SIZE:
+        return lines
+    return b"".join(lines[start : start + THUMBNAIL_SIZE] for start in range(0, len(lines), size))
+
+
+def _promised_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """How long the header says that the pictures last, from time 0; None where it does not say."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    stated = stream.metadata.get("DURATION", "").split(":")
+    if len(stated) == 3:
+        return sum(float(part) * unit for part, unit in zip(stated, (3600, 60, 1), strict=True))
+    is_alone = len(container.streams) == 1  # sound may go on when the pictures have ended
+    return container.duration / av.time_base if is_alone and container.duration else None

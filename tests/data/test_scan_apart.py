@@ -1,0 +1,55 @@
+"""Processes that scan say what this process says, and say so when they cannot."""
+
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from timesformer.data import scan_apart as module
+from timesformer.data.scan import scan_here
+from timesformer.data.scan_apart import scan_apart
+from timesformer.errors import DecodeError
+from videos import write_frames, write_video
+
+
+@pytest.fixture
+def paths(tmp_path):
+    paths = [write_video(tmp_path / f"{number}.mp4", num_frames=5 + number) for number in range(7)]
+    (tmp_path / "7.mp4").write_text("no video")
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(paths[6], "8.mp4")
+    folder = write_frames(tmp_path / "9", num_frames=4)
+    return [*paths, tmp_path / "7.mp4", tmp_path / "s.tar/8.mp4", folder]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3, 20])
+def test_processes_say_what_one_says(paths, num_workers):
+    here = dict(scan_here(paths))
+    assert dict(scan_apart(paths, num_workers=num_workers)) == here
+    assert [scan.num_frames for scan in here.values()] == [5, 6, 7, 8, 9, 10, 11, 0, 11, 4]
+    assert here[paths[8]] == here[paths[6]]
+
+
+def test_a_process_that_dies_is_an_error_that_names_its_files(paths, monkeypatch):
+    monkeypatch.setattr(module, "_PROGRAM", "import sys; sys.exit(1)")
+    with pytest.raises(DecodeError, match=r"crashed or ran out of memory, at one of .*\d\.mp4"):
+        list(scan_apart(paths, num_workers=2))
+
+
+def test_what_a_library_prints_does_not_disturb(paths, monkeypatch):
+    chatty = module._PROGRAM.replace("serve(sys", "print('hello', flush=True); serve(sys")
+    assert chatty != module._PROGRAM
+    monkeypatch.setattr(module, "_PROGRAM", chatty)
+    assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
+
+
+def test_who_stops_listening_ends_the_processes(paths):
+    scans = scan_apart(paths, num_workers=2)
+    next(scans)
+    scans.close()
+
+
+def test_a_process_imports_nothing_heavy():
+    code = "import sys, timesformer.data.scan; print(*{'torch', 'numpy', 'jaxtyping', 'rich', 'PIL'} & {*sys.modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
