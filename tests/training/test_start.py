@@ -122,6 +122,17 @@ def test_run_starts_from_scaled_tokens(source: TimeSformer, tmp_path: Path):
     torch.testing.assert_close(model.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
 
 
+def test_what_the_weights_did_not_give_keeps_its_size(tmp_path: Path):
+    info = ModelInfo(labels=LABELS)
+    save(TimeSformer(replace(TINY, scheme="space_only"), info=info), tmp_path / "source")
+    plain, scaled = (
+        initial_model(replace(_from(tmp_path, initialization="scratch"), init_scale=scale), labels=LABELS)
+        for scale in (1.0, 5.0)
+    )
+    torch.testing.assert_close(scaled.embedding.time, plain.embedding.time)
+    torch.testing.assert_close(scaled.embedding.position, 5 * plain.embedding.position)
+
+
 @pytest.mark.parametrize(
     ("fields", "name"), [({"init_scale": 3.0}, "init_scale=3.0"), ({"optim": OptimConfig(pretrained_lr=0.1)}, "lr=0.1")]
 )

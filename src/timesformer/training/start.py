@@ -1,6 +1,7 @@
 """Where a run starts from: fresh weights, the weights of another model, or a checkpoint of its own."""
 
 import pickle
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -44,17 +45,22 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     _check_architecture(model.config, run)
     if model.info.labels and model.info.labels != labels:
         _replace_head(model, run)
-    scale_tokens(model, run.init_scale)
+    scale_tokens(model, run.init_scale, fresh=fresh_parameters(model))
     model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
     return model.train()
 
 
 @torch.no_grad()
-def scale_tokens(model: TimeSformer, factor: float) -> None:
+def scale_tokens(model: TimeSformer, factor: float, *, fresh: Collection[str] = ()) -> None:
     """Multiply all that a model adds to its tokens, in place: embeddings, and the last map of each step and MLP.
 
     Every token then is `factor` times what it was, and the norms before all that reads them take the factor out, but
     for their epsilon.
+
+    Args:
+        model: The model.
+        factor: The factor, greater than 0.
+        fresh: Names of the parameters that no earlier training has set: they are of the usual size and stay.
     """
     parts: list[nn.Module] = [model.embedding]
     for module in model.modules():
@@ -62,8 +68,10 @@ def scale_tokens(model: TimeSformer, factor: float) -> None:
             parts.append(module.fc if isinstance(module.fc, nn.Linear) else module.attention.proj)
         elif isinstance(module, MLP):
             parts.append(module.fc2)
-    for parameter in (parameter for part in parts for parameter in part.parameters()):
-        parameter.mul_(factor)
+    written = {id(parameter) for part in parts for parameter in part.parameters()}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in written and name not in fresh:
+            parameter.mul_(factor)
 
 
 def _replace_head(model: TimeSformer, run: RunConfig) -> None:
