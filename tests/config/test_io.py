@@ -56,7 +56,8 @@ clips = st.builds(
     target_fps=positive | st.integers(1, 100),
     mean=triples,
     std=st.tuples(positive, positive, positive),
-    channel_order=st.sampled_from(["rgb", "bgr"]),
+    channel_order=st.sampled_from(["rgb", "bgr", "time"]),
+    background=st.sampled_from(["keep", "remove"]),
 )
 datas = st.builds(
     DataConfig,

@@ -78,6 +78,24 @@ def test_pictures_of_times_are_the_grey_frames_in_their_order():
     torch.testing.assert_close(denormalise(view, TIMES), torch.from_numpy(greys))
 
 
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr", "time"])
+def test_what_stands_still_becomes_middle_grey_where_the_background_is_removed(channel_order: str):
+    clip = dataclasses.replace(PLAIN, background="remove", channel_order=channel_order)
+    still = random_frames(1, 4, 5).repeat(6, axis=0)
+    got = normalise(take_channels(still, clip), clip)
+    torch.testing.assert_close(got, torch.full_like(got, 0.5))
+
+
+def test_each_pixel_keeps_its_distance_to_its_mean_over_the_clip_where_the_background_is_removed():
+    values = np.array([[10, 40, 100], [30, 40, 20]], dtype=np.uint8).reshape(2, 1, 1, 3)
+    got = normalise(values, dataclasses.replace(PLAIN, background="remove"))[:, :, 0, 0] * 255
+    torch.testing.assert_close(got, 127.5 + torch.tensor([[-10.0, 10], [0, 0], [40, -40]]))
+    greys = np.broadcast_to(np.array([0, 30, 60], dtype=np.uint8).reshape(3, 1, 1, 1), (3, 1, 1, 3))
+    clip = dataclasses.replace(TIMES, background="remove")
+    got = normalise(take_channels(greys, clip), clip).flatten() * 255
+    torch.testing.assert_close(got, 127.5 + torch.tensor([-30.0, 0, 30]))
+
+
 def test_normalise_puts_channels_before_frames():
     frames = random_frames(2, 4, 5)
     got = normalise(frames, PLAIN)

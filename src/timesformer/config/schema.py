@@ -28,6 +28,7 @@ Initialization = Literal["released", "scratch"]
 HeadNorm = Literal["none", "batch"]
 Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
+Background = Literal["keep", "remove"]
 Fusion = Literal["softmax", "logits"]
 
 
@@ -169,6 +170,9 @@ class ClipConfig:
     """What the model's three channels are: the colours as `rgb` or `bgr` (the released SSv2 weights, by their code), or
     the brightness of three successive frames, `time`: a clip of T frames then reads 3 T, three times as close. For
     videos without colours, such as depth, where all three channels would be the same."""
+    background: Background = "keep"
+    """`remove` takes from every pixel its mean over the frames of the clip and puts middle grey in its place: what
+    stands still vanishes. For a fixed camera before things that say nothing."""
     fusion: Fusion = "softmax"
     """Views are averaged as probabilities (paper) or summed as logits (released code)."""
 
@@ -177,6 +181,7 @@ class ClipConfig:
         object.__setattr__(self, "std", tuple(self.std))
         check_choice("sampling", self.sampling, Sampling)
         check_choice("channel_order", self.channel_order, ChannelOrder)
+        check_choice("background", self.background, Background)
         check_choice("fusion", self.fusion, Fusion)
         for name in ("frame_stride", "target_fps", "num_clips"):
             check_positive(name, getattr(self, name))

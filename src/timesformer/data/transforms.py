@@ -21,6 +21,8 @@ from timesformer.data.warp import cut
 NO_AUGMENTATION = AugmentConfig()
 """Scale, crop and mirroring alone."""
 
+_MIDDLE_GREY = 127.5
+
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
 
@@ -102,6 +104,10 @@ def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
     if clip.channel_order == "bgr":
         channels = channels.flip(0)
     values = channels.to(torch.float32, memory_format=torch.contiguous_format)
+    if clip.background == "remove":
+        # of the channels that are times, all hold the same picture
+        frames_of_pixel = (0, 1) if clip.channel_order == "time" else (1,)
+        values.sub_(values.mean(dim=frames_of_pixel, keepdim=True)).add_(_MIDDLE_GREY)
     mean, std = _statistics(clip)
     return values.div_(255).sub_(mean).div_(std)
 
@@ -109,7 +115,7 @@ def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
 def denormalise(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
     """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalise`, for pictures.
 
-    Channels that are times give three grey frames for each.
+    Channels that are times give three grey frames for each. A background that was removed stays grey.
     """
     mean, std = _statistics(clip)
     values = (view.cpu() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
