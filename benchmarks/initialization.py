@@ -79,6 +79,8 @@ STARTS: dict[str, list[Callable[[TimeSformer], None]]] = {
     "Xavier, embeddings std 1": [xavier, unit_embeddings],
     "released, fc drawn, sinusoids": [drawn_fc, sinusoids],
     "scratch (Xavier, sinusoids)": [xavier, sinusoids],
+    "released, head_norm=batch": [],
+    "scratch, head_norm=batch": [xavier, sinusoids],
 }
 
 
@@ -86,7 +88,9 @@ def run(start: str, *, seed: int, steps: int, data: tuple[Tensor, Tensor, Tensor
     """Train one model and measure it on the way."""
     train_x, train_y, val_x, val_y = data
     torch.manual_seed(seed)
-    model = TimeSformer(replace(PRESETS["tiny"], num_classes=len(CLASSES), initialization="released"))
+    head_norm = "batch" if start.endswith("head_norm=batch") else "none"
+    config = replace(PRESETS["tiny"], num_classes=len(CLASSES), initialization="released", head_norm=head_norm)
+    model = TimeSformer(config)
     for change in STARTS[start]:
         change(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05)

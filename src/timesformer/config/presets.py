@@ -23,6 +23,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             depth=6,
             num_heads=6,
             drop_path=0.1,
+            head_norm="batch",
             initialization="scratch",
         ),
         "tiny": ModelConfig(
@@ -32,6 +33,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             depth=3,
             num_heads=4,
             drop_path=0.0,
+            head_norm="batch",
             num_classes=12,
             initialization="scratch",
         ),
