@@ -9,7 +9,7 @@ from itertools import pairwise
 import jaxtyping
 import pytest
 
-from timesformer.config.run import DataConfig, OptimConfig, RunConfig
+from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig, check_image_size
 from timesformer.errors import ConfigError
 
@@ -98,6 +98,29 @@ REFUSED = [
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
+    (DataConfig, {"crop_spread": 1.5}, "crop_spread=1.5 must lie between 0 and 1"),
+    (OptimConfig, {"pretrained_lr": 0.0}, "pretrained_lr=0.0 must be greater than 0 and at most 1"),
+    (
+        OptimConfig,
+        {"pretrained_lr": 0.1, "freeze": "backbone"},
+        "pretrained_lr=0.1 has no effect with freeze='backbone'",
+    ),
+    (RunConfig, {"init_scale": 0.0, "init_from": "x"}, "init_scale=0.0 must be greater than 0"),
+    (
+        RunConfig,
+        {"clip": ClipConfig(channel_order="time"), "augment": AugmentConfig(hue_jitter=0.1)},
+        "hue_jitter=0.1, grayscale=0.0 have no effect with clip.channel_order='time'",
+    ),
+    (
+        RunConfig,
+        {"model": ModelConfig(head_norm="batch"), "batch_size": 4, "accumulate": 4},
+        "model.head_norm='batch' has no effect on one clip at a time: batch_size=4 with accumulate=4",
+    ),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=1), "clip": ClipConfig(background="remove")},
+        "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
+    ),
     (RunConfig, {"output": ""}, "output is empty: name a folder for the run"),
 ]
 

@@ -95,6 +95,13 @@ def test_channels_that_are_no_colours_are_never_treated_as_colours():
             assert len(changed[times == value].unique()) == 1
 
 
+def test_noise_of_an_erased_box_is_the_same_in_channels_that_are_frames():
+    erased = augment_clip(random_clip(2, 9, 8), AugmentConfig(erase=1), rng(), has_colors=False)
+    is_grey = (erased == erased[..., :1]).all(dim=-1)
+    assert is_grey.any()
+    assert torch.equal(erased[0][is_grey.all(dim=0)], erased[1][is_grey.all(dim=0)])
+
+
 def test_operations_go_in_both_directions_by_a_tenth_of_the_magnitude():
     config = AugmentConfig(rand_augment=200, rand_magnitude=6)
     strengths = Counter(operation.strength for operation in draw_operations(config, rng()))

@@ -13,6 +13,10 @@ from timesformer.evaluation.protocol import change_views, describe_protocol
             ClipConfig(num_clips=10, num_crops=1, fusion="logits", frame_stride=4),
             "dense 8x4 at 30 fps, 10 clips x 1 crop of 224x192, logits fusion",
         ),
+        (
+            ClipConfig(channel_order="time", background="remove"),
+            "dense 8x32 at 30 fps, 3 moments a frame, background removed, 1 clip x 3 crops of 224x192, softmax fusion",
+        ),
         (ClipConfig(sampling="segment"), "segment 8, 1 clip x 3 crops of 224x192, softmax fusion"),
         (
             ClipConfig(sampling="coverage"),

@@ -34,6 +34,15 @@ def test_average_follows_the_recurrence():
     torch.testing.assert_close(_weights(average), expected)
 
 
+def test_statistics_before_the_head_are_averaged_as_the_weights_are():
+    first, second = (random_model(tiny_config(head_norm="batch"), seed=seed) for seed in range(2))
+    average = averaged_copy(first)
+    update_average(average, second, step=1, decay=0.3)
+    mean = 2 / 11 * first.head_norm.running_mean + 9 / 11 * second.head_norm.running_mean
+    torch.testing.assert_close(average.head_norm.running_mean, mean)
+    assert not torch.allclose(mean, first.head_norm.running_mean)
+
+
 def test_average_is_a_model_of_its_own_in_eval_mode_without_gradients():
     model = random_model(tiny_config()).train()
     average = averaged_copy(model)

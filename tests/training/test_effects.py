@@ -106,6 +106,18 @@ def test_knob_changes_the_weights(
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
 
 
+@pytest.mark.parametrize("turned", [{"channel_order": "time"}, {"background": "remove"}], ids=str)
+def test_what_a_clip_is_made_of_changes_the_weights(
+    trained: Callable[[RunConfig], dict[str, Tensor]],
+    finished: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    turned: dict[str, Any],
+):
+    monkeypatch.setattr("timesformer.training.callbacks.draw_curve", lambda history, path: path.touch())
+    plain, other = trained(finished), trained(_turn(finished, "clip", turned))
+    assert any(not torch.equal(plain[name], other[name]) for name in plain)
+
+
 def test_every_knob_is_turned_here_or_elsewhere():
     sections = {"optim": OptimConfig, "data": DataConfig, "augment": AugmentConfig}
     names = {field.name for field in fields(RunConfig)} - sections.keys()

@@ -13,10 +13,12 @@ import torch
 from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import load_split
 from timesformer.data.shards import write_shards
+from timesformer.model.timesformer import TimeSformer
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import EpochRecord, read_metrics
 from timesformer.training.module import ClipClassifier
 from timesformer.training.start import DataSize, read_progress
+from timesformer.weights.bundle import save
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, content_of, quiet, raise_at, weights_of
 
@@ -71,6 +73,30 @@ def test_resumed_run_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp
     assert are_equal(weights_of(parts.output), weights_of(whole.output))
     assert are_equal(weights_of(parts.output, "best"), weights_of(whole.output, "best"))
     assert _measures(parts) == _measures(whole)
+
+
+def test_resumed_run_with_all_that_few_videos_need_has_the_weights_of_an_uninterrupted_one(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    save(TimeSformer(replace(run.model, scheme="space_only", num_classes=7)), tmp_path / "image")
+    whole = replace(
+        run,
+        init_from=str(tmp_path / "image"),
+        init_scale=3.0,
+        model=replace(run.model, head_norm="batch"),
+        clip=replace(run.clip, channel_order="time", background="remove"),
+        data=replace(run.data, crop_spread=0.3),
+        optim=replace(run.optim, freeze="blocks:1", layer_decay=0.8, pretrained_lr=0.5, ema_decay=0.9),
+        checkpoint_every=1,
+    )
+    train(whole, on_message=quiet)
+    parts = replace(whole, output=str(tmp_path / "parts"))
+    _train_until(5, parts, monkeypatch)
+    train(parts, resume=True, on_message=quiet)
+    assert content_of(parts.output) == content_of(whole.output)
+    model = load(whole.output)
+    assert model.head_norm.num_batches_tracked > 0
+    assert model.info.clip == whole.clip
 
 
 def test_resumed_run_on_shards_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp_path: Path):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from timesformer.config.info import ModelInfo
+from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
@@ -148,6 +149,19 @@ def test_fresh_are_the_parameters_that_the_weights_did_not_give(tmp_path: Path):
     fc = {f"blocks.{i}.steps.time.fc.{kind}" for i in range(2) for kind in ("weight", "bias")}
     assert names == {"embedding.time"} | fc
     assert fresh_parameters(initial_model(RUN, labels=LABELS)) == frozenset()
+
+
+def test_a_preset_gives_nothing_and_leaves_nothing_fresh():
+    run = RunConfig(model=replace(PRESETS["tiny"], num_classes=3), clip=CLIP_PRESETS["tiny"], init_from="tiny")
+    assert fresh_parameters(initial_model(run, labels=LABELS)) == frozenset()
+
+
+def test_a_head_that_has_learnt_from_raw_features_is_replaced_where_they_become_standardised(
+    source: TimeSformer, tmp_path: Path
+):
+    model = initial_model(_from(tmp_path, head_norm="batch"), labels=LABELS)
+    assert fresh_parameters(model) == {"head.weight", "head.bias"}
+    assert not torch.equal(model.head.weight, source.head.weight)
 
 
 def test_fresh_is_a_head_of_other_classes_though_there_are_as_many(source: TimeSformer, tmp_path: Path):

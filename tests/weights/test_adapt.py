@@ -117,12 +117,13 @@ def test_qkv_bias_that_the_weights_do_not_have_is_refused(stored: Callable):
 # --- Heads and embeddings -------------------------------------------------------------------------------------------
 
 
-def test_statistics_before_a_head_go_with_it_and_not_alone(stored: Callable):
+def test_statistics_before_a_head_are_folded_into_it_where_they_are_given_up(stored: Callable):
     folder = stored(head_norm="batch")
-    model = load(folder, head_norm="none", num_classes=3)
-    assert model.load_report.dropped["head_norm.running_mean"] == "head_norm='none'"
-    with pytest.raises(WeightsError, match="its head reads standardised features: head_norm='batch' has to stay"):
-        load(folder, head_norm="none")
+    model, whole = load(folder, head_norm="none"), load(folder)
+    assert model.load_report.dropped["head_norm.running_mean"] == "folded into the head"
+    clips = random_clips(whole.config)
+    torch.testing.assert_close(logits(model, clips), logits(whole, clips), rtol=1e-4, atol=1e-4)
+    assert load(folder, head_norm="none", num_classes=3).head.out_features == 3
 
 
 def test_head_without_statistics_before_it_answers_as_before_when_it_gets_fresh_ones(stored: Callable):

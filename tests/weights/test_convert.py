@@ -69,6 +69,16 @@ def test_what_the_other_code_cannot_say_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("write", [save_released, save_transformers])
+@pytest.mark.parametrize("fields", [{"channel_order": "time"}, {"background": "remove"}])
+def test_clips_that_the_other_code_cannot_make_are_refused(write: Callable, fields: dict[str, str], tmp_path: Path):
+    model = random_model(square_config(), info=ModelInfo(clip=ClipConfig(**fields)))
+    with pytest.raises(
+        ConfigError, match=r"layout is for frames in colour as they are, not for channel_order='\w+', b"
+    ):
+        write(model, tmp_path / "there.pyth")
+
+
 def test_other_norm_eps_is_refused_in_the_released_layout(tmp_path: Path):
     with pytest.raises(ConfigError, match="the released layout has norm_eps=1e-06, not 1e-05"):
         save_released(random_model(square_config(norm_eps=1e-5)), tmp_path / "model.pyth")

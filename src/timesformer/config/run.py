@@ -32,8 +32,8 @@ class DataConfig:
     scale_range: tuple[float, float] = (8 / 7, 10 / 7)
     """Short side over crop side, drawn for each clip: 256 to 320 pixels for a crop of 224 (paper)."""
     crop_spread: float = 1.0
-    """Where a training crop may lie: 1 is any place of the frame (paper), 0 the centre alone, between them a window
-    about the centre. For videos with their subject in the middle."""
+    """Where a training crop may lie: 1 is any place of the frame (paper), 0 the centre, between them a window about
+    it. For videos with their subject in the middle."""
     flip: bool = False
     """Whether clips are mirrored at random. Off: it destroys left and right (on in the paper for Kinetics)."""
     num_workers: int = 2
@@ -293,6 +293,15 @@ class RunConfig:
             self.clips_per_part % self.augment.repeats != 0,
             f"a part of the batch, batch_size / accumulate = {self.clips_per_part} clips, is not a "
             f"multiple of augment.repeats={self.augment.repeats}",
+        )
+        refuse(
+            self.model.head_norm == "batch" and self.clips_per_part == 1,
+            f"model.head_norm='batch' has no effect on one clip at a time: batch_size={self.batch_size} with "
+            f"accumulate={self.accumulate}",
+        )
+        refuse(
+            self.clip.background == "remove" and self.model.num_frames * self.clip.frames_per_step == 1,
+            "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(
             self.clip.channel_order == "time" and (self.augment.hue_jitter > 0 or self.augment.grayscale > 0),

@@ -78,9 +78,10 @@ class ModelConfig:
     """Dropout of the attention weights."""
     head_norm: HeadNorm = "none"
     """What stands before the classifier: nothing, as released, or `batch`, which standardises every number of the class
-    token over the batch in training, and by the running mean and deviation after it, with no weights of its own.
-    What all clips share is most of a class token, and hides from the classifier what tells them apart: with it a run
-    on few videos learns many times faster. He et al. 2022, "Masked Autoencoders", for linear probes."""
+    token, in training over the clips that go through the model together, afterwards by the running mean and deviation;
+    it has no weights of its own. What all clips share is most of a class token, and hides from the classifier what
+    tells them apart: `benchmarks/initialization.py` measures what that is worth. He et al. 2022, "Masked Autoencoders",
+    for linear probes."""
     head_dropout: float = 0.0
     """Dropout before the classifier."""
     drop_path: float = 0.1

@@ -69,7 +69,8 @@ def augment_clip(
     for name, strength in operations:
         if name in colour.OPERATIONS:
             view = colour.OPERATIONS[name](view, strength)
-    return erase(jitter_colours(view, augment, generator, has_colors=has_colors), augment, generator)
+    view = jitter_colours(view, augment, generator, has_colors=has_colors)
+    return erase(view, augment, generator, has_colors=has_colors)
 
 
 def draw_stretch(augment: AugmentConfig, generator: np.random.Generator) -> float:
@@ -131,14 +132,14 @@ def jitter_colours(
 
 
 def erase(
-    frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator
+    frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> UInt8[Tensor, "t h w 3"]:
-    """Fill one box with noise, or not; box and noise are the same in all frames."""
+    """Fill one box with noise, or not; box and noise are the same in all frames, and in channels that are frames."""
     if not augment.erase or generator.random() >= augment.erase:
         return frames
     _, height, width, _ = frames.shape
     box = draw_erased_box(height, width, generator=generator)
-    noise = generator.integers(0, 256, (box.height, box.width, 3), dtype=np.uint8)
+    noise = generator.integers(0, 256, (box.height, box.width, 3 if has_colors else 1), dtype=np.uint8)
     erased = frames.clone()
     warp.cut(erased, box)[:] = torch.from_numpy(noise)
     return erased

@@ -42,7 +42,11 @@ def saturation(frames: Clip, factor: float) -> Clip:
 
 def luma(frames: Clip) -> UInt8[Tensor, "t h w"]:
     """Brightness of each pixel (ITU-R BT.601), in whole numbers, to the nearest; of a grey, its value."""
-    red, green, blue = (channel.to(torch.int32) for channel in frames.unbind(dim=-1))
+    return torch.stack([_luma(frame) for frame in frames])  # one by one: large frames have no second copy of the clip
+
+
+def _luma(frame: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
+    red, green, blue = (channel.to(torch.int32) for channel in frame.unbind(dim=-1))
     return ((77 * red + 150 * green + 29 * blue + 128) >> 8).to(torch.uint8)
 
 

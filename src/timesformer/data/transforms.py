@@ -56,14 +56,14 @@ def train_view(
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
 ) -> Float[Tensor, "3 t2 s1 s2"]:
-    """Cut one random view of a training clip: scale from `data.scale_range`, any place, mirrored if `data.flip`.
+    """Cut one random view of a training clip: scale, place and mirroring as `data` says.
 
     Augmentation comes on top: a stretch in the resizing itself, rotation in the cut, then the pixels' values.
 
     Args:
         frames: RGB frames, 0 to 255.
         clip: Channel order, mean and standard deviation.
-        data: Range of the scale, and whether half of the clips are mirrored.
+        data: Range of the scale, spread of the place, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
         generator: Source of scale, stretch, place, mirroring and the rest, drawn in this order.
         augment: What else is drawn; what is off draws nothing.
@@ -105,7 +105,7 @@ def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
         channels = channels.flip(0)
     values = channels.to(torch.float32, memory_format=torch.contiguous_format)
     if clip.background == "remove":
-        # of the channels that are times, all hold the same picture
+        # channels that are times share one mean
         frames_of_pixel = (0, 1) if clip.channel_order == "time" else (1,)
         values.sub_(values.mean(dim=frames_of_pixel, keepdim=True)).add_(_MIDDLE_GREY)
     mean, std = _statistics(clip)

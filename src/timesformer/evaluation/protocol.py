@@ -21,10 +21,12 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
     Where they are those of the paper or of the released code, that is said as well.
     """
     frames = f"{clip.sampling} {model.num_frames}"
-    if clip.frames_per_step > 1:
-        frames += f" of {clip.frames_per_step} times"
     if clip.sampling in ("dense", "centre", "coverage"):
         frames += f"x{clip.frame_stride} at {clip.target_fps:g} fps"
+    if clip.frames_per_step > 1:
+        frames += f", {clip.frames_per_step} moments a frame"
+    if clip.background == "remove":
+        frames += ", background removed"
     clips = "all clips" if clip.sampling == "coverage" else f"{clip.num_clips} clip{'s' * (clip.num_clips > 1)}"
     crops = f"{clip.num_crops} crop{'s' * (clip.num_crops > 1)}"
     height, width = model.image_size

@@ -101,14 +101,25 @@ def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor,
 
     Folded in float64, given in the head's own precision.
     """
-    weight, bias = model.head.weight.double(), model.head.bias.double()
-    if isinstance(model.head_norm, BatchStandardization):
-        norm = model.head_norm
-        assert norm.running_mean is not None  # it tracks both
-        assert norm.running_var is not None
-        weight = weight * (norm.running_var.double() + norm.eps).rsqrt()
-        bias = bias - weight @ norm.running_mean.double()
-    return weight.to(model.head.weight.dtype), bias.to(model.head.bias.dtype)
+    norm, weight, bias = model.head_norm, model.head.weight, model.head.bias
+    if not isinstance(norm, BatchStandardization):
+        return weight, bias
+    assert norm.running_mean is not None  # it tracks both
+    assert norm.running_var is not None
+    return fold_standardization(weight, bias, mean=norm.running_mean, variance=norm.running_var, eps=norm.eps)
+
+
+def fold_standardization(
+    weight: Float[Tensor, "k d"],
+    bias: Float[Tensor, " k"],
+    *,
+    mean: Float[Tensor, " d"],
+    variance: Float[Tensor, " d"],
+    eps: float = 1e-5,
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """The linear map of raw numbers that gives what `weight` and `bias` give of standardised ones."""
+    folded = weight.double() * (variance.double() + eps).rsqrt()
+    return folded.to(weight.dtype), (bias.double() - folded @ mean.double()).to(bias.dtype)
 
 
 def scheme_of(config: ModelConfig) -> Scheme:

@@ -22,9 +22,12 @@ def decay_at(step: int, *, decay: float) -> float:
 
 @torch.no_grad()
 def update_average(average: TimeSformer, model: TimeSformer, *, step: int, decay: float) -> None:
-    """Move every averaged weight, in place, to d times itself plus 1 - d times the model's, with d of `decay_at`."""
-    own = [parameter.detach() for parameter in average.parameters()]
-    theirs = [parameter.detach() for parameter in model.parameters()]
+    """Move every averaged number, in place, to d times itself plus 1 - d times the model's, with d of `decay_at`.
+
+    The statistics of `head_norm` are averaged like the weights whose features they are of.
+    """
+    own, theirs = (
+        [tensor.detach() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+        for module in (average, model)
+    )
     torch._foreach_lerp_(own, theirs, 1 - decay_at(step, decay=decay))
-    for mean, last in zip(average.buffers(), model.buffers(), strict=True):
-        mean.copy_(last)  # running statistics are averages already

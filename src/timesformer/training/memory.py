@@ -15,6 +15,7 @@ from timesformer.config.run import RunConfig
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.module import ClipClassifier
+from timesformer.training.start import image_lacks
 
 MOMENTS = {"adamw": 2, "sgd": 1}
 """Numbers that each optimiser keeps for a weight."""
@@ -68,7 +69,8 @@ def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstima
     """Count what a step of a run keeps, on tensors that have shapes but no content.
 
     The model is run forward for one clip and for two, and the distinct tensors are counted that autograd saves. This is
-    exact in kind: precision, frozen parts and recomputation count as they will be.
+    exact in kind: precision, frozen parts and recomputation count as they will be; weights to start from are taken for
+    those of an image ViT.
 
     Args:
         run: The run; `run.model.num_classes` is that of its data, where that is known.
@@ -89,10 +91,14 @@ def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstima
 
 
 def weightless(run: RunConfig) -> Weightless:
-    """Set up what trains a run as it will be, on the meta device: all shapes, and no content."""
+    """Set up what trains a run as it will be, on the meta device: all shapes, and no content.
+
+    Weights to start from are not opened; they are taken for those of an image ViT, of which most is new.
+    """
     with torch.device("meta"):
         model = TimeSformer(run.model).train()
-        module = ClipClassifier(model, run=run, total_steps=1)
+        fresh = image_lacks(model) if run.init_from else ()
+        module = ClipClassifier(model, run=run, total_steps=1, fresh=fresh)
         configured: Any = module.configure_optimizers()
     return Weightless(model, configured["optimizer"])
 
@@ -135,7 +141,8 @@ def gigabytes(num_bytes: int) -> str:
 
 def _fits(run: RunConfig, parts: int, fitting: int) -> bool:
     clips, rest = divmod(run.batch_size, parts)
-    return rest == 0 and clips % run.augment.repeats == 0 and clips <= fitting
+    is_alone = clips == 1 and run.model.head_norm == "batch"
+    return rest == 0 and clips % run.augment.repeats == 0 and clips <= fitting and not is_alone
 
 
 def _rough_total(run: RunConfig) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -66,8 +66,9 @@ class ClipClassifier(LightningModule):
     """A model, its loss, its optimiser and what is measured on the way.
 
     A step of the optimiser takes `run.accumulate` batches, its parts; each clip of a step counts the same, however the
-    step is divided and whatever was left out. What `optim.freeze` names has no gradients, is not in the optimiser and
-    stays in eval mode while the rest trains: frozen blocks take no dropout and no stochastic depth.
+    step is divided and whatever was left out (but `head_norm="batch"` takes its statistics of a part). What
+    `optim.freeze` names has no gradients and is not in the optimiser, but for what the weights did not give, and stays
+    in eval mode while the rest trains: frozen blocks take no dropout and no stochastic depth.
 
     Logs at the end of each epoch: `train_loss`, `train_accuracy` (on the augmented clips, as they were seen, by their
     own labels where clips are mixed), `lr` (of the last step, at the head), `val_loss`, `val_accuracy`,
@@ -78,12 +79,15 @@ class ClipClassifier(LightningModule):
         model: The model to train; it is put in training mode, and what is to be frozen is frozen.
         run: The run.
         total_steps: Steps of the optimiser in the whole run.
+        fresh: Names of the parameters that no earlier training has set; by default what the model's report says.
 
     Raises:
         ConfigError: `optim.freeze` names more blocks than the model has.
     """
 
-    def __init__(self, model: TimeSformer, *, run: RunConfig, total_steps: int) -> None:
+    def __init__(
+        self, model: TimeSformer, *, run: RunConfig, total_steps: int, fresh: Collection[str] | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.average = averaged_copy(model) if run.optim.ema_decay else None
@@ -93,7 +97,7 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._warned: set[str] = set()
-        self._fresh = fresh_parameters(model)
+        self._fresh = fresh_parameters(model) if fresh is None else fresh
         self._frozen = freeze_parts(model, run.optim.freeze, fresh=self._fresh)
         model.checkpoint_activations = run.checkpoint_activations
         self.train()

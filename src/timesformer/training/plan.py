@@ -258,7 +258,7 @@ def _optimizer_line(plan: Plan) -> str:
     decaying = sum(group.tensors for group in plan.groups if group.weight_decay)
     plain = sum(group.tensors for group in plan.groups if not group.weight_decay)
     rates = sorted({group.lr for group in plan.groups})
-    rate = f"{rates[-1]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} (first layer) to {rates[-1]:.3g} (head)"
+    rate = f"{rates[-1]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} (lowest) to {rates[-1]:.3g} (head)"
     frozen = f", {plan.frozen.tensors} frozen" if plan.frozen.tensors else ""
     average = f", moving average {optim.ema_decay}" if optim.ema_decay else ""
     decay = f"{decaying} tensors with weight decay {optim.weight_decay}, {plain} without{frozen}"

@@ -25,7 +25,8 @@ _OTHERS = tuple(field.name for field in fields(ModelConfig) if field.name not in
 def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     """Build the model of a run, with the weights of `run.init_from` or fresh ones, in training mode.
 
-    A head that names the same classes is kept; another one is replaced by a fresh head.
+    A head that names the same classes is kept, unless `head_norm` comes between it and what it read; another one is
+    replaced by a fresh head.
 
     Args:
         run: The run; `run.model.num_classes` is the number of `labels`.
@@ -43,7 +44,9 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     values = asdict(run.model)
     model = load(run.init_from, seed=run.seed, **{name: values[name] for name in _OTHERS})
     _check_architecture(model.config, run)
-    if model.info.labels and model.info.labels != labels:
+    has_other_labels = bool(model.info.labels) and model.info.labels != labels
+    # a head that has learnt from raw features is none for standardised ones
+    if has_other_labels or "head_norm.running_mean" in model.load_report.new:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, fresh=fresh_parameters(model))
     model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
@@ -84,10 +87,20 @@ def _replace_head(model: TimeSformer, run: RunConfig) -> None:
 
 
 def fresh_parameters(model: TimeSformer) -> frozenset[str]:
-    """Names of the parameters that loaded weights did not give; none for a model that was not loaded."""
+    """Names of the parameters that loaded weights did not give; none for a model without loaded weights."""
     report = getattr(model, "load_report", None)
-    new = report.new if report is not None else ()
-    return frozenset(new) & {name for name, _ in model.named_parameters()}
+    if report is None or report.format == "preset":
+        return frozenset()
+    return frozenset(report.new) & {name for name, _ in model.named_parameters()}
+
+
+def image_lacks(model: TimeSformer) -> frozenset[str]:
+    """Names of the parameters of a model that an image ViT of other classes cannot give it."""
+    return frozenset(
+        name
+        for name, _ in model.named_parameters()
+        if name == "embedding.time" or name.startswith("head.") or (".steps." in name and ".fc." in name)
+    )
 
 
 def _fresh_model(run: RunConfig) -> TimeSformer:

@@ -7,7 +7,8 @@ flattened grid, and that nothing is dropped or repeated silently.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from einops import reduce, repeat
@@ -17,7 +18,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.model.attention import SCHEMES
 from timesformer.model.embedding import resize_space, resize_time
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.timesformer import TimeSformer, fold_standardization
 from timesformer.weights.checkpoint import Checkpoint
 
 
@@ -71,6 +72,8 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # manual_seed would also seed every GPU, and nothing restores those
         model = TimeSformer(config)
+    if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
+        checkpoint = replace(checkpoint, tensors=_folded(checkpoint.tensors))
     report = LoadReport(checkpoint.format, source)
     weights = model.state_dict()
     with torch.no_grad():
@@ -83,6 +86,13 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
         if name not in used:
             report.dropped[name] = _why_dropped(name, checkpoint.config, config, source)
     return model.eval(), report
+
+
+def _folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights with a head that reads features as they are."""
+    mean, variance = (tensors[f"head_norm.running_{name}"] for name in ("mean", "var"))
+    weight, bias = fold_standardization(tensors["head.weight"], tensors["head.bias"], mean=mean, variance=variance)
+    return {**tensors, "head.weight": weight, "head.bias": bias}
 
 
 def _tensor_for(
@@ -162,10 +172,8 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
         return f"depth={new.depth} takes the first {new.depth} of {old.depth} blocks"
     if name.startswith("head."):
         return f"{old.num_classes} classes became {new.num_classes}"
-    if name.startswith("head_norm.") and old.num_classes == new.num_classes:
-        raise WeightsError(f"{source}: its head reads standardised features: head_norm={old.head_norm!r} has to stay")
     if name.startswith("head_norm."):
-        return f"head_norm={new.head_norm!r}"
+        return "folded into the head"
     if name == "embedding.time":
         return f"position_embedding={new.position_embedding!r}, scheme={new.scheme!r} has no time embedding"
     if name == "embedding.position":

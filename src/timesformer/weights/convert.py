@@ -38,6 +38,12 @@ def _check_expressible(model: TimeSformer, target: str) -> None:
             f"the {target} layout cannot say cls_in_time={config.cls_in_time}, "
             f"position_embedding={config.position_embedding!r}"
         )
+    clip = model.info.clip
+    if clip.channel_order == "time" or clip.background == "remove":
+        raise ConfigError(
+            f"the {target} layout is for frames in colour as they are, not for channel_order={clip.channel_order!r}, "
+            f"background={clip.background!r}"
+        )
     if len(set(config.image_size)) > 1:
         raise ConfigError(f"the {target} layout has square images only, image_size={config.image_size}")
 
