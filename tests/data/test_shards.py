@@ -135,6 +135,12 @@ def test_paths_through_tar_files_are_told_from_others(tmp_path):
     assert split_member("gone.TAR/a.mp4") == (Path("gone.TAR"), "a.mp4")
 
 
+def test_a_folder_called_as_a_tar_file_hides_none_below(tmp_path):
+    (tmp_path / "folder.tar").mkdir()
+    (tmp_path / "folder.tar/s.tar").touch()
+    assert split_member(tmp_path / "folder.tar/s.tar/a.mp4") == (tmp_path / "folder.tar/s.tar", "a.mp4")
+
+
 # --- what is wrong ---
 
 
