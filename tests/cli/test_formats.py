@@ -173,6 +173,18 @@ def test_shards_are_not_written_into_the_data_set(run, video_folder, tmp_path):
         assert f"error: --output {output}: holds the data set itself; name a folder of its own" in err
 
 
+@pytest.mark.parametrize("below", ["shards", "shrink/a/b"])
+def test_shards_are_not_written_below_the_folder_of_the_data_set(run, video_folder, tmp_path, below):
+    (tmp_path / "link").symlink_to(video_folder, target_is_directory=True)
+    output = video_folder / below
+    other = tmp_path / "other/train.csv"
+    for data in ((video_folder,), (tmp_path / "link",), (other, "--val", video_folder)):
+        status, _, err = run("shard", *data, "--output", output)
+        assert status == 2
+        assert f"error: --output {output}: lies in the data set {data[-1]}; name a folder outside of it" in err
+        assert not output.exists()
+
+
 def test_folders_of_frames_are_not_packed(run, frame_set, tmp_path):
     status, _, err = run("shard", frame_set, "--output", tmp_path / "shards")
     assert status == 1

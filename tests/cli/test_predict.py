@@ -13,6 +13,7 @@ from timesformer.cli.predict import find_videos
 from timesformer.errors import ConfigError
 from timesformer.weights.bundle import save
 from timesformer.weights.load import load
+from videos import write_frames
 
 
 def test_every_video_of_a_folder_gets_a_prediction(run, model_folder, video_folder):
@@ -110,6 +111,27 @@ def test_hidden_files_of_a_folder_are_no_videos(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     (tmp_path / "._a.mp4").write_bytes(b"")
     assert find_videos([str(tmp_path)]) == [tmp_path / "a.mp4"]
+
+
+@pytest.mark.parametrize("place", ["", "deeper"])
+def test_a_picture_beside_or_above_videos_does_not_make_the_folder_a_video(place, tmp_path):
+    videos = [tmp_path / "more" / place / name for name in ("a.mp4", "b.mp4")]
+    videos[0].parent.mkdir(parents=True)
+    for path in (*videos, tmp_path / "more/IMG_1234.jpg"):
+        path.touch()
+    assert find_videos([str(tmp_path / "more")]) == videos
+
+
+def test_a_folder_of_frames_is_a_video_by_name_and_by_pattern(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=2)
+    assert find_videos([str(clip)]) == find_videos([str(tmp_path / "*")]) == [clip]
+
+
+def test_a_pattern_passes_over_a_folder_of_videos_with_a_picture(tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("c.mp4", "more/a.mp4", "more/IMG_1234.jpg"):
+        (tmp_path / name).touch()
+    assert find_videos([str(tmp_path / "*")]) == [tmp_path / "c.mp4"]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

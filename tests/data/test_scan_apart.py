@@ -1,8 +1,10 @@
 """Processes that scan say what this process says, and say so when they cannot."""
 
+import signal
 import subprocess
 import sys
 import tarfile
+from queue import SimpleQueue
 
 import pytest
 
@@ -44,10 +46,47 @@ def test_what_a_library_prints_does_not_disturb(paths, monkeypatch):
     assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
 
 
-def test_who_stops_listening_ends_the_processes(paths):
+class BrokenWorker(module._Worker):
+    """Breaks as soon as it is asked."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def ask(self, question):
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("of which nobody thought")])
+def test_whatever_breaks_is_an_answer(error, paths):
+    answers = SimpleQueue()
+    module._feed(BrokenWorker(error), iter([paths[:2]]), answers)
+    assert answers.get_nowait() == (paths[:2], error)
+
+
+def test_a_process_for_which_nothing_is_left_is_no_error():
+    answers = SimpleQueue()
+    module._feed(BrokenWorker(BrokenPipeError()), iter([]), answers)
+    assert answers.empty()
+
+
+def test_modules_where_the_user_is_are_not_run(paths, tmp_path, monkeypatch):
+    (tmp_path / "pickle.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
+
+
+def test_who_stops_listening_ends_the_processes(paths, monkeypatch):
+    processes = []
+
+    def start(*args, **options):
+        processes.append(subprocess.Popen(*args, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(module, "Popen", start)
     scans = scan_apart(paths, num_workers=2)
     next(scans)
     scans.close()
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGKILL]
 
 
 def test_a_process_imports_nothing_heavy():

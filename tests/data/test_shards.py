@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from timesformer.data import shards
 from timesformer.data.check import check_dataset
 from timesformer.data.fingerprint import fingerprint
-from timesformer.data.manifest import Manifest, Sample, load_manifest, load_split
+from timesformer.data.manifest import Manifest, Sample, load_manifest, load_split, split_manifest
 from timesformer.data.opening import open_reader, probe, read_frames
 from timesformer.data.reverse import write_reversed
 from timesformer.data.shard_index import MemberFile, find_member, list_members, split_member
@@ -133,6 +133,12 @@ def test_paths_through_tar_files_are_told_from_others(tmp_path):
     assert split_member(tmp_path / "a.mp4") is None
     assert split_member(tmp_path / "s.tar/x/a.mp4") == (tmp_path / "s.tar", "x/a.mp4")
     assert split_member("gone.TAR/a.mp4") == (Path("gone.TAR"), "a.mp4")
+
+
+def test_a_folder_called_as_a_tar_file_hides_none_below(tmp_path):
+    (tmp_path / "folder.tar").mkdir()
+    (tmp_path / "folder.tar/s.tar").touch()
+    assert split_member(tmp_path / "folder.tar/s.tar/a.mp4") == (tmp_path / "folder.tar/s.tar", "a.mp4")
 
 
 # --- what is wrong ---
@@ -278,6 +284,19 @@ def test_shards_can_be_moved_and_packed_again(tmp_path):
     assert contents[0] == contents[1]
     with pytest.raises(ConfigError, match="moved: holds the videos themselves; name another folder"):
         write_shards(train, val, tmp_path / "moved", overwrite=True)
+
+
+def test_a_video_that_is_listed_twice_is_packed_once_and_no_half_of_it_is_held_out(tmp_path):
+    manifest = write_set(tmp_path / "videos", num_videos=6, num_classes=2)
+    twice = Manifest(manifest.samples + manifest.samples[:5], manifest.class_names)
+    written = write_shards(twice, None, tmp_path / "s", max_clips=4)
+    assert [len(list_members(shard)) for shard in written.shards] == [4, 2]
+    listed = load_manifest(written.train)
+    times = Counter((video_digest(sample.path), sample.label) for sample in listed.samples)
+    assert times == Counter((video_digest(sample.path), sample.label) for sample in twice.samples)
+    parts = split_manifest(listed, fraction=0.4, seed=0)
+    train, held = ({video_digest(sample.path) for sample in part.samples} for part in parts)
+    assert held and not train & held
 
 
 def test_progress_counts_all_videos(tmp_path):

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,26 @@ def test_numbers_of_a_list_with_names_beside_it_mean_those(tmp_path: Path):
     (tmp_path / "classes.txt").write_text("swim\nrun\n")
     manifest = read_manifest(tmp_path / "test.csv", labels=("run", "walk", "swim"))
     assert manifest.class_names[manifest.samples[0].label] == "run"
+
+
+@pytest.mark.parametrize(
+    ("clip", "name", "names"),
+    [
+        ({"vid_name": "a", "label": 1}, "Diving48_vocab.json", [["swim"], ["run"]]),
+        ({"id": "a", "label": 1}, "labels.json", {"swim": "0", "run": "1"}),
+        ({"id": "a", "label": 1}, "something-something-v2-labels.json", {"swim": "0", "run": "1"}),
+    ],
+)
+def test_numbers_of_a_json_with_names_beside_it_mean_those(clip: dict, name: str, names: object, tmp_path: Path):
+    _touch(tmp_path / "a.mp4")
+    (tmp_path / "test.json").write_text(json.dumps([clip]))
+    (tmp_path / name).write_text(json.dumps(names))
+    manifest = read_manifest(tmp_path / "test.json", labels=("run", "walk", "swim"))
+    assert manifest.class_names[manifest.samples[0].label] == "run"
+
+
+def test_numbers_of_a_json_alone_mean_the_classes_of_the_model(tmp_path: Path):
+    _touch(tmp_path / "a.mp4")
+    (tmp_path / "test.json").write_text('[{"vid_name": "a", "label": 1}]')
+    manifest = read_manifest(tmp_path / "test.json", labels=("run", "walk", "swim"))
+    assert manifest.class_names[manifest.samples[0].label] == "walk"

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Overrides, given_model, model_overrides
-from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames
+from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
 
@@ -64,6 +64,9 @@ def predict(
 def find_videos(paths: Sequence[str]) -> list[Path]:
     """Files of paths, folders and patterns: sorted within each, and each file once.
 
+    A folder is searched; only where nothing is found below, pictures in it make it a video itself. Of the folders that
+    match a pattern, those are taken that hold frames and no video file.
+
     Raises:
         ConfigError: A folder holds no video, or a pattern matches nothing.
     """
@@ -71,15 +74,19 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = [path] if holds_frames(path) else find_below(path)
+            files = find_below(path) or ([path] if holds_frames(path) else [])
         elif has_magic(text) and not path.exists():
-            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file() or holds_frames(p))
+            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file() or _is_clip(p))
         else:
             files = [path]
         if not files:
             raise ConfigError(f"{text}: no videos found there (looked for {' '.join(VIDEO_SUFFIXES)})")
         found += files
     return list(dict.fromkeys(found))
+
+
+def _is_clip(folder: Path) -> bool:
+    return holds_frames(folder) and not any(map(is_visible_video, folder.iterdir()))
 
 
 def _show(prediction: Prediction, *, as_json: bool) -> None:

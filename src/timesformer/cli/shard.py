@@ -39,7 +39,7 @@ def shard(
     data
         What `train` takes: a folder with one folder a class (or with `train/` and `val/`), or an annotation file.
     output
-        Folder of the shards.
+        Folder of the shards, outside of the data set.
     val
         Validation videos, where they are not in DATA.
     max_size
@@ -50,8 +50,8 @@ def shard(
         Seed of the order: videos are shuffled, so that a shard holds no single class. Equal seeds give equal files.
     """
     max_bytes = _parse_size(max_size)
-    if output.resolve() in (Path(data).resolve(), Path(data).resolve().parent):
-        raise ConfigError(f"--output {output}: holds the data set itself; name a folder of its own")
+    for source in filter(None, (data, val)):
+        _refuse_output(output, Path(source))
     train, held_out = _read(data, val)
     with progress("packing") as on_progress:
         written = write_shards(
@@ -82,6 +82,14 @@ def shard(
     num_videos, megabytes = len(train.samples) + num_val, written.num_bytes / 1e6
     say(f"videos: {num_videos}, shards: {len(written.shards)}, together {megabytes:.1f} MB")
     say(f"try it: timesformer train {output if held_out else written.train}")
+
+
+def _refuse_output(output: Path, source: Path) -> None:
+    place, source_place = output.resolve(), source.resolve()
+    if place in (source_place, source_place.parent):
+        raise ConfigError(f"--output {output}: holds the data set itself; name a folder of its own")
+    if source_place in place.parents:
+        raise ConfigError(f"--output {output}: lies in the data set {source}; name a folder outside of it")
 
 
 def _read(data: str, val: str) -> tuple[Manifest, Manifest | None]:

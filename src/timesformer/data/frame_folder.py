@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import SupportsIndex
+from typing import IO, SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
@@ -124,11 +124,20 @@ def picture_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def _open_picture(path: Path) -> Generator[Image.Image]:
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as picture:
-            if picture.mode.startswith(("I", "F")):
-                raise DecodeError(f"{path}: more than 8 bits a pixel ({picture.mode}); write frames with 8")
-            yield picture
+        with path.open("rb") as file:
+            num_bits = _png_bits(file)
+            with Image.open(file, formats=("JPEG", "PNG")) as picture:
+                if num_bits > 8:  # of some kinds of pictures, Pillow would drop the lower 8 and not say so
+                    raise DecodeError(f"{path}: more than 8 bits a colour ({num_bits}); write frames with 8")
+                yield picture
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
     except _DAMAGE as error:
         raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _png_bits(file: IO[bytes]) -> int:
+    """Bits a colour of a PNG, by its first chunk; 0 of anything else. The file is left at its start."""
+    head = file.read(25)
+    file.seek(0)
+    return head[24] if len(head) == 25 and head.startswith(b"\x89PNG") and head[12:16] == b"IHDR" else 0

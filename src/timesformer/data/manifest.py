@@ -39,7 +39,7 @@ CLASSES_FILE = "classes.txt"
 LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
 """File name extensions of lists and tables."""
 
-_LABEL_FILES = {
+_JSON_CLASSES = {
     "labels.json": read_label_map,
     "something-something-v2-labels.json": read_label_map,
     "Diving48_vocab.json": read_dives,
@@ -129,6 +129,13 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
 def source_exists(source: str | Path) -> bool:
     """Whether a source is there: a folder, a file, or a split of HMDB51, which is several files."""
     return Path(source).exists() or is_hmdb51(Path(source))
+
+
+def class_names_file(source: str | Path) -> Path | None:
+    """The file beside an annotation file that names its classes, as `load_manifest` takes it; None without one."""
+    source = Path(source)
+    names = (*_JSON_CLASSES, CLASSES_FILE) if source.suffix.lower() == ".json" else (CLASSES_FILE,)
+    return next((path for path in map(source.with_name, names) if path.exists() and path != source), None)
 
 
 def load_split(
@@ -284,12 +291,8 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
 
 def _names_beside(source: Path) -> tuple[str, ...] | None:
     """Names of the classes from the files that the formats keep beside an annotation file."""
-    if source.suffix.lower() == ".json":
-        found = next((name for name in _LABEL_FILES if source.with_name(name).exists()), None)
-        if found is not None:
-            return _LABEL_FILES[found](source.with_name(found))
-    beside = source.with_name(CLASSES_FILE)
-    return read_class_names(beside) if beside.exists() and beside != source else None
+    beside = class_names_file(source)
+    return None if beside is None else _JSON_CLASSES.get(beside.name, read_class_names)(beside)
 
 
 def _split_sources(folder: Path, split: str) -> list[Path]:

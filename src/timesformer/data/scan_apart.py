@@ -66,7 +66,8 @@ class _Worker:
     """A process that scans; killed where a `with` ends."""
 
     def __init__(self) -> None:
-        self._process = Popen([sys.executable, "-c", _PROGRAM], stdin=PIPE, stdout=PIPE)
+        # -P: otherwise a pickle.py that lies where the user is would be run
+        self._process = Popen([sys.executable, "-P", "-c", _PROGRAM], stdin=PIPE, stdout=PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout
@@ -99,14 +100,15 @@ class _Worker:
 
 def _feed(worker: _Worker, todo: Iterator[_Batch], answers: "SimpleQueue[tuple[_Batch, _Answer]]") -> None:
     """Have a worker scan what is left to do; it is asked for the next files before it has answered for the last."""
-    batch: _Batch = ()
+    batch = ahead = next(todo, ())
+    if not batch:  # others were faster
+        return
     try:
-        batch = ahead = next(todo, ())
         worker.ask(sys.path)
         worker.ask(ahead)
         while batch := ahead:
             if ahead := next(todo, ()):
                 worker.ask(ahead)
             answers.put((batch, worker.answer()))
-    except (OSError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever it is: the parent waits for an answer
         answers.put((batch, error))

@@ -32,8 +32,9 @@ def split_member(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
     path = Path(path)
     if ".tar" not in str(path).lower():
         return None
-    shard = next((folder for folder in reversed(path.parents) if folder.suffix.lower() == ".tar"), None)
-    return None if shard is None or shard.is_dir() else (shard, path.relative_to(shard).as_posix())
+    named_so = (above for above in reversed(path.parents) if above.suffix.lower() == ".tar")
+    shard = next((above for above in named_so if not above.is_dir()), None)
+    return None if shard is None else (shard, path.relative_to(shard).as_posix())
 
 
 def find_member(path: str | os.PathLike[str]) -> Member | None:

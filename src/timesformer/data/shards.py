@@ -10,6 +10,7 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class _Clip:
     path: Path
     size: int
     label: int
+    num_listed: int
     key: str
     about: bytes
 
@@ -78,7 +80,8 @@ def write_shards(
     """Pack videos into `train-000000.tar` and on, and `val-000000.tar` and on.
 
     The videos of each part are shuffled first, so that a shard holds no single class. The same videos and seed give the
-    same bytes. A shard appears under its name only when it is complete, and the lists come last.
+    same bytes. A video that a part lists several times is packed once, and listed as often: whoever holds videos out
+    goes by their paths. A shard appears under its name only when it is complete, and the lists come last.
 
     Args:
         train: Training videos: files, or videos in other tar files.
@@ -88,7 +91,7 @@ def write_shards(
         max_clips: Videos of a shard at most.
         seed: Seed of the order, 0 or more.
         overwrite: Whether shards and lists that are there are replaced.
-        on_progress: Called with the number of videos done and of all videos.
+        on_progress: Called with the number of videos packed and of all that are to be packed.
 
     Raises:
         ConfigError: A limit or the seed is out of range, there are shards already, or the videos are in these.
@@ -108,7 +111,7 @@ def write_shards(
     }
     stale = _claim(folder, [sample.path for part in parts.values() for sample in part.samples], overwrite=overwrite)
     save_class_names(train.class_names, folder / CLASSES_FILE)
-    total, done, shards = sum(len(part.samples) for part in parts.values()), 0, []
+    total, done, shards = sum(len(clips) for plan in plans.values() for clips in plan), 0, []
     for name, plan in plans.items():
         for number, clips in enumerate(plan):
             shards.append(folder / f"{name}-{number:06d}.tar")
@@ -122,6 +125,7 @@ def write_shards(
             Sample(folder / f"{name}-{number:06d}.tar" / clip.name, clip.label)
             for number, clips in enumerate(plan)
             for clip in clips
+            for _ in range(clip.num_listed)
         )
         save_manifest(Manifest(tuple(samples), train.class_names), folder / f"{name}.csv")
     return ShardSet(
@@ -140,10 +144,12 @@ def _check(*, max_bytes: int, max_clips: int, seed: int) -> None:
 
 
 def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
-    """The videos in their new order, with keys that count them and hold no dot, at which WebDataset ends a key."""
-    order = np.random.default_rng(seed).permutation(len(manifest.samples))
+    """Each video once, in the new order, with keys that count them and hold no dot, at which WebDataset ends a key."""
+    counts = Counter(manifest.samples)
+    samples = list(counts)
+    order = np.random.default_rng(seed).permutation(len(samples))
     for number, place in enumerate(order):
-        sample = manifest.samples[place]
+        sample = samples[place]
         if sample.path.is_dir():
             raise DataError(f"{sample.path}: a folder of frames cannot lie in a shard: write it as a video file first")
         stamp = video_stamp(sample.path)
@@ -155,6 +161,7 @@ def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
             path=sample.path,
             size=stamp[0],
             label=sample.label,
+            num_listed=counts[sample],
             key=f"{number:07d}_{stem}",
             about=json.dumps(about).encode(),
         )

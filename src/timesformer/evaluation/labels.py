@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from timesformer.data.manifest import CLASSES_FILE, Manifest, holds_splits, load_manifest, load_split
+from timesformer.data.manifest import Manifest, class_names_file, holds_splits, load_manifest, load_split
 from timesformer.errors import DataError, closest
 
 
 def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
     """Read the videos to evaluate on.
 
-    A list whose labels are numbers means the model's classes by index, unless a `classes.txt` beside it says what the
-    numbers mean.
+    A list whose labels are numbers means the model's classes by index, unless a file beside it says what the numbers
+    mean: `classes.txt`, or beside a JSON the file in which the data set names its classes.
 
     Args:
         source: What `load_manifest` takes, or a folder that holds splits: then validation is taken.
@@ -26,7 +26,7 @@ def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
         split = load_split(source, "val")
         if split is not None:
             return split
-    names_itself = source.is_dir() or source.with_name(CLASSES_FILE).exists() or not labels
+    names_itself = source.is_dir() or class_names_file(source) is not None or not labels
     return load_manifest(source, class_names=None if names_itself else labels)
 
 
