@@ -102,13 +102,14 @@ def test_weights_to_start_from_are_taken_for_those_of_an_image_model_whose_new_p
     frozen = replace(RUN, optim=OptimConfig(freeze="blocks:2"))
     from_image = estimate_memory(replace(frozen, init_from="vit.safetensors"), CPU)
     assert from_image.activations_per_clip > estimate_memory(frozen, CPU).activations_per_clip
-    assert from_image.activations_per_clip > 0.9 * estimate_memory(RUN, CPU).activations_per_clip
+    # a frozen map keeps no input for a gradient of its weight, but all else down to the time embedding is kept
+    assert from_image.activations_per_clip > 0.8 * estimate_memory(RUN, CPU).activations_per_clip
     new = TINY.num_frames * 32 + 2 * (32 * 32 + 32)  # the time embedding, and fc of the frozen blocks
     assert from_image.gradients == estimate_memory(frozen, CPU).gradients + 4 * new
 
 
 def test_advice_never_sends_clips_through_alone_where_features_are_standardised(monkeypatch: pytest.MonkeyPatch):
-    run = replace(RUN, batch_size=3, model=replace(TINY, head_norm="batch"))
+    run = replace(RUN, batch_size=3, accumulate=1, model=replace(TINY, head_norm="batch"))
     estimate = estimate_memory(run, None)
     monkeypatch.setattr(memory, "free_memory", lambda device: estimate.fixed + estimate.activations_per_clip + 9)
     assert "accumulate=3 fits" in str(memory_advice(replace(run, model=TINY), CPU))
