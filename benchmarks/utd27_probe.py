@@ -1,8 +1,8 @@
-"""What the tokens of a frozen image ViT tell of an action, block by block: ridge regression, a subject held out at a time.
+"""What the tokens of a frozen image ViT tell of an action, block by block: ridge regression, subjects held out in turn.
 
-Each clip gives, for each of its frames, the class token and the patch tokens averaged over 4 x 3 parts of the frame, side
-by side, so that the classifier knows where and when. `pixels` are the frames themselves, averaged over 6 x 6 pixels. It
-says which blocks are worth starting from, and what a linear classifier reaches before anything is fine-tuned.
+Each clip gives, for each of its frames, the class token and the patch tokens averaged over 4 x 3 parts of the frame,
+side by side, so that the classifier knows where and when. `pixels` are the frames themselves, averaged over 6 x 6
+pixels. It says which blocks are worth starting from, and what a linear classifier reaches without fine-tuning.
 
     python benchmarks/utd27_probe.py DATA/train.csv --weights vit_small_patch16_224.safetensors
 
