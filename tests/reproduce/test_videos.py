@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 def test_a_synthetic_set_has_whole_classes_in_pairs(tmp_path):
     videos = synthetic_set(tmp_path, Motions(clips=25, num_frames=2, size=16), seed=0, on_progress=nothing)
-    assert (videos.num_train, videos.num_val, videos.num_classes) == (24, 8, 8)  # 25 is no multiple of 8 classes
+    assert (videos.num_train, videos.num_val, videos.num_classes) == (24, 6, 6)  # 25 is no multiple of 6 classes
     assert videos.is_paired
     assert load_manifest(videos.train).class_names == CLASSES
     other = synthetic_set(tmp_path, Motions(clips=8, num_frames=2, size=16, seed_offset=1), seed=0, on_progress=nothing)
@@ -38,8 +38,8 @@ def test_a_synthetic_set_has_whole_classes_in_pairs(tmp_path):
 
 
 def test_a_synthetic_set_has_a_video_of_every_class(tmp_path):
-    with pytest.raises(ConfigError, match="clips=7 must be at least 8"):
-        synthetic_set(tmp_path, Motions(clips=7), seed=0, on_progress=nothing)
+    with pytest.raises(ConfigError, match="clips=5 must be at least 6"):
+        synthetic_set(tmp_path, Motions(clips=5), seed=0, on_progress=nothing)
 
 
 def test_a_smaller_share_is_part_of_a_larger_one_and_holds_all_classes(folder, tmp_path):

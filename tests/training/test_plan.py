@@ -91,7 +91,7 @@ def test_plan_tells_what_is_frozen_and_how_the_rate_falls_towards_the_input():
     assert plan.frozen.parameters > 0
     # the head and the last norm at 1e-3, block 3 half of it, block 2 half of that
     assert sorted({group.lr for group in plan.groups}) == pytest.approx([2.5e-4, 5e-4, 1e-3])
-    assert "lr 0.00025 (first layer) to 0.001 (head)" in format_plan(plan)
+    assert "lr 0.00025 (lowest) to 0.001 (head)" in format_plan(plan)
 
 
 def test_plan_for_machines_is_json_with_null_for_what_is_not_known():

@@ -95,7 +95,7 @@ def test_resumed_run_with_all_that_few_videos_need_has_the_weights_of_an_uninter
     train(parts, resume=True, on_message=quiet)
     assert content_of(parts.output) == content_of(whole.output)
     model = load(whole.output)
-    assert model.head_norm.num_batches_tracked > 0
+    assert model.head_norm.running_mean.any()
     assert model.info.clip == whole.clip
 
 

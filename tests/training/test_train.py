@@ -19,7 +19,7 @@ import timesformer.training
 from timesformer.config.io import read_config
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import Manifest, Sample
-from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError
+from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation import evaluate
 from timesformer.training.callbacks import Recorder, WholeCheckpoints
 from timesformer.training.fit import check_precision, is_finished, train
@@ -249,7 +249,7 @@ def test_run_that_cannot_start_destroys_nothing(finished: RunConfig):
     with pytest.raises(ConfigError, match=r"data\.train is empty"):
         train(replace(finished, data=DataConfig()), overwrite=True, on_message=quiet)
     deeper = replace(finished, init_from=finished.output, model=replace(finished.model, depth=5))
-    with pytest.raises(ConfigError, match="other weights than depth=5"):
+    with pytest.raises(WeightsError, match="depth=5 asks for 5 blocks, the weights have 2"):
         train(deeper, overwrite=True, on_message=quiet)
     assert are_equal(weights_of(finished.output), before)
 

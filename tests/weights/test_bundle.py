@@ -28,6 +28,7 @@ CLIP = ClipConfig(
     mean=(0.1, 0.2, 0.3),
     std=(0.4, 0.5, 0.6),
     channel_order="bgr",
+    background="remove",
     fusion="logits",
 )
 INFO = ModelInfo(clip=CLIP, labels=(*"abcdef", "línea\u2028näme 走る"), licence="MIT", source="a test, mostly")
