@@ -5,10 +5,10 @@ from pathlib import Path
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.data.manifest import Manifest, holds_splits, load_manifest, load_split
+from timesformer.data.manifest import Manifest, holds_splits, load_training
 from timesformer.data.shards import write_shards
 from timesformer.errors import ConfigError
-from timesformer.evaluation.labels import match_classes, read_manifest
+from timesformer.evaluation.labels import read_validation
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _MAX_CLIPS = 100_000
@@ -94,12 +94,10 @@ def _refuse_output(output: Path, source: Path) -> None:
 
 def _read(data: str, val: str) -> tuple[Manifest, Manifest | None]:
     """Training videos, and those of validation where there are some; nothing is held out here."""
-    in_parts = holds_splits(data)
-    train = (load_split(data, "train") if in_parts else None) or load_manifest(data)
-    if not val and not in_parts:
+    train = load_training(data)
+    if not val and not holds_splits(data):
         return train, None
-    held_out = read_manifest(val or data, labels=train.class_names)
-    return train, match_classes(held_out, labels=train.class_names, num_classes=len(train.class_names))
+    return train, read_validation(val or data, train=train)
 
 
 def _parse_size(text: str) -> int:

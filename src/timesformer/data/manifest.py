@@ -162,6 +162,16 @@ def load_split(
     return load_manifest(found, class_names=class_names, check_exists=check_exists) if found else None
 
 
+def load_training(source: str | Path) -> Manifest:
+    """Read the training videos of a source: its training split, where it is a folder with splits, else all of it.
+
+    Raises:
+        DataError: As `load_manifest`.
+    """
+    split = load_split(source, "train") if holds_splits(source) else None
+    return split or load_manifest(source)
+
+
 def find_split(folder: str | Path, split: str) -> Path | None:
     """The source of a split, `train` or `val`, in a dataset's folder; None where the folder has none of that name.
 

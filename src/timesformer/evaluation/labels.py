@@ -30,6 +30,16 @@ def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
     return load_manifest(source, class_names=None if names_itself else labels)
 
 
+def read_validation(source: str | Path, *, train: Manifest) -> Manifest:
+    """Read the videos that validate what is trained on others, with the classes of those.
+
+    Raises:
+        DataError: As `read_manifest` and `match_classes`.
+    """
+    found = read_manifest(source, labels=train.class_names)
+    return match_classes(found, labels=train.class_names, num_classes=len(train.class_names))
+
+
 def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int) -> Manifest:
     """Give the videos the class indices of a model, going by name.
 

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TestViews, TrainClips
-from timesformer.data.manifest import Manifest, holds_splits, load_manifest, load_split, split_manifest
+from timesformer.data.manifest import Manifest, holds_splits, load_training, split_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
-from timesformer.evaluation.labels import match_classes, read_manifest
+from timesformer.evaluation.labels import read_validation
 from timesformer.evaluation.loading import ErrorsAsValues
 from timesformer.training.start import DataSize
 
@@ -50,14 +50,12 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
     if not data.train:
         raise ConfigError("data.train is empty: name a folder with one folder a class, or a manifest file")
     source = Path(data.train)
-    train = load_split(source, "train") if holds_splits(source) else load_manifest(source)
-    assert train is not None  # holds_splits has seen it
+    train = load_training(source)
     if len(train.class_names) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
     if not data.val and not holds_splits(source):
         return Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
-    val = read_manifest(data.val or source, labels=train.class_names)
-    val = match_classes(val, labels=train.class_names, num_classes=len(train.class_names))
+    val = read_validation(data.val or source, train=train)
     _warn_of_overlap(train, val)
     return Split(train, val)
 
