@@ -16,6 +16,7 @@ VERBS = {
     "train": "Train a classifier on your own videos.",
     "predict": "Classify video files.",
     "evaluate": "Measure a model on labelled videos.",
+    "bench": "Measure speed and memory on this machine, beside what else you could take.",
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
     "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
     "reproduce": "Run the paper's experiments, at the size of a laptop or in full.",

@@ -1,0 +1,70 @@
+"""`timesformer bench`"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from timesformer.cli.console import print_json, progress
+from timesformer.cli.options import AsJson
+
+What = Literal["model"]
+
+
+def bench(
+    what: Annotated[What, Parameter(help="model (a forward pass).")],
+    /,
+    *,
+    preset: str = "base",
+    rounds: int = 7,
+    json: AsJson = False,
+) -> None:
+    """Measure speed and memory on this machine, beside what else you could take.
+
+    Every round runs each way once, on the same weights and the same inputs, and answers are compared. Ways whose
+    library is not installed are named and left out.
+
+    Example: `timesformer bench model --preset base`
+
+    Parameters
+    ----------
+    preset
+        The model: a name that `timesformer info` lists.
+    rounds
+        Rounds that count; medians, quartiles and ratios are taken over them.
+    """
+    run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
+    with progress(f"bench {what}", unit="runs") as on_round:
+        result = run(preset=preset, rounds=rounds, on_round=on_round).to_dict()
+    if json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(box=SIMPLE_HEAD, title=result["title"], title_justify="left")
+    details = list(dict.fromkeys(key for way in result["ways"].values() for key in way if key not in _TIMES))
+    for column in ("", "median", "ours is", "differs by", *details):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, way in result["ways"].items():
+        faster = result["speedup_of_ours"].get(name)
+        differs = result["agreement"].get(name)
+        table.add_row(
+            name,
+            f"{way['median_s']:.3f} s" if "median_s" in way else "",
+            f"{faster['median']:.2f}x" if faster else "",
+            f"{differs:.1e}" if differs is not None else "",
+            *(f"{way[key]:.4g}" if isinstance(way.get(key), int | float) else str(way.get(key, "")) for key in details),
+        )
+    console.print(table)
+    for text in (*result["notes"], *(f"{name}: left out, {why}" for name, why in result["absent"].items())):
+        console.print(text, highlight=False)
+
+
+_TIMES = ("median_s", "quartiles_s", "rounds")
