@@ -35,7 +35,7 @@ class Timing:
 def quartiles(values: tuple[float, ...]) -> tuple[float, float, float]:
     """First quartile, median and third quartile; of one value, that value three times."""
     if len(values) == 1:
-        return (values[0],) * 3
+        return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 

@@ -13,6 +13,10 @@ from timesformer.errors import ConfigError
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is there already.")]
 Device = Annotated[str, Parameter(help="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")]
+Fast = Annotated[
+    bool,
+    Parameter(help="Do less work for the same answers, equal to rounding; `--no-fast` computes block by block."),
+]
 Overrides = Annotated[
     tuple[str, ...],
     Parameter(

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Overrides, given_model, model_overrides
+from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Fast, Overrides, given_model, model_overrides
 from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
@@ -23,6 +23,7 @@ def predict(
     json: AsJson = False,
     device: Device = "auto",
     batch_size: int = 8,
+    fast: Fast = True,
     overrides: Overrides = (),
 ) -> int:
     """Classify video files.
@@ -44,7 +45,8 @@ def predict(
         Views that go through the model at once.
     """
     files = find_videos(paths)
-    predictor = Predictor(given_model(model), device=device, batch_size=batch_size, **model_overrides(overrides))
+    changes = model_overrides(overrides)
+    predictor = Predictor(given_model(model), device=device, batch_size=batch_size, fast=fast, **changes)
     failures = 0
     with progress("predicting") as on_progress:
         for done, path in enumerate(files, start=1):
