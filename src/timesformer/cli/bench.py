@@ -21,6 +21,7 @@ def bench(
     *,
     preset: str = "base",
     rounds: int = 7,
+    only: Annotated[str, Parameter(help="Ways to run beside ours, with commas between; all by default.")] = "",
     json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside what else you could take.
@@ -39,11 +40,15 @@ def bench(
     """
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
-        result = run(preset=preset, rounds=rounds, on_round=on_round).to_dict()
+        result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round).to_dict()
     if json:
         print_json(result)
     else:
         _show(result)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -1,0 +1,130 @@
+"""`timesformer bench model`: one forward pass, ours beside what else a user would take, on the same weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from timesformer.bench import peers
+from timesformer.bench.peers import Logits
+from timesformer.bench.result import Bench
+from timesformer.bench.rounds import OnRound, Timing, Way, interleave
+from timesformer.config.presets import PRESETS
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError, DependencyError, closest
+from timesformer.model.cost import cost
+from timesformer.model.fast import FastTimeSformer, multiply_accumulates
+from timesformer.model.timesformer import TimeSformer
+
+OURS = "ours"
+BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
+    OURS: lambda model, clip: FastTimeSformer(model),
+    "ours block by block": lambda model, clip: model,
+    "transformers": lambda model, clip: peers.transformers_logits(peers.transformers_module(model)),
+}
+"""Each way to classify, made from a model and a clip of its size."""
+
+_PRODUCT = "a matrix product"
+_PRODUCTS = 10
+
+
+@torch.inference_mode()
+def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
+    """Time a forward pass of one clip through a model with random weights.
+
+    Args:
+        preset: A name of `PRESETS`.
+        rounds: Rounds that count.
+        only: Ways of `BUILDERS` to run beside ours; all of them by default.
+        on_round: Hears of every run.
+
+    Raises:
+        ConfigError: There is no such preset or way, or `rounds` is less than 1.
+    """
+    model = peers.random_weights(TimeSformer(preset_config(preset)))
+    config = model.config
+    clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
+    ways, absent = _build(model, clip, only)
+    agreement = _compare(ways, clip)
+    product = _matrix_product(config)
+    timed: dict[str, Way] = {name: lambda logits=logits: logits(clip) for name, logits in ways.items()}
+    timings = interleave(timed | {_PRODUCT: product.run}, rounds=rounds, on_round=on_round)
+    rates = _rates(config, ours=timings[OURS], product=product.gmac / timings.pop(_PRODUCT).median)
+    return Bench(
+        name="model",
+        title=f"One clip of {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
+        setting={"preset": preset, "clips": 1, "threads": torch.get_num_threads(), **rates},
+        timings=timings,
+        ours=OURS,
+        agreement=agreement,
+        absent=absent,
+        notes=(
+            f"{rates['gmac_of_ours']:.4g} of {rates['gmac']:.4g} GMAC are left. Ours does {rates['ours_gmac_per_s']:.1f} "
+            f"GMAC/s, {rates['share_of_product']:.1%} of what one matrix product does here.",
+        ),
+    )
+
+
+def preset_config(name: str) -> ModelConfig:
+    """The config of a preset.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    if name not in PRESETS:
+        meant = closest(name, PRESETS)
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        raise ConfigError(f"--preset {name!r} is not one of {', '.join(PRESETS)}{hint}")
+    return PRESETS[name]
+
+
+def _build(model: TimeSformer, clip: Tensor, only: Sequence[str]) -> tuple[dict[str, Logits], dict[str, str]]:
+    """The ways that can run here, ours first, and why the others cannot."""
+    unknown = [name for name in only if name not in BUILDERS]
+    if unknown:
+        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, BUILDERS))}")
+    ways: dict[str, Logits] = {}
+    absent: dict[str, str] = {}
+    for name, build in BUILDERS.items():
+        if only and name not in (OURS, *only):
+            continue
+        try:
+            ways[name] = build(model, clip)
+        except DependencyError as error:
+            absent[name] = str(error)
+    return ways, absent
+
+
+def _compare(ways: Mapping[str, Logits], clip: Float[Tensor, "1 c t h w"]) -> dict[str, float]:
+    """Largest difference of the logits of each way from ours."""
+    ours = ways[OURS](clip)
+    return {name: float((logits(clip) - ours).abs().max()) for name, logits in ways.items() if name != OURS}
+
+
+class _Product(NamedTuple):
+    run: Way
+    gmac: float
+
+
+def _matrix_product(config: ModelConfig) -> _Product:
+    """A product of the size of an MLP's first map, several times over: what the hardware gives."""
+    rows = min(cost(config).tokens, 4096)
+    left, right = torch.randn(rows, config.embed_dim), torch.randn(config.embed_dim, config.mlp_dim)
+    out = torch.empty(rows, config.mlp_dim)
+    gmac = _PRODUCTS * rows * config.embed_dim * config.mlp_dim / 1e9
+    return _Product(lambda: [torch.mm(left, right, out=out) for _ in range(_PRODUCTS)], gmac)
+
+
+def _rates(config: ModelConfig, *, ours: Timing, product: float) -> dict[str, float]:
+    """Multiply-accumulates of the model and of our way, in units of 10^9, and how fast they are done."""
+    left = multiply_accumulates(config) / 1e9
+    rate = left / ours.median
+    return {
+        "gmac": cost(config).macs / 1e9,
+        "gmac_of_ours": left,
+        "ours_gmac_per_s": rate,
+        "product_gmac_per_s": product,
+        "share_of_product": rate / product,
+    }
