@@ -161,3 +161,31 @@ def test_without_a_model_the_demo_is_asked_for(run, video_folder, tmp_path, monk
     status, _, err = run("predict", video_folder)
     assert status == 2
     assert err == "error: runs/demo is not there: run `timesformer demo` first, or name a model with --model\n"
+
+
+def test_the_plain_way_gives_the_same_probabilities(run, model_folder, video_folder):
+    rows = []
+    for option in ("--fast", "--no-fast"):
+        _, out, _ = run("predict", video_folder / "shrink", "--model", model_folder, "--json", option)
+        rows.append([json.loads(line)["probabilities"] for line in out.splitlines()])
+    torch.testing.assert_close(torch.tensor(rows[0]), torch.tensor(rows[1]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow  # a C++ compiler translates the model: half a minute
+@pytest.mark.timeout(600)
+def test_a_compiled_model_gives_the_same_probabilities(model_folder, video_folder):
+    """In a process of its own: the shape checks of the tests cannot be compiled."""
+    command = [
+        sys.executable,
+        "-m",
+        "timesformer",
+        "predict",
+        video_folder / "shrink",
+        "--model",
+        model_folder,
+        "--json",
+    ]
+    done = [subprocess.run([*command, *more], capture_output=True, text=True) for more in ([], ["--compile"])]
+    assert [process.returncode for process in done] == [0, 0], done[1].stderr
+    plain, compiled = ([json.loads(line)["probabilities"] for line in process.stdout.splitlines()] for process in done)
+    torch.testing.assert_close(torch.tensor(compiled), torch.tensor(plain), rtol=0, atol=1e-6)

@@ -61,8 +61,9 @@ def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound
         agreement=agreement,
         absent=absent,
         notes=(
-            f"Of {rates['gmac']:.4g} GMAC {rates['gmac_of_ours']:.4g} are left. Ours does {rates['ours_gmac_per_s']:.1f} "
-            f"in a second, {rates['share_of_product']:.1%} of what one matrix product does here.",
+            f"Of {rates['gmac']:.4g} GMAC {rates['gmac_of_ours']:.4g} are left. Ours does "
+            f"{rates['ours_gmac_per_s']:.1f} in a second, {rates['share_of_product']:.1%} of what one matrix product "
+            "does here.",
         ),
     )
 

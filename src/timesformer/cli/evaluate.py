@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import OnProgress, print_json, progress, say
-from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Fast, given_model, model_overrides
+from timesformer.cli.options import DEFAULT_MODEL, AsJson, Compile, Device, Fast, given_model, model_overrides
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.errors import ConfigError
@@ -43,6 +43,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: int = 8,
     fast: Fast = True,
+    compile: Compile = False,
     num_workers: Annotated[int, Parameter(help="Processes that decode; 0 decodes in this one.")] = 2,
     overrides: Annotated[
         tuple[str, ...],
@@ -89,7 +90,14 @@ def evaluate(
     given = {"sampling": sampling, "num_clips": num_clips, "num_crops": num_crops, "fusion": fusion}
     views = {name: value for name, value in given.items() if value is not None}
     place, ks = find_place(os.environ), _parse_top_k(top_k)
-    options = Options(device=device, batch_size=batch_size, num_workers=num_workers, on_error=on_error, fast=fast)
+    options = Options(
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        on_error=on_error,
+        fast=fast,
+        compile=compile,
+    )
     for file in (csv, page):
         _check_target(file, place)
     with join(place) as team:

@@ -17,6 +17,13 @@ Fast = Annotated[
     bool,
     Parameter(help="Do less work for the same answers, equal to rounding; `--no-fast` computes block by block."),
 ]
+Compile = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Compile the model by torch.compile first: for a GPU; a minute on a CPU, where it gains nothing.",
+    ),
+]
 Overrides = Annotated[
     tuple[str, ...],
     Parameter(

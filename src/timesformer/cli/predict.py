@@ -8,7 +8,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import DEFAULT_MODEL, AsJson, Device, Fast, Overrides, given_model, model_overrides
+from timesformer.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Compile,
+    Device,
+    Fast,
+    Overrides,
+    given_model,
+    model_overrides,
+)
 from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
@@ -24,6 +33,7 @@ def predict(
     device: Device = "auto",
     batch_size: int = 8,
     fast: Fast = True,
+    compile: Compile = False,
     overrides: Overrides = (),
 ) -> int:
     """Classify video files.
@@ -46,7 +56,9 @@ def predict(
     """
     files = find_videos(paths)
     changes = model_overrides(overrides)
-    predictor = Predictor(given_model(model), device=device, batch_size=batch_size, fast=fast, **changes)
+    predictor = Predictor(
+        given_model(model), device=device, batch_size=batch_size, fast=fast, compile=compile, **changes
+    )
     failures = 0
     with progress("predicting") as on_progress:
         for done, path in enumerate(files, start=1):

@@ -35,6 +35,7 @@ class Options:
     num_workers: int = 2
     on_error: str = "raise"
     fast: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -74,14 +75,20 @@ def answer_batches(
         model: The model; it is moved to the device.
         manifest: The videos, with the classes of the model.
         batches: Places of the videos in the manifest, those of a batch together.
-        options: Device, batch size, workers, what an unreadable video does, and whether to compute the fast way.
+        options: Device, batch size, workers, what an unreadable video does, and how to compute.
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
         TimeSformerError: The model answers nan or inf.
         ConfigError: The device is not there.
     """
-    predictor = Predictor(model, device=options.device, batch_size=options.batch_size, fast=options.fast)
+    predictor = Predictor(
+        model,
+        device=options.device,
+        batch_size=options.batch_size,
+        fast=options.fast,
+        compile=options.compile,
+    )
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     own = Manifest(samples, manifest.class_names)
     # closed at once: workers that wait for the garbage collector would disturb those that are forked after them

@@ -25,6 +25,7 @@ def evaluate(
     batch_size: int = 8,
     num_workers: int = 2,
     fast: bool = True,
+    compile: bool = False,
     on_progress: OnProgress = lambda done, total: None,
     on_error: str = "raise",
     top_k: Sequence[int] = (1, 5),
@@ -38,6 +39,7 @@ def evaluate(
         batch_size: Views that go through the model at once; a video's views stay together.
         num_workers: Processes that decode; 0 decodes in this process.
         fast: Compute by `FastTimeSformer`, with the same answers to rounding; see `Predictor`.
+        compile: Compile the model first; see `Predictor`.
         on_progress: Called after each video with the number done and their total.
         on_error: What to do about a video that cannot be decoded: `raise` its error, or `skip` and list it.
         top_k: The k of `Evaluation.top_k`, 1 or more each.
@@ -48,7 +50,14 @@ def evaluate(
         ConfigError: An argument is out of its range, or the device is not there.
         WeightsError: The weights cannot be loaded.
     """
-    options = Options(device=device, batch_size=batch_size, num_workers=num_workers, on_error=on_error, fast=fast)
+    options = Options(
+        device=device,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        on_error=on_error,
+        fast=fast,
+        compile=compile,
+    )
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=batch_size)

@@ -1,0 +1,52 @@
+"""Ways in which a predictor may compute; what it says about files is tested by the command line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from timesformer.errors import DependencyError
+from timesformer.inference.predictor import Predictor
+from timesformer.model import TimeSformer
+from timesformer.model.fast import FastTimeSformer
+from timesformer.weights import save
+from tiny import random_clips, random_model, tiny_config
+
+
+@pytest.fixture
+def model() -> TimeSformer:
+    return random_model(tiny_config(head_norm="batch"))
+
+
+def test_both_ways_give_the_same_logits(model: TimeSformer):
+    clips = random_clips(model.config, batch=5)
+    fast, plain = Predictor(model, batch_size=2), Predictor(model, batch_size=2, fast=False)
+    assert isinstance(fast.model, FastTimeSformer)
+    assert plain.model is model
+    torch.testing.assert_close(fast.logits(clips), plain.logits(clips), rtol=0, atol=1e-5)
+
+
+def test_a_loaded_model_is_fast_too(model: TimeSformer, tmp_path: Path):
+    predictor = Predictor(save(model, tmp_path / "model"))
+    assert isinstance(predictor.model, FastTimeSformer)
+    assert predictor.model.info == model.info
+
+
+def test_hooks_run(model: TimeSformer):
+    model.register_forward_hook(lambda module, inputs, output: output + 1)
+    clips = random_clips(model.config)
+    with torch.no_grad():
+        torch.testing.assert_close(Predictor(model).logits(clips), model(clips))
+
+
+def test_a_compiler_that_does_not_work_is_one_clear_error(model: TimeSformer, monkeypatch: pytest.MonkeyPatch):
+    class InductorError(RuntimeError):
+        pass
+
+    def fail(clips: torch.Tensor) -> torch.Tensor:
+        raise InductorError("No working C++ compiler found\nand much more")
+
+    monkeypatch.setattr(torch, "compile", lambda module: fail)
+    predictor = Predictor(model, compile=True)
+    with pytest.raises(DependencyError, match=r"cannot be compiled here.*No working C\+\+ compiler found$"):
+        predictor.logits(random_clips(model.config))
