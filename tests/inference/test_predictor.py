@@ -46,7 +46,17 @@ def test_a_compiler_that_does_not_work_is_one_clear_error(model: TimeSformer, mo
     def fail(clips: torch.Tensor) -> torch.Tensor:
         raise InductorError("No working C++ compiler found\nand much more")
 
-    monkeypatch.setattr(torch, "compile", lambda module: fail)
+    monkeypatch.setattr(torch, "compile", lambda module, mode: fail)
     predictor = Predictor(model, compile=True)
     with pytest.raises(DependencyError, match=r"cannot be compiled here.*No working C\+\+ compiler found$"):
         predictor.logits(random_clips(model.config))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_lower_precision_is_near_and_leaves_the_given_model_alone(model: TimeSformer, fast: bool):
+    clips = random_clips(model.config)
+    exact = Predictor(model, fast=fast).logits(clips)
+    rough = Predictor(model, fast=fast, precision="bf16").logits(clips)
+    assert rough.dtype == torch.float32
+    assert 1e-4 < (rough - exact).abs().max() < 0.1
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import OnProgress, print_json, progress, say
-from timesformer.cli.options import DEFAULT_MODEL, AsJson, Compile, Device, Fast, given_model, model_overrides
+from timesformer.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Compile,
+    ComputeIn,
+    Device,
+    Fast,
+    given_model,
+    model_overrides,
+)
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.errors import ConfigError
@@ -44,6 +53,7 @@ def evaluate(
     batch_size: int = 8,
     fast: Fast = True,
     compile: Compile = False,
+    precision: ComputeIn = "fp32",
     num_workers: Annotated[int, Parameter(help="Processes that decode; 0 decodes in this one.")] = 2,
     overrides: Annotated[
         tuple[str, ...],
@@ -97,6 +107,7 @@ def evaluate(
         on_error=on_error,
         fast=fast,
         compile=compile,
+        precision=precision,
     )
     for file in (csv, page):
         _check_target(file, place)

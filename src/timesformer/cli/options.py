@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from timesformer.config.io import parse_overrides
+from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 
@@ -23,6 +24,9 @@ Compile = Annotated[
         negative=(),
         help="Compile the model by torch.compile first: for a GPU; a minute on a CPU, where it gains nothing.",
     ),
+]
+ComputeIn = Annotated[
+    Precision, Parameter(name="--precision", help="Numbers to compute in; `bf16` and `fp16` are for GPUs.")
 ]
 Overrides = Annotated[
     tuple[str, ...],

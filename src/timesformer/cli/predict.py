@@ -12,6 +12,7 @@ from timesformer.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Compile,
+    ComputeIn,
     Device,
     Fast,
     Overrides,
@@ -34,6 +35,7 @@ def predict(
     batch_size: int = 8,
     fast: Fast = True,
     compile: Compile = False,
+    precision: ComputeIn = "fp32",
     overrides: Overrides = (),
 ) -> int:
     """Classify video files.
@@ -56,9 +58,8 @@ def predict(
     """
     files = find_videos(paths)
     changes = model_overrides(overrides)
-    predictor = Predictor(
-        given_model(model), device=device, batch_size=batch_size, fast=fast, compile=compile, **changes
-    )
+    how = {"device": device, "batch_size": batch_size, "fast": fast, "compile": compile, "precision": precision}
+    predictor = Predictor(given_model(model), **how, **changes)
     failures = 0
     with progress("predicting") as on_progress:
         for done, path in enumerate(files, start=1):

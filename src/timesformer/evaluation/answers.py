@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from timesformer.config.run import Precision
 from timesformer.data.dataset import TestViews
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, TimeSformerError
@@ -36,6 +37,7 @@ class Options:
     on_error: str = "raise"
     fast: bool = True
     compile: bool = False
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -88,6 +90,7 @@ def answer_batches(
         batch_size=options.batch_size,
         fast=options.fast,
         compile=options.compile,
+        precision=options.precision,
     )
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     own = Manifest(samples, manifest.class_names)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from timesformer.config.run import Precision
 from timesformer.data.manifest import Manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.answers import Options, Outcome, answer_batches
@@ -26,6 +27,7 @@ def evaluate(
     num_workers: int = 2,
     fast: bool = True,
     compile: bool = False,
+    precision: Precision = "fp32",
     on_progress: OnProgress = lambda done, total: None,
     on_error: str = "raise",
     top_k: Sequence[int] = (1, 5),
@@ -40,6 +42,7 @@ def evaluate(
         num_workers: Processes that decode; 0 decodes in this process.
         fast: Compute by `FastTimeSformer`, with the same answers to rounding; see `Predictor`.
         compile: Compile the model first; see `Predictor`.
+        precision: Numbers in which the model computes; see `Predictor`.
         on_progress: Called after each video with the number done and their total.
         on_error: What to do about a video that cannot be decoded: `raise` its error, or `skip` and list it.
         top_k: The k of `Evaluation.top_k`, 1 or more each.
@@ -57,6 +60,7 @@ def evaluate(
         on_error=on_error,
         fast=fast,
         compile=compile,
+        precision=precision,
     )
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
