@@ -27,10 +27,8 @@ from timesformer.data.check_cache import CACHE_FILE
 from timesformer.data.motion import MOTION_CLASSES
 from timesformer.data.synthetic import write_motion_dataset
 
-NUM_FRAMES, SIZE = 60, 112
 
-
-def draw(folder: Path, motion: str, *, clips_per_class: int) -> None:
+def draw(folder: Path, motion: str, *, clips_per_class: int, num_frames: int, size: int) -> None:
     """Draw the clips of one class, all different."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         drawn = write_motion_dataset(
@@ -38,8 +36,8 @@ def draw(folder: Path, motion: str, *, clips_per_class: int) -> None:
             clips_per_class=clips_per_class,
             val_clips_per_class=0,
             classes=[motion],
-            num_frames=NUM_FRAMES,
-            size=SIZE,
+            num_frames=num_frames,
+            size=size,
         )
         (drawn / "train" / motion).rename(folder / motion)
 
@@ -77,10 +75,10 @@ def seconds(action: Callable[[], int], *, expected: int) -> float:
     return duration_s
 
 
-def measure(folder: Path, *, num_workers: int, repeats: int) -> dict[str, object]:
+def measure(folder: Path, *, num_frames: int, num_workers: int, repeats: int) -> dict[str, object]:
     """Alternate between both ways, then check once more with what the last check remembered."""
     paths = sorted(folder.rglob("*.mp4"))
-    expected = len(paths) * NUM_FRAMES
+    expected = len(paths) * num_frames
     times: dict[str, list[float]] = {"bare": [], "check": []}
     with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         bare(paths, pool)  # starts the processes, and brings the files into memory
@@ -94,8 +92,7 @@ def measure(folder: Path, *, num_workers: int, repeats: int) -> dict[str, object
     }
     return {
         "clips": len(paths),
-        "frames_a_clip": NUM_FRAMES,
-        "size": SIZE,
+        "frames_a_clip": num_frames,
         "processes": num_workers,
         "clips_per_s": clips_a_second,
         "check_to_bare": clips_a_second["check"]["median"] / clips_a_second["bare"]["median"],
@@ -107,17 +104,24 @@ def measure(folder: Path, *, num_workers: int, repeats: int) -> dict[str, object
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=int, default=2000, help="rounded up to whole classes")
+    parser.add_argument("--frames", type=int, default=60, help="of a clip")
+    parser.add_argument("--size", type=int, default=112, help="height and width of a clip, pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         clips = Path(temporary) / "clips"
         clips.mkdir()
-        draw_class = partial(draw, clips, clips_per_class=-(-options.clips // len(MOTION_CLASSES)))
+        per_class = -(-options.clips // len(MOTION_CLASSES))
+        draw_class = partial(draw, clips, clips_per_class=per_class, num_frames=options.frames, size=options.size)
         with ProcessPoolExecutor(options.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
             list(pool.map(draw_class, MOTION_CLASSES))
-        measured = measure(clips, num_workers=options.processes, repeats=options.repeats)
-    print(json.dumps({"date": time.strftime("%Y-%m"), "machine": describe_machine(), **measured}, indent=1))
+        measured = measure(clips, num_frames=options.frames, num_workers=options.processes, repeats=options.repeats)
+    print(
+        json.dumps(
+            {"date": time.strftime("%Y-%m"), "machine": describe_machine(), "size": options.size, **measured}, indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

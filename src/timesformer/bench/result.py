@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,12 @@ class Bench:
         }
 
 
+def _gpu() -> dict[str, str]:
+    """The GPU, where torch runs and has one."""
+    torch = sys.modules.get("torch")
+    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_available() else {}
+
+
 def describe_machine() -> dict[str, Any]:
     """Processor, cores and the versions of everything that a benchmark may run."""
     versions = {}
@@ -78,6 +85,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": processor_name(),
         "cores": os.cpu_count(),
+        **_gpu(),
         "python": platform.python_version(),
         "timesformer": __version__,
         **versions,
