@@ -1,15 +1,21 @@
 """The implementations that a user would otherwise take, with the same weights as ours."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from timesformer.errors import DependencyError
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError, DependencyError
+from timesformer.export.graph import to_int8, trace
+from timesformer.export.onnx import Precision
+from timesformer.inference.onnx_model import open_session, run_session
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.convert import save_transformers
 
@@ -35,11 +41,80 @@ def transformers_module(model: TimeSformer) -> nn.Module:
 
 def transformers_logits(module: nn.Module) -> Logits:
     """A function from our clips to the logits of `transformers_module`."""
+    return _OurClips(module)
 
-    def logits(clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
-        return module(rearrange(clips, "b c t h w -> b t c h w")).logits
 
-    return logits
+class _OurClips(nn.Module):
+    """A module of `transformers` that takes our clips and gives logits alone, as the exporter wants it."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+        return self.module(rearrange(clips, "b c t h w -> b t c h w")).logits
+
+
+def compiled_logits(module: nn.Module) -> Logits:
+    """`transformers_module` through `torch.compile`, which compiles at the first call; it needs a C++ compiler.
+
+    Raises:
+        DependencyError: There is no compiler.
+    """
+    if not any(map(shutil.which, ("g++", "c++", "clang++"))):
+        raise DependencyError("torch.compile needs a C++ compiler, such as g++")
+    return transformers_logits(cast(nn.Module, torch.compile(module)))
+
+
+def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: Precision) -> Logits:
+    """`transformers_module` exported as ours is, and run by ONNX Runtime.
+
+    Args:
+        module: The module.
+        clips: An example of our clips; any batch goes through afterwards.
+        precision: `fp32`, or `int8` for its linear maps, as `timesformer export` does it.
+
+    Raises:
+        DependencyError: The exporter or ONNX Runtime is not installed.
+        TimeSformerError: The exporter cannot express the module.
+    """
+    # an example of one clip would make a graph for one clip
+    graph = trace(_OurClips(module).eval(), clips[:1].expand(2, -1, -1, -1, -1).contiguous())
+    session = open_session((to_int8(graph) if precision == "int8" else graph).SerializeToString())
+    return lambda clips: run_session(session, clips)
+
+
+def lucidrains_logits(config: ModelConfig) -> Logits:
+    """The model of the package `timesformer-pytorch` at our sizes, with its own random weights: for time alone.
+
+    It is another architecture: rotary embeddings, a gated MLP with half as many weights again, no `fc` after the
+    attention over time, the class token attends to the whole clip. No weights move between it and ours.
+
+    Raises:
+        DependencyError: The package is not installed.
+        ConfigError: It has no such scheme, or frames that are not square.
+    """
+    try:
+        from timesformer_pytorch import TimeSformer as Lucidrains
+    except ImportError as error:
+        raise DependencyError("timesformer-pytorch is not installed: pip install timesformer-pytorch") from error
+    if config.scheme != "divided_space_time" or len(set(config.image_size)) > 1:
+        raise ConfigError(
+            f"timesformer-pytorch has scheme='divided_space_time' and square frames only, not "
+            f"scheme={config.scheme!r}, image_size={config.image_size}"
+        )
+    module = Lucidrains(
+        dim=config.embed_dim,
+        image_size=config.image_size[0],
+        patch_size=config.patch_size,
+        num_frames=config.num_frames,
+        num_classes=config.num_classes,
+        channels=config.in_channels,
+        depth=config.depth,
+        heads=config.num_heads,
+        dim_head=config.embed_dim // config.num_heads,
+    ).eval()
+    return lambda clips: module(rearrange(clips, "b c t h w -> b t c h w"))
 
 
 def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:

@@ -1,0 +1,144 @@
+"""A model in an ONNX file, as `timesformer export` writes it, run by ONNX Runtime on the CPU.
+
+The file holds all that a prediction depends on: beside the graph, its metadata have the config, the clips, the labels
+and the licence.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict, to_dict
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError, DependencyError, WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.bundle import FORMAT_VERSION, StoredConfig
+from timesformer.weights.load import load
+
+_CONFIG, _LABELS = "timesformer.config", "timesformer.labels"
+
+
+class OnnxModel(nn.Module):
+    """Stands where a `TimeSformer` is asked for nothing but logits: same config, same info, clips of one size.
+
+    It has no parameters and stays on the CPU.
+
+    Args:
+        session: An `onnxruntime.InferenceSession` with one input, the clips, and one output, the logits.
+        config: The architecture; clips must have its sizes, and any batch.
+        info: Preprocessing, label names and licence.
+    """
+
+    def __init__(self, session: Any, *, config: ModelConfig, info: ModelInfo) -> None:
+        super().__init__()
+        self.session = session
+        self.config = config
+        self.info = info
+
+    def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
+        """Logits of normalised clips.
+
+        Raises:
+            ConfigError: The clips have other sizes than those that the file was exported for.
+        """
+        config = self.config
+        wanted = (config.in_channels, config.num_frames, *config.image_size)
+        if tuple(clips.shape[1:]) != wanted:
+            raise ConfigError(
+                f"clips of shape {tuple(clips.shape)} do not fit: the ONNX file was exported for [batch, "
+                f"{', '.join(map(str, wanted))}]; export the model again for other sizes"
+            )
+        return run_session(self.session, clips)
+
+
+def run_session(session: Any, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
+    """The first output of a session for its only input."""
+    name = session.get_inputs()[0].name
+    return torch.from_numpy(session.run(None, {name: clips.detach().cpu().contiguous().numpy()})[0])
+
+
+def open_session(model: bytes | Path) -> Any:
+    """An `onnxruntime.InferenceSession` of a serialised model or a file, with as many threads as torch has.
+
+    Raises:
+        DependencyError: ONNX Runtime is not installed.
+        WeightsError: It does not take the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError(
+            "ONNX files are run by onnxruntime, which is not installed: pip install 'timesformer[export]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only: it warns about constants that it folds
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes, which have no base but this
+        name = "the model" if isinstance(model, bytes) else model
+        raise WeightsError(f"{name}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
+
+
+def is_onnx(source: str | Path) -> bool:
+    """Whether a source of weights is named as an ONNX file."""
+    return Path(source).suffix.lower() == ".onnx"
+
+
+def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
+    """What an ONNX file says of the model in it: undone by `read_onnx`."""
+    stored = StoredConfig(model=config, clip=info.clip, licence=info.licence, source=info.source)
+    return {_CONFIG: json.dumps(to_dict(stored)), _LABELS: json.dumps(list(info.labels))}
+
+
+def read_onnx(path: str | Path) -> OnnxModel:
+    """Open an ONNX file that `timesformer export` wrote.
+
+    Raises:
+        DependencyError: ONNX Runtime is not installed.
+        WeightsError: There is no such file, it is damaged, or it is another program's.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    session = open_session(path)
+    config, info = _read_metadata(session.get_modelmeta().custom_metadata_map, path)
+    return OnnxModel(session, config=config, info=info)
+
+
+def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig, ModelInfo]:
+    if _CONFIG not in metadata or _LABELS not in metadata:
+        raise WeightsError(f"{path}: was not written by `timesformer export`: it does not say how to read videos for it")
+    values = json.loads(metadata[_CONFIG])
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
+    stored = from_dict(values, kind=StoredConfig, source=str(path))
+    labels = tuple(json.loads(metadata[_LABELS]))
+    return stored.model, ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
+
+
+def open_model(source: str | Path, **overrides: Any) -> TimeSformer | OnnxModel:
+    """A model for prediction: an ONNX file that `timesformer export` wrote, or anything that `load` takes.
+
+    Args:
+        source: The file, folder, hub id or preset.
+        **overrides: Passed to `load`; an ONNX file takes none.
+
+    Raises:
+        WeightsError: The weights cannot be loaded.
+        ConfigError: An override cannot work.
+        DependencyError: It is an ONNX file, and ONNX Runtime is not installed.
+    """
+    if not is_onnx(source):
+        return load(source, **overrides)
+    if overrides:
+        raise ConfigError(f"{', '.join(overrides)}: an ONNX file is fixed; change the model, then export it again")
+    return read_onnx(source)
