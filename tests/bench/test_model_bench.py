@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from timesformer.bench import model, peers
 from timesformer.bench.model import OURS, run
@@ -18,8 +19,17 @@ def test_exact_ways_agree_and_all_are_timed():
     assert result["machine"]["torch"]
 
 
+class Shifted(torch.nn.Module):
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.module(clips) + 0.5
+
+
 def test_a_way_that_answers_otherwise_shows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(model.BUILDERS, "wrong", lambda module, clip: lambda clips: module(clips) + 0.5)
+    monkeypatch.setitem(model.BUILDERS, "wrong", lambda module, clip: Shifted(module))
     result = run(preset="tiny", rounds=1, only=("wrong",))
     assert result.agreement["wrong"] == pytest.approx(0.5, abs=1e-3)
 
@@ -29,6 +39,7 @@ def test_a_way_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch
         raise DependencyError("it is not installed")
 
     monkeypatch.setitem(model.BUILDERS, "transformers", missing)
+    monkeypatch.setattr(model, "BUILDERS", {name: model.BUILDERS[name] for name in (OURS, "transformers")})
     result = run(preset="tiny", rounds=1)
     assert result.absent["transformers"] == "it is not installed"
     assert "transformers" not in result.timings

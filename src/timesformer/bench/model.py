@@ -1,61 +1,98 @@
 """`timesformer bench model`: one forward pass, ours beside what else a user would take, on the same weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from timesformer.bench import peers
 from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.config.presets import PRESETS
+from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError, closest
+from timesformer.export.onnx import Precision as OnnxPrecision
+from timesformer.inference.predictor import DTYPES
+from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer, multiply_accumulates
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"
+
+
+def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
+    return peers.onnx_logits(peers.transformers_module(model), clip, precision=precision)
+
+
 BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     OURS: lambda model, clip: FastTimeSformer(model),
     "ours block by block": lambda model, clip: model,
+    "ours compiled": lambda model, clip: peers.compiled(FastTimeSformer(model)),
     "transformers": lambda model, clip: peers.transformers_logits(peers.transformers_module(model)),
+    "transformers compiled": lambda model, clip: peers.compiled_logits(peers.transformers_module(model)),
+    "transformers in ONNX Runtime": partial(_in_onnx_runtime, precision="fp32"),
+    "transformers in ONNX Runtime, int8": partial(_in_onnx_runtime, precision="int8"),
+    "timesformer-pytorch": lambda model, clip: peers.lucidrains_logits(model.config),
 }
-"""Each way to classify, made from a model and a clip of its size."""
+"""Each way to classify, made from a model and a clip of its size, both on the CPU."""
+OTHER_WEIGHTS = ("timesformer-pytorch",)
+"""Ways whose logits cannot be those of the others."""
 
 _PRODUCT = "a matrix product"
 _PRODUCTS = 10
 
 
-@torch.inference_mode()
-def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
+@torch.no_grad()
+def run(
+    *,
+    preset: str,
+    rounds: int,
+    only: Sequence[str] = (),
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    on_round: OnRound = lambda done, total: None,
+) -> Bench:
     """Time a forward pass of one clip through a model with random weights.
 
     Args:
         preset: A name of `PRESETS`.
         rounds: Rounds that count.
         only: Ways of `BUILDERS` to run beside ours; all of them by default.
+        device: Where to compute, as `Predictor` takes it.
+        precision: Numbers to compute in.
         on_round: Hears of every run.
 
     Raises:
-        ConfigError: There is no such preset or way, or `rounds` is less than 1.
+        ConfigError: There is no such preset, way or device, or `rounds` is less than 1.
     """
+    place = Place(resolve_device(device), DTYPES[precision])
     model = peers.random_weights(TimeSformer(preset_config(preset)))
     config = model.config
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
-    ways, absent = _build(model, clip, only)
+    ways, absent = _build(model, clip, only, place)
+    clip = clip.to(*place)
     agreement = _compare(ways, clip)
-    product = _matrix_product(config)
-    timed: dict[str, Way] = {name: lambda logits=logits: logits(clip) for name, logits in ways.items()}
+    product = _matrix_product(config, place)
+    timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(clip)) for name, logits in ways.items()}
     timings = interleave(timed | {_PRODUCT: product.run}, rounds=rounds, on_round=on_round)
     rates = _rates(config, ours=timings[OURS], product=product.gmac / timings.pop(_PRODUCT).median)
     return Bench(
         name="model",
         title=f"One clip of {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
-        setting={"preset": preset, "clips": 1, "threads": torch.get_num_threads(), **rates},
+        setting={
+            "preset": preset,
+            "clips": 1,
+            "device": device,
+            "precision": precision,
+            "threads": torch.get_num_threads(),
+        }
+        | rates,
         timings=timings,
         ours=OURS,
         agreement=agreement,
@@ -81,7 +118,22 @@ def preset_config(name: str) -> ModelConfig:
     return PRESETS[name]
 
 
-def _build(model: TimeSformer, clip: Tensor, only: Sequence[str]) -> tuple[dict[str, Logits], dict[str, str]]:
+class Place(NamedTuple):
+    """Where and in which numbers the ways compute."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def finish(self, result: object) -> object:
+        """A result, once it is there: a GPU computes while Python goes on."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return result
+
+
+def _build(
+    model: TimeSformer, clip: Tensor, only: Sequence[str], place: Place
+) -> tuple[dict[str, Logits], dict[str, str]]:
     """The ways that can run here, ours first, and why the others cannot."""
     unknown = [name for name in only if name not in BUILDERS]
     if unknown:
@@ -93,15 +145,22 @@ def _build(model: TimeSformer, clip: Tensor, only: Sequence[str]) -> tuple[dict[
             continue
         try:
             ways[name] = build(model, clip)
-        except DependencyError as error:
+        except (DependencyError, ConfigError) as error:  # it is not installed, or has no such model
             absent[name] = str(error)
+    for name, way in list(ways.items()):
+        if isinstance(way, nn.Module):
+            way.to(*place)
+        elif place.device.type != "cpu" or place.dtype != torch.float32:
+            del ways[name]
+            absent[name] = "runs on the CPU in fp32"
     return ways, absent
 
 
 def _compare(ways: Mapping[str, Logits], clip: Float[Tensor, "1 c t h w"]) -> dict[str, float]:
     """Largest difference of the logits of each way from ours."""
     ours = ways[OURS](clip)
-    return {name: float((logits(clip) - ours).abs().max()) for name, logits in ways.items() if name != OURS}
+    others = {name: logits for name, logits in ways.items() if name not in (OURS, *OTHER_WEIGHTS)}
+    return {name: float((logits(clip) - ours).abs().max()) for name, logits in others.items()}
 
 
 class _Product(NamedTuple):
@@ -109,13 +168,14 @@ class _Product(NamedTuple):
     gmac: float
 
 
-def _matrix_product(config: ModelConfig) -> _Product:
+def _matrix_product(config: ModelConfig, place: Place) -> _Product:
     """A product of the size of an MLP's first map, several times over: what the hardware gives."""
     rows = min(cost(config).tokens, 4096)
-    left, right = torch.randn(rows, config.embed_dim), torch.randn(config.embed_dim, config.mlp_dim)
-    out = torch.empty(rows, config.mlp_dim)
+    left = torch.randn(rows, config.embed_dim).to(*place)
+    right = torch.randn(config.embed_dim, config.mlp_dim).to(*place)
+    out = left @ right
     gmac = _PRODUCTS * rows * config.embed_dim * config.mlp_dim / 1e9
-    return _Product(lambda: [torch.mm(left, right, out=out) for _ in range(_PRODUCTS)], gmac)
+    return _Product(lambda: place.finish([torch.mm(left, right, out=out) for _ in range(_PRODUCTS)]), gmac)
 
 
 def _rates(config: ModelConfig, *, ours: Timing, product: float) -> dict[str, float]:

@@ -55,15 +55,25 @@ class _OurClips(nn.Module):
         return self.module(rearrange(clips, "b c t h w -> b t c h w")).logits
 
 
-def compiled_logits(module: nn.Module) -> Logits:
-    """`transformers_module` through `torch.compile`, which compiles at the first call; it needs a C++ compiler.
+def compiled(module: nn.Module) -> nn.Module:
+    """A module through `torch.compile`, which compiles at the first call; on a GPU as one graph.
 
     Raises:
-        DependencyError: There is no compiler.
+        DependencyError: There is no C++ compiler.
     """
     if not any(map(shutil.which, ("g++", "c++", "clang++"))):
         raise DependencyError("torch.compile needs a C++ compiler, such as g++")
-    return transformers_logits(cast(nn.Module, torch.compile(module)))
+    mode = "reduce-overhead" if torch.cuda.is_available() else "default"
+    return cast(nn.Module, torch.compile(module, mode=mode))
+
+
+def compiled_logits(module: nn.Module) -> Logits:
+    """`transformers_module` through `torch.compile`.
+
+    Raises:
+        DependencyError: There is no C++ compiler.
+    """
+    return transformers_logits(compiled(module))
 
 
 def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: Precision) -> Logits:
@@ -95,7 +105,7 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
         ConfigError: It has no such scheme, or frames that are not square.
     """
     try:
-        from timesformer_pytorch import TimeSformer as Lucidrains
+        from timesformer_pytorch import TimeSformer as Lucidrains  # ty: ignore[import-not-found]
     except ImportError as error:
         raise DependencyError("timesformer-pytorch is not installed: pip install timesformer-pytorch") from error
     if config.scheme != "divided_space_time" or len(set(config.image_size)) > 1:
@@ -114,7 +124,18 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
         heads=config.num_heads,
         dim_head=config.embed_dim // config.num_heads,
     ).eval()
-    return lambda clips: module(rearrange(clips, "b c t h w -> b t c h w"))
+    return _FramesFirst(module)
+
+
+class _FramesFirst(nn.Module):
+    """A module that takes `[b, t, c, h, w]`, for our clips."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+        return self.module(rearrange(clips, "b c t h w -> b t c h w"))
 
 
 def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from timesformer.cli.console import print_json, progress
-from timesformer.cli.options import AsJson
+from timesformer.cli.options import AsJson, ComputeIn, Device
 
 What = Literal["model"]
 
@@ -22,6 +22,8 @@ def bench(
     preset: str = "base",
     rounds: int = 7,
     only: Annotated[str, Parameter(help="Ways to run beside ours, with commas between; all by default.")] = "",
+    device: Device = "cpu",
+    precision: ComputeIn = "fp32",
     json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside what else you could take.
@@ -40,7 +42,9 @@ def bench(
     """
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
-        result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round).to_dict()
+        result = run(
+            preset=preset, rounds=rounds, only=_names(only), device=device, precision=precision, on_round=on_round
+        ).to_dict()
     if json:
         print_json(result)
     else:

@@ -67,16 +67,14 @@ def to_int8(graph: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         add_pre_process_metadata(graph)  # else it advises on a log to do what torch's exporter did
-        quantize_dynamic(
-            graph, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8
-        )
+        quantize_dynamic(graph, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
         return load_model_with_shape_infer(path)
 
 
 def _check_installed() -> None:
     try:
-        import onnx
-        import onnxruntime
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise DependencyError(f"{error.name} is not installed: pip install 'timesformer[export]'") from error

@@ -88,9 +88,7 @@ def export_onnx(
             f"{_TOLERANCE[precision]:g}: nothing is written"
         )
     _write(content, path)
-    return Exported(
-        path=str(path), precision=precision, bytes=len(content), difference=difference, cosine=cosine
-    )
+    return Exported(path=str(path), precision=precision, bytes=len(content), difference=difference, cosine=cosine)
 
 
 def compare(found: Float[Tensor, "b k"], wanted: Float[Tensor, "b k"]) -> tuple[float, float]:

@@ -115,7 +115,9 @@ def read_onnx(path: str | Path) -> OnnxModel:
 
 def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig, ModelInfo]:
     if _CONFIG not in metadata or _LABELS not in metadata:
-        raise WeightsError(f"{path}: was not written by `timesformer export`: it does not say how to read videos for it")
+        raise WeightsError(
+            f"{path}: was not written by `timesformer export`: it does not say how to read videos for it"
+        )
     values = json.loads(metadata[_CONFIG])
     version = values.get("format_version")
     if version != FORMAT_VERSION:

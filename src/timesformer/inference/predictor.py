@@ -18,7 +18,8 @@ from timesformer.model.fast import FastTimeSformer, has_hooks
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Numbers to compute in, by the name of their precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ class Predictor:
         self.device = resolve_device(device)
         model = model if isinstance(model, TimeSformer) else load(model, **overrides)
         model = model.eval().to(self.device)
-        self.dtype = _DTYPES[precision]
+        self.dtype = DTYPES[precision]
         if fast and not has_hooks(model):
             self.model = FastTimeSformer(model).to(self.dtype)
         else:
