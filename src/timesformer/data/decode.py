@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
-from typing import SupportsIndex
+from typing import Literal, SupportsIndex
 
 import av
 import numpy as np
@@ -110,6 +110,9 @@ class VideoReader:
     def _prepare(self) -> None:
         self._index, first = self._scan()
         self._size = first.height, first.width
+        # Elsewhere "not a reference" does not always mean that no frame is made of it; nor for one field of a frame.
+        is_sure = self._stream.codec_context.name == "h264" and not first.interlaced_frame
+        self._skip_unasked: Literal["DEFAULT", "NONREF"] = "NONREF" if is_sure else "DEFAULT"
         self._quarter_turns, self._is_mirrored = orientation(
             first.reformat(width=2, height=2, format="gray", threads=1)
         )
@@ -155,7 +158,7 @@ class VideoReader:
             return False
         try:
             for start, part in self._index.segments(ranks):
-                self._fill(out[part], ranks[part], self._frames_from(start))
+                self._fill(out[part], ranks[part], self._frames_from(start, ranks[part]))
         except (av.FFmpegError, _NotAsIndexedError):
             return False
         return True
@@ -229,12 +232,11 @@ class VideoReader:
             return enumerate(frames)
         return ((rank, frame) for frame in frames if (rank := self._index.rank(frame.pts)) is not None)
 
-    def _frames_from(self, start: int) -> Iterator[tuple[int, VideoFrame]]:
-        """The same frames from a key frame on, or an error as soon as that is not certain."""
-        packets = chain(self._packets_from(start), [None])
+    def _frames_from(self, start: int, ranks: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames of some ranks by decoding from a key frame on, or an error as soon as that is not certain."""
         key_rank = self._index.rank(self._index.packets[start].pts) if start > 0 else None
-        is_key_met = key_rank is None
-        for frame in chain.from_iterable(self._stream.decode(packet) for packet in packets):
+        is_key_met, missing = key_rank is None, set(ranks.tolist())
+        for frame in chain.from_iterable(self._decode_needed(start, self._index.positions[ranks])):
             rank = self._index.rank(frame.pts)
             # An open group shows frames before its key frame that need the group before: nobody asks them from here.
             if rank is None or (key_rank is not None and rank < key_rank):
@@ -242,7 +244,26 @@ class VideoReader:
             is_key_met = is_key_met or (frame.key_frame and rank == key_rank)
             if not is_key_met or frame.is_corrupt:
                 raise _NotAsIndexedError("decoding cannot start here")
-            yield rank, frame
+            if rank in missing:
+                missing.remove(rank)
+                yield rank, frame
+        if missing:
+            raise _NotAsIndexedError("a frame did not come")
+
+    def _decode_needed(self, start: int, positions: Int64[np.ndarray, " t"]) -> Iterator[list[VideoFrame]]:
+        """What comes of the packets from one position to the last of those asked for.
+
+        Frames that nobody asks for and no other is made of are not decoded. Then the decoder gives what it holds back,
+        which spares it the packets that would have made it do so.
+        """
+        asked = set(positions.tolist())
+        for position, packet in enumerate(self._packets_from(start), start):
+            self._stream.codec_context.skip_frame = "DEFAULT" if position in asked else self._skip_unasked
+            yield self._stream.decode(packet)
+            asked.discard(position)
+            if not asked:
+                break
+        yield self._stream.decode(None)
 
     def _packets_from(self, start: int) -> Iterator[Packet]:
         """The packets from a position on, or an error as soon as one is not as in the first pass."""
