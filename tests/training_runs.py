@@ -38,7 +38,9 @@ def are_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def content_of(output: str | Path, name: str = "last") -> list[tuple[str, Any]]:
     """All that a checkpoint holds but for clock times, in an order, with tensors as bytes."""
     state = torch.load(Path(output) / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    return [(path, value) for path, value in sorted(_leaves(state, "")) if not path.endswith("/seconds")]
+    return [
+        (path, value) for path, value in sorted(_leaves(state, "")) if not path.endswith(("/seconds", "/waiting_share"))
+    ]
 
 
 def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:

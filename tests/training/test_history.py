@@ -36,13 +36,13 @@ def test_metrics_have_the_columns_that_people_know():
     header = format_metrics([]).strip()
     assert header == (
         "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,seconds,"
-        "train_skipped,val_skipped"
+        "train_skipped,val_skipped,waiting_share"
     )
 
 
 def test_metrics_of_before_videos_could_be_skipped_are_read(tmp_path: Path):
     rows = format_metrics([_record(1, 0.5)]).splitlines()
-    (tmp_path / "metrics.csv").write_text("\n".join(row.rsplit(",", 2)[0] for row in rows))
+    (tmp_path / "metrics.csv").write_text("\n".join(row.rsplit(",", 3)[0] for row in rows))
     assert read_metrics(tmp_path / "metrics.csv") == [_record(1, 0.5)]
 
 
@@ -65,12 +65,22 @@ def test_run_is_over_with_its_epochs_or_its_patience(accuracies: list[float], pa
 
 def test_line_of_an_epoch_shows_its_measures():
     line = str(_record(4, 0.875))
-    assert line == "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s"
+    assert line == (
+        "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s, limited by the model "
+        "(0% waiting for videos)"
+    )
 
 
 def test_line_of_an_epoch_counts_videos_that_were_left_out():
     line = str(replace(_record(4, 0.875), train_skipped=3, val_skipped=1))
-    assert line.endswith("; 0.5 s; left out 3 training and 1 validation videos")
+    assert line.endswith("waiting for videos); left out 3 training and 1 validation videos")
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.0, "model"), (0.09, "model"), (0.1, "videos"), (0.8, "videos")])
+def test_videos_are_the_limit_where_training_waits_for_them(share: float, limit: str):
+    record = replace(_record(4, 0.875), waiting_share=share)
+    assert record.limit == limit
+    assert f"limited by the {limit} ({share:.0%} waiting for videos)" in str(record)
 
 
 def test_missing_metrics_are_an_error(tmp_path: Path):

@@ -188,7 +188,9 @@ def _content(run: RunConfig, name: str) -> list[tuple[str, Any]]:
 
 
 def _measures(run: RunConfig) -> list[EpochRecord]:
-    return [replace(record, seconds=0.0) for record in read_metrics(Path(run.output) / "metrics.csv")]
+    return [
+        replace(record, seconds=0.0, waiting_share=0.0) for record in read_metrics(Path(run.output) / "metrics.csv")
+    ]
 
 
 # --- Around the end of an epoch -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.data.dataset import TrainClips
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.data.manifest_writing import save_manifest
-from timesformer.data.transforms import denormalise
+from timesformer.data.transforms import denormalise, to_floats
 from timesformer.errors import DecodeError
 from timesformer.training.sheet import write_sheet
 from timesformer.training.sources import load_data
@@ -50,7 +50,7 @@ def test_draws_are_the_clips_that_training_sees_in_its_first_epochs(run: RunConf
     for row, place in enumerate((0, 11)):
         for epoch in range(3):
             clips.set_epoch(epoch)
-            frames = denormalise(clips[place][0][0], run.clip)
+            frames = denormalise(to_floats(clips[place][0][0], run.clip), run.clip)
             strip = Image.fromarray(torch.cat(list(frames), dim=1).numpy()).resize(
                 (STRIP, 112), Image.Resampling.BILINEAR
             )

@@ -32,7 +32,7 @@ _FRAMES_PER_READ = 128
 
 
 class TrainClips(Dataset[tuple[Tensor, int]]):
-    """Random clips and the label of each video: float `[repeats, 3, T, H, W]`, normalised, and an int.
+    """Random clips and the label of each video: uint8 `[repeats, 3, T, H, W]`, for `transforms.to_floats`, and an int.
 
     What is drawn for a clip depends on the seed, the epoch, the video's place in the manifest and the clip's place
     among the repeats, and on nothing else: any number of workers, in any order, gives the same clips.
@@ -40,7 +40,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
     Args:
         manifest: The videos and their labels.
         model: Frame count and image size of the clips.
-        clip: Which frames a clip has, and its normalisation.
+        clip: Which frames a clip has, and the order of its channels.
         data: Scales, mirroring, and whether to keep the videos in memory (then call `preload` first).
         augment: What happens to the clips beside scale, crop and mirroring, and how many a video gives.
         seed: Seed of all draws, 0 or more.
@@ -105,7 +105,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._manifest.samples)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "repeats 3 t s1 s2"], int]:
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "repeats 3 t s1 s2"], int]:
         index = range(len(self))[index]  # an index from the end draws the same clip
         generators = [self._generator(index, repeat) for repeat in range(self._augment.repeats)]
         views = [
@@ -151,14 +151,15 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
 
 
 class TestViews(Dataset[tuple[Tensor, int, int]]):
-    """All views of each video, its label and its place in the manifest: float `[views, 3, T, H, W]`, int, int.
+    """All views of each video, its label and its place in the manifest: uint8 `[views, 3, T, H, W]`, int, int.
 
+    The views are for `transforms.to_floats`, where the model is.
     Videos can have different numbers of views (`coverage`): load them with `batch_size=None` or an own collation.
 
     Args:
         manifest: The videos and their labels.
         model: Frame count and image size of the views.
-        clip: Which views a video has, and their normalisation.
+        clip: Which views a video has, and the order of their channels.
 
     Raises:
         ConfigError: The model does not read 3 channels.
@@ -175,10 +176,10 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
     def __len__(self) -> int:
         return len(self._manifest.samples)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "views 3 t s1 s2"], int, int]:
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], int, int]:
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
-        views, _ = read_test_views(sample.path, self._model, self._clip)
+        views, _ = _read_views(sample.path, self._model, self._clip)
         return views, sample.label, index
 
 
@@ -198,12 +199,8 @@ def read_test_views(
     Raises:
         DecodeError: The video cannot be decoded.
     """
-    with open_reader(path) as reader:
-        clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
-        views = [
-            transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
-        ]
-        return torch.cat(views), reader.info
+    views, info = _read_views(path, model, clip)
+    return transforms.to_floats(views, clip), info
 
 
 class _CachedVideo(NamedTuple):
@@ -221,6 +218,18 @@ def _decode_or_error(path: Path) -> _CachedVideo | DecodeError:
         return _decode_all(path)
     except DecodeError as error:
         return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
+
+
+def _read_views(
+    path: str | Path, model: ModelConfig, clip: ClipConfig
+) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
+    """The views of `read_test_views`, before they are normalised."""
+    with open_reader(path) as reader:
+        clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
+        views = [
+            transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
+        ]
+        return torch.cat(views), reader.info
 
 
 def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:

@@ -1,7 +1,8 @@
 """Frames to clips: resize, crop, normalise. One draw holds for all frames of a clip.
 
 Frames are resized as 8-bit pixels with an antialiasing filter, and only then turned to floats: that is several times
-faster than the other way around, and shrinks without moire (the released code has no filter there).
+faster than the other way around, and shrinks without moire (the released code has no filter there). Views stay 8-bit
+until they are where the model is: a quarter of the bytes leaves a worker and goes to a GPU.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ _MIDDLE_GREY = 127.5
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
 
-def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> Float[Tensor, "crops 3 t2 s1 s2"]:
+def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> UInt8[Tensor, "crops 3 t2 s1 s2"]:
     """Cut the spatial views of one clip at test.
 
     With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the centre is cut; with three
@@ -34,17 +35,17 @@ def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Number of crops and their scale, channel order, mean and standard deviation.
+        clip: Number of crops and their scale, and channel order.
         image_size: Height and width of a crop in pixels.
 
     Returns:
-        Normalised views, in the order of `sampling.crop_boxes`.
+        Views for `to_floats`, in the order of `sampling.crop_boxes`.
     """
     scale = clip.test_scale if clip.num_crops == 1 else 1.0
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale)
     _, height, width, _ = resized.shape
     boxes = crop_boxes(height, width, crop=image_size, num_crops=clip.num_crops)
-    return torch.stack([normalise(cut(resized, box), clip) for box in boxes])
+    return torch.stack([to_channels(cut(resized, box), clip) for box in boxes])
 
 
 def train_view(
@@ -55,21 +56,21 @@ def train_view(
     image_size: tuple[int, int],
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
-) -> Float[Tensor, "3 t2 s1 s2"]:
+) -> UInt8[Tensor, "3 t2 s1 s2"]:
     """Cut one random view of a training clip: scale, place and mirroring as `data` says.
 
     Augmentation comes on top: a stretch in the resizing itself, rotation in the cut, then the pixels' values.
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Channel order, mean and standard deviation.
+        clip: Channel order.
         data: Range of the scale, spread of the place, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
         generator: Source of scale, stretch, place, mirroring and the rest, drawn in this order.
         augment: What else is drawn; what is off draws nothing.
 
     Returns:
-        The normalised view.
+        The view, for `to_floats`.
     """
     scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, stretch=stretch)
@@ -77,7 +78,7 @@ def train_view(
     box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_spread)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
-    return normalise(view.flip(2) if is_mirrored else view, clip)
+    return to_channels(view.flip(2) if is_mirrored else view, clip)
 
 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
@@ -91,25 +92,45 @@ def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]
     return rearrange(luma(frames), "(t c) h w -> t h w c", c=clip.frames_per_step).contiguous()
 
 
-def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
-    """Turn 8-bit channels into what a model reads: (value / 255 - mean) / std for each.
+def to_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "3 t h w"]:
+    """Lay out 8-bit frames as a model reads them: channels first and in its order.
+
+    Args:
+        frames: RGB frames, or channels as `take_channels` makes them.
+        clip: Channel order.
+    """
+    channels = rearrange(as_tensor(frames), "t h w c -> c t h w")
+    return (channels.flip(0) if clip.channel_order == "bgr" else channels).contiguous()
+
+
+def to_floats(views: UInt8[Tensor, "*views 3 t h w"], clip: ClipConfig) -> Float[Tensor, "*views 3 t h w"]:
+    """Turn 8-bit channels into what a model reads, on their device: (value / 255 - mean) / std for each.
 
     `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first.
 
     Args:
-        frames: RGB frames, or channels as `take_channels` makes them.
-        clip: Channel order, mean and standard deviation.
+        views: Channels as `to_channels` lays them out.
+        clip: Mean and standard deviation, and whether the background is removed.
     """
-    channels = rearrange(as_tensor(frames), "t h w c -> c t h w")
-    if clip.channel_order == "bgr":
-        channels = channels.flip(0)
-    values = channels.to(torch.float32, memory_format=torch.contiguous_format)
+    values = views.to(torch.float32)
     if clip.background == "remove":
         # channels that are times share one mean
-        frames_of_pixel = (0, 1) if clip.channel_order == "time" else (1,)
+        frames_of_pixel = (-4, -3) if clip.channel_order == "time" else (-3,)
         values.sub_(values.mean(dim=frames_of_pixel, keepdim=True)).add_(_MIDDLE_GREY)
-    mean, std = _statistics(clip)
+    mean, std = (statistic.to(views.device) for statistic in _statistics(clip))
     return values.div_(255).sub_(mean).div_(std)
+
+
+def model_input(
+    clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"], clip: ClipConfig
+) -> Float[Tensor, "b 3 t h w"]:
+    """Clips as a model reads them: 8-bit ones are normalised on their device, floats are taken to be so already."""
+    return to_floats(clips, clip) if clips.dtype == torch.uint8 else clips
+
+
+def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
+    """Turn frames, or channels as `take_channels` makes them, into what a model reads."""
+    return to_floats(to_channels(frames, clip), clip)
 
 
 def denormalise(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +20,7 @@ from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import check_finite, fuse
 from timesformer.model.timesformer import TimeSformer
 
-_Read = tuple[Sample, Float[Tensor, "views 3 t h w"] | TimeSformerError]
+_Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

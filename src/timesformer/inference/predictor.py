@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from timesformer.config.checks import check_choice
 from timesformer.config.run import Precision
 from timesformer.data.dataset import read_test_views
+from timesformer.data.transforms import model_input
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.fast import FastTimeSformer, has_hooks
@@ -128,15 +129,18 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def logits(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        """Logits of normalised clips, on the CPU, `batch_size` clips at a time.
+    def logits(self, clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
+        """Logits, on the CPU, of clips that are normalised, or 8-bit and then normalised on the device.
+
+        `batch_size` of them go through the model at a time.
 
         Raises:
             DependencyError: The model is to be compiled, and there is no compiler that works.
         """
-        parts = clips.split(self.batch_size)
+        clip = self.model.info.clip
+        parts = (model_input(part.to(self.device), clip) for part in clips.split(self.batch_size))
         try:
-            return torch.cat([self._compute(part.to(self.device, self.dtype)).float().cpu() for part in parts])
+            return torch.cat([self._compute(part.to(self.dtype)).float().cpu() for part in parts])
         except RuntimeError as error:
             if type(error).__name__ != "InductorError":  # of a module that only compilation imports
                 raise

@@ -22,6 +22,7 @@ from timesformer.training.history import EpochRecord, best_epoch, format_metrics
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import RunFolder, replace_text, replacing
 from timesformer.training.start import DataSize
+from timesformer.training.waiting import WaitMeter
 from timesformer.weights.bundle import save
 
 _REFRESH_S = 0.2
@@ -74,10 +75,16 @@ class Recorder(Checkpoint):
         self._batches = 0
         self._epoch_start = time.monotonic()
         self._last_drawing = time.monotonic()
+        self._waiting = WaitMeter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Start the epoch's clocks."""
         self._epoch_start = time.monotonic()
+        self._waiting.start()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop the clock that measures the wait for the batch."""
+        self._waiting.begin_step()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,10 +94,12 @@ class Recorder(Checkpoint):
         Raises:
             TimeSformerError: The disk refused; what was there before is still whole.
         """
+        self._waiting.end_step()
         done, every = batch_idx + 1, self._run.checkpoint_every * self._run.accumulate
         if every and done % every == 0 and done < trainer.num_training_batches:
             self._batches = done
             self._save_checkpoints(trainer, is_best=False)
+            self._waiting.pause()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write everything, and end the run where its patience is at its end.
@@ -142,6 +151,7 @@ class Recorder(Checkpoint):
             seconds=time.monotonic() - self._epoch_start,
             train_skipped=int(measures.pop("train_skipped", 0)),
             val_skipped=int(measures.pop("val_skipped", 0)),
+            waiting_share=self._waiting.share,
             **measures,
         )
 

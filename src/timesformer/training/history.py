@@ -9,6 +9,9 @@ from typing import Any
 
 from timesformer.errors import DataError
 
+_WAITING = 0.1
+"""Share of waiting from which the videos are what limits training."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
@@ -36,11 +39,19 @@ class EpochRecord:
     """Training videos that could not be decoded and were left out (`data.on_decode_error = "skip"`)."""
     val_skipped: int = 0
     """Validation videos that were left out likewise."""
+    waiting_share: float = 0.0
+    """Share of the training steps' time that went into waiting for videos, from 0 to 1: see `WaitMeter`."""
+
+    @property
+    def limit(self) -> str:
+        """What sets the speed of training: `videos` where a tenth of its time or more waits for them, else `model`."""
+        return "videos" if self.waiting_share >= _WAITING else "model"
 
     def __str__(self) -> str:
         line = (
             f"epoch {self.epoch}: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.1%}; validation loss "
-            f"{self.val_loss:.4f}, accuracy {self.val_accuracy:.1%}; {self.seconds:.1f} s"
+            f"{self.val_loss:.4f}, accuracy {self.val_accuracy:.1%}; {self.seconds:.1f} s, limited by "
+            f"the {self.limit} ({self.waiting_share:.0%} waiting for videos)"
         )
         if self.train_skipped or self.val_skipped:
             line += f"; left out {self.train_skipped} training and {self.val_skipped} validation videos"

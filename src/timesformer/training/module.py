@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from timesformer.config.run import RunConfig
+from timesformer.data.transforms import model_input
 from timesformer.errors import DataError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.averaging import averaged_copy, update_average
@@ -122,6 +123,12 @@ class ClipClassifier(LightningModule):
         # a function is left out of checkpoints; of a method, its attributes would be stored
         schedule = LambdaLR(optimizer, lambda step: self._lr_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_after_batch_transfer(self, batch: Batch | TimeSformerError, dataloader_idx: int) -> Batch | TimeSformerError:
+        """Normalise a batch on its device; up to there its clips are 8-bit."""
+        if isinstance(batch, TimeSformerError):
+            return batch
+        return batch._replace(clips=model_input(batch.clips, self._run.clip))
 
     def training_step(self, batch: Batch | TimeSformerError, batch_index: int) -> Float[Tensor, ""] | None:
         """Cross entropy of a part of a step, in fp32, with label smoothing and mixed clips as the run has them.

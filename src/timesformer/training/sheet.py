@@ -15,7 +15,7 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TrainClips, read_test_views
 from timesformer.data.manifest import Sample
-from timesformer.data.transforms import denormalise
+from timesformer.data.transforms import denormalise, to_floats
 from timesformer.files import replacing
 from timesformer.training.sources import load_data, validation_clip
 
@@ -81,7 +81,7 @@ def _augmented_tiles(clips: TrainClips, place: int, *, clip: ClipConfig, num_dra
     for epoch in range(num_draws):
         clips.set_epoch(epoch)
         views, _ = clips[place]
-        tiles.append(_Tile(f"epoch {epoch + 1}", _strip(views[0], clip)))
+        tiles.append(_Tile(f"epoch {epoch + 1}", _strip(to_floats(views[0], clip), clip)))
     return tiles
 
 

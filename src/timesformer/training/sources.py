@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -121,7 +121,7 @@ class EpochOrder(Sampler[int]):
 
 
 class OneView(Dataset[tuple[Tensor, int]]):
-    """The first view of each video and its label: float `[1, 3, T, H, W]` and an int.
+    """The first view of each video and its label: uint8 `[1, 3, T, H, W]` and an int.
 
     Args:
         views: All views of each video.
@@ -135,7 +135,7 @@ class OneView(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._views)
 
-    def __getitem__(self, index: int) -> tuple[Float[Tensor, "1 3 t h w"], int]:
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "1 3 t h w"], int]:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         views, label, _ = self._views[index]
@@ -148,8 +148,8 @@ class OneView(Dataset[tuple[Tensor, int]]):
 class Batch(NamedTuple):
     """Clips that go through the model together."""
 
-    clips: Float[Tensor, "b 3 t h w"]
-    """Normalised clips; none where no video of the batch could be read."""
+    clips: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]
+    """Clips; none where no video of the batch could be read. 8-bit up to the device, and normalised there."""
     labels: Int[Tensor, " b"]
     """The class of each clip."""
     skipped: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def collate(
     if fatal:
         return fatal[0]
     read = [item for item in items if not isinstance(item, TimeSformerError)]
-    clips = torch.cat([torch.empty(0, *clip_shape), *(clips for clips, _ in read)])
+    clips = torch.cat([torch.empty(0, *clip_shape, dtype=torch.uint8), *(clips for clips, _ in read)])
     labels = [label for clips, label in read for _ in range(len(clips))]
     return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)))
 
