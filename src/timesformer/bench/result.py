@@ -25,6 +25,7 @@ class Bench:
         setting: What all ways had in common, such as the model and the clip.
         timings: Seconds of each way; may be empty where only memory was measured.
         ours: The way whose speed the ratios are of.
+        compared_with: The way of ours that a way is compared with, where it is not `ours`, such as on another file.
         details: More about each way, such as its peak of memory or its GFLOP/s.
         agreement: Largest difference of each way's answer from ours, where answers are compared.
         absent: Ways that could not run here, and why.
@@ -36,6 +37,7 @@ class Bench:
     setting: Mapping[str, Any]
     timings: Mapping[str, Timing]
     ours: str
+    compared_with: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agreement: Mapping[str, float] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -44,7 +46,7 @@ class Bench:
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         names = [*self.timings, *(name for name in self.details if name not in self.timings)]
-        ours = self.timings.get(self.ours)
+        rivals = {name: self.compared_with.get(name, self.ours) for name in self.timings}
         return {
             "bench": self.name,
             "title": self.title,
@@ -58,9 +60,9 @@ class Bench:
                 for name in names
             },
             "speedup_of_ours": {
-                name: speedup(ours, timing)
-                for name, timing in self.timings.items()
-                if ours is not None and name != self.ours
+                name: speedup(self.timings[ours], self.timings[name])
+                for name, ours in rivals.items()
+                if ours in self.timings and ours != name
             },
             "agreement": dict(self.agreement),
             "absent": dict(self.absent),

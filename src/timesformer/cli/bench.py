@@ -12,11 +12,11 @@ from rich.table import Table
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
 
-What = Literal["model"]
+What = Literal["model", "decode", "loader"]
 
 
 def bench(
-    what: Annotated[What, Parameter(help="model (a forward pass).")],
+    what: Annotated[What, Parameter(help="model (a forward pass), decode (a clip out of a file), loader (batches).")],
     /,
     *,
     preset: str = "base",

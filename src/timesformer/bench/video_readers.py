@@ -1,0 +1,84 @@
+"""Ways to read some frames of a video file: ours, and what a user would otherwise take. Each decodes on one thread."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from jaxtyping import UInt8
+from torch import Tensor
+
+from timesformer.data.opening import read_frames
+
+Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]
+"""Opens the file, reads the frames of these numbers, and closes it."""
+
+OURS = "timesformer"
+
+
+def readers() -> tuple[dict[str, Read], dict[str, str]]:
+    """All that can run here, ours first, and for each that cannot the reason."""
+    present: dict[str, Read] = {OURS: _ours, "whole video": _whole_video, "whole video, chosen converted": _chosen}
+    absent = {}
+    for name, build in _LIBRARIES.items():
+        try:
+            present[name] = build()
+        # the library may be there and not load: without FFmpeg's own, or beside another torch
+        except (ImportError, OSError, RuntimeError) as error:
+            absent[name] = str(error).strip().splitlines()[0]
+    return present, absent
+
+
+def _ours(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+    return torch.from_numpy(read_frames(path, indices))
+
+
+def _whole_video(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+    """Decode every frame, make a picture of it, and then choose: the way of the released code."""
+    pictures = [_to_rgb(frame) for frame in _decode(path)]
+    return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+
+
+def _chosen(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+    """Decode every frame, but make pictures only of those that are asked for."""
+    asked = set(indices)
+    pictures = {number: _to_rgb(frame) for number, frame in enumerate(_decode(path)) if number in asked}
+    return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+
+
+def _decode(path: Path) -> Iterator[VideoFrame]:
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_count, stream.thread_type = 1, "NONE"
+        yield from container.decode(stream)
+
+
+def _to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    # a pool of the scaler left behind would hang a forked worker
+    return frame.reformat(format="rgb24", threads=1).to_ndarray()
+
+
+def _torchcodec() -> Read:
+    decoders = import_module("torchcodec.decoders")
+
+    def read(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+        decoder = decoders.VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+        return decoder.get_frames_at(list(indices)).data
+
+    return read
+
+
+def _decord() -> Read:
+    decord = import_module("decord")
+
+    def read(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+        return torch.from_numpy(decord.VideoReader(str(path), num_threads=1).get_batch(list(indices)).asnumpy())
+
+    return read
+
+
+_LIBRARIES: Mapping[str, Callable[[], Read]] = MappingProxyType({"torchcodec": _torchcodec, "decord": _decord})

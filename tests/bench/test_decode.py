@@ -1,0 +1,38 @@
+import json
+
+import pytest
+
+from timesformer.bench import decode, video_readers
+from timesformer.bench.scenes import Scene
+from timesformer.errors import ConfigError
+
+SCENE = Scene(num_frames=14, height=40, width=56)
+
+
+@pytest.fixture(autouse=True)
+def _no_libraries(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(video_readers, "_LIBRARIES", {})
+
+
+def test_every_reader_reads_every_file_and_ours_is_compared_on_the_same_one():
+    heard = []
+    result = decode.run(
+        preset="tiny", rounds=2, scene=SCENE, gops=(9, 4), on_round=lambda done, total: heard.append((done, total))
+    ).to_dict()
+    cases = ("training, GOP 9", "training, GOP 4", "testing, GOP 9")
+    names = ("timesformer", "whole video", "whole video, chosen converted")
+    assert list(result["ways"]) == [f"{name}: {case}" for case in cases for name in names]
+    assert all(way["rounds"] == 2 for way in result["ways"].values())
+    assert heard[-1] == (27, 27)
+    assert set(result["speedup_of_ours"]) == {name for name in result["ways"] if not name.startswith("timesformer")}
+    assert set(result["agreement"].values()) == {0.0}
+    assert result["setting"]["gops"] == [9, 4]
+    assert result["setting"]["bytes"]["4"] > result["setting"]["bytes"]["9"] > 500
+    json.dumps(result)
+
+
+def test_unknown_preset_and_no_rounds_are_refused():
+    with pytest.raises(ConfigError, match="preset 'huge' is not one of"):
+        decode.run(preset="huge", rounds=1, scene=SCENE)
+    with pytest.raises(ConfigError, match="rounds=0 must be at least 1"):
+        decode.run(preset="tiny", rounds=0, scene=SCENE, gops=(9,))

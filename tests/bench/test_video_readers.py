@@ -1,0 +1,65 @@
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from timesformer.bench.scenes import Scene, write_scene
+from timesformer.bench.video_readers import OURS, readers
+from timesformer.data.opening import read_frames
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scene") / "a.mp4"
+    write_scene(Scene(num_frames=12, height=32, width=48), {5: path})
+    return path
+
+
+@pytest.mark.parametrize("name", [OURS, "whole video", "whole video, chosen converted"])
+def test_readers_give_the_frames_that_are_asked_for(path: Path, name: str):
+    indices = [1, 4, 4, 11]
+    got = readers()[0][name](path, indices)
+    torch.testing.assert_close(got, torch.from_numpy(read_frames(path, indices)), rtol=0, atol=0)
+
+
+def test_ours_comes_first_and_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    present, absent = readers()
+    assert list(present) == [OURS, "whole video", "whole video, chosen converted"]
+    assert list(absent) == ["torchcodec", "decord"]
+    assert "decord" in absent["decord"]
+
+
+def test_libraries_are_asked_for_the_same_frames_on_one_thread(path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+
+    class Decoder:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            asked.append((*arguments, options))
+
+        def get_frames_at(self, indices: list[int]) -> SimpleNamespace:
+            asked.append(indices)
+            return SimpleNamespace(data=torch.zeros(2, 3, 4, 3, dtype=torch.uint8))
+
+        def get_batch(self, indices: list[int]) -> SimpleNamespace:
+            asked.append(indices)
+            return SimpleNamespace(asnumpy=lambda: np.zeros((2, 3, 4, 3), dtype=np.uint8))
+
+    codec, decord = ModuleType("torchcodec.decoders"), ModuleType("decord")
+    codec.VideoDecoder = decord.VideoReader = Decoder  # ty: ignore[unresolved-attribute]
+    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", codec)
+    monkeypatch.setitem(sys.modules, "decord", decord)
+    present, absent = readers()
+    assert not absent
+    for name in ("torchcodec", "decord"):
+        assert present[name](path, (3, 7)).shape == (2, 3, 4, 3)
+    name = str(path)
+    assert asked == [
+        (name, {"dimension_order": "NHWC", "num_ffmpeg_threads": 1}), [3, 7], (name, {"num_threads": 1}), [3, 7],
+    ]  # fmt: skip
