@@ -9,6 +9,7 @@ import torch
 from timesformer.bench.scenes import Scene, write_scene
 from timesformer.bench.video_readers import OURS, readers
 from timesformer.data.opening import read_frames
+from timesformer.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [OURS, "whole video", "whole video, chosen converted"])
+@pytest.mark.parametrize("name", [OURS, "whole video", "whole decode"])
 def test_readers_give_the_frames_that_are_asked_for(path: Path, name: str):
     indices = [1, 4, 4, 11]
     got = readers()[0][name](path, indices)
@@ -30,9 +31,18 @@ def test_ours_comes_first_and_what_is_missing_is_named(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "torchcodec", None)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     present, absent = readers()
-    assert list(present) == [OURS, "whole video", "whole video, chosen converted"]
+    assert list(present) == [OURS, "whole video", "whole decode"]
     assert list(absent) == ["torchcodec", "decord"]
     assert "decord" in absent["decord"]
+
+
+def test_some_alone_can_be_asked_for_and_ours_always_comes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "decord", None)
+    present, absent = readers(("whole decode",))
+    assert (list(present), absent) == ([OURS, "whole decode"], {})
+    assert list(readers(("decord",))[1]) == ["decord"]
+    with pytest.raises(ConfigError, match="--only 'decrod' is not one of 'timesformer', 'whole video'"):
+        readers(("decrod",))
 
 
 def test_libraries_are_asked_for_the_same_frames_on_one_thread(path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,7 @@ def run(
     *,
     preset: str,
     rounds: int,
+    only: Sequence[str] = (),
     on_round: OnRound = lambda done, total: None,
     scene: Scene = SCENE,
     gops: Sequence[int] = GOPS,
@@ -53,15 +54,16 @@ def run(
     Args:
         preset: Whose clips and image size.
         rounds: Rounds that count; each draws its own training clips, the same for all readers.
+        only: Names of readers to run beside ours; all of them by default.
         on_round: Hears of every run.
         scene: The video that is drawn.
         gops: Distances of key frames that it is written with; testing is measured at the first.
 
     Raises:
-        ConfigError: There is no such preset, or `rounds` is less than 1.
+        ConfigError: There is no such preset or reader, or `rounds` is less than 1.
     """
     model, clip = model_preset(preset), clip_preset(preset)
-    present, absent = readers()
+    present, absent = readers(only)
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         paths = {gop: Path(folder) / f"gop_{gop}.mp4" for gop in gops}
         write_scene(scene, paths)
@@ -86,6 +88,7 @@ def run(
         absent=absent,
         notes=(
             "GOP: frames from one key frame to the next, at most; x264, preset medium, crf 23",
+            "whole video: every frame becomes a picture, as released; whole decode: those asked for do",
             "differs by: largest difference of a decoded frame's levels, of 255",
         ),
     )

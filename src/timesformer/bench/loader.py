@@ -42,6 +42,7 @@ def run(
     *,
     preset: str,
     rounds: int,
+    only: Sequence[str] = (),
     on_round: OnRound = lambda done, total: None,
     scene: Scene = SCENE,
     num_clips: int = NUM_CLIPS,
@@ -51,16 +52,17 @@ def run(
     Args:
         preset: Whose clips and image size.
         rounds: Rounds that count; in each, every way draws one epoch, the same clips.
+        only: Names of readers to run beside ours; all of them by default.
         on_round: Hears of every run.
         scene: The first video that is drawn; the others have other seeds.
         num_clips: Clips of an epoch.
 
     Raises:
-        ConfigError: There is no such preset, or `rounds` is less than 1.
+        ConfigError: There is no such preset or reader, or `rounds` is less than 1.
     """
     model, clip = model_preset(preset), clip_preset(preset)
     settings = RunConfig(model=model, clip=clip, batch_size=BATCH_SIZE, data=DataConfig(num_workers=_RIVAL_WORKERS))
-    present, absent = readers()
+    present, absent = readers(only)
     with tempfile.TemporaryDirectory() as folder:
         videos = _videos(Path(folder), scene, num_clips=num_clips)
         ours = {_name(OURS, count): _our_loader(videos, settings, num_workers=count) for count in worker_counts()}

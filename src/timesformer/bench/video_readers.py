@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.data.opening import read_frames
+from timesformer.errors import ConfigError
 
 Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]
 """Opens the file, reads the frames of these numbers, and closes it."""
@@ -20,11 +21,23 @@ Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]
 OURS = "timesformer"
 
 
-def readers() -> tuple[dict[str, Read], dict[str, str]]:
-    """All that can run here, ours first, and for each that cannot the reason."""
-    present: dict[str, Read] = {OURS: _ours, "whole video": _whole_video, "whole video, chosen converted": _chosen}
-    absent = {}
-    for name, build in _LIBRARIES.items():
+def readers(only: Sequence[str] = ()) -> tuple[dict[str, Read], dict[str, str]]:
+    """All that can run here, ours first, and for each that cannot the reason.
+
+    Args:
+        only: Names of readers beside ours; all of them by default.
+
+    Raises:
+        ConfigError: There is no reader of a name.
+    """
+    unknown = [name for name in only if name not in _BUILDERS]
+    if unknown:
+        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, _BUILDERS))}")
+    present: dict[str, Read] = {}
+    absent: dict[str, str] = {}
+    for name, build in _BUILDERS.items():
+        if only and name not in (OURS, *only):
+            continue
         try:
             present[name] = build()
         # the library may be there and not load: without FFmpeg's own, or beside another torch
@@ -43,7 +56,7 @@ def _whole_video(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]
     return torch.from_numpy(np.stack([pictures[index] for index in indices]))
 
 
-def _chosen(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+def _whole_decode(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
     """Decode every frame, but make pictures only of those that are asked for."""
     asked = set(indices)
     pictures = {number: _to_rgb(frame) for number, frame in enumerate(_decode(path)) if number in asked}
@@ -81,4 +94,13 @@ def _decord() -> Read:
     return read
 
 
-_LIBRARIES: Mapping[str, Callable[[], Read]] = MappingProxyType({"torchcodec": _torchcodec, "decord": _decord})
+_BUILDERS: Mapping[str, Callable[[], Read]] = MappingProxyType(
+    {
+        OURS: lambda: _ours,
+        "whole video": lambda: _whole_video,
+        "whole decode": lambda: _whole_decode,
+        "torchcodec": _torchcodec,
+        "decord": _decord,
+    }
+)
+"""Each reader, made where its library is there."""
