@@ -23,7 +23,7 @@ def test_every_reader_reads_every_file_and_ours_is_compared_on_the_same_one():
     cases = ("training, GOP 9", "training, GOP 4", "testing, GOP 9")
     names = ("timesformer", "whole video", "whole decode")
     assert list(result["ways"]) == [f"{name}: {case}" for case in cases for name in names]
-    assert all(way["rounds"] == 2 for way in result["ways"].values())
+    assert all(way["rounds"] == 2 and way["cpu_s"] > 0 for way in result["ways"].values())
     assert heard[-1] == (27, 27)
     assert set(result["speedup_of_ours"]) == {name for name in result["ways"] if not name.startswith("timesformer")}
     assert set(result["agreement"].values()) == {0.0}

@@ -1,6 +1,8 @@
 """`timesformer bench decode`: the frames of a clip out of a file, cut to the model's input, on one thread."""
 
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -75,7 +77,12 @@ def run(
             for reader, read in present.items()
             if reader != OURS
         }
-        ways = {_name(reader, case): _way(read, case) for case in cases for reader, read in present.items()}
+        cpu_s: dict[str, list[float]] = {_name(reader, case): [] for case in cases for reader in present}
+        ways = {
+            _name(reader, case): _way(read, case, cpu_s[_name(reader, case)])
+            for case in cases
+            for reader, read in present.items()
+        }
         timings = interleave(ways, rounds=rounds, on_round=on_round)
     return Bench(
         name="decode",
@@ -84,6 +91,8 @@ def run(
         timings=timings,
         ours=_name(OURS, cases[0]),
         compared_with={_name(reader, case): _name(OURS, case) for case in cases for reader in present},
+        # where others use the machine, too, this still tells what a loader's worker pays
+        details={name: {"cpu_s": statistics.median(seconds[-rounds:])} for name, seconds in cpu_s.items()},
         agreement=agreement,
         absent=absent,
         notes=(
@@ -118,9 +127,16 @@ def _name(reader: str, case: _Case) -> str:
     return f"{reader}: {case.name}"
 
 
-def _way(read: Read, case: _Case) -> Way:
+def _way(read: Read, case: _Case, cpu_s: list[float]) -> Way:
+    """Read and cut the case's clips, one a call, and note the seconds of processor time that each took."""
     requests = cycle(case.requests)
-    return lambda: case.cut(read(case.path, next(requests)))
+
+    def way() -> None:
+        start = time.process_time()
+        case.cut(read(case.path, next(requests)))
+        cpu_s.append(time.process_time() - start)
+
+    return way
 
 
 def _difference(read: Read, ours: Read, case: _Case) -> float:
