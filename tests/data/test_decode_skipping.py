@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import damage_packets, decode_all, write_video
 
 from timesformer.data.decode import VideoReader
+from videos import damage_packets, decode_all, write_video
 
 KINDS: Mapping[str, Mapping[str, object]] = {
     "pyramid": {"num_b_frames": 3},

@@ -1,15 +1,14 @@
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from timesformer.config.run import RunConfig
+from timesformer.config.run import DataConfig, RunConfig
 from timesformer.data.dataset import TrainClips
-from timesformer.training import fit, waiting
+from timesformer.training import waiting
 from timesformer.training.fit import train
 from timesformer.training.history import read_metrics
-from timesformer.training.waiting import WaitMeter
+from timesformer.training.waiting import WaitMeter, advice
 
 
 def _clock(monkeypatch: pytest.MonkeyPatch, *times_s: float) -> None:
@@ -54,7 +53,7 @@ def test_run_that_waits_for_its_videos_says_so_and_what_to_do(run: RunConfig, mo
         return read(clips, index)
 
     monkeypatch.setattr(TrainClips, "__getitem__", slow)
-    monkeypatch.setattr(fit.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(waiting.os, "cpu_count", lambda: 6)
     lines = _lines(run)
     (record, *_) = read_metrics(Path(run.output) / "metrics.csv")
     assert record.limit == "videos"
@@ -64,11 +63,17 @@ def test_run_that_waits_for_its_videos_says_so_and_what_to_do(run: RunConfig, mo
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns where torch has threads
-def test_advice_fits_what_the_run_has_done_already(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(WaitMeter, "share", 0.5)
-    monkeypatch.setattr(fit.os, "cpu_count", lambda: 1)
-    busy = replace(run, epochs=1, data=replace(run.data, num_workers=1))
-    assert "50% of the last epoch's training waited for videos, and data.num_workers=1 fills the" in _lines(busy)[-2]
-    cached = replace(run, epochs=1, data=replace(run.data, cache=True), output=f"{run.output}-cached")
-    assert "which are in memory already" in _lines(cached)[-2]
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (
+            DataConfig(num_workers=2),
+            "50% of the last epoch's training waited for videos: raise data.num_workers (2 now, 6",
+        ),
+        (DataConfig(num_workers=6), "waited for videos, and data.num_workers=6 fills the 6 cores here: smaller copies"),
+        (DataConfig(num_workers=0, cache=True), "waited for videos, which are in memory already"),
+    ],
+)
+def test_advice_fits_what_the_run_has_done_already(monkeypatch: pytest.MonkeyPatch, data: DataConfig, line: str):
+    monkeypatch.setattr(waiting.os, "cpu_count", lambda: 6)
+    assert line in advice(data, share=0.5)

@@ -6,7 +6,8 @@ gives as its eighth frame. Frame counts, rates and seek tables of containers are
 1. All packets are demuxed once, not decoded. Their timestamps number the frames.
 2. A seek goes to the key frame before the wanted frame. Each packet that then arrives is compared with those of the
    first pass, and the first decoded frame has to be that key frame.
-3. Where anything differs (containers seek badly, key frames are none, files are damaged), the read starts again from
+3. From there on, H.264 frames that are not wanted and that no other is made of are not decoded.
+4. Where anything differs (containers seek badly, key frames are none, files are damaged), the read starts again from
    the first packet, which defines what is right.
 
 Only in a damaged file, where a decoder patches holes with what it decoded before, can a frame depend on which others

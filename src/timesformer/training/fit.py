@@ -1,7 +1,6 @@
 """`train`: a run from its config to its folder."""
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from timesformer.training.run_folder import (
 from timesformer.training.sources import EpochOrder, Feed, Split, load_data, make_feed, with_num_classes
 from timesformer.training.start import DataSize, Progress, initial_model, read_progress
 from timesformer.training.tracking import check_trackers, open_trackers
+from timesformer.training.waiting import advice
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
             checkpoint = folder.last if job.progress.has_begun else None
             trainer.fit(module, feed.train, feed.val, ckpt_path=checkpoint, weights_only=True)
     if recorder.history[-1].limit == "videos":
-        output.say(_how_to_feed_faster(job, share=recorder.history[-1].waiting_share))
+        output.say(advice(run.data, share=recorder.history[-1].waiting_share))
     output.say(_conclude(job, recorder.history))
 
 
@@ -266,20 +266,6 @@ def _conclude(job: _Job, history: Sequence[EpochRecord]) -> str:
         line = f"stopped early: no better epoch among the last {run.patience}; {line}"
     whose = "its model is" if run.keep == "best" else f"the model of epoch {history[-1].epoch} is"
     return f"{line}{whose} {job.folder.model}"
-
-
-def _how_to_feed_faster(job: _Job, *, share: float) -> str:
-    """What to change where training waits for videos."""
-    workers, cores = job.run.data.num_workers, os.cpu_count() or 1
-    head = f"{share:.0%} of the last epoch's training waited for videos"
-    if job.run.data.cache:
-        return f"{head}, which are in memory already: cutting and augmenting them takes that long"
-    if workers < cores:
-        return f"{head}: raise data.num_workers ({workers} now, {cores} cores here)"
-    return (
-        f"{head}, and data.num_workers={workers} fills the {cores} cores here: smaller copies of the videos, or a key "
-        f"frame every 12 frames, decode faster"
-    )
 
 
 def _warn_of_memory(job: _Job, output: _Output) -> None:

@@ -1,6 +1,9 @@
 """What limits the speed of training: the model, or the videos that it waits for."""
 
+import os
 import time
+
+from timesformer.config.run import DataConfig
 
 
 class WaitMeter:
@@ -40,3 +43,22 @@ class WaitMeter:
         now = time.monotonic()
         elapsed_s, self._last = now - self._last, now
         return elapsed_s
+
+
+def advice(data: DataConfig, *, share: float) -> str:
+    """What to change where training waits for videos, in one line.
+
+    Args:
+        data: How the videos are fed.
+        share: Share of the training that waited, from 0 to 1.
+    """
+    workers, cores = data.num_workers, os.cpu_count() or 1
+    head = f"{share:.0%} of the last epoch's training waited for videos"
+    if data.cache:
+        return f"{head}, which are in memory already: cutting and augmenting them takes that long"
+    if workers < cores:
+        return f"{head}: raise data.num_workers ({workers} now, {cores} cores here)"
+    return (
+        f"{head}, and data.num_workers={workers} fills the {cores} cores here: smaller copies of the videos, or a key "
+        f"frame every 12 frames, decode faster"
+    )
