@@ -97,7 +97,7 @@ def run(
         absent=absent,
         notes=(
             "GOP: frames from one key frame to the next, at most; x264, preset medium, crf 23",
-            "whole video: every frame becomes a picture, as released; whole decode: those asked for do",
+            "whole video: all frames become pictures in one array, as released; whole decode: those asked for",
             "differs by: largest difference of a decoded frame's levels, of 255",
         ),
     )

@@ -51,9 +51,8 @@ def _ours(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
 
 
 def _whole_video(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
-    """Decode every frame, make a picture of it, and then choose: the way of the released code."""
-    pictures = [_to_rgb(frame) for frame in _decode(path)]
-    return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+    """Decode every frame, make a picture of each, stack them all, and then choose: the way of the released code."""
+    return torch.from_numpy(np.stack([_to_rgb(frame) for frame in _decode(path)]))[list(indices)]
 
 
 def _whole_decode(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
