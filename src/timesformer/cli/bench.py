@@ -11,6 +11,7 @@ from rich.table import Table
 
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
+from timesformer.errors import ConfigError
 
 What = Literal["model", "decode", "loader"]
 
@@ -40,15 +41,27 @@ def bench(
     rounds
         Rounds that count; medians, quartiles and ratios are taken over them.
     """
+    place = _place(what, device=device, precision=precision)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
-        result = run(
-            preset=preset, rounds=rounds, only=_names(only), device=device, precision=precision, on_round=on_round
-        ).to_dict()
+        result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
     if json:
         print_json(result)
     else:
         _show(result)
+
+
+def _place(what: What, *, device: str, precision: str) -> dict[str, str]:
+    """Where a model computes and in which numbers; videos are read by the processor in any case.
+
+    Raises:
+        ConfigError: One is set where it would have no effect.
+    """
+    if what == "model":
+        return {"device": device, "precision": precision}
+    if (device, precision) != ("cpu", "fp32"):
+        raise ConfigError(f"--device and --precision have no effect on `bench {what}`, which runs no model")
+    return {}
 
 
 def _names(text: str) -> tuple[str, ...]:
