@@ -13,11 +13,14 @@ from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
 from timesformer.errors import ConfigError
 
-What = Literal["model", "decode", "loader"]
+What = Literal["model", "predict", "decode", "loader"]
 
 
 def bench(
-    what: Annotated[What, Parameter(help="model (a forward pass), decode (a clip out of a file), loader (batches).")],
+    what: Annotated[
+        What,
+        Parameter(help="model (a forward pass), predict (file to label), decode (a clip out of a file), loader."),
+    ],
     /,
     *,
     preset: str = "base",
@@ -60,7 +63,7 @@ def _place(what: What, *, device: str, precision: str) -> dict[str, str]:
     if what == "model":
         return {"device": device, "precision": precision}
     if (device, precision) != ("cpu", "fp32"):
-        raise ConfigError(f"--device and --precision have no effect on `bench {what}`, which runs no model")
+        raise ConfigError(f"--device and --precision have no effect on `bench {what}`")
     return {}
 
 
