@@ -71,10 +71,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
         """Answer for every token from the tokens of its sequence that `mask` lets it see (all, without one)."""
-        q, k, v = rearrange(self.qkv(x), "b n (qkv heads d) -> qkv b heads n d", qkv=3, heads=self.num_heads)
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return self.dropout(self.proj(self.mix(q, k, v, mask)))
+
+    def mix(
+        self,
+        q: Float[Tensor, "b m d"],
+        k: Float[Tensor, "b n d"],
+        v: Float[Tensor, "b n d"],
+        mask: Bool[Tensor, "m n"] | None = None,
+    ) -> Float[Tensor, "b m d"]:
+        """Values that each query sees, weighted by head, before the projection."""
+        q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=self.num_heads) for x in (q, k, v))
         dropout_p = self.attention_dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
-        return self.dropout(self.proj(rearrange(y, "b heads n d -> b n (heads d)")))
+        return rearrange(y, "b heads n d -> b n (heads d)")
 
 
 # --- Regroups -------------------------------------------------------------------------------------------------------
@@ -209,6 +220,11 @@ class Scheme:
     def steps(self) -> dict[str, Regroup]:
         """All steps in order, by name."""
         return {name: regroup for stage in self.stages for name, regroup in stage.items()}
+
+    @property
+    def ends_in_cls(self) -> bool:
+        """Whether the class token takes part in every step of the last stage, so that each of them learns from it."""
+        return over_time not in self.stages[-1].values()
 
     def with_cls_in_time(self) -> "Scheme":
         """The same scheme with the class token in its attention over time."""

@@ -44,7 +44,7 @@ def cost(config: ModelConfig) -> Cost:
         macs=macs,
         tokens=tokens,
         weight_bytes=4 * parameters,
-        activation_bytes=4 * config.depth * tokens * _saved_per_token(config),
+        activation_bytes=4 * tokens * _saved_per_token(config),
     )
 
 
@@ -84,7 +84,10 @@ def _parameters(config: ModelConfig) -> int:
 
 
 def _saved_per_token(config: ModelConfig) -> int:
-    """Numbers that autograd keeps for one token of one block: per step the residual, norm, qkv, answer and projection;
-    in the MLP the residual, norm and both sides of the GELU."""
-    steps = len(scheme_of(config).steps)
-    return steps * 7 * config.embed_dim + 2 * config.embed_dim + 2 * config.mlp_dim
+    """Numbers that autograd keeps for one token in all blocks (`timesformer.model.lean`): of each step what it read,
+    qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it read
+    and keys and values."""
+    scheme, dim = scheme_of(config), config.embed_dim
+    step, mlp = 5 * dim, dim + config.mlp_dim
+    whole = config.depth * (len(scheme.steps) * step + mlp)
+    return whole - scheme.ends_in_cls * (len(scheme.stages[-1]) * 2 * dim + mlp)

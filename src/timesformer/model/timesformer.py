@@ -64,7 +64,9 @@ class TimeSformer(nn.Module):
         self.scheme = scheme_of(config)
         self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
-        self.blocks = nn.ModuleList([Block(config, scheme=self.scheme, drop_path=rate) for rate in rates])
+        *blocks, last = [Block(config, scheme=self.scheme, drop_path=rate) for rate in rates]
+        last.answers_cls = self.scheme.ends_in_cls
+        self.blocks = nn.ModuleList([*blocks, last])
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
         self.head_norm = BatchStandardization(config.embed_dim) if config.head_norm == "batch" else nn.Identity()
         self.head_dropout = nn.Dropout(config.head_dropout)
