@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, interleave
 from timesformer.config.presets import preset as preset_config
-from timesformer.errors import ConfigError, DependencyError, TimeSformerError
+from timesformer.errors import ConfigError, DependencyError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 
