@@ -13,13 +13,15 @@ from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
 from timesformer.errors import ConfigError
 
-What = Literal["model", "predict", "decode", "loader"]
+What = Literal["model", "train", "predict", "decode", "loader"]
 
 
 def bench(
     what: Annotated[
         What,
-        Parameter(help="model (a forward pass), predict (file to label), decode (a clip out of a file), loader."),
+        Parameter(
+            help="model (a forward pass), train (a step), predict (file to label), decode (a clip out of a file), loader."
+        ),
     ],
     /,
     *,

@@ -85,8 +85,8 @@ def _parameters(config: ModelConfig) -> int:
 
 def _saved_per_token(config: ModelConfig) -> int:
     """Numbers that autograd keeps for one token in all blocks (`timesformer.model.lean`): of each step what it read,
-    qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it read
-    and keys and values."""
+    qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it
+    read, keys and values."""
     scheme, dim = scheme_of(config), config.embed_dim
     step, mlp = 5 * dim, dim + config.mlp_dim
     whole = config.depth * (len(scheme.steps) * step + mlp)
