@@ -115,7 +115,8 @@ def _learner(way: str, preset: str) -> Learner:
         DependencyError: The library is not installed.
         ConfigError: It has no such model.
     """
-    config = replace(preset_config(preset), drop_path=0.0)
+    # the peer has no norm of features, and draws of its own for stochastic depth
+    config = replace(preset_config(preset), drop_path=0.0, head_norm="none")
     model = peers.random_weights(TimeSformer(config))
     shape = (_CLIPS, config.in_channels, config.num_frames, *config.image_size)
     clips = torch.randn(shape, generator=torch.Generator().manual_seed(1))

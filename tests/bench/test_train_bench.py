@@ -1,0 +1,62 @@
+"""`timesformer bench train`: ways that do the same, and numbers for each."""
+
+import dataclasses
+
+import pytest
+
+from timesformer.bench import train
+from timesformer.bench.memory import Peak
+from timesformer.config.presets import PRESETS
+from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
+from tiny import square_config
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(train, "preset_config", _config)
+    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.PEER: 100}
+    monkeypatch.setattr(train, "peak_above", lambda target, way, preset: Peak(base=7, peak=7 + peaks[way]))
+
+
+def _config(name: str) -> ModelConfig:
+    return dataclasses.replace(PRESETS[name], head_norm="batch") if name == "tiny" else square_config(drop_path=0.3)
+
+
+@pytest.mark.parametrize("preset", ["base", "tiny"])
+def test_all_ways_have_the_same_gradients(preset: str):
+    pytest.importorskip("transformers")
+    heard: list[tuple[int, int]] = []
+    result = train.run(preset=preset, rounds=2, on_round=lambda *counts: heard.append(counts)).to_dict()
+    assert list(result["ways"]) == ["ours", "ours, checkpointed", "transformers"]
+    assert result["agreement"]["ours, checkpointed"] == 0
+    assert result["agreement"]["transformers"] < 1e-4
+    assert [way["of_peer"] for way in result["ways"].values()] == [0.6, 0.2, 1]
+    assert heard[-1] == (9, 9)
+
+
+def test_only_the_ways_that_were_asked_for_run():
+    result = train.run(preset="base", rounds=1, only=["ours, checkpointed"]).to_dict()
+    assert list(result["ways"]) == ["ours", "ours, checkpointed"]
+
+
+def test_prepared_work_is_a_step_that_changes_weights():
+    work = train.prepare(way=train.CHECKPOINTED, preset="base")
+    parameter = next(work.__self__.module.parameters())
+    before = parameter.detach().clone()
+    work()
+    assert not before.equal(parameter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"only": ["theirs"]}, r"--only 'theirs' is not one of 'ours', 'ours, checkpointed', 'transformers'"),
+        ({"device": "cuda"}, "bench train runs on --device cpu in --precision fp32, not on 'cuda'"),
+        ({"precision": "bf16"}, "not on 'cpu' in 'bf16'"),
+        ({"rounds": 0}, "rounds=0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(changes: dict[str, object], message: str):
+    with pytest.raises(ConfigError, match=message):
+        train.run(**{"preset": "base", "rounds": 1} | changes)

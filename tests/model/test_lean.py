@@ -1,0 +1,141 @@
+"""The lean training step gives the logits, the gradients and the random draws of the plain one, and keeps less."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from timesformer.model import TimeSformer, lean
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
+
+
+def _learn(model: TimeSformer, clips: Tensor) -> tuple[Tensor, dict[str, Tensor | None]]:
+    model.zero_grad()
+    torch.manual_seed(3)
+    logits = model(clips)
+    logits.float().square().sum().backward()
+    return logits.detach(), {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def _make_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "applies_to", lambda *_, **__: False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"drop_path": 0.4},
+        {"dropout": 0.2},
+        {"qkv_bias": False},
+        {"depth": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
+    scheme: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    config = tiny_config(scheme, **changes)
+    model, clips = random_model(config).train(), random_clips(config, batch=3)
+    if config.dropout:  # of the last block, fewer numbers are drawn
+        model.blocks[-1].answers_cls = False
+    logits, gradients = _learn(model, clips)
+    _make_plain(monkeypatch)
+    want_logits, want_gradients = _learn(model, clips)
+    torch.testing.assert_close(logits, want_logits)
+    assert gradients.keys() == want_gradients.keys()
+    for name, want in want_gradients.items():
+        torch.testing.assert_close(gradients[name], want, rtol=1e-4, atol=1e-5 * float(want.abs().max()), msg=name)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(bias: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lean, "_CACHED_ROWS", 4)
+    norm, linear = nn.LayerNorm(5).double(), nn.Linear(5, 3, bias=bias).double()
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(lean.norm_linear(x, norm, linear), linear(norm(x)))
+    parameters = (norm.weight, norm.bias, *linear.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_linear(x, norm, linear), (x, *parameters))
+
+
+def test_norm_and_mlp_have_exact_gradients_over_several_pieces(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lean, "_CACHED_ROWS", 4)
+    norm, fc1, fc2 = (part.double() for part in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(lean.norm_mlp(x, norm, fc1, fc2), fc2(nn.functional.gelu(fc1(norm(x)))))
+    parameters = (*norm.parameters(), *fc1.parameters(), *fc2.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_mlp(x, norm, fc1, fc2), (x, *parameters))
+
+
+def test_half_precision_computes_in_it_and_learns_in_full():
+    config = tiny_config()
+    model, clips = random_model(config).train(), random_clips(config)
+    logits, gradients = _learn(model, clips)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half_logits, half_gradients = _learn(model, clips)
+    assert half_logits.dtype == torch.bfloat16
+    torch.testing.assert_close(half_logits.float(), logits, rtol=0.1, atol=0.1 * float(logits.abs().max()))
+    name = "blocks.0.mlp.fc1.weight"
+    half, full = half_gradients[name], gradients[name]
+    assert half is not None and full is not None
+    assert half.dtype == torch.float32
+    assert torch.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.98
+
+
+def _is_lean(model: TimeSformer) -> bool:
+    return any(model.blocks[0].steps[name].is_lean for name in model.blocks[0].steps)
+
+
+def test_only_a_model_that_learns_as_it_was_built_is_lean():
+    model = random_model(tiny_config("joint_space_time"))
+    assert not _is_lean(model)
+    model.train()
+    assert _is_lean(model)
+    with torch.no_grad():
+        assert not _is_lean(model)
+    linear = model.blocks[0].steps["joint"].attention.qkv
+    handle = linear.register_forward_hook(lambda *_: None)
+    assert not _is_lean(model)
+    handle.remove()
+    linear.weight.requires_grad_(False)
+    assert not _is_lean(model)
+    model.blocks[0].steps["joint"].attention.qkv = nn.Sequential(nn.Linear(24, 72))
+    assert not _is_lean(model)
+
+
+def test_last_block_answers_for_the_class_token_alone_where_each_of_its_steps_reads_it():
+    shapes = {}
+    for scheme in SCHEME_NAMES:
+        model = random_model(tiny_config(scheme)).train()
+        note = lambda x, grid, block=model.blocks[1]: block(x, grid).shape[1]  # noqa: E731
+        tokens, grid = model.embedding(random_clips(model.config))
+        if not model.scheme.per_frame:
+            shapes[scheme] = note(tokens, grid)
+    assert {scheme for scheme, tokens in shapes.items() if tokens == 31} == {"space_time_reversed", "parallel"}
+    assert set(shapes.values()) == {1, 31}
+
+
+def test_lean_step_keeps_less_than_two_thirds(monkeypatch: pytest.MonkeyPatch):
+    config = tiny_config(depth=4, embed_dim=48)
+    model, clips = random_model(config).train(), random_clips(config, batch=3)
+    kept = _kept_bytes(model, clips)
+    _make_plain(monkeypatch)
+    assert kept < _kept_bytes(model, clips) * 2 / 3
+
+
+def _kept_bytes(model: TimeSformer, clips: Tensor) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        logits = model(clips)
+    assert logits.requires_grad  # the graph is alive until here, and with it what it keeps
+    return sum(kept.values())
