@@ -130,22 +130,6 @@ def test_weights_take_four_bytes_a_parameter_and_activations_grow_with_the_clip(
     assert large.activation_bytes > small.activation_bytes > 0
 
 
-@pytest.mark.parametrize("scheme", UNMASKED)
-def test_activation_estimate_is_near_what_autograd_saves(scheme: str):
-    config = tiny_config(scheme, initialization="scratch")
-    model, sizes = TimeSformer(config).train(), {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        if not any(tensor.untyped_storage().data_ptr() == p.untyped_storage().data_ptr() for p in model.parameters()):
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = model(torch.randn(1, 3, 3, 8, 20))
-    assert logits.requires_grad
-    assert sum(sizes.values()) == pytest.approx(cost(config).activation_bytes, rel=0.5)
-
-
 # The masks of the centred reading of sparse local-global are kept for the backward pass too, and are not estimated.
 @pytest.mark.parametrize("scheme", UNMASKED)
 def test_training_memory_is_estimated_within_a_tenth_of_what_autograd_keeps(scheme: str):

@@ -90,7 +90,8 @@ def test_fixed_part_is_that_of_the_paper_and_pencil():
     parameters = sum(parameter.numel() for parameter in TimeSformer(TINY).parameters())
     plain = estimate_memory(RUN, CPU)
     assert (plain.gradients, plain.optimizer) == (4 * parameters, 8 * parameters)
-    assert plain.weights == pytest.approx(4 * parameters, rel=0.01)  # a table of places comes on top
+    # in each block the product of projection and fc comes on top, and a table of places once
+    assert plain.weights == pytest.approx(4 * (parameters + 4 * 32 * 32), rel=0.01)
     sgd = estimate_memory(replace(RUN, optim=OptimConfig(optimizer="sgd", ema_decay=0.9)), CPU)
     assert sgd.optimizer == 4 * parameters
     assert sgd.weights - plain.weights == 4 * parameters
@@ -122,7 +123,7 @@ def test_frozen_parts_need_neither_gradients_nor_moments_nor_activations():
     assert (probe.gradients, probe.optimizer) == (4 * head, 8 * head)
     whole = estimate_memory(RUN, CPU)
     lower = estimate_memory(replace(RUN, optim=OptimConfig(freeze="blocks:2")), CPU)
-    assert 0.1 < probe.activations_per_clip / whole.activations_per_clip < 0.2  # of 4 blocks, one at work
+    assert 0.1 < probe.activations_per_clip / whole.activations_per_clip < 0.3  # of 4 blocks, one at work
     assert 0.5 < lower.activations_per_clip / whole.activations_per_clip < 0.7
 
 

@@ -152,13 +152,13 @@ def _rough_total(run: RunConfig) -> int:
 
 
 def _work(run: RunConfig, *, saved: int) -> int:
-    """What a clip takes for a while on top: about three quarters of what a block saves, in the forward pass of a frozen
-    one and in the backward pass of another; and all of it where a block is computed again."""
+    """What a clip takes for a while on top: as much as a block saves, in the backward pass of another; a quarter more in
+    the forward pass of a frozen one, which is not computed leanly; twice as much where a block is computed again."""
     plain = replace(run, checkpoint_activations=False, optim=replace(run.optim, freeze="none"))
     if plain != run:
         model = weightless(plain).model
         saved = _saved_bytes(model, plain, clips=2) - _saved_bytes(model, plain, clips=1)
-    quarters = 7 if run.checkpoint_activations else 3
+    quarters = 8 if run.checkpoint_activations else 4 if run.optim.freeze == "none" else 5
     return quarters * saved // (4 * run.model.depth)
 
 
