@@ -13,7 +13,6 @@ from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, interleave
 from timesformer.config.presets import preset as preset_config
-from timesformer.config.run import Precision
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
@@ -54,31 +53,19 @@ class Learner:
         return loss
 
 
-def run(
-    *,
-    preset: str,
-    rounds: int,
-    only: Sequence[str] = (),
-    device: str = "cpu",
-    precision: Precision = "fp32",
-    on_round: OnRound = lambda done, total: None,
-) -> Bench:
+def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
     """Time training steps of two clips from random weights, compare gradients, and measure peaks of memory.
 
     Args:
         preset: A name of `PRESETS`.
         rounds: Rounds that count.
         only: Ways of `WAYS` to run beside ours; all of them by default.
-        device: `cpu`; there is no other way to measure memory that is the same for all.
-        precision: `fp32`.
         on_round: Hears of every run.
 
     Raises:
-        ConfigError: There is no such preset, way, device or precision, or `rounds` is less than 1.
+        ConfigError: There is no such preset or way, or `rounds` is less than 1.
         TimeSformerError: The system does not tell a process its peak of memory.
     """
-    if (device, precision) != ("cpu", "fp32"):
-        raise ConfigError(f"bench train runs on --device cpu in --precision fp32, not on {device!r} in {precision!r}")
     unknown = [name for name in only if name not in WAYS]
     if unknown:
         raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, WAYS))}")
