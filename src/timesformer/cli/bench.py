@@ -20,7 +20,7 @@ def bench(
     what: Annotated[
         What,
         Parameter(
-            help="model (a forward pass), train (a step), predict (file to label), decode (a clip out of a file), loader."
+            help="model (a forward pass), train (a step), predict (file to label), decode (a clip of a file), loader."
         ),
     ],
     /,
