@@ -150,6 +150,10 @@ class FoldedBlock(nn.Module):
 
     def last(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d"]:
         """The class token after the block, through the regroups."""
+        return self.mlp(self.cls_before_mlp(x, grid))
+
+    def cls_before_mlp(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d"]:
+        """The class token after all stages, through the regroups."""
         stages = list(self.stages)
         while stages and self.reach_cls.isdisjoint(stages[-1]):
             stages.pop()  # its answer to the class token is zero
@@ -159,7 +163,7 @@ class FoldedBlock(nn.Module):
         for name in stages[-1] if stages else ():
             if name in self.reach_cls:
                 cls = cls + self.regroups[name](x, grid, self._step(name).first)[:, 0]
-        return self.mlp(cls)
+        return cls
 
     def in_frames(self, x: Float[Tensor, "t b n d"]) -> None:
         """Change tokens in place to those after the block."""
