@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 
@@ -105,7 +106,7 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
         ConfigError: It has no such scheme, or frames that are not square.
     """
     try:
-        from timesformer_pytorch import TimeSformer as Lucidrains  # ty: ignore[import-not-found]
+        package = import_module("timesformer_pytorch")
     except ImportError as error:
         raise DependencyError("timesformer-pytorch is not installed: pip install timesformer-pytorch") from error
     if config.scheme != "divided_space_time" or len(set(config.image_size)) > 1:
@@ -113,7 +114,7 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
             f"timesformer-pytorch has scheme='divided_space_time' and square frames only, not "
             f"scheme={config.scheme!r}, image_size={config.image_size}"
         )
-    module = Lucidrains(
+    module = package.TimeSformer(
         dim=config.embed_dim,
         image_size=config.image_size[0],
         patch_size=config.patch_size,

@@ -29,8 +29,7 @@ from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.evaluation.shared import evaluate_shared
 from timesformer.evaluation.team import Place, find_place, join
-from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.load import load
+from timesformer.inference.onnx_model import Classifier, open_model
 
 _CLIP = "clip."
 
@@ -124,7 +123,7 @@ def evaluate(
     _show(result, as_json=json)
 
 
-def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> TimeSformer:
+def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> Classifier:
     """The model, with the fields of its config and of its clips that the options ask for."""
     of_clip = [text.removeprefix(_CLIP) for text in overrides if text.startswith(_CLIP)]
     of_model = [text for text in overrides if not text.startswith(_CLIP)]
@@ -132,7 +131,7 @@ def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> TimeSf
     twice = views.keys() & changes.keys()
     if twice:
         raise ConfigError(f"{min(twice)} is given twice: by its own option and by --set {_CLIP}{min(twice)}")
-    loaded = load(model, **model_overrides(of_model))
+    loaded = open_model(model, **model_overrides(of_model))
     loaded.info = replace(loaded.info, clip=change_views(loaded.info.clip, views | changes))
     return loaded
 

@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "Measure a model on labelled videos.",
     "bench": "Measure speed and memory on this machine, beside what else you could take.",
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
+    "export": "Write a model as one ONNX file, in fp32 or int8, for ONNX Runtime.",
     "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
     "reproduce": "Run the paper's experiments, at the size of a laptop or in full.",
     "shard": "Pack a data set into tar files for network storage and clusters.",

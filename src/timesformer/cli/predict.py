@@ -50,7 +50,8 @@ def predict(
         Video files, folders of frames, videos in tar files (`shard-000000.tar/clip.mp4`), folders (searched for
         videos at any depth) and patterns such as `'videos/*.mp4'`.
     model
-        A model folder, a run folder, a released `.pyth`, a `transformers` folder or hub id, or an mmaction2 `.pth`.
+        A model folder, a run folder, a released `.pyth`, a `transformers` folder or hub id, an mmaction2 `.pth`,
+        or an `.onnx` file that `timesformer export` wrote.
     top_k
         Classes to name for each video.
     batch_size

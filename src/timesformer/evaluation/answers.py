@@ -16,9 +16,9 @@ from timesformer.data.dataset import TestViews
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, TimeSformerError
 from timesformer.evaluation.loading import ErrorsAsValues
+from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import check_finite, fuse
-from timesformer.model.timesformer import TimeSformer
 
 _Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
 
@@ -69,7 +69,7 @@ Outcome = Answer | Unread
 
 
 def answer_batches(
-    model: TimeSformer, manifest: Manifest, batches: Sequence[range], *, options: Options
+    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: Options
 ) -> Generator[list[Outcome]]:
     """Yield what the model says about the videos of each batch, in order; the model is left in eval mode.
 
@@ -101,7 +101,7 @@ def answer_batches(
             yield _answer(predictor, batch, read, on_error=options.on_error)
 
 
-def _read(model: TimeSformer, manifest: Manifest, *, num_workers: int) -> Generator[_Read]:
+def _read(model: Classifier, manifest: Manifest, *, num_workers: int) -> Generator[_Read]:
     """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
     loader = DataLoader(
         ErrorsAsValues(TestViews(manifest, model=model.config, clip=model.info.clip)),

@@ -12,14 +12,13 @@ from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.shards import plan_batches
 from timesformer.evaluation.summary import summarise
-from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.load import load
+from timesformer.inference.onnx_model import Classifier, open_model
 
 OnProgress = Callable[[int, int], None]
 
 
 def evaluate(
-    model: TimeSformer | str | Path,
+    model: Classifier | str | Path,
     videos: Manifest | str | Path,
     *,
     device: str = "auto",
@@ -35,7 +34,7 @@ def evaluate(
     """Measure a model on videos with known classes, by the views that its `info.clip` asks for.
 
     Args:
-        model: A model, which stays as it is except for its device, or anything that `load` takes.
+        model: A model, which stays as it is except for its device, or anything that `Predictor` takes.
         videos: A manifest, or what `load_manifest` reads; of a folder that holds splits, validation is taken.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         batch_size: Views that go through the model at once; a video's views stay together.
@@ -80,20 +79,20 @@ def check_top_k(top_k: Sequence[int]) -> None:
         raise ConfigError(f"top_k={tuple(top_k)} must hold whole numbers from 1")
 
 
-def open_both(model: TimeSformer | str | Path, videos: Manifest | str | Path) -> tuple[TimeSformer, Manifest]:
+def open_both(model: Classifier | str | Path, videos: Manifest | str | Path) -> tuple[Classifier, Manifest]:
     """Read a model and videos, whose classes become the model's.
 
     Raises:
         WeightsError: The weights cannot be loaded.
         DataError: The videos cannot be used, or have classes that the model does not know.
     """
-    model = model if isinstance(model, TimeSformer) else load(model)
+    model = model if isinstance(model, Classifier) else open_model(model)
     manifest = videos if isinstance(videos, Manifest) else read_manifest(videos, labels=model.info.labels)
     return model, match_classes(manifest, labels=model.info.labels, num_classes=model.config.num_classes)
 
 
 def run_batches(
-    model: TimeSformer,
+    model: Classifier,
     manifest: Manifest,
     batches: Sequence[range],
     *,

@@ -10,8 +10,8 @@ from timesformer.evaluation.report_tables import class_table, confusion_table, m
 from timesformer.evaluation.report_videos import example_figure, mistake_figure
 from timesformer.evaluation.result import Evaluation, VideoResult
 from timesformer.files import replacing
+from timesformer.inference.onnx_model import Classifier
 from timesformer.model.cost import cost
-from timesformer.model.timesformer import TimeSformer
 from timesformer.pages import data_url, document
 
 _STYLE = """
@@ -44,7 +44,7 @@ def write_report(
     evaluation: Evaluation,
     path: str | Path,
     *,
-    model: TimeSformer,
+    model: Classifier,
     title: str,
     curve: Path | None = None,
     num_examples: int = 12,
@@ -97,7 +97,7 @@ def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[V
     return shown + right[: count - len(shown)]
 
 
-def _headline(evaluation: Evaluation, model: TimeSformer, *, title: str) -> str:
+def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     low, high = evaluation.top1_interval
     numbers = {
         "top-1 accuracy": f"{evaluation.top1:.1%}",
@@ -123,7 +123,7 @@ def _curve(curve: Path | None) -> str:
     return f'<h2>Training</h2><img class=curve alt="learning curve" src="{data_url(curve.read_bytes(), "png")}">'
 
 
-def _videos(videos: Sequence[VideoResult], model: TimeSformer) -> str:
+def _videos(videos: Sequence[VideoResult], model: Classifier) -> str:
     wrong = "".join(mistake_figure(video, model) for video in videos if video.rank > 1)
     right = "".join(example_figure(video, model) for video in videos if video.rank == 1)
     mistakes = (

@@ -11,7 +11,7 @@ from timesformer.data.dataset import read_test_views
 from timesformer.data.transforms import denormalise
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
-from timesformer.model.timesformer import TimeSformer
+from timesformer.inference.onnx_model import Classifier
 from timesformer.pages import data_url, encode
 
 _MIN_HEIGHT = 72
@@ -19,7 +19,7 @@ _FRAMES_OF_EXAMPLE = 8
 _FRAMES_OF_MISTAKE = 3
 
 
-def mistake_figure(video: VideoResult, model: TimeSformer) -> str:
+def mistake_figure(video: VideoResult, model: Classifier) -> str:
     """First, middle and last frame of a video that was taken for another, with both classes."""
     caption = (
         f"<span class=bad>predicted: {html.escape(video.predicted)} {video.probability:.0%}</span><br>"
@@ -28,7 +28,7 @@ def mistake_figure(video: VideoResult, model: TimeSformer) -> str:
     return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption)
 
 
-def example_figure(video: VideoResult, model: TimeSformer) -> str:
+def example_figure(video: VideoResult, model: Classifier) -> str:
     """Up to eight frames of a video whose class was found."""
     caption = f"<span class=good>{html.escape(video.predicted)} {video.probability:.0%}</span>"
     return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption)
@@ -51,7 +51,7 @@ def _enlargement(frames: UInt8[np.ndarray, "t h w 3"]) -> int:
     return max(1, -(-_MIN_HEIGHT // frames.shape[1]))
 
 
-def _figure(video: VideoResult, model: TimeSformer, *, num_frames: int, caption: str) -> str:
+def _figure(video: VideoResult, model: Classifier, *, num_frames: int, caption: str) -> str:
     try:
         views, _ = read_test_views(video.path, model.config, model.info.clip)
     except DecodeError as error:  # the file changed since it was evaluated

@@ -14,13 +14,13 @@ from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.shards import deal, merge, plan_batches
 from timesformer.evaluation.summary import summarise
 from timesformer.evaluation.team import Team, from_text, own_device, receive, refuse_failure, send, to_text
-from timesformer.model.timesformer import TimeSformer
+from timesformer.inference.onnx_model import Classifier
 
 _TASK = "task"
 
 
 def evaluate_shared(
-    model: TimeSformer | str | Path,
+    model: Classifier | str | Path,
     videos: Manifest | str | Path,
     *,
     team: Team | None,
@@ -87,7 +87,7 @@ def _collect(team: Team, batches: Sequence[range], *, fingerprint: str) -> Itera
             yield from from_text(receive(team, str(number), rank=rank))
 
 
-def _fingerprint(model: TimeSformer, manifest: Manifest, options: Options) -> str:
+def _fingerprint(model: Classifier, manifest: Manifest, options: Options) -> str:
     """What must be equal in all processes; folders may have other names on other machines."""
     samples = [(sample.path.name, sample.label) for sample in manifest.samples]
     task = (samples, manifest.class_names, model.config, model.info.clip, options.batch_size, options.on_error)

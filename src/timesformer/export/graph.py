@@ -4,7 +4,8 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 
 _LARGEST_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; what is not weights is far below a MiB
-_EXPORTER_LOG = "torch.onnx._internal.exporter._registration"
+_TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
 def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
@@ -73,22 +74,20 @@ def to_int8(graph: Any) -> Any:
 
 def _check_installed() -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            import_module(name)
     except ImportError as error:
         raise DependencyError(f"{error.name} is not installed: pip install 'timesformer[export]'") from error
 
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Silence what the exporter says of things that we do not have: torchvision, and its own use of torch."""
-    logger = logging.getLogger(_EXPORTER_LOG)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-            yield
-    finally:
-        logger.setLevel(level)
+    """Silence what the exporter says of itself: operators of torchvision, constants left as they are, old calls."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+        for name in _TALKATIVE:
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        yield

@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from timesformer.config.schema import ModelConfig
 from timesformer.errors import TimeSformerError, WeightsError
 from timesformer.export.graph import to_int8, trace
+from timesformer.export.ort_form import OrtForm
 from timesformer.files import replacing
 from timesformer.inference.onnx_model import onnx_metadata, open_session, run_session
+from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import check_labels
 
@@ -46,42 +49,35 @@ def export_onnx(
     *,
     precision: Precision = "fp32",
     overwrite: bool = False,
-    module: nn.Module | None = None,
 ) -> Exported:
     """Write a model as one ONNX file for clips of its config's sizes, any number at once; all of it or nothing.
 
-    Config, clips, labels and licence go into the file's metadata, so that `Predictor` needs nothing else.
+    What is written is the folded model (`timesformer.model.fast`), with attention as ONNX Runtime's own operator: other
+    runtimes do not have it. Config, clips, labels and licence go into the file's metadata, so that `Predictor` needs
+    nothing else.
 
     Args:
         model: The model.
         path: A file that ends in `.onnx`; its parents are made.
         precision: `fp32`, or `int8` for the linear maps of the blocks.
         overwrite: Whether a file that is there is replaced.
-        module: Computes what `model` does, and is written in its place: a faster form of it.
 
     Raises:
         WeightsError: The file is there, has another ending, cannot be written, or the labels are not one a class.
         DependencyError: The exporter is not installed.
+        ConfigError: The model has hooks, or more weights than one ONNX file can hold.
         TimeSformerError: The model cannot be expressed, or ONNX Runtime gives other answers than torch.
     """
     path = Path(path).expanduser()
     _check_target(path, overwrite=overwrite)
     check_labels(model)
-    config = model.config
-    clips = torch.randn(
-        3, config.in_channels, config.num_frames, *config.image_size, generator=torch.Generator().manual_seed(0)
-    )
-    was_training = model.training
-    try:
-        graph = trace((module or model).eval(), clips[:2])
-        graph = to_int8(graph) if precision == "int8" else graph
-        with torch.no_grad():
-            wanted = model.eval()(clips)
-    finally:
-        model.train(was_training)
+    clips = _random_clips(model.config)
+    graph = trace(OrtForm(FastTimeSformer(model)), clips[:2])
+    if precision == "int8":
+        graph = to_int8(graph)
     _describe(graph, model)
     content = graph.SerializeToString()
-    difference, cosine = compare(run_session(open_session(content), clips), wanted)
+    difference, cosine = compare(run_session(open_session(content), clips), _logits(model, clips))
     if not difference <= _TOLERANCE[precision]:
         raise TimeSformerError(
             f"the exported model differs from torch by {difference:.2g} of the spread of the logits, more than "
@@ -89,6 +85,21 @@ def export_onnx(
         )
     _write(content, path)
     return Exported(path=str(path), precision=precision, bytes=len(content), difference=difference, cosine=cosine)
+
+
+def _random_clips(config: ModelConfig) -> Float[Tensor, "3 c t h w"]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3, config.in_channels, config.num_frames, *config.image_size, generator=generator)
+
+
+@torch.no_grad()
+def _logits(model: TimeSformer, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
+    """Logits in eval mode; the model keeps the mode in which it came."""
+    was_training = model.training
+    try:
+        return model.eval()(clips)
+    finally:
+        model.train(was_training)
 
 
 def compare(found: Float[Tensor, "b k"], wanted: Float[Tensor, "b k"]) -> tuple[float, float]:

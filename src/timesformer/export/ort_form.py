@@ -71,12 +71,10 @@ class _Step(nn.Module):
         normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
         q = F.linear(normal, self.query, self.query_bias)
         k, v = F.linear(normal, self.key), F.linear(normal, self.value)
-        inputs = [q, k, v]
-        if mask is not None:
-            inputs += [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # no bias, no padding, a bias of scores
+        scores = [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # added to them
         y = torch.onnx.ops.symbolic(
             "com.microsoft::MultiHeadAttention",
-            inputs,
+            [q, k, v, *scores],
             attrs={"num_heads": self.num_heads},
             dtype=q.dtype,
             shape=q.shape,

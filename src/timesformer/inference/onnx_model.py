@@ -57,6 +57,10 @@ class OnnxModel(nn.Module):
         return run_session(self.session, clips)
 
 
+Classifier = TimeSformer | OnnxModel
+"""What predicts and is evaluated: it has a config and an info, and gives logits of clips."""
+
+
 def run_session(session: Any, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
     """The first output of a session for its only input."""
     name = session.get_inputs()[0].name
@@ -127,7 +131,7 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
     return stored.model, ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
 
 
-def open_model(source: str | Path, **overrides: Any) -> TimeSformer | OnnxModel:
+def open_model(source: str | Path, **overrides: Any) -> Classifier:
     """A model for prediction: an ONNX file that `timesformer export` wrote, or anything that `load` takes.
 
     Args:

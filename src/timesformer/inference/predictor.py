@@ -14,10 +14,10 @@ from timesformer.config.run import Precision
 from timesformer.data.dataset import read_test_views
 from timesformer.data.transforms import model_input
 from timesformer.errors import ConfigError, DependencyError
+from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.fast import FastTimeSformer, has_hooks
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.load import load
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Numbers to compute in, by the name of their precision."""
@@ -49,7 +49,8 @@ class Predictor:
     """Classifies video files with one model.
 
     Args:
-        model: A model, or anything that `load` takes.
+        model: A model, anything that `load` takes, or an ONNX file that `timesformer export` wrote; the latter runs on
+            the CPU as it was exported, and takes none of the options below but `batch_size`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         batch_size: Views that go through the model at once.
         fast: Compute by `FastTimeSformer`: the same answers to rounding, in less time and memory. A model with hooks
@@ -65,12 +66,12 @@ class Predictor:
         ConfigError: The device is not there, or an override cannot work.
     """
 
-    model: TimeSformer | FastTimeSformer
+    model: TimeSformer | FastTimeSformer | OnnxModel
     """What computes, on `device`."""
 
     def __init__(
         self,
-        model: TimeSformer | str | Path,
+        model: Classifier | str | Path,
         *,
         device: str = "auto",
         batch_size: int = 8,
@@ -82,13 +83,18 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} must be at least 1")
         check_choice("precision", precision, Precision)
-        if isinstance(model, TimeSformer) and overrides:
+        if isinstance(model, Classifier) and overrides:
             raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
         self.device = resolve_device(device)
-        model = model if isinstance(model, TimeSformer) else load(model, **overrides)
-        model = model.eval().to(self.device)
+        model = model if isinstance(model, Classifier) else open_model(model, **overrides)
         self.dtype = DTYPES[precision]
-        if fast and not has_hooks(model):
+        if isinstance(model, OnnxModel):
+            _refuse_for_onnx(device=device, fast=fast, compile=compile, precision=precision)
+            self.device = torch.device("cpu")
+        model = model.eval().to(self.device)
+        if isinstance(model, OnnxModel):
+            self.model = model
+        elif fast and not has_hooks(model):
             self.model = FastTimeSformer(model).to(self.dtype)
         else:
             self.model = model if precision == "fp32" else deepcopy(model).to(self.dtype)
@@ -146,3 +152,16 @@ class Predictor:
                 raise
             reason = next(iter(str(error).splitlines()), "")
             raise DependencyError(f"the model cannot be compiled here; do without, or see to this: {reason}") from error
+
+
+def _refuse_for_onnx(*, device: str, fast: bool, compile: bool, precision: Precision) -> None:
+    """Refuse what an ONNX file cannot follow.
+
+    Raises:
+        ConfigError: Something other than the default was asked for.
+    """
+    given = {"fast=False": not fast, "compile=True": compile, f"precision={precision!r}": precision != "fp32"}
+    given[f"device={device!r}"] = device not in ("auto", "cpu")
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{name} has no effect on an ONNX file, which runs on the CPU as it was exported")

@@ -1,0 +1,186 @@
+"""One file that answers as the model: exported once for all tests here."""
+
+import json
+import sys
+
+import onnx
+import pytest
+import torch
+
+from timesformer.cli.main import main
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig
+from timesformer.data.motion import render_clip
+from timesformer.data.synthetic import write_clip
+from timesformer.errors import ConfigError, DependencyError, TimeSformerError, WeightsError
+from timesformer.evaluation.evaluate import open_both
+from timesformer.export import onnx as export_module
+from timesformer.export.onnx import export_onnx
+from timesformer.inference.onnx_model import read_onnx
+from timesformer.inference.predictor import Predictor
+from timesformer.weights.bundle import save
+from tiny import random_clips, random_model, tiny_config
+
+pytestmark = pytest.mark.xdist_group("onnx")
+
+LABELS = tuple("abcdefg")
+CONFIG = tiny_config()
+
+
+def _model():
+    clip = ClipConfig(sampling="uniform", num_crops=1)
+    return random_model(CONFIG, info=ModelInfo(clip=clip, labels=LABELS, licence="MIT", source="a test"))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """An fp32 file, made where no folder was."""
+    path = tmp_path_factory.mktemp("onnx") / "new" / "model.onnx"
+    export_onnx(_model(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def int8_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "int8.onnx"
+    found = export_onnx(_model(), path, precision="int8")
+    assert found.cosine > 0.98
+    assert found.bytes == path.stat().st_size
+    return path
+
+
+@pytest.fixture
+def video(tmp_path):
+    frames = render_clip("shrink", seed=0, num_frames=6, size=(32, 40), background="plain")
+    write_clip(tmp_path / "clip.mp4", frames)
+    return tmp_path / "clip.mp4"
+
+
+@torch.no_grad()
+def test_a_file_answers_batches_of_any_size_as_the_model(file):
+    model, exported = _model(), read_onnx(file)
+    for batch in (1, 2, 5):
+        clips = random_clips(CONFIG, batch=batch)
+        torch.testing.assert_close(exported(clips), model(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_holds_the_config_and_all_that_travels_with_the_weights(file):
+    exported = read_onnx(file)
+    assert exported.config == CONFIG
+    assert exported.info == _model().info
+
+
+@torch.no_grad()
+def test_a_mask_and_steps_beside_each_other_are_exported_too(tmp_path):
+    for scheme in ("sparse_local_global_centred", "parallel"):
+        model = random_model(tiny_config(scheme, depth=2))
+        export_onnx(model, tmp_path / f"{scheme}.onnx")
+        clips = random_clips(model.config, batch=1)
+        torch.testing.assert_close(read_onnx(tmp_path / f"{scheme}.onnx")(clips), model(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_in_int8_all_maps_of_whole_tokens_are_whole_numbers_and_the_head_is_not(int8_file):
+    graph = onnx.load(int8_file).graph
+    kinds = [node.op_type for node in graph.node]
+    # first block: two steps of query, key, value and out, and the MLP's two; last block: the step over time
+    assert kinds.count("MatMulInteger") == 2 * 4 + 2 + 4
+    assert kinds.count("Conv") == 1
+    assert any(tensor.name.startswith("head.weight") and tensor.data_type == 1 for tensor in graph.initializer)
+
+
+def test_the_predictor_gives_the_same_answer_from_a_file(file, int8_file, video):
+    wanted = Predictor(_model())(video)
+    found = Predictor(file)(video)
+    assert found.labels == wanted.labels
+    assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-4)
+    assert Predictor(int8_file)(video).probabilities == pytest.approx(wanted.probabilities, abs=0.1)
+
+
+def test_a_file_is_evaluated_as_a_model_is(file, video):
+    exported, manifest = open_both(file, _manifest(video))
+    assert exported.config == CONFIG
+    assert len(manifest.samples) == 1
+
+
+def _manifest(video):
+    path = video.parent / "videos.csv"
+    path.write_text(f"{video} 2\n")
+    return path
+
+
+@pytest.mark.parametrize("knob", [{"fast": False}, {"compile": True}, {"precision": "bf16"}])
+def test_what_a_file_cannot_follow_is_refused(file, knob):
+    with pytest.raises(ConfigError, match="no effect on an ONNX file"):
+        Predictor(file, **knob)
+
+
+def test_a_file_takes_no_overrides_and_no_other_sizes(file):
+    with pytest.raises(ConfigError, match="depth: an ONNX file is fixed"):
+        Predictor(file, depth=1)
+    with pytest.raises(ConfigError, match=r"exported for \[batch, 3, 3, 8, 20\]"):
+        read_onnx(file)(random_clips(CONFIG, num_frames=2))
+
+
+def test_the_command_line_exports_and_predicts(tmp_path, video, capsys):
+    folder = save(_model(), tmp_path / "model")
+    with pytest.raises(SystemExit) as stop:
+        main(["export", str(folder), "--output", str(tmp_path / "m.onnx"), "--json"])
+    printed = capsys.readouterr()
+    assert stop.value.code == 0
+    assert json.loads(printed.out)["precision"] == "fp32"
+    assert printed.err.startswith("on random clips it differs from torch by ")
+    assert printed.err.count("\n") == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(video), "--model", str(tmp_path / "m.onnx"), "--json"])
+    assert stop.value.code == 0
+    assert len(json.loads(capsys.readouterr().out)["labels"]) == 5
+
+
+def test_a_file_that_is_there_is_kept_and_a_wrong_name_refused(file, tmp_path):
+    with pytest.raises(WeightsError, match="is there already"):
+        export_onnx(_model(), file)
+    with pytest.raises(WeightsError, match=r"ends in \.onnx"):
+        export_onnx(_model(), tmp_path / "model.pt")
+
+
+def test_a_model_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "trace", lambda module, clips: onnx.load(_other(tmp_path)))
+    with pytest.raises(TimeSformerError, match="differs from torch by"):
+        export_onnx(_model(), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def _other(folder):
+    """A graph of the right shapes that sums pixels."""
+    info = onnx.helper.make_tensor_value_info
+    nodes = [
+        onnx.helper.make_node("ReduceSum", ["clips", "axes"], ["sums"], keepdims=0),
+        onnx.helper.make_node("Reshape", ["sums", "shape"], ["column"]),
+        onnx.helper.make_node("Expand", ["column", "classes"], ["logits"]),
+    ]
+    constants = {"axes": [1, 2, 3, 4], "shape": [-1, 1], "classes": [1, 7]}
+    numbers = [onnx.helper.make_tensor(key, 7, [len(value)], value) for key, value in constants.items()]
+    graph = onnx.helper.make_graph(
+        nodes, "sums", [info("clips", 1, ["b", 3, 3, 8, 20])], [info("logits", 1, ["b", 7])], numbers
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, folder / "other.onnx")
+    return folder / "other.onnx"
+
+
+def test_a_file_of_another_program_and_a_damaged_one_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="was not written by `timesformer export`"):
+        read_onnx(_other(tmp_path))
+    (tmp_path / "damaged.onnx").write_bytes(b"no graph")
+    with pytest.raises(WeightsError, match="ONNX Runtime cannot load it"):
+        read_onnx(tmp_path / "damaged.onnx")
+    with pytest.raises(WeightsError, match="no such file"):
+        read_onnx(tmp_path / "missing.onnx")
+
+
+def test_without_the_libraries_the_extra_is_named(tmp_path, monkeypatch, file):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DependencyError, match=r"timesformer\[export\]"):
+        export_onnx(_model(), tmp_path / "model.onnx")
+    with pytest.raises(DependencyError, match=r"timesformer\[export\]"):
+        read_onnx(file)
