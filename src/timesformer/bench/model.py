@@ -17,6 +17,7 @@ from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError, closest
 from timesformer.export.onnx import Precision as OnnxPrecision
+from timesformer.export.ort_form import OrtForm
 from timesformer.inference.predictor import DTYPES
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
@@ -27,13 +28,20 @@ OURS = "ours"
 
 
 def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
-    return peers.onnx_logits(peers.transformers_module(model), clip, precision=precision)
+    return peers.onnx_logits(peers.transformers_logits(peers.transformers_module(model)), clip, precision=precision)
+
+
+def _exported(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
+    """What `timesformer export` writes, as `predict` runs it."""
+    return peers.onnx_logits(OrtForm(FastTimeSformer(model)), clip, precision=precision)
 
 
 BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     OURS: lambda model, clip: FastTimeSformer(model),
     "ours block by block": lambda model, clip: model,
     "ours compiled": lambda model, clip: peers.compiled(FastTimeSformer(model)),
+    "ours exported": partial(_exported, precision="fp32"),
+    "ours exported in int8": partial(_exported, precision="int8"),
     "transformers": lambda model, clip: peers.transformers_logits(peers.transformers_module(model)),
     "transformers compiled": lambda model, clip: peers.compiled_logits(peers.transformers_module(model)),
     "transformers in ONNX Runtime": partial(_in_onnx_runtime, precision="fp32"),
@@ -78,7 +86,7 @@ def run(
     ways, absent = _build(model, clip, only, place)
     clip = clip.to(*place)
     agreement = _compare(ways, clip)
-    product = _matrix_product(config, place)
+    product = matrix_product(config, place)
     timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(clip)) for name, logits in ways.items()}
     timings = interleave(timed | {_PRODUCT: product.run}, rounds=rounds, on_round=on_round)
     rates = _rates(config, ours=timings[OURS], product=product.gmac / timings.pop(_PRODUCT).median)
@@ -168,7 +176,7 @@ class _Product(NamedTuple):
     gmac: float
 
 
-def _matrix_product(config: ModelConfig, place: Place) -> _Product:
+def matrix_product(config: ModelConfig, place: Place) -> _Product:
     """A product of the size of an MLP's first map, several times over: what the hardware gives."""
     rows = min(cost(config).tokens, 4096)
     left = torch.randn(rows, config.embed_dim).to(*place)

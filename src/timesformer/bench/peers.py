@@ -40,7 +40,7 @@ def transformers_module(model: TimeSformer) -> nn.Module:
         return transformers.TimesformerForVideoClassification.from_pretrained(path).eval()
 
 
-def transformers_logits(module: nn.Module) -> Logits:
+def transformers_logits(module: nn.Module) -> nn.Module:
     """A function from our clips to the logits of `transformers_module`."""
     return _OurClips(module)
 
@@ -78,10 +78,10 @@ def compiled_logits(module: nn.Module) -> Logits:
 
 
 def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: Precision) -> Logits:
-    """`transformers_module` exported as ours is, and run by ONNX Runtime.
+    """A module exported to ONNX, and run by ONNX Runtime.
 
     Args:
-        module: The module.
+        module: The module, from our clips to logits, such as `transformers_logits` gives.
         clips: An example of our clips; any batch goes through afterwards.
         precision: `fp32`, or `int8` for its linear maps, as `timesformer export` does it.
 
@@ -90,7 +90,7 @@ def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precisi
         TimeSformerError: The exporter cannot express the module.
     """
     # an example of one clip would make a graph for one clip
-    graph = trace(_OurClips(module).eval(), clips[:1].expand(2, -1, -1, -1, -1).contiguous())
+    graph = trace(module.eval(), clips[:1].expand(2, -1, -1, -1, -1).contiguous())
     session = open_session((to_int8(graph) if precision == "int8" else graph).SerializeToString())
     return lambda clips: run_session(session, clips)
 

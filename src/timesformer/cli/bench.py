@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -9,18 +10,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from timesformer.bench.plot import draw_cost
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
 from timesformer.errors import ConfigError
 
-What = Literal["model", "train", "predict", "decode", "loader"]
+What = Literal["model", "train", "predict", "decode", "loader", "cost"]
 
 
 def bench(
     what: Annotated[
         What,
         Parameter(
-            help="model (a forward pass), train (a step), predict (file to label), decode (a clip of a file), loader."
+            help="model (a forward pass), train (a step), predict (file to label), decode (a clip of a file), loader, "
+            "cost (a forward pass by size of clip)."
         ),
     ],
     /,
@@ -30,6 +33,7 @@ def bench(
     only: Annotated[str, Parameter(help="Ways to run beside ours, with commas between; all by default.")] = "",
     device: Device = "cpu",
     precision: ComputeIn = "fp32",
+    plot: Path | None = None,
     json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside what else you could take.
@@ -45,11 +49,17 @@ def bench(
         The model: a name that `timesformer info` lists.
     rounds
         Rounds that count; medians, quartiles and ratios are taken over them.
+    plot
+        A PNG to draw the seconds of `cost` into.
     """
+    if plot is not None and what != "cost":
+        raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
     place = _place(what, device=device, precision=precision)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
         result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
+    if plot is not None:
+        draw_cost(result, plot)
     if json:
         print_json(result)
     else:
@@ -62,7 +72,7 @@ def _place(what: What, *, device: str, precision: str) -> dict[str, str]:
     Raises:
         ConfigError: One is set where it would have no effect.
     """
-    if what == "model":
+    if what in ("model", "cost"):
         return {"device": device, "precision": precision}
     if (device, precision) != ("cpu", "fp32"):
         raise ConfigError(f"--device and --precision have no effect on `bench {what}`")

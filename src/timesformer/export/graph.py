@@ -69,7 +69,14 @@ def to_int8(graph: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         add_pre_process_metadata(graph)  # else it advises on a log to do what torch's exporter did
-        quantize_dynamic(graph, path, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            graph,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
         return load_model_with_shape_infer(path)
 
 
