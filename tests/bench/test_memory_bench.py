@@ -1,45 +1,36 @@
-"""Peaks of memory are those of the work alone, in a process of its own."""
-
-import sys
-from collections.abc import Callable
-
 import pytest
 
-from timesformer.bench.memory import measure, peak_above
-from timesformer.errors import TimeSformerError
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
-SIZE = 64_000_000
-
-
-def hold(megabytes: int) -> Callable[[], object]:
-    """Work that fills memory for a moment, on top of as much that is kept."""
-    kept = bytearray(b"1") * (megabytes * 1_000_000)
-    return lambda: len(bytearray(b"1") * (megabytes * 1_000_000)) + len(kept)
+from timesformer.bench import memory
+from timesformer.bench.memory import OURS, run
+from timesformer.bench.peak import Peak
+from timesformer.errors import ConfigError
 
 
-def fail() -> Callable[[], object]:
-    raise ValueError("no such thing")
+def test_the_median_of_each_way_stands_beside_that_of_transformers(monkeypatch: pytest.MonkeyPatch):
+    peaks = iter([Peak(100, 130), Peak(100, 300), Peak(100, 150), Peak(100, 220), Peak(100, 140), Peak(100, 200)])
+    asked: list[str] = []
+
+    def peak_above(target: str, *, way: str, preset: str) -> Peak:
+        asked.append(way)
+        return next(peaks)
+
+    monkeypatch.setattr(memory, "peak_above", peak_above)
+    heard: list[int] = []
+    found = run(preset="tiny", rounds=3, only=("transformers",), on_round=lambda done, total: heard.append(done))
+    ways = found.to_dict()["ways"]
+    assert asked == [OURS, "transformers"] * 3
+    assert heard == list(range(1, 7))
+    assert ways[OURS]["above_weights_mb"] == pytest.approx(40e-6)
+    assert ways[OURS]["share_of_transformers"] == pytest.approx(40 / 120)
 
 
-def test_peak_counts_what_was_freed_before_the_end_and_not_what_was_there():
-    peak = measure(hold(64))
-    assert peak.base > SIZE
-    assert peak.above == pytest.approx(SIZE, rel=0.1)
+def test_a_forward_pass_is_measured_in_a_process_of_its_own():
+    """The pass itself: a tiny clip, whose peak may be too small to see, but whose base is a whole process."""
+    found = run(preset="tiny", rounds=1, only=("ours block by block",)).to_dict()
+    assert all(way["weights_and_libraries_mb"] > 50 for way in found["ways"].values())
+    assert all(way["above_weights_mb"] >= 0 for way in found["ways"].values())
 
 
-def test_earlier_peaks_do_not_count():
-    hold(256)()
-    assert measure(hold(64)).above == pytest.approx(SIZE, rel=0.1)
-
-
-def test_process_of_its_own_has_a_base_and_a_peak_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0], prepend=":")
-    peak = peak_above("test_memory_bench:hold", megabytes=64)
-    assert peak.above == pytest.approx(SIZE, rel=0.1)
-
-
-def test_work_that_fails_is_one_line_that_says_why(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0], prepend=":")
-    with pytest.raises(TimeSformerError, match=r"test_memory_bench:fail with {} failed .*: ValueError: no such thing"):
-        peak_above("test_memory_bench:fail")
+def test_an_unknown_way_is_refused():
+    with pytest.raises(ConfigError, match="'theirs' is not one of"):
+        run(preset="tiny", rounds=1, only=("theirs",))

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from timesformer.bench import train
-from timesformer.bench.memory import Peak
+from timesformer.bench.peak import Peak
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError

@@ -1,91 +1,78 @@
-"""Peak of memory of one piece of work, in a process of its own.
+"""`timesformer bench memory`: what a forward pass takes above the weights, each way in a process of its own."""
 
-    peak_above("timesformer.bench.train:prepare", way="ours", preset="base")
+from collections.abc import Callable, Sequence
+from itertools import product
 
-starts a fresh interpreter, calls `timesformer.bench.train.prepare(way="ours", preset="base")` in it, and runs what that
-returned. All that `prepare` made and still holds, such as weights, is the base; the peak is counted above it.
-"""
+import torch
 
-import ctypes
-import gc
-import json
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+from timesformer.bench import peers
+from timesformer.bench.peak import Peak, peak_above
+from timesformer.bench.result import Bench
+from timesformer.bench.rounds import OnRound, quartiles
+from timesformer.bench.ways import build_ways
+from timesformer.config.presets import preset as preset_config
+from timesformer.model.fast import FastTimeSformer
+from timesformer.model.timesformer import TimeSformer
 
-from timesformer.errors import TimeSformerError
-
-_STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
-
-
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """Resident memory of a process, in bytes."""
-
-    base: int
-    """Just before the work, with all that it needs in place and freed memory given back to the system."""
-    peak: int
-    """The most during the work."""
-
-    @property
-    def above(self) -> int:
-        """What the work took on top of its base at its height."""
-        return self.peak - self.base
+OURS = "ours"
+MAKERS: dict[str, Callable[[TimeSformer], peers.Logits]] = {
+    OURS: FastTimeSformer,
+    "ours block by block": lambda model: model,
+    "transformers": lambda model: peers.transformers_logits(peers.transformers_module(model)),
+}
 
 
-def peak_above(target: str, **arguments: Any) -> Peak:
-    """Run a piece of work in a fresh process and measure the height of its memory above what it started from.
-
-    The allocator and the number of threads are those of a plain run; nothing else runs in the process.
+def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
+    """Measure the peak of resident memory of one clip's forward pass above what stands before it.
 
     Args:
-        target: `module:function`; the function takes `arguments` and returns the work, a function without arguments.
-        arguments: What JSON can say.
+        preset: The model, with random weights.
+        rounds: Processes for each way; the median of their peaks is given.
+        only: Ways of `MAKERS` to run beside ours; all of them by default.
+        on_round: Hears of every process.
 
     Raises:
-        TimeSformerError: The system does not tell a process its peak (only Linux does), or the work failed.
+        ConfigError: There is no such preset or way.
+        TimeSformerError: This is not Linux, or a way failed.
     """
-    if not _CLEAR.exists():
-        raise TimeSformerError("peaks of memory are measured on Linux only")
-    command = [sys.executable, "-m", "timesformer.bench.memory", target, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise TimeSformerError(f"{target} with {arguments} failed in its own process: {reason}")
-    return Peak(**json.loads(done.stdout.splitlines()[-1]))
+    config = preset_config(preset)
+    target = f"{__name__}:prepare"
+    ways, _ = build_ways({name: lambda name=name: name for name in MAKERS}, only)
+    peaks: dict[str, list[Peak]] = {name: [] for name in ways}
+    for done, (_, name) in enumerate(product(range(rounds), ways), start=1):
+        peaks[name].append(peak_above(target, way=name, preset=preset))
+        on_round(done, rounds * len(ways))
+    above = {name: quartiles(tuple(peak.above / 1e6 for peak in found))[1] for name, found in peaks.items()}
+    return Bench(
+        name="memory",
+        title=f"Memory of one clip of {config.num_frames} x {config.image_size[0]} through {preset}",
+        setting={"preset": preset, "clips": 1, "processes": rounds},
+        timings={},
+        ours=OURS,
+        details={
+            name: {
+                "above_weights_mb": above[name],
+                "weights_and_libraries_mb": peaks[name][0].base / 1e6,
+                "share_of_transformers": above[name] / above["transformers"] if "transformers" in above else None,
+            }
+            for name in ways
+        },
+        notes=("above weights: the peak of resident memory less what stood before the first forward pass",),
+    )
 
 
-def measure(work: Callable[[], object]) -> Peak:
-    """Run work in this process and read the height of its memory.
+def prepare(way: str, preset: str) -> Callable[[], object]:
+    """The forward pass of one clip, with the weights of that way alone in place."""
+    logits, clip = _load(way, preset)
 
-    Raises:
-        OSError: The system does not let a process reset its peak.
-    """
-    gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # or what was freed earlier would hide as much of the peak
-    _CLEAR.write_text("5")  # the peak starts anew
-    base = _resident("VmRSS")
-    work()
-    return Peak(base=base, peak=_resident("VmHWM"))
+    @torch.inference_mode()
+    def work() -> object:
+        return logits(clip)
+
+    return work
 
 
-def _resident(field: str) -> int:
-    lines = _STATUS.read_text("utf-8").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-
-
-def _main(target: str, arguments: str) -> None:
-    module, _, function = target.partition(":")
-    work = getattr(import_module(module), function)(**json.loads(arguments))
-    peak = measure(work)
-    print(json.dumps({"base": peak.base, "peak": peak.peak}))
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+def _load(way: str, preset: str) -> tuple[peers.Logits, torch.Tensor]:
+    config = preset_config(preset)
+    clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
+    return MAKERS[way](peers.random_weights(TimeSformer(config))), clip

@@ -12,10 +12,11 @@ from timesformer.bench import peers
 from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
+from timesformer.bench.ways import build_ways
 from timesformer.config.presets import PRESETS
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
-from timesformer.errors import ConfigError, DependencyError, closest
+from timesformer.errors import ConfigError, closest
 from timesformer.export.onnx import Precision as OnnxPrecision
 from timesformer.export.ort_form import OrtForm
 from timesformer.inference.predictor import DTYPES
@@ -45,7 +46,7 @@ BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     "transformers": lambda model, clip: peers.transformers_logits(peers.transformers_module(model)),
     "transformers compiled": lambda model, clip: peers.compiled_logits(peers.transformers_module(model)),
     "transformers in ONNX Runtime": partial(_in_onnx_runtime, precision="fp32"),
-    "transformers in ONNX Runtime, int8": partial(_in_onnx_runtime, precision="int8"),
+    "transformers in ONNX Runtime in int8": partial(_in_onnx_runtime, precision="int8"),
     "timesformer-pytorch": lambda model, clip: peers.lucidrains_logits(model.config),
 }
 """Each way to classify, made from a model and a clip of its size, both on the CPU."""
@@ -143,18 +144,7 @@ def _build(
     model: TimeSformer, clip: Tensor, only: Sequence[str], place: Place
 ) -> tuple[dict[str, Logits], dict[str, str]]:
     """The ways that can run here, ours first, and why the others cannot."""
-    unknown = [name for name in only if name not in BUILDERS]
-    if unknown:
-        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, BUILDERS))}")
-    ways: dict[str, Logits] = {}
-    absent: dict[str, str] = {}
-    for name, build in BUILDERS.items():
-        if only and name not in (OURS, *only):
-            continue
-        try:
-            ways[name] = build(model, clip)
-        except (DependencyError, ConfigError) as error:  # it is not installed, or has no such model
-            absent[name] = str(error)
+    ways, absent = build_ways({name: partial(build, model, clip) for name, build in BUILDERS.items()}, only)
     for name, way in list(ways.items()):
         if isinstance(way, nn.Module):
             way.to(*place)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.bench import peers
-from timesformer.bench.memory import peak_above
+from timesformer.bench.peak import peak_above
 from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, interleave

@@ -10,20 +10,19 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from timesformer.bench.plot import draw_cost
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson, ComputeIn, Device
 from timesformer.errors import ConfigError
 
-What = Literal["model", "train", "predict", "decode", "loader", "cost"]
+What = Literal["model", "memory", "train", "predict", "decode", "loader", "cost"]
 
 
 def bench(
     what: Annotated[
         What,
         Parameter(
-            help="model (a forward pass), train (a step), predict (file to label), decode (a clip of a file), loader, "
-            "cost (a forward pass by size of clip)."
+            help="model (a forward pass), memory (of one), cost (of one by size of clip), train (a step), predict "
+            "(file to label), decode (a clip of a file), loader."
         ),
     ],
     /,
@@ -59,7 +58,7 @@ def bench(
     with progress(f"bench {what}", unit="runs") as on_round:
         result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
     if plot is not None:
-        draw_cost(result, plot)
+        import_module("timesformer.bench.plot").draw_cost(result, plot)
     if json:
         print_json(result)
     else:
