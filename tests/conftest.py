@@ -6,7 +6,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
-_CHECKED = ("model", "weights", "data", "inference", "evaluation", "training", "reproduce")
+_CHECKED = ("model", "weights", "data", "inference", "evaluation", "training", "export", "reproduce", "bench")
 install_import_hook([f"timesformer.{layer}" for layer in _CHECKED], "typechecker.check")
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
