@@ -30,6 +30,7 @@ def test_a_loaded_model_is_fast_too(model: TimeSformer, tmp_path: Path):
     predictor = Predictor(save(model, tmp_path / "model"))
     assert isinstance(predictor.model, FastTimeSformer)
     assert predictor.model.info == model.info
+    assert "model folder" in str(predictor.model.load_report)
 
 
 def test_hooks_run(model: TimeSformer):

@@ -56,6 +56,7 @@ class FastTimeSformer(nn.Module):
         if has_hooks(model):
             raise ConfigError("a model with hooks cannot be folded: they would not run")
         self.config, self.info, self.scheme = model.config, model.info, model.scheme
+        self.load_report = getattr(model, "load_report", None)
         self.embedding = deepcopy(model.embedding)
         self.blocks = nn.ModuleList([FoldedBlock(cast(Block, block)) for block in model.blocks])
         self.norm = deepcopy(model.norm)
