@@ -8,6 +8,7 @@ What is saved, and why the answer stays the same up to rounding:
   the values comes out of attention as it went in, since weights sum to one, and moves into the output's bias.
 * The last block computes what the classifier reads: the class token. It asks its one query of normalised tokens
   directly, `q · (K n) = (Kᵀ q) · n`, and sums those, so that no key and no value is built.
+* Biases are added in place after a product: torch's own way copies them over the whole result before it.
 * Nothing is copied between steps. Tokens lie as `[t, b, 1 + h·w, d]`, the class token once in each frame: then the
   sequences over time and those within a frame are both strided views, which fused attention reads in place, and every
   linear map sees one matrix.
@@ -204,6 +205,7 @@ class FoldedMLP(nn.Module):
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.eps = block.mlp_norm.eps
+        self.norm = _without_affine(block.mlp_norm)
         self.fc1 = _linear(*_after_norm(block.mlp.fc1, block.mlp_norm), like=block.mlp.fc1.weight)
         fc2 = block.mlp.fc2
         self.fc2 = _linear(fc2.weight.double(), fc2.bias.double(), like=fc2.weight)
@@ -211,7 +213,7 @@ class FoldedMLP(nn.Module):
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """`x`, changed in place."""
         for part in x.flatten(0, -2).split(_ROWS):
-            hidden = self.fc1(F.layer_norm(part, part.shape[-1:], eps=self.eps))
+            hidden = F.linear(self.norm(part), self.fc1.weight).add_(self.fc1.bias)
             _add_linear(part, torch.ops.aten.gelu_(hidden), self.fc2)
         return x
 
@@ -223,6 +225,7 @@ class FoldedStep(nn.Module):
         super().__init__()
         attention = step.attention
         self.num_heads, self.eps = attention.num_heads, step.norm.eps
+        self.norm = _without_affine(step.norm)
         weight, bias = _after_norm(attention.qkv, step.norm)
         query_bias, _, value_bias = bias.chunk(3)
         self.qkv = nn.Parameter(weight.to(attention.qkv.weight), requires_grad=False)
@@ -269,9 +272,9 @@ class FoldedStep(nn.Module):
         self, x: Float[Tensor, "i j d"], *, along: int, mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "i j d"]:
         """Attention of normalised tokens, before the last map, in sequences along one of two axes."""
-        normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        normal = self.norm(x)
         qkv = F.linear(normal, self.qkv)
-        qkv[..., : x.shape[-1]] += self.query_bias  # a bias of the whole product would cost three times that
+        qkv[..., : x.shape[-1]] += self.query_bias
         q, k, v = (part.movedim(along, -2) for part in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return y.movedim(-2, along).flatten(2)
@@ -280,7 +283,7 @@ class FoldedStep(nn.Module):
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "b heads d"]:
         """The sum of normalised tokens that each head of the first token takes, weighted by its attention."""
-        normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        normal = self.norm(x)
         to_query, to_key, _ = self.qkv.chunk(3)
         query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
         asked = einsum(query, to_key.unflatten(0, (self.num_heads, -1)), "b heads c, heads c d -> b heads d")
@@ -307,10 +310,17 @@ def _add_linear(x: Float[Tensor, "... d"], y: Float[Tensor, "... k"], linear: nn
     if x.is_contiguous():
         x.view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), linear.weight.mT).add_(linear.bias)
     else:
-        x.add_(linear(y))
+        x.add_(F.linear(y, linear.weight)).add_(linear.bias)
 
 
 # --- Folding --------------------------------------------------------------------------------------------------------
+
+
+def _without_affine(norm: nn.LayerNorm) -> nn.LayerNorm:
+    """A norm that only standardises. It has a scale of one and a shift of zero all the same: on a CPU torch takes
+    several times as long without any."""
+    plain = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=norm.weight.dtype, device=norm.weight.device)
+    return plain.requires_grad_(False)
 
 
 def _after_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
