@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from timesformer.bench.model import Place, matrix_product, preset_config
+from timesformer.bench.model import Place, matrix_product
 from timesformer.bench.peers import random_weights
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
+from timesformer.bench.ways import check_known
+from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
-from timesformer.errors import ConfigError
 from timesformer.inference.predictor import DTYPES
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
@@ -62,9 +63,7 @@ def run(
     Raises:
         ConfigError: There is no such preset, scheme or device, or `rounds` is less than 1.
     """
-    unknown = [name for name in only if name not in SCHEMES]
-    if unknown:
-        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, SCHEMES))}")
+    check_known(only, SCHEMES)
     base, place = preset_config(preset), Place(resolve_device(device), DTYPES[precision])
     points = [Point(scheme, *size) for scheme in only or SCHEMES for size in SIZES]
     product = matrix_product(base, place)

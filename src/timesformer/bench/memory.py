@@ -9,7 +9,7 @@ from timesformer.bench import peers
 from timesformer.bench.peak import Peak, peak_above
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, quartiles
-from timesformer.bench.ways import build_ways
+from timesformer.bench.ways import choose
 from timesformer.config.presets import preset as preset_config
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
@@ -37,7 +37,7 @@ def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound
     """
     config = preset_config(preset)
     target = f"{__name__}:prepare"
-    ways, _ = build_ways({name: lambda name=name: name for name in MAKERS}, only)
+    ways = choose(MAKERS, only)
     peaks: dict[str, list[Peak]] = {name: [] for name in ways}
     for done, (_, name) in enumerate(product(range(rounds), ways), start=1):
         peaks[name].append(peak_above(target, way=name, preset=preset))

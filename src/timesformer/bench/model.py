@@ -13,10 +13,10 @@ from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.bench.ways import build_ways
-from timesformer.config.presets import PRESETS
+from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
-from timesformer.errors import ConfigError, closest
+from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import Precision as OnnxPrecision
 from timesformer.export.ort_form import OrtForm
 from timesformer.inference.predictor import DTYPES
@@ -115,19 +115,6 @@ def run(
     )
 
 
-def preset_config(name: str) -> ModelConfig:
-    """The config of a preset.
-
-    Raises:
-        ConfigError: There is none of this name.
-    """
-    if name not in PRESETS:
-        meant = closest(name, PRESETS)
-        hint = f"; did you mean {meant!r}?" if meant else ""
-        raise ConfigError(f"--preset {name!r} is not one of {', '.join(PRESETS)}{hint}")
-    return PRESETS[name]
-
-
 class Place(NamedTuple):
     """Where and in which numbers the ways compute."""
 
@@ -145,7 +132,8 @@ def _build(
     model: TimeSformer, clip: Tensor, only: Sequence[str], place: Place
 ) -> tuple[dict[str, Logits], dict[str, str]]:
     """The ways that can run here, ours first, and why the others cannot."""
-    ways, absent = build_ways({name: partial(build, model, clip) for name, build in BUILDERS.items()}, only)
+    builders = {name: partial(build, model, clip) for name, build in BUILDERS.items()}
+    ways, absent = build_ways(builders, only, unavailable=(DependencyError, ConfigError))  # or has no such model
     for name, way in list(ways.items()):
         if isinstance(way, nn.Module):
             way.to(*place)

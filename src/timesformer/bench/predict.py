@@ -20,6 +20,7 @@ from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
 from timesformer.data import sampling, transforms
 from timesformer.data.opening import probe
+from timesformer.errors import ConfigError, DependencyError
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import fuse
 from timesformer.model.timesformer import TimeSformer
@@ -92,7 +93,7 @@ def _build(model: TimeSformer, only: Sequence[str]) -> tuple[dict[str, Probabili
         "ours block by block": lambda: _predictor(model, fast=False),
         "whole video, transformers": lambda: _transformers(model, present[_READER]),
     }
-    return build_ways(builders, only)
+    return build_ways(builders, only, unavailable=(DependencyError, ConfigError))  # or has no such model
 
 
 def _predictor(model: TimeSformer, *, fast: bool) -> Probabilities:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,8 @@ from timesformer.bench.peak import peak_above
 from timesformer.bench.peers import Logits
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, interleave
+from timesformer.bench.ways import build_ways
 from timesformer.config.presets import preset as preset_config
-from timesformer.errors import ConfigError, DependencyError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 
@@ -66,10 +67,7 @@ def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound
         ConfigError: There is no such preset or way, or `rounds` is less than 1.
         TimeSformerError: The system does not tell a process its peak of memory.
     """
-    unknown = [name for name in only if name not in WAYS]
-    if unknown:
-        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, WAYS))}")
-    learners, absent = _build(preset, [name for name in WAYS if not only or name in (OURS, *only)])
+    learners, absent = build_ways({way: partial(_learner, way, preset) for way in WAYS}, only)
     agreement = _compare(learners)
     timings = interleave({name: learner.step for name, learner in learners.items()}, rounds=rounds, on_round=on_round)
     config = preset_config(preset)
@@ -114,18 +112,6 @@ def _learner(way: str, preset: str) -> Learner:
         return Learner(module, peers.transformers_logits(module), clips, theirs)
     model.checkpoint_activations = way == CHECKPOINTED
     return Learner(model, model, clips, {name: name for name in names})
-
-
-def _build(preset: str, ways: Sequence[str]) -> tuple[dict[str, Learner], dict[str, str]]:
-    """The ways that can run here, and why the others cannot."""
-    learners: dict[str, Learner] = {}
-    absent: dict[str, str] = {}
-    for way in ways:
-        try:
-            learners[way] = _learner(way, preset)
-        except DependencyError as error:
-            absent[way] = str(error)
-    return learners, absent
 
 
 def _compare(learners: Mapping[str, Learner]) -> dict[str, float]:

@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 from torch import Tensor
 
+from timesformer.bench.ways import build_ways
 from timesformer.data.opening import read_frames
-from timesformer.errors import ConfigError
 
 Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]
 """Opens the file, reads the frames of these numbers, and closes it."""
@@ -30,20 +30,8 @@ def readers(only: Sequence[str] = ()) -> tuple[dict[str, Read], dict[str, str]]:
     Raises:
         ConfigError: There is no reader of a name.
     """
-    unknown = [name for name in only if name not in _BUILDERS]
-    if unknown:
-        raise ConfigError(f"--only {unknown[0]!r} is not one of {', '.join(map(repr, _BUILDERS))}")
-    present: dict[str, Read] = {}
-    absent: dict[str, str] = {}
-    for name, build in _BUILDERS.items():
-        if only and name not in (OURS, *only):
-            continue
-        try:
-            present[name] = build()
-        # the library may be there and not load: without FFmpeg's own, or beside another torch
-        except (ImportError, OSError, RuntimeError) as error:
-            absent[name] = str(error).strip().splitlines()[0]
-    return present, absent
+    # a library may be there and not load: without FFmpeg's own, or beside another torch
+    return build_ways(_BUILDERS, only, unavailable=(ImportError, OSError, RuntimeError))
 
 
 def _ours(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:

@@ -61,14 +61,14 @@ class _Step(nn.Module):
 
     def __init__(self, step: FoldedStep) -> None:
         super().__init__()
-        self.num_heads, self.eps, self.out, self.query_bias = step.num_heads, step.eps, step.out, step.query_bias
+        self.num_heads, self.norm, self.out, self.query_bias = step.num_heads, step.norm, step.out, step.query_bias
         # copies, since a part of a weight would be cut out again at every call, and not be quantised
         self.query, self.key, self.value = (
             nn.Parameter(part.clone(), requires_grad=False) for part in step.qkv.chunk(3)
         )
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        normal = self.norm(x)
         q = F.linear(normal, self.query, self.query_bias)
         k, v = F.linear(normal, self.key), F.linear(normal, self.value)
         scores = [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # added to them
@@ -84,4 +84,4 @@ class _Step(nn.Module):
 
 
 def _mlp(mlp: FoldedMLP, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    return mlp.fc2(F.gelu(mlp.fc1(F.layer_norm(x, x.shape[-1:], eps=mlp.eps))))
+    return mlp.fc2(F.gelu(mlp.fc1(mlp.norm(x))))

@@ -204,7 +204,6 @@ class FoldedMLP(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.eps = block.mlp_norm.eps
         self.norm = _without_affine(block.mlp_norm)
         self.fc1 = _linear(*_after_norm(block.mlp.fc1, block.mlp_norm), like=block.mlp.fc1.weight)
         fc2 = block.mlp.fc2
@@ -224,7 +223,7 @@ class FoldedStep(nn.Module):
     def __init__(self, step: Step) -> None:
         super().__init__()
         attention = step.attention
-        self.num_heads, self.eps = attention.num_heads, step.norm.eps
+        self.num_heads = attention.num_heads
         self.norm = _without_affine(step.norm)
         weight, bias = _after_norm(attention.qkv, step.norm)
         query_bias, _, value_bias = bias.chunk(3)
