@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from timesformer.bench.model import Place, matrix_product
 from timesformer.bench.peers import random_weights
+from timesformer.bench.place import Place, matrix_product, one_clip
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.bench.ways import check_known
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
-from timesformer.inference.predictor import DTYPES
-from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
@@ -64,7 +62,7 @@ def run(
         ConfigError: There is no such preset, scheme or device, or `rounds` is less than 1.
     """
     check_known(only, SCHEMES)
-    base, place = preset_config(preset), Place(resolve_device(device), DTYPES[precision])
+    base, place = preset_config(preset), Place.of(device, precision)
     points = [Point(scheme, *size) for scheme in only or SCHEMES for size in SIZES]
     product = matrix_product(base, place)
     timings = {_PRODUCT: interleave({_PRODUCT: product.run}, rounds=max(rounds, 5))[_PRODUCT]}
@@ -76,11 +74,7 @@ def run(
         name="cost",
         title=f"Seconds of one clip through {preset}, by size of clip",
         setting={
-            "preset": preset,
-            "clips": 1,
-            "device": device,
-            "precision": precision,
-            "threads": torch.get_num_threads(),
+            **one_clip(preset, device, precision),
             "blocks timed": min(base.depth, 2),
             "blocks": base.depth,
             "product_gmac_per_s": rate,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from timesformer.bench import peers
 from timesformer.bench.peers import Logits
+from timesformer.bench.place import Place, matrix_product, one_clip
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.bench.ways import build_ways
@@ -19,8 +19,6 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import Precision as OnnxPrecision
 from timesformer.export.ort_form import OrtForm
-from timesformer.inference.predictor import DTYPES
-from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer, multiply_accumulates
 from timesformer.model.timesformer import TimeSformer
@@ -54,7 +52,6 @@ OTHER_WEIGHTS = ("timesformer-pytorch",)
 """Ways whose logits cannot be those of the others."""
 
 _PRODUCT = "a matrix product"
-_PRODUCTS = 10
 
 
 @torch.no_grad()
@@ -80,7 +77,7 @@ def run(
     Raises:
         ConfigError: There is no such preset, way or device, or `rounds` is less than 1.
     """
-    place = Place(resolve_device(device), DTYPES[precision])
+    place = Place.of(device, precision)
     model = peers.random_weights(TimeSformer(preset_config(preset)))
     config = model.config
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
@@ -95,14 +92,7 @@ def run(
     return Bench(
         name="model",
         title=f"One clip of {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
-        setting={
-            "preset": preset,
-            "clips": 1,
-            "device": device,
-            "precision": precision,
-            "threads": torch.get_num_threads(),
-        }
-        | rates,
+        setting=one_clip(preset, device, precision) | rates,
         timings=timings,
         ours=OURS,
         agreement=agreement,
@@ -113,19 +103,6 @@ def run(
             "does here.",
         ),
     )
-
-
-class Place(NamedTuple):
-    """Where and in which numbers the ways compute."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    def finish(self, result: object) -> object:
-        """A result, once it is there: a GPU computes while Python goes on."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return result
 
 
 def _build(
@@ -148,21 +125,6 @@ def _compare(ways: Mapping[str, Logits], clip: Float[Tensor, "1 c t h w"]) -> di
     logits = {name: way(clip) for name, way in ways.items()}
     others = [name for name in ways if name not in (OURS, *OTHER_WEIGHTS)]
     return {name: float((logits[name] - logits[OURS]).abs().max()) for name in others}
-
-
-class _Product(NamedTuple):
-    run: Way
-    gmac: float
-
-
-def matrix_product(config: ModelConfig, place: Place) -> _Product:
-    """A product of the size of an MLP's first map, several times over: what the hardware gives."""
-    rows = min(cost(config).tokens, 4096)
-    left = torch.randn(rows, config.embed_dim).to(*place)
-    right = torch.randn(config.embed_dim, config.mlp_dim).to(*place)
-    out = left @ right
-    gmac = _PRODUCTS * rows * config.embed_dim * config.mlp_dim / 1e9
-    return _Product(lambda: place.finish([torch.mm(left, right, out=out) for _ in range(_PRODUCTS)]), gmac)
 
 
 def _rates(config: ModelConfig, *, ours: Timing, product: float) -> dict[str, float]:
