@@ -51,13 +51,16 @@ def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(bias: bool, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("parts", [1, 3])
+def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(
+    bias: bool, parts: int, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(lean, "_CACHED_ROWS", 4)
     norm, linear = nn.LayerNorm(5).double(), nn.Linear(5, 3, bias=bias).double()
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(lean.norm_linear(x, norm, linear), linear(norm(x)))
+    torch.testing.assert_close(torch.cat(lean.norm_linear(x, norm, linear, parts=parts), dim=-1), linear(norm(x)))
     parameters = (norm.weight, norm.bias, *linear.parameters())
-    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_linear(x, norm, linear), (x, *parameters))
+    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_linear(x, norm, linear, parts=parts), (x, *parameters))
 
 
 def test_norm_and_mlp_have_exact_gradients_over_several_pieces(monkeypatch: pytest.MonkeyPatch):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import pack, rearrange, repeat
+from einops import einsum, pack, rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -82,10 +82,57 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "m n"] | None = None,
     ) -> Float[Tensor, "b m d"]:
         """Values that each query sees, weighted by head, before the projection."""
-        q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=self.num_heads) for x in (q, k, v))
         dropout_p = self.attention_dropout if self.training else 0.0
+        groups = _groups(q, k) if mask is None and not dropout_p else 1
+        if groups > 1:
+            mask = torch.eye(groups, dtype=torch.bool).repeat_interleave(q.shape[1], 0).repeat_interleave(q.shape[1], 1)
+        pattern = "(b g) n (heads d) -> b heads (g n) d"
+        q, k, v = (rearrange(x, pattern, g=groups, heads=self.num_heads) for x in (q, k, v))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
-        return rearrange(y, "b heads n d -> b n (heads d)")
+        return rearrange(y, "b heads (g n) d -> (b g) n (heads d)", g=groups)
+
+    def mix_first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
+        """What `mix` gives the first token where queries, keys and values are those of tokens `x`, by less work."""
+        to_query, to_key, to_value = (part.unflatten(0, (self.num_heads, -1)) for part in self.qkv.weight.chunk(3))
+        query = einsum(x[:, 0], to_query, "b d, heads c d -> b heads c")
+        if self.qkv.bias is not None:
+            query_bias, _, value_bias = self.qkv.bias.unflatten(0, (3, self.num_heads, -1))
+            query = query + query_bias
+        weights = attend_from_one(query, to_key, x, None if mask is None else mask[0])
+        weights = F.dropout(weights, self.attention_dropout, training=self.training)
+        answer = einsum(weights @ x, to_value, "b heads d, heads c d -> b heads c")
+        if self.qkv.bias is not None:
+            answer = answer + weights.sum(dim=-1, keepdim=True) * value_bias
+        return rearrange(answer, "b heads c -> b 1 (heads c)")
+
+
+def attend_from_one(
+    query: Float[Tensor, "b heads c"],
+    to_key: Float[Tensor, "heads c d"],
+    x: Float[Tensor, "b n d"],
+    mask: Bool[Tensor, " n"] | None = None,
+) -> Float[Tensor, "b heads n"]:
+    """Attention of one query in each sequence of tokens, whose keys would be `to_key` of them, without building one.
+
+    `q · (K n) = (Kᵀ q) · n`. A bias of the keys would shift all scores alike, which softmax undoes.
+    """
+    asked = einsum(query, to_key, "b heads c, heads c d -> b heads d")
+    scores = asked @ x.mT * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1)
+
+
+_FEW = 32
+"""Tokens that attend at a time at least, on a CPU: its kernel of attention takes twice as long over eight."""
+
+
+def _groups(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
+    """How many short sequences to take as one, with a mask that keeps them apart."""
+    if q.device.type != "cpu" or q.shape != k.shape or torch.compiler.is_compiling():
+        return 1
+    batch, length, _ = q.shape
+    return max(count for count in range(1, max(_FEW // length, 1) + 1) if batch % count == 0)
 
 
 # --- Regroups -------------------------------------------------------------------------------------------------------
@@ -97,7 +144,7 @@ def over_clip(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Te
 
 
 def _by_pattern(sequences: str) -> Regroup:
-    """A regroup of patches into `sequences`, given as einops names of batch and length, with the class token in each.
+    """A regroup of patches into `sequences`: einops names of clip, sequence and place in it, the class token in each.
 
     The class token is repeated for every sequence and its answers are averaged, as in the released spatial step.
     """
@@ -105,27 +152,36 @@ def _by_pattern(sequences: str) -> Regroup:
     inverse = f"{sequences} d -> b (t h w) d"
 
     def regroup(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
-        cls, patches = x[:, :1], rearrange(x[:, 1:], pattern, **grid._asdict())
-        groups = patches.shape[0] // x.shape[0]
-        answer = attend(torch.cat([repeat(cls, "b 1 d -> (b g) 1 d", g=groups), patches], dim=1))
-        cls = rearrange(answer[:, :1], "(b g) 1 d -> b g d", g=groups).mean(dim=1, keepdim=True)
-        patches = rearrange(answer[:, 1:], inverse, b=x.shape[0], **grid._asdict())
+        cls, patches = _split_cls(x)
+        patches = rearrange(patches, pattern, **grid._asdict())
+        groups = patches.shape[:2]
+        cls = repeat(cls, "b 1 d -> b g 1 d", g=groups[1])
+        answer = attend(torch.cat([cls, patches], dim=2).flatten(0, 1))
+        cls, patches = _split_cls(answer)
+        cls = cls.unflatten(0, groups).mean(dim=1)
+        patches = rearrange(patches.unflatten(0, groups), inverse, **grid._asdict())
         return torch.cat([cls, patches], dim=1)
 
     return regroup
 
 
+def _split_cls(x: Float[Tensor, "b n d"]) -> tuple[Float[Tensor, "b 1 d"], Float[Tensor, "b n-1 d"]]:
+    """The class token and the patches: in one call, whose gradients are put together in one, too."""
+    cls, patches = x.split([1, x.shape[1] - 1], dim=1)
+    return cls, patches
+
+
 def over_time(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
     """The patches at one place of all frames; the class token neither sees nor is seen, as released."""
-    sequences = rearrange(x[:, 1:], "b (t h w) d -> (b h w) t d", **grid._asdict())
+    sequences = rearrange(_split_cls(x)[1], "b (t h w) d -> (b h w) t d", **grid._asdict())
     patches = rearrange(attend(sequences), "(b h w) t d -> b (t h w) d", h=grid.h, w=grid.w)
     return F.pad(patches, (0, 0, 1, 0))  # a zero for the class token: it stays as it is
 
 
-over_time_with_cls = _by_pattern("(b h w) t")  # equations 11 and 13 of the paper
-over_space = _by_pattern("(b t) (h w)")
-over_width = _by_pattern("(b t h) w")
-over_height = _by_pattern("(b t w) h")
+over_time_with_cls = _by_pattern("b (h w) t")  # equations 11 and 13 of the paper
+over_space = _by_pattern("b t (h w)")
+over_width = _by_pattern("b (t h) w")
+over_height = _by_pattern("b (t w) h")
 
 Tile = tuple[slice, slice, slice]
 
@@ -134,7 +190,8 @@ def _by_tiles(tiles: Callable[[Grid], list[Tile]]) -> Regroup:
     """A regroup of patches into sub-volumes of the clip, of any and unequal sizes, with the class token in each."""
 
     def regroup(x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
-        cls, volume = x[:, :1], rearrange(x[:, 1:], "b (t h w) d -> b t h w d", **grid._asdict())
+        cls, patches = _split_cls(x)
+        volume = rearrange(patches, "b (t h w) d -> b t h w d", **grid._asdict())
         patches, cls_answers = torch.empty_like(volume), []
         for t, h, w in tiles(grid):
             tile = volume[:, t, h, w]

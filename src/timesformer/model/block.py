@@ -59,7 +59,7 @@ class Step(nn.Module):
     def attend(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
         """Answer to sequences. A dropped path still adds the bias of `fc`, as released."""
         if self.is_lean:
-            q, k, v = lean.norm_linear(x, self.norm, self.attention.qkv).chunk(3, dim=-1)
+            q, k, v = lean.norm_linear(x, self.norm, self.attention.qkv, parts=3)
             return self._project(self.attention.mix(q, k, v, mask))
         return self.fc(self.drop_path(self.attention(self.norm(x), mask)))
 
@@ -67,10 +67,7 @@ class Step(nn.Module):
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "b n d"]:
         """Answer to the first token of each sequence, computed for it alone, and zeros for the others."""
-        qkv = self.attention.qkv
-        q = lean.norm_linear(x[:, :1], self.norm, qkv, outputs=slice(None, x.shape[-1]))
-        k, v = lean.norm_linear(x, self.norm, qkv, outputs=slice(x.shape[-1], None)).chunk(2, dim=-1)
-        answer = self._project(self.attention.mix(q, k, v, None if mask is None else mask[:1]))
+        answer = self._project(self.attention.mix_first(self.norm(x), mask))
         return F.pad(answer, (0, 0, 0, x.shape[1] - 1))
 
     def _project(self, x: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
@@ -78,7 +75,9 @@ class Step(nn.Module):
         proj, dropout = self.attention.proj, self.attention.dropout
         if isinstance(self.fc, nn.Identity) or dropout.p:
             return self.fc(self.drop_path(dropout(proj(x))))
-        return self.drop_path(lean.merged_linear(x, proj, self.fc)) + self.fc.bias
+        if not self.drop_path.rate:
+            return lean.merged_linear(x, proj, self.fc)
+        return self.drop_path(lean.merged_linear(x, proj, self.fc, has_bias=False)) + self.fc.bias
 
     def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
         """What this step adds to every token."""

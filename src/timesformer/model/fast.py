@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model.attention import Grid, Regroup, over_space, over_time
+from timesformer.model.attention import Grid, Regroup, attend_from_one, over_space, over_time
 from timesformer.model.block import Block, Step
 from timesformer.model.embedding import fold_frames
 from timesformer.model.timesformer import TimeSformer, folded_head
@@ -285,11 +285,8 @@ class FoldedStep(nn.Module):
         normal = self.norm(x)
         to_query, to_key, _ = self.qkv.chunk(3)
         query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
-        asked = einsum(query, to_key.unflatten(0, (self.num_heads, -1)), "b heads c, heads c d -> b heads d")
-        scores = asked @ normal.mT * query.shape[-1] ** -0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask[0], -torch.inf)
-        return scores.softmax(dim=-1) @ normal
+        to_key = to_key.unflatten(0, (self.num_heads, -1))
+        return attend_from_one(query, to_key, normal, None if mask is None else mask[0]) @ normal
 
     def _value(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
         """The answer to a token from what it sees."""

@@ -9,8 +9,8 @@ gradients are those of the plain path up to rounding, and random draws are the s
   Both go through the tokens in pieces that fit a processor's cache;
 * the projection of attention and the `fc` after it are one linear map, whose weight is the product of theirs
   (`merged_linear`): half the work over the tokens, and nothing between them to save;
-* of the last block the classifier reads the class token alone, so the queries and all after them are computed for it
-  alone (`attend_first`).
+* of the last block the classifier reads the class token alone, so its attention is computed for that query alone, which
+  asks the normalised tokens themselves (`Attention.mix_first`): no key and no value is built.
 
 `applies_to` says when: in training mode, on parts that all learn and that nobody has replaced or hooked into. There are
 no gradients of gradients here; in eval mode there are.
@@ -47,11 +47,13 @@ def applies_to(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
 
 
 def norm_linear(
-    x: Float[Tensor, "b n d"], norm: nn.LayerNorm, linear: nn.Linear, *, outputs: slice = slice(None)
-) -> Float[Tensor, "b n e"]:
-    """A linear map of the normalised tokens, or some of its outputs; the backward pass needs the tokens themselves."""
-    bias = None if linear.bias is None else linear.bias[outputs]
-    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight[outputs], bias)
+    x: Float[Tensor, "b n d"], norm: nn.LayerNorm, linear: nn.Linear, *, parts: int = 1
+) -> tuple[Float[Tensor, "b n e"], ...]:
+    """A linear map of the normalised tokens, its outputs in equal parts; the backward pass needs the tokens themselves.
+
+    Each part lies alone in memory, and so may its gradient: queries, keys and values need not be put together again.
+    """
+    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias, parts)
 
 
 def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> Float[Tensor, "b n d"]:
@@ -62,41 +64,51 @@ def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2:
     return _NormMLP.apply(x, norm.weight, norm.bias, norm.eps, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
 
-def merged_linear(x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear) -> Float[Tensor, "b n e"]:
-    """`second(first(x))` without the bias of `second`, by the product of both weights."""
-    return F.linear(x, second.weight @ first.weight, second.weight @ first.bias)
+def merged_linear(x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear, *, has_bias: bool = True):
+    """`second(first(x))`, with or without the bias of `second`, by the product of both weights: `[b, n, e]`."""
+    bias = second.weight @ first.bias
+    return F.linear(x, second.weight @ first.weight, bias + second.bias if has_bias else bias)
 
 
 class _NormLinear(Function):
     """See `norm_linear`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None):
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None, parts: int
+    ):
         ctx.save_for_backward(x, scale, shift, weight)
         ctx.eps, ctx.has_bias = eps, bias is not None
         dtype = _computing_dtype(x)
-        tokens, weight, bias = x.flatten(0, -2), weight.to(dtype), None if bias is None else bias.to(dtype)
-        y = tokens.new_empty(len(tokens), len(weight), dtype=dtype)
+        tokens = x.flatten(0, -2)
+        weights = weight.to(dtype).chunk(parts)
+        biases = [None] * parts if bias is None else bias.to(dtype).chunk(parts)
+        ys = [tokens.new_empty(len(tokens), len(part), dtype=dtype) for part in weights]
         for rows in _pieces(tokens):
-            normed, _, _ = _normalized(tokens[rows], scale, shift, eps)
-            _linear(normed.to(dtype), weight, bias, out=y[rows])
-        return y.unflatten(0, x.shape[:-1])
+            normed = _normalized(tokens[rows], scale, shift, eps)[0].to(dtype)
+            for y, part, shifted in zip(ys, weights, biases, strict=True):
+                _linear(normed, part, shifted, out=y[rows])
+        return tuple(y.unflatten(0, x.shape[:-1]) for y in ys)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor):
+    def backward(ctx: Any, *dys: Tensor):
         x, scale, shift, weight = ctx.saved_tensors
-        tokens, dy = x.flatten(0, -2), dy.flatten(0, -2)
-        used = weight.to(dy.dtype)
+        tokens, dys = x.flatten(0, -2), tuple(dy.flatten(0, -2) for dy in dys)
+        used = weight.to(dys[0].dtype)
+        weights = used.chunk(len(dys))
         dx, dscale, dshift = torch.empty_like(tokens), torch.zeros_like(scale), torch.zeros_like(shift)
-        dweight = torch.zeros_like(used)
+        dweight = torch.empty_like(used)
         for rows in _pieces(tokens):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
-            dweight.addmm_(dy[rows].t(), normed.to(dy.dtype))
-            d = _norm_backward((dy[rows] @ used).to(x.dtype), tokens[rows], mean, rstd, scale, shift)
+            dnormed = torch.empty_like(tokens[rows], dtype=used.dtype)
+            for number, (dy, part, dpart) in enumerate(zip(dys, weights, dweight.chunk(len(dys)), strict=True)):
+                dpart.addmm_(dy[rows].t(), normed.to(dy.dtype), beta=_keeps(rows.start))
+                dnormed.addmm_(dy[rows], part, beta=_keeps(number))
+            d = _norm_backward(dnormed.to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
-        dbias = dy.sum(0, dtype=weight.dtype) if ctx.has_bias else None
-        return dx.view_as(x), dscale, dshift, None, dweight.to(weight.dtype), dbias
+        dbias = torch.cat([dy.sum(0, dtype=weight.dtype) for dy in dys]) if ctx.has_bias else None
+        return dx.view_as(x), dscale, dshift, None, dweight.to(weight.dtype), dbias, None
 
 
 class _NormMLP(Function):
@@ -133,12 +145,12 @@ class _NormMLP(Function):
         tokens, dy = x.flatten(0, -2), dy.flatten(0, -2)
         w1, w2 = weight1.to(dy.dtype), weight2.to(dy.dtype)
         dx, dscale, dshift = torch.empty_like(tokens), torch.zeros_like(scale), torch.zeros_like(shift)
-        dw1, db1, dw2 = torch.zeros_like(w1), scale.new_zeros(len(w1)), torch.zeros_like(w2)
+        dw1, db1, dw2 = torch.empty_like(w1), scale.new_zeros(len(w1)), torch.empty_like(w2)
         for rows in _pieces(tokens):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
-            dw2.addmm_(dy[rows].t(), F.gelu(hidden[rows]))
+            dw2.addmm_(dy[rows].t(), F.gelu(hidden[rows]), beta=_keeps(rows.start))
             dhidden = torch.ops.aten.gelu_backward(dy[rows] @ w2, hidden[rows])
-            dw1.addmm_(dhidden.t(), normed.to(dy.dtype))
+            dw1.addmm_(dhidden.t(), normed.to(dy.dtype), beta=_keeps(rows.start))
             db1 += dhidden.sum(0, dtype=db1.dtype)
             d = _norm_backward((dhidden @ w1).to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
@@ -158,7 +170,12 @@ class _NormMLP(Function):
 def _pieces(tokens: Tensor) -> Iterator[slice]:
     """Rows to take at a time; a GPU takes all at once."""
     size = _CACHED_ROWS if tokens.device.type == "cpu" else max(len(tokens), 1)
-    return (slice(start, start + size) for start in range(0, len(tokens), size))
+    return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
+
+
+def _keeps(position: int) -> int:
+    """Factor of what a sum holds before a term is added: nothing, which may be anything, before the first."""
+    return int(position > 0)
 
 
 def _computing_dtype(x: Tensor) -> torch.dtype:
