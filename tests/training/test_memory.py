@@ -90,8 +90,9 @@ def test_fixed_part_is_that_of_the_paper_and_pencil():
     parameters = sum(parameter.numel() for parameter in TimeSformer(TINY).parameters())
     plain = estimate_memory(RUN, CPU)
     assert (plain.gradients, plain.optimizer) == (4 * parameters, 8 * parameters)
-    # in each block the product of projection and fc comes on top, and a table of places once
-    assert plain.weights == pytest.approx(4 * (parameters + 4 * 32 * 32), rel=0.01)
+    # in each block the product of projection and fc comes on top, and the mask of eight sequences over time that are
+    # taken as one; and a table of places once
+    assert plain.weights == pytest.approx(4 * (parameters + 4 * 32 * 32 + 4 * 24 * 24), rel=0.01)
     sgd = estimate_memory(replace(RUN, optim=OptimConfig(optimizer="sgd", ema_decay=0.9)), CPU)
     assert sgd.optimizer == 4 * parameters
     assert sgd.weights - plain.weights == 4 * parameters

@@ -44,7 +44,7 @@ def cost(config: ModelConfig) -> Cost:
         macs=macs,
         tokens=tokens,
         weight_bytes=4 * parameters,
-        activation_bytes=4 * tokens * _saved_per_token(config),
+        activation_bytes=4 * (tokens * _saved_per_token(config) + frames * _saved_for_cls(config, inner)),
     )
 
 
@@ -67,6 +67,22 @@ def _block_macs(config: ModelConfig, grid: Grid) -> int:
     return macs
 
 
+def _saved_for_cls(config: ModelConfig, grid: Grid) -> int:
+    """Numbers that autograd keeps where the class token asks tokens themselves: in each sequence of the last stage and
+    for each head what it asks and what it sees."""
+    scheme, sequences = scheme_of(config), 0
+
+    def count(x: Tensor, mask: Tensor | None = None) -> Tensor:
+        nonlocal sequences
+        sequences += len(x)
+        return x
+
+    if scheme.ends_in_cls:
+        for regroup in scheme.stages[-1].values():
+            regroup(torch.zeros(1, 1 + prod(grid), 1), grid, count)
+    return 2 * config.num_heads * config.embed_dim * sequences
+
+
 def _parameters(config: ModelConfig) -> int:
     """Number of parameters, head and biases included."""
     dim, (frames, rows, columns) = config.embed_dim, config.grid
@@ -86,8 +102,8 @@ def _parameters(config: ModelConfig) -> int:
 def _saved_per_token(config: ModelConfig) -> int:
     """Numbers that autograd keeps for one token in all blocks (`timesformer.model.lean`): of each step what it read,
     qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it
-    read, keys and values."""
+    read, and that normalised."""
     scheme, dim = scheme_of(config), config.embed_dim
     step, mlp = 5 * dim, dim + config.mlp_dim
     whole = config.depth * (len(scheme.steps) * step + mlp)
-    return whole - scheme.ends_in_cls * (len(scheme.stages[-1]) * 2 * dim + mlp)
+    return whole - scheme.ends_in_cls * (len(scheme.stages[-1]) * 3 * dim + mlp)

@@ -168,8 +168,8 @@ class _NormMLP(Function):
 
 
 def _pieces(tokens: Tensor) -> Iterator[slice]:
-    """Rows to take at a time; a GPU takes all at once."""
-    size = _CACHED_ROWS if tokens.device.type == "cpu" else max(len(tokens), 1)
+    """Rows to take at a time; a GPU takes all at once, and so do tensors without content, which tell sizes only."""
+    size = _CACHED_ROWS if type(tokens) is Tensor and tokens.device.type == "cpu" else max(len(tokens), 1)
     return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
 
 
