@@ -19,6 +19,13 @@ def test_exact_ways_agree_and_all_are_timed():
     assert result["machine"]["torch"]
 
 
+def test_more_clips_are_more_work():
+    one, three = (run(preset="tiny", rounds=1, only=("ours block by block",), clips=clips) for clips in (1, 3))
+    assert three.setting["clips"] == 3
+    assert three.setting["gmac"] == pytest.approx(3 * one.setting["gmac"])
+    assert three.setting["gmac_of_ours"] == pytest.approx(3 * one.setting["gmac_of_ours"])
+
+
 class Shifted(torch.nn.Module):
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
@@ -47,7 +54,11 @@ def test_a_way_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"preset": "bse"}, "did you mean 'base'"), ({"preset": "tiny", "only": ("onnx!",)}, "'onnx!' is not one of")],
+    [
+        ({"preset": "bse"}, "did you mean 'base'"),
+        ({"preset": "tiny", "only": ("onnx!",)}, "'onnx!' is not one of"),
+        ({"preset": "tiny", "clips": 0}, "clips=0"),
+    ],
 )
 def test_what_is_not_there_is_refused(arguments: dict, message: str):
     with pytest.raises(ConfigError, match=message):

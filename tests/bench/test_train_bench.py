@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from timesformer.bench import train
 from timesformer.bench.peak import Peak
@@ -16,7 +17,7 @@ from tiny import square_config
 def _small(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(train, "preset_config", _config)
     peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.PEER: 100}
-    monkeypatch.setattr(train, "peak_above", lambda target, way, preset: Peak(base=7, peak=7 + peaks[way]))
+    monkeypatch.setattr(train, "peak_above", lambda target, way, **_: Peak(base=7, peak=7 + peaks[way]))
 
 
 def _config(name: str) -> ModelConfig:
@@ -32,7 +33,26 @@ def test_all_ways_have_the_same_gradients(preset: str):
     assert result["agreement"]["ours, checkpointed"] == 0
     assert result["agreement"]["transformers"] < 1e-4
     assert [way["of_peer"] for way in result["ways"].values()] == [0.6, 0.2, 1]
-    assert heard[-1] == (9, 9)
+    assert heard[-1] == (12, 12)  # a product of matrices, too
+    assert result["setting"]["share_of_product"] > 0
+
+
+def test_clips_and_precision_are_taken(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr(train, "peak_above", lambda target, way, preset, clips: asked.append(clips) or Peak(1, 2))
+    one, three = (train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=clips) for clips in (1, 3))
+    assert asked == [1, 1, 3, 3]
+    assert three.to_dict()["setting"]["gmac"] == 3 * one.to_dict()["setting"]["gmac"]
+    half = train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], precision="bf16").to_dict()
+    assert half["setting"]["precision"] == "bf16"
+
+
+def test_half_precision_computes_in_it(monkeypatch: pytest.MonkeyPatch):
+    exact = train._learner(train.OURS, "base", place=train.Place.of("cpu", "fp32"), clips=2).gradients()
+    half = train._learner(train.OURS, "base", place=train.Place.of("cpu", "bf16"), clips=2).gradients()
+    name = "blocks.0.mlp.fc1.weight"
+    assert not exact[name].equal(half[name])
+    torch.testing.assert_close(half[name], exact[name], rtol=0.1, atol=0.1 * float(exact[name].abs().max()))
 
 
 def test_only_the_ways_that_were_asked_for_run():
@@ -53,6 +73,8 @@ def test_prepared_work_is_a_step_that_changes_weights():
     [
         ({"only": ["theirs"]}, r"--only 'theirs' is not one of 'ours', 'ours, checkpointed', 'transformers'"),
         ({"rounds": 0}, "rounds=0"),
+        ({"clips": 0}, "clips=0"),
+        ({"precision": "fp16"}, "precision='fp16' would need its loss scaled"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, object], message: str):

@@ -29,3 +29,10 @@ def test_options_of_a_model_are_refused_where_none_runs(option: tuple[str, str],
         main(["bench", "decode", *option])
     assert stop.value.code == 2
     assert "--device and --precision have no effect on `bench decode`" in capsys.readouterr().err
+
+
+def test_clips_are_refused_where_their_number_is_given(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "memory", "--clips", "2"])
+    assert stop.value.code == 2
+    assert "--clips has no effect on `bench memory`" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from timesformer.bench.peers import random_weights
-from timesformer.bench.place import Place, matrix_product, one_clip
+from timesformer.bench.place import Place, matrix_product, setting
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.bench.ways import check_known
@@ -74,7 +74,7 @@ def run(
         name="cost",
         title=f"Seconds of one clip through {preset}, by size of clip",
         setting={
-            **one_clip(preset, device, precision),
+            **setting(preset, device, precision),
             "blocks timed": min(base.depth, 2),
             "blocks": base.depth,
             "product_gmac_per_s": rate,

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from timesformer.bench import peers
 from timesformer.bench.peers import Logits
-from timesformer.bench.place import Place, matrix_product, one_clip
+from timesformer.bench.place import Place, check_clips, matrix_product, rates, setting
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Timing, Way, interleave
+from timesformer.bench.rounds import OnRound, Way, interleave
 from timesformer.bench.ways import build_ways
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
-from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import Precision as OnnxPrecision
 from timesformer.export.ort_form import OrtForm
@@ -47,7 +46,7 @@ BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     "transformers in ONNX Runtime in int8": partial(_in_onnx_runtime, precision="int8"),
     "timesformer-pytorch": lambda model, clip: peers.lucidrains_logits(model.config),
 }
-"""Each way to classify, made from a model and a clip of its size, both on the CPU."""
+"""Each way to classify, made from a model and clips of its size, both on the CPU."""
 OTHER_WEIGHTS = ("timesformer-pytorch",)
 """Ways whose logits cannot be those of the others."""
 
@@ -62,9 +61,10 @@ def run(
     only: Sequence[str] = (),
     device: str = "cpu",
     precision: Precision = "fp32",
+    clips: int = 1,
     on_round: OnRound = lambda done, total: None,
 ) -> Bench:
-    """Time a forward pass of one clip through a model with random weights.
+    """Time a forward pass of clips through a model with random weights.
 
     Args:
         preset: A name of `PRESETS`.
@@ -72,44 +72,46 @@ def run(
         only: Ways of `BUILDERS` to run beside ours; all of them by default.
         device: Where to compute, as `Predictor` takes it.
         precision: Numbers to compute in.
+        clips: Clips that go through at a time.
         on_round: Hears of every run.
 
     Raises:
-        ConfigError: There is no such preset, way or device, or `rounds` is less than 1.
+        ConfigError: There is no such preset, way or device, or `rounds` or `clips` is less than 1.
     """
+    check_clips(clips)
     place = Place.of(device, precision)
     model = peers.random_weights(TimeSformer(preset_config(preset)))
     config = model.config
-    clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
-    ways, absent = _build(model, clip, only, place)
-    clip = clip.to(*place)
-    agreement = _compare(ways, clip)
+    batch = torch.randn(clips, config.in_channels, config.num_frames, *config.image_size)
+    ways, absent = _build(model, batch, only, place)
+    batch = batch.to(*place)
+    agreement = _compare(ways, batch)
     product = matrix_product(config, place)
-    timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(clip)) for name, logits in ways.items()}
+    timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(batch)) for name, logits in ways.items()}
     # the comparison has warmed all ways up; a warm-up of long clips would take as long as a round
     timings = interleave(timed | {_PRODUCT: product.run}, rounds=rounds, warmup=0, on_round=on_round)
-    rates = _rates(config, ours=timings[OURS], product=product.gmac / timings.pop(_PRODUCT).median)
+    whole, left = (clips * macs / 1e9 for macs in (cost(config).macs, multiply_accumulates(config)))
+    rate = rates(left, timings[OURS].median, product.gmac / timings.pop(_PRODUCT).median)
     return Bench(
         name="model",
-        title=f"One clip of {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
-        setting=one_clip(preset, device, precision) | rates,
+        title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
+        setting=setting(preset, device, precision, clips=clips) | {"gmac": whole, "gmac_of_ours": left} | rate,
         timings=timings,
         ours=OURS,
         agreement=agreement,
         absent=absent,
         notes=(
-            f"Of {rates['gmac']:.4g} GMAC {rates['gmac_of_ours']:.4g} are left. Ours does "
-            f"{rates['ours_gmac_per_s']:.1f} in a second, {rates['share_of_product']:.1%} of what one matrix product "
-            "does here.",
+            f"Of {whole:.4g} GMAC {left:.4g} are left. Ours does {rate['ours_gmac_per_s']:.1f} in a second, "
+            f"{rate['share_of_product']:.1%} of what one matrix product does here.",
         ),
     )
 
 
 def _build(
-    model: TimeSformer, clip: Tensor, only: Sequence[str], place: Place
+    model: TimeSformer, clips: Tensor, only: Sequence[str], place: Place
 ) -> tuple[dict[str, Logits], dict[str, str]]:
     """The ways that can run here, ours first, and why the others cannot."""
-    builders = {name: partial(build, model, clip) for name, build in BUILDERS.items()}
+    builders = {name: partial(build, model, clips) for name, build in BUILDERS.items()}
     ways, absent = build_ways(builders, only, unavailable=(DependencyError, ConfigError))  # or has no such model
     for name, way in list(ways.items()):
         if isinstance(way, nn.Module):
@@ -120,21 +122,8 @@ def _build(
     return ways, absent
 
 
-def _compare(ways: Mapping[str, Logits], clip: Float[Tensor, "1 c t h w"]) -> dict[str, float]:
+def _compare(ways: Mapping[str, Logits], clips: Float[Tensor, "b c t h w"]) -> dict[str, float]:
     """Largest difference of the logits of each way from ours; all ways run once."""
-    logits = {name: way(clip) for name, way in ways.items()}
+    logits = {name: way(clips) for name, way in ways.items()}
     others = [name for name in ways if name not in (OURS, *OTHER_WEIGHTS)]
     return {name: float((logits[name] - logits[OURS]).abs().max()) for name in others}
-
-
-def _rates(config: ModelConfig, *, ours: Timing, product: float) -> dict[str, float]:
-    """Multiply-accumulates of the model and of our way, in units of 10^9, and how fast they are done."""
-    left = multiply_accumulates(config) / 1e9
-    rate = left / ours.median
-    return {
-        "gmac": cost(config).macs / 1e9,
-        "gmac_of_ours": left,
-        "ours_gmac_per_s": rate,
-        "product_gmac_per_s": product,
-        "share_of_product": rate / product,
-    }

@@ -7,11 +7,13 @@ import torch
 from timesformer.bench.rounds import Way
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
 from timesformer.inference.predictor import DTYPES
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 
 _PRODUCTS = 10
+_ROWS_ON_GPU = 32768
 
 
 class Place(NamedTuple):
@@ -36,11 +38,11 @@ class Place(NamedTuple):
         return result
 
 
-def one_clip(preset: str, device: str, precision: Precision) -> dict[str, Any]:
-    """The setting of a benchmark that sends one clip through a model."""
+def setting(preset: str, device: str, precision: Precision, *, clips: int = 1) -> dict[str, Any]:
+    """The setting of a benchmark that sends clips through a model."""
     return {
         "preset": preset,
-        "clips": 1,
+        "clips": clips,
         "device": device,
         "precision": precision,
         "threads": torch.get_num_threads(),
@@ -56,9 +58,28 @@ class Product(NamedTuple):
 
 def matrix_product(config: ModelConfig, place: Place) -> Product:
     """A product of the size of an MLP's first map, several times over: what the hardware gives."""
-    rows = min(cost(config).tokens, 4096)
+    rows = min(cost(config).tokens, 4096) if place.device.type == "cpu" else _ROWS_ON_GPU
     left = torch.randn(rows, config.embed_dim).to(*place)
     right = torch.randn(config.embed_dim, config.mlp_dim).to(*place)
     out = left @ right
     gmac = _PRODUCTS * rows * config.embed_dim * config.mlp_dim / 1e9
     return Product(lambda: place.finish([torch.mm(left, right, out=out) for _ in range(_PRODUCTS)]), gmac)
+
+
+def rates(gmac: float, seconds: float, product: float) -> dict[str, float]:
+    """How fast multiply-accumulates are done, in units of 10^9 a second, beside those of the product."""
+    return {
+        "ours_gmac_per_s": gmac / seconds,
+        "product_gmac_per_s": product,
+        "share_of_product": gmac / seconds / product,
+    }
+
+
+def check_clips(clips: int) -> None:
+    """Refuse a number of clips that nothing can be made of.
+
+    Raises:
+        ConfigError: It is less than 1.
+    """
+    if clips < 1:
+        raise ConfigError(f"clips={clips}: at least 1 clip goes through a model")

@@ -11,29 +11,35 @@ from torch import Tensor, nn
 from timesformer.bench import peers
 from timesformer.bench.peak import peak_above
 from timesformer.bench.peers import Logits
+from timesformer.bench.place import Place, check_clips, matrix_product, rates, setting
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, interleave
+from timesformer.bench.rounds import OnRound, Way, interleave
 from timesformer.bench.ways import build_ways
 from timesformer.config.presets import preset as preset_config
+from timesformer.config.run import Precision
+from timesformer.errors import ConfigError
+from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 
 OURS, CHECKPOINTED, PEER = "ours", "ours, checkpointed", "transformers"
 WAYS = (OURS, CHECKPOINTED, PEER)
-_CLIPS = 2
+_PRODUCT = "a matrix product"
 _NOTES = (
-    "A step is forward, backward and SGD with momentum, fused for all ways, in fp32, without stochastic depth.",
-    "memory: the peak of a second step in a process of its own, above weights, gradients and momentum of the first.",
+    "A step is forward, backward and SGD with momentum, fused for all ways, without stochastic depth.",
+    "memory: the peak of a second step, above weights, gradients and momentum of the first.",
 )
 
 
 class Learner:
     """A model, clips to learn and an optimiser: one way to take a training step."""
 
-    def __init__(self, module: nn.Module, logits: Logits, clips: Tensor, names: Mapping[str, str]) -> None:
-        self.module, self.clips = module.train(), clips
-        self._logits, self._names = logits, names
-        self._labels = torch.arange(len(clips))
+    def __init__(
+        self, module: nn.Module, logits: Logits, clips: Tensor, names: Mapping[str, str], place: Place
+    ) -> None:
+        self.module, self.clips = module.to(place.device).train(), clips.to(place.device)
+        self._logits, self._names, self._place = logits, names, place
+        self._labels = torch.arange(len(clips), device=place.device)
         self._optimizer = torch.optim.SGD(module.parameters(), lr=1e-6, momentum=0.9, nesterov=True, fused=True)
 
     def gradients(self) -> dict[str, Tensor]:
@@ -45,55 +51,87 @@ class Learner:
     def step(self) -> None:
         """Forward, backward and a step of the optimiser."""
         self._backward()
-        self._optimizer.step()
+        self._place.finish(self._optimizer.step())
 
     def _backward(self) -> Tensor:
         self._optimizer.zero_grad()
-        loss = F.cross_entropy(self._logits(self.clips), self._labels)
+        device, dtype = self._place
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(self._logits(self.clips).float(), self._labels)
         loss.backward()
         return loss
 
 
-def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
-    """Time training steps of two clips from random weights, compare gradients, and measure peaks of memory.
+def run(
+    *,
+    preset: str,
+    rounds: int,
+    only: Sequence[str] = (),
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    clips: int = 2,
+    on_round: OnRound = lambda done, total: None,
+) -> Bench:
+    """Time training steps from random weights, compare gradients, and measure peaks of memory.
 
     Args:
         preset: A name of `PRESETS`.
         rounds: Rounds that count.
         only: Ways of `WAYS` to run beside ours; all of them by default.
+        device: Where to compute, as `Predictor` takes it.
+        precision: `fp32`, or `bf16` for what autocast computes in it.
+        clips: Clips of a step.
         on_round: Hears of every run.
 
     Raises:
-        ConfigError: There is no such preset or way, or `rounds` is less than 1.
+        ConfigError: There is no such preset, way or device, `rounds` or `clips` is less than 1, or the precision is
+            `fp16`, whose loss would have to be scaled.
         TimeSformerError: The system does not tell a process its peak of memory.
     """
-    learners, absent = build_ways({way: partial(_learner, way, preset) for way in WAYS}, only)
+    check_clips(clips)
+    if precision == "fp16":
+        raise ConfigError("precision='fp16' would need its loss scaled: bench train takes fp32 and bf16")
+    place = Place.of(device, precision)
+    builders = {way: partial(_learner, way, preset, place=place, clips=clips) for way in WAYS}
+    learners, absent = build_ways(builders, only)
     agreement = _compare(learners)
-    timings = interleave({name: learner.step for name, learner in learners.items()}, rounds=rounds, on_round=on_round)
     config = preset_config(preset)
+    product = matrix_product(config, place)
+    steps: dict[str, Way] = {name: learner.step for name, learner in learners.items()}
+    timings = interleave(steps | {_PRODUCT: product.run}, rounds=rounds, on_round=on_round)
+    gmac = 3 * clips * cost(config).macs / 1e9
+    rate = rates(gmac, timings[OURS].median, product.gmac / timings.pop(_PRODUCT).median)
+    on_gpu = place.device.type == "cuda"
+    peaks = {way: _peak_on_gpu(learner) for way, learner in learners.items()} if on_gpu else {}
     ways = list(learners)
+    steps.clear()
     learners.clear()  # or the processes below would find less memory
+    peaks = peaks or {way: peak_above(f"{__name__}:prepare", way=way, preset=preset, clips=clips).above for way in ways}
     return Bench(
         name="train",
-        title=f"A training step of {_CLIPS} clips of {config.num_frames} x {config.image_size[0]} through {preset}",
-        setting={"preset": preset, "clips": _CLIPS, "threads": torch.get_num_threads(), "optimizer": "sgd, momentum"},
+        title=f"A training step of {clips} x {config.num_frames} x {config.image_size[0]} through {preset}",
+        setting=setting(preset, device, precision, clips=clips) | {"optimizer": "sgd, momentum", "gmac": gmac} | rate,
         timings=timings,
         ours=OURS,
-        details=_memory(ways, preset),
+        details=_memory(peaks),
         agreement=agreement,
         absent=absent,
-        notes=_NOTES,
+        notes=(
+            *_NOTES,
+            f"Ours does the {gmac:.4g} GMAC of a plain step, three forward passes, at {rate['share_of_product']:.1%} "
+            "of the rate of one matrix product here.",
+        ),
     )
 
 
-def prepare(way: str, preset: str) -> Callable[[], None]:
-    """A training step, with gradients and the optimiser's state of an earlier one in place."""
-    learner = _learner(way, preset)
+def prepare(way: str, preset: str, clips: int = 2) -> Callable[[], None]:
+    """A training step on the CPU, with gradients and the optimiser's state of an earlier one in place."""
+    learner = _learner(way, preset, place=Place.of("cpu", "fp32"), clips=clips)
     learner.step()
     return learner.step
 
 
-def _learner(way: str, preset: str) -> Learner:
+def _learner(way: str, preset: str, *, place: Place, clips: int) -> Learner:
     """One of `WAYS`; equal presets have equal weights and clips.
 
     Raises:
@@ -103,15 +141,15 @@ def _learner(way: str, preset: str) -> Learner:
     # the peer has no norm of features, and draws of its own for stochastic depth
     config = replace(preset_config(preset), drop_path=0.0, head_norm="none")
     model = peers.random_weights(TimeSformer(config))
-    shape = (_CLIPS, config.in_channels, config.num_frames, *config.image_size)
-    clips = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    shape = (clips, config.in_channels, config.num_frames, *config.image_size)
+    batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     names = [name for name, _ in model.named_parameters()]
     if way == PEER:
         module = peers.transformers_module(model)
         theirs = layout_for("transformers", config.scheme).rename_all(names)
-        return Learner(module, peers.transformers_logits(module), clips, theirs)
+        return Learner(module, peers.transformers_logits(module), batch, theirs, place)
     model.checkpoint_activations = way == CHECKPOINTED
-    return Learner(model, model, clips, {name: name for name in names})
+    return Learner(model, model, batch, {name: name for name in names}, place)
 
 
 def _compare(learners: Mapping[str, Learner]) -> dict[str, float]:
@@ -133,9 +171,16 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad.clone()
 
 
-def _memory(ways: Sequence[str], preset: str) -> dict[str, dict[str, float | str]]:
+def _peak_on_gpu(learner: Learner) -> int:
+    """The most memory, in bytes, that a step takes above what lies there before it."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    learner.step()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _memory(peaks: Mapping[str, int]) -> dict[str, dict[str, float | str]]:
     """Peak of each way in MB, and as a share of that of the peer."""
-    peaks = {way: peak_above(f"{__name__}:prepare", way=way, preset=preset).above for way in ways}
     details: dict[str, dict[str, float | str]] = {way: {"memory_mb": peak / 1e6} for way, peak in peaks.items()}
     if PEER in peaks:
         for way, peak in peaks.items():

@@ -32,6 +32,7 @@ def bench(
     only: Annotated[str, Parameter(help="Ways to run beside ours, with commas between; all by default.")] = "",
     device: Device = "cpu",
     precision: ComputeIn = "fp32",
+    clips: int | None = None,
     plot: Path | None = None,
     json: AsJson = False,
 ) -> None:
@@ -48,12 +49,14 @@ def bench(
         The model: a name that `timesformer info` lists.
     rounds
         Rounds that count; medians, quartiles and ratios are taken over them.
+    clips
+        Clips at a time, for `model` (1 by default) and `train` (2).
     plot
         A PNG to draw the seconds of `cost` into.
     """
     if plot is not None and what != "cost":
         raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
-    place = _place(what, device=device, precision=precision)
+    place = _place(what, device=device, precision=precision, clips=clips)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
         result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
@@ -65,14 +68,16 @@ def bench(
         _show(result)
 
 
-def _place(what: What, *, device: str, precision: str) -> dict[str, str]:
-    """Where a model computes and in which numbers; videos are read by the processor in any case.
+def _place(what: What, *, device: str, precision: str, clips: int | None) -> dict[str, Any]:
+    """Where a model computes, in which numbers and how many clips; videos are read by the processor in any case.
 
     Raises:
         ConfigError: One is set where it would have no effect.
     """
-    if what in ("model", "cost"):
-        return {"device": device, "precision": precision}
+    if clips is not None and what not in ("model", "train"):
+        raise ConfigError(f"--clips has no effect on `bench {what}`")
+    if what in ("model", "train", "cost"):
+        return {"device": device, "precision": precision} | ({} if clips is None else {"clips": clips})
     if (device, precision) != ("cpu", "fp32"):
         raise ConfigError(f"--device and --precision have no effect on `bench {what}`")
     return {}
