@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from timesformer.bench.peers import random_weights
-from timesformer.bench.place import Place, matrix_product, setting
+from timesformer.bench.place import Place, interleave_with_product, matrix_product, setting
 from timesformer.bench.result import Bench
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.bench.ways import check_known
@@ -20,7 +20,6 @@ from timesformer.model.timesformer import TimeSformer
 SCHEMES = ("joint_space_time", "divided_space_time")
 SIZES = ((8, 112), (8, 224), (8, 336), (8, 448), (16, 224), (32, 224), (64, 224), (96, 224))
 """Frames, and side of the square frames in pixels: those of the paper's figure 3, and smaller ones."""
-_PRODUCT = "a matrix product"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,10 @@ def run(
     base, place = preset_config(preset), Place.of(device, precision)
     points = [Point(scheme, *size) for scheme in only or SCHEMES for size in SIZES]
     product = matrix_product(base, place)
-    timings = {_PRODUCT: interleave({_PRODUCT: product.run}, rounds=max(rounds, 5))[_PRODUCT]}
+    timings, rate = interleave_with_product({}, product, rounds=max(rounds, 5))
     for number, point in enumerate(points):
         timings[str(point)] = _time(_config(base, point), place, rounds=rounds)
         on_round(number + 1, len(points))
-    rate = product.gmac / timings.pop(_PRODUCT).median
     return Bench(
         name="cost",
         title=f"Seconds of one clip through {preset}, by size of clip",

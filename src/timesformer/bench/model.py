@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from timesformer.bench import peers
 from timesformer.bench.peers import Logits
-from timesformer.bench.place import Place, check_clips, matrix_product, rates, setting
+from timesformer.bench.place import Place, check_clips, interleave_with_product, matrix_product, rates, setting
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way, interleave
+from timesformer.bench.rounds import OnRound, Way
 from timesformer.bench.ways import build_ways
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
@@ -50,8 +50,6 @@ BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
 OTHER_WEIGHTS = ("timesformer-pytorch",)
 """Ways whose logits cannot be those of the others."""
 
-_PRODUCT = "a matrix product"
-
 
 @torch.no_grad()
 def run(
@@ -89,9 +87,9 @@ def run(
     product = matrix_product(config, place)
     timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(batch)) for name, logits in ways.items()}
     # the comparison has warmed all ways up; a warm-up of long clips would take as long as a round
-    timings = interleave(timed | {_PRODUCT: product.run}, rounds=rounds, warmup=0, on_round=on_round)
+    timings, limit = interleave_with_product(timed, product, rounds=rounds, warmup=0, on_round=on_round)
     whole, left = (clips * macs / 1e9 for macs in (cost(config).macs, multiply_accumulates(config)))
-    rate = rates(left, timings[OURS].median, product.gmac / timings.pop(_PRODUCT).median)
+    rate = rates(left, timings[OURS].median, limit)
     return Bench(
         name="model",
         title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",

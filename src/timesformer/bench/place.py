@@ -1,10 +1,11 @@
 """Where the ways of a benchmark compute, and what one matrix product reaches there."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
-from timesformer.bench.rounds import Way
+from timesformer.bench.rounds import OnRound, Timing, Way, interleave
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
@@ -12,6 +13,7 @@ from timesformer.inference.predictor import DTYPES
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 
+_PRODUCT = "a matrix product"
 _PRODUCTS = 10
 _ROWS_ON_GPU = 32768
 
@@ -64,6 +66,19 @@ def matrix_product(config: ModelConfig, place: Place) -> Product:
     out = left @ right
     gmac = _PRODUCTS * rows * config.embed_dim * config.mlp_dim / 1e9
     return Product(lambda: place.finish([torch.mm(left, right, out=out) for _ in range(_PRODUCTS)]), gmac)
+
+
+def interleave_with_product(
+    ways: Mapping[str, Way],
+    product: Product,
+    *,
+    rounds: int,
+    warmup: int = 1,
+    on_round: OnRound = lambda done, total: None,
+) -> tuple[dict[str, Timing], float]:
+    """Timings of the ways, and what the product does in the same rounds, in 10^9 multiply-accumulates a second."""
+    timings = interleave({**ways, _PRODUCT: product.run}, rounds=rounds, warmup=warmup, on_round=on_round)
+    return timings, product.gmac / timings.pop(_PRODUCT).median
 
 
 def rates(gmac: float, seconds: float, product: float) -> dict[str, float]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from timesformer.bench import peers
 from timesformer.bench.peak import peak_above
 from timesformer.bench.peers import Logits
-from timesformer.bench.place import Place, check_clips, matrix_product, rates, setting
+from timesformer.bench.place import Place, check_clips, interleave_with_product, matrix_product, rates, setting
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way, interleave
+from timesformer.bench.rounds import OnRound, Way
 from timesformer.bench.ways import build_ways
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
@@ -24,7 +24,6 @@ from timesformer.weights.layouts import layout_for
 
 OURS, CHECKPOINTED, PEER = "ours", "ours, checkpointed", "transformers"
 WAYS = (OURS, CHECKPOINTED, PEER)
-_PRODUCT = "a matrix product"
 _NOTES = (
     "A step is forward, backward and SGD with momentum, fused for all ways, without stochastic depth.",
     "memory: the peak of a second step, above weights, gradients and momentum of the first.",
@@ -98,9 +97,9 @@ def run(
     config = preset_config(preset)
     product = matrix_product(config, place)
     steps: dict[str, Way] = {name: learner.step for name, learner in learners.items()}
-    timings = interleave(steps | {_PRODUCT: product.run}, rounds=rounds, on_round=on_round)
+    timings, limit = interleave_with_product(steps, product, rounds=rounds, on_round=on_round)
     gmac = 3 * clips * cost(config).macs / 1e9
-    rate = rates(gmac, timings[OURS].median, product.gmac / timings.pop(_PRODUCT).median)
+    rate = rates(gmac, timings[OURS].median, limit)
     on_gpu = place.device.type == "cuda"
     peaks = {way: _peak_on_gpu(learner) for way, learner in learners.items()} if on_gpu else {}
     ways = list(learners)

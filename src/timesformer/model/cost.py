@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
-from timesformer.model.attention import Grid
+from timesformer.model.attention import Grid, Regroup
 from timesformer.model.timesformer import scheme_of
 
 
@@ -51,36 +52,42 @@ def cost(config: ModelConfig) -> Cost:
 def _block_macs(config: ModelConfig, grid: Grid) -> int:
     """Multiply-accumulates of one block on one grid: what every regroup sends to attention is counted as it is sent."""
     dim, scheme = config.embed_dim, scheme_of(config)
-    tokens = torch.zeros(1, 1 + prod(grid), 1)
-    macs = 2 * dim * config.mlp_dim * tokens.shape[1]
+    macs = 2 * dim * config.mlp_dim * (1 + prod(grid))
     for name, regroup in scheme.steps.items():
         maps = 4 if name == scheme.image_step else 5  # query, key, value, projection, and fc
-
-        def count(x: Tensor, mask: Tensor | None = None, maps: int = maps) -> Tensor:
-            nonlocal macs
-            sequences, length, _ = x.shape
-            pairs = length**2 if mask is None else int(mask.sum())
+        for sequences, length, pairs in _sent(regroup, grid):
             macs += sequences * (maps * dim**2 * length + 2 * dim * pairs)
-            return x
-
-        regroup(tokens, grid, count)
     return macs
 
 
 def _saved_for_cls(config: ModelConfig, grid: Grid) -> int:
     """Numbers that autograd keeps where the class token asks tokens themselves: in each sequence of the last stage and
     for each head what it asks and what it sees."""
-    scheme, sequences = scheme_of(config), 0
+    scheme = scheme_of(config)
+    regroups = scheme.stages[-1].values() if scheme.ends_in_cls else ()
+    sequences = sum(sent.sequences for regroup in regroups for sent in _sent(regroup, grid))
+    return 2 * config.num_heads * config.embed_dim * sequences
 
-    def count(x: Tensor, mask: Tensor | None = None) -> Tensor:
-        nonlocal sequences
-        sequences += len(x)
+
+class _Sent(NamedTuple):
+    """Sequences of one length that attend, and the pairs of tokens in each that see each other."""
+
+    sequences: int
+    length: int
+    pairs: int
+
+
+def _sent(regroup: Regroup, grid: Grid) -> list[_Sent]:
+    """What a regroup sends to attention for one clip."""
+    sent: list[_Sent] = []
+
+    def note(x: Tensor, mask: Tensor | None = None) -> Tensor:
+        sequences, length, _ = x.shape
+        sent.append(_Sent(sequences, length, length**2 if mask is None else int(mask.sum())))
         return x
 
-    if scheme.ends_in_cls:
-        for regroup in scheme.stages[-1].values():
-            regroup(torch.zeros(1, 1 + prod(grid), 1), grid, count)
-    return 2 * config.num_heads * config.embed_dim * sequences
+    regroup(torch.zeros(1, 1 + prod(grid), 1), grid, note)
+    return sent
 
 
 def _parameters(config: ModelConfig) -> int:

@@ -64,8 +64,10 @@ def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2:
     return _NormMLP.apply(x, norm.weight, norm.bias, norm.eps, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
 
-def merged_linear(x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear, *, has_bias: bool = True):
-    """`second(first(x))`, with or without the bias of `second`, by the product of both weights: `[b, n, e]`."""
+def merged_linear(
+    x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear, *, has_bias: bool = True
+) -> Float[Tensor, "b n e"]:
+    """`second(first(x))`, with or without the bias of `second`, by the product of both weights."""
     bias = second.weight @ first.bias
     return F.linear(x, second.weight @ first.weight, bias + second.bias if has_bias else bias)
 
