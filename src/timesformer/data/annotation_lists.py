@@ -14,6 +14,7 @@ from timesformer.errors import DataError
 _PATH_COLUMNS = ("path", "video_path", "file_path", "filepath", "video", "file", "file_name", "filename", "folder")
 _ID_COLUMNS = ("youtube_id", "video_id", "id")
 _LABEL_COLUMNS = ("class_name", "label_name", "class", "label", "action", "category")
+_GROUP_COLUMN = "group"
 
 _SUFFIX = "|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES)
 _LINES = {
@@ -149,7 +150,8 @@ def _read_table(path: Path, lines: list[tuple[int, str]], header: _Header) -> li
         cells = _read_cells(line, header, where=where)
         splits.add(cells.get("split", ""))
         video = _locate(cells, header, where=where, finder=finder)
-        rows.append(Row(path=video, label=cells[header.label], where=f"line {number}"))
+        group = cells.get(_GROUP_COLUMN, "")
+        rows.append(Row(path=video, label=cells[header.label], where=f"line {number}", group=group))
     if len(splits) > 1:
         names = ", ".join(sorted(splits))
         raise DataError(f"{path} mixes splits ({names}) in its column 'split': write a file for each")

@@ -27,11 +27,14 @@ _VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "frames", "rgb", ".")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One video as an annotation file names it; `where` is its place in the file, for messages."""
+    """One video as an annotation file names it."""
 
     path: Path
     label: str
     where: str
+    """Its place in the file, for messages."""
+    group: str = ""
+    """Person, camera or recording that the video comes from; empty if the file does not say."""
 
 
 def is_integer(label: str) -> bool:

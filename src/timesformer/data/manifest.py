@@ -53,6 +53,8 @@ class Sample:
 
     path: Path
     label: int
+    group: str = ""
+    """Person, camera or recording that the video comes from; empty if the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path
             raise DataError(
                 f"{source}, {row.where}: {row.path} has label {row.label!r} here and {first.label!r} in {first.where}"
             )
-        samples.append(Sample(path=row.path, label=label))
+        samples.append(Sample(path=row.path, label=label, group=row.group))
     return Manifest(samples=tuple(samples), class_names=known)
 
 
