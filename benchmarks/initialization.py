@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from timesformer import PRESETS, ClipConfig, TimeSformer
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.transforms import normalise
-from timesformer.model.embedding import set_sinusoids
+from timesformer.model.initialization import set_sinusoids
 
 PAIRS = ("move_left", "move_up", "shrink", "vanish")
 CLASSES = [name for first in PAIRS for name in (first, OPPOSITES[first])]

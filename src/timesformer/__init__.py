@@ -35,7 +35,7 @@ _HOMES = {
     "timesformer.evaluation.report": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
-    "timesformer.model.attention": ["SCHEMES"],
+    "timesformer.model.schemes": ["SCHEMES"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.timesformer": ["TimeSformer"],
     "timesformer.training.fit": ["train"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from timesformer.cli.main import VERBS
-from timesformer.model.attention import SCHEMES
+from timesformer.model.schemes import SCHEMES
 from timesformer.weights.load import load
 
 

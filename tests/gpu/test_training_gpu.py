@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from timesformer.bench import train
-from timesformer.model import TimeSformer, lean
+from timesformer.model import TimeSformer, kernels
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 
@@ -17,7 +17,7 @@ def gradients(model: TimeSformer, device: str) -> dict[str, torch.Tensor]:
 def test_a_gpu_gives_the_gradients_of_the_cpu(scheme: str, monkeypatch: pytest.MonkeyPatch):
     model = random_model(tiny_config(scheme))
     found = gradients(model, "cuda")
-    monkeypatch.setattr(lean, "applies_to", lambda *_, **__: False)
+    monkeypatch.setattr(kernels, "can_fuse", lambda *_, **__: False)
     for name, want in gradients(model, "cpu").items():
         torch.testing.assert_close(found[name], want, rtol=1e-3, atol=1e-4 * float(want.abs().max()), msg=name)
 

@@ -5,15 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.model import TimeSformer
-from timesformer.model.attention import Grid
-from timesformer.model.block import DropPath
+from timesformer.model.layers import DropPath
+from timesformer.model.schemes import Grid
 from tiny import random_clips, random_model, tiny_config
 
 ROWS = {  # of 2 clips of 3 frames of 2 x 5 patches
-    "divided_space_time": {"steps.time": 2 * 10, "steps.space": 2 * 3, "": 2},
-    "joint_space_time": {"steps.joint": 2, "": 2},
-    "space_only": {"steps.space": 2 * 3, "": 2 * 3},
-    "axial": {"steps.time": 2 * 10, "steps.width": 2 * 3 * 2, "steps.height": 2 * 3 * 5, "": 2},
+    "divided_space_time": {"steps.time": 2 * 10, "steps.space": 2 * 3, "mlp": 2},
+    "joint_space_time": {"steps.joint": 2, "mlp": 2},
+    "space_only": {"steps.space": 2 * 3, "mlp": 2 * 3},
+    "axial": {"steps.time": 2 * 10, "steps.width": 2 * 3 * 2, "steps.height": 2 * 3 * 5, "mlp": 2},
 }
 
 
@@ -69,7 +69,7 @@ def test_rate_grows_linearly_over_the_blocks():
 
 def test_only_block_of_a_model_drops_nothing():
     model = TimeSformer(tiny_config(depth=1, drop_path=0.2))
-    assert model.blocks[0].drop_path.rate == 0
+    assert model.blocks[0].mlp.drop_path.rate == 0
 
 
 @torch.no_grad()
@@ -77,6 +77,6 @@ def test_dropped_path_still_adds_the_bias_of_fc():
     model = random_model(tiny_config())
     step = model.blocks[0].steps["time"].train()
     step.drop_path.rate = 1 - 1e-9
-    answer = step(torch.randn(2, 31, 24), Grid(3, 2, 5))
+    answer = model.scheme.steps["time"](torch.randn(2, 31, 24), Grid(3, 2, 5), step)
     torch.testing.assert_close(answer[:, 1:], step.fc.bias.expand(2, 30, -1))
     torch.testing.assert_close(answer[:, 0], torch.zeros(2, 24))

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from timesformer.errors import ConfigError
 from timesformer.model import TimeSformer
-from timesformer.model.attention import Grid
-from timesformer.model.embedding import fold_frames, resize_space, resize_time, sinusoids
+from timesformer.model.embedding import fold_frames, resize_space, resize_time
+from timesformer.model.initialization import sinusoids
+from timesformer.model.schemes import Grid
 from tiny import random_clips, random_model, tiny_config
 
 SIDES = st.integers(1, 9)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from timesformer.model.timesformer import TimeSformer, folded_head
+from timesformer.model.fast import folded_head
+from timesformer.model.timesformer import TimeSformer
 from tiny import random_clips, random_model, tiny_config
 
 BATCH = tiny_config(head_norm="batch")

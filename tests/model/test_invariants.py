@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from timesformer.model import TimeSformer
-from timesformer.model.timesformer import initialize
+from timesformer.model.initialization import initialize
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 # Sparse attention joins every second frame, so there the order matters even without a time embedding.

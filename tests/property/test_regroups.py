@@ -5,6 +5,7 @@ says what the class token is averaged over.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from timesformer.model.attention import SCHEMES, Attention, Grid, Regroup, over_time_with_cls
 from timesformer.model.block import Block
+from timesformer.model.layers import Attention
+from timesformer.model.schemes import SCHEMES, Grid, Regroup, over_time
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 Place = tuple[int, int, int]
@@ -93,7 +95,7 @@ OWNS_NO_FC = {scheme: list(stages[-1])[-1] for scheme, stages in RULES.items()} 
 STEPS = [
     (SCHEMES[scheme].steps[name], rule) for scheme in RULES for stage in RULES[scheme] for name, rule in stage.items()
 ]
-STEPS.append((over_time_with_cls, TIME_WITH_CLS))
+STEPS.append((replace(over_time, with_cls=True), TIME_WITH_CLS))
 STEP_IDS = [f"{scheme}-{name}" for scheme in RULES for stage in RULES[scheme] for name in stage] + ["time-with-cls"]
 
 

@@ -82,7 +82,7 @@ def test_other_sizes_and_another_number_of_classes_are_taken_from_the_run(source
     model = initial_model(run, labels=("a", "b"))
     assert model.config == run.model
     assert model.embedding.time.shape == (1, 5, 8)
-    assert model.blocks[1].drop_path.rate == 0.3
+    assert model.blocks[1].mlp.drop_path.rate == 0.3
 
 
 def test_run_of_fewer_blocks_starts_from_the_first_ones(source: TimeSformer, tmp_path: Path):

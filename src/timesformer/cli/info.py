@@ -14,8 +14,8 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model.attention import SCHEMES
 from timesformer.model.cost import cost
+from timesformer.model.schemes import SCHEMES
 from timesformer.weights.load import load
 
 

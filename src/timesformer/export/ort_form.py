@@ -4,13 +4,12 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from timesformer.model.attention import Grid
-from timesformer.model.embedding import fold_frames
-from timesformer.model.fast import FastTimeSformer, FoldedBlock, FoldedMLP, FoldedStep
+from timesformer.model.block import Block
+from timesformer.model.fast import FastTimeSformer, FoldedMLP, FoldedStep
+from timesformer.model.timesformer import class_token
 
 
 class OrtForm(nn.Module):
@@ -23,37 +22,21 @@ class OrtForm(nn.Module):
     def __init__(self, fast: FastTimeSformer) -> None:
         super().__init__()
         self.scheme, self.embedding, self.norm, self.head = fast.scheme, fast.embedding, fast.norm, fast.head
-        *blocks, last = cast(list[FoldedBlock], list(fast.blocks))
-        self.blocks = nn.ModuleList([_Block(block) for block in blocks])
-        self.last = last
+        self.blocks = nn.ModuleList([_block(cast(Block, block)) for block in fast.blocks])
         self.eval()
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips."""
-        x, grid = self.embedding(clips)
-        frames = grid.t if self.scheme.per_frame else 1
-        if self.scheme.per_frame:
-            x, grid = fold_frames(x, grid)
-        for block in self.blocks:
-            x = block(x, grid)
-        cls = self.last.cls_before_mlp(x, grid)
-        cls = cls + _mlp(self.last.mlp, cls)
-        return self.head(self.norm(reduce(cls, "(b t) d -> b d", "mean", t=frames)))
+        *blocks, last = cast(list[Block], list(self.blocks))
+        functions = [*blocks, last.cls]
+        cls = class_token(clips, embedding=self.embedding, per_frame=self.scheme.per_frame, blocks=functions)
+        return self.head(self.norm(cls))
 
 
-class _Block(nn.Module):
+def _block(block: Block) -> Block:
     """A folded block with nothing changed in place."""
-
-    def __init__(self, block: FoldedBlock) -> None:
-        super().__init__()
-        self.stages, self.regroups, self.mlp = block.stages, block.regroups, block.mlp
-        steps = cast(dict[str, FoldedStep], dict(block.steps.items()))
-        self.steps = nn.ModuleDict({name: _Step(step) for name, step in steps.items()})
-
-    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        for stage in self.stages:
-            x = sum((self.regroups[name](x, grid, self.steps[name]) for name in stage), start=x)
-        return x + _mlp(self.mlp, x)
+    steps = {name: _Step(cast(FoldedStep, step)) for name, step in block.steps.items()}
+    return Block(block.scheme, steps=steps, mlp_norm=block.mlp_norm, mlp=_MLP(cast(FoldedMLP, block.mlp)))
 
 
 class _Step(nn.Module):
@@ -61,27 +44,37 @@ class _Step(nn.Module):
 
     def __init__(self, step: FoldedStep) -> None:
         super().__init__()
-        self.num_heads, self.norm, self.out, self.query_bias = step.num_heads, step.norm, step.out, step.query_bias
-        # copies, since a part of a weight would be cut out again at every call, and not be quantised
+        self.folded = step
+        # copies, since a slice of a weight would be cut at every call, and not be quantized
         self.query, self.key, self.value = (
             nn.Parameter(part.clone(), requires_grad=False) for part in step.qkv.chunk(3)
         )
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        normal = self.norm(x)
-        q = F.linear(normal, self.query, self.query_bias)
+        normal = self.folded.norm(x)
+        q = F.linear(normal, self.query, self.folded.query_bias)
         k, v = F.linear(normal, self.key), F.linear(normal, self.value)
         scores = [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # added to them
         y = torch.onnx.ops.symbolic(
             "com.microsoft::MultiHeadAttention",
             [q, k, v, *scores],
-            attrs={"num_heads": self.num_heads},
+            attrs={"num_heads": self.folded.num_heads},
             dtype=q.dtype,
             shape=q.shape,
             version=1,
         )
-        return self.out(y)
+        return self.folded.out(y)
+
+    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
+        return self.folded.first(x, mask)
 
 
-def _mlp(mlp: FoldedMLP, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    return mlp.fc2(F.gelu(mlp.fc1(mlp.norm(x))))
+class _MLP(nn.Module):
+    """A folded MLP with nothing changed in place."""
+
+    def __init__(self, mlp: FoldedMLP) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = mlp.fc1, mlp.fc2
+
+    def add_to(self, x: Float[Tensor, "... d"], norm: nn.LayerNorm) -> Float[Tensor, "... d"]:
+        return x + self.fc2(F.gelu(self.fc1(norm(x))))

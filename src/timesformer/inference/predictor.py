@@ -16,7 +16,8 @@ from timesformer.data.transforms import model_input
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.views import check_finite, fuse, resolve_device
-from timesformer.model.fast import FastTimeSformer, has_hooks
+from timesformer.model.fast import FastTimeSformer
+from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -1,7 +1,8 @@
 """The model: schemes, blocks, embeddings and their cost."""
 
-from timesformer.model.attention import SCHEMES, Attention, Grid, Scheme
 from timesformer.model.cost import Cost, cost
+from timesformer.model.layers import Attention
+from timesformer.model.schemes import SCHEMES, Grid, Scheme
 from timesformer.model.timesformer import TimeSformer
 
 __all__ = ["SCHEMES", "Attention", "Cost", "Grid", "Scheme", "TimeSformer", "cost"]

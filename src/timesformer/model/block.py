@@ -1,43 +1,22 @@
 """A block: the attention steps of a scheme, then an MLP, each added to what it read."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Protocol, cast, runtime_checkable
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
-from timesformer.model import lean
-from timesformer.model.attention import Attention, Grid, Regroup, Scheme
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, zero a whole row of the batch at a rate, and scale up the rest.
-
-    A row is whatever the step made one: a place in time attention, a frame in spatial attention, a clip in the MLP.
-
-    Source: released code; Huang et al. 2016, "Deep Networks with Stochastic Depth".
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Rows kept as they are or zeroed; all kept in eval mode."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.empty(x.shape[0], 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - self.rate)
-        return x * keep / (1 - self.rate)
+from timesformer.model import kernels
+from timesformer.model.layers import MLP, Attention, DropPath
+from timesformer.model.schemes import Grid, Scheme, Stage
 
 
 class Step(nn.Module):
-    """One attention step of a scheme: norm, attention and, unless it is the image step, `fc`, on regrouped tokens."""
+    """One attention step of a scheme on its sequences: norm, attention and, unless it is the image step, `fc`."""
 
-    def __init__(self, config: ModelConfig, *, regroup: Regroup, drop_path: float, has_fc: bool) -> None:
+    def __init__(self, config: ModelConfig, *, drop_path: float, has_fc: bool) -> None:
         super().__init__()
-        self.regroup = regroup
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
         self.attention = Attention(
             config.embed_dim,
@@ -50,110 +29,115 @@ class Step(nn.Module):
         self.fc = nn.Linear(config.embed_dim, config.embed_dim) if has_fc else nn.Identity()
 
     @property
-    def is_lean(self) -> bool:
-        """Whether this step is computed by `timesformer.model.lean` now."""
+    def is_fused(self) -> bool:
+        """Whether this step is computed by `timesformer.model.kernels` now."""
         attention = self.attention
-        parts = (self.norm, attention.qkv, attention.proj, attention.dropout, self.fc)
-        return type(attention) is Attention and lean.applies_to(self, replacing=parts)
+        replaced = (self.norm, attention.qkv, attention.proj, attention.dropout, self.fc)
+        return type(attention) is Attention and kernels.can_fuse(self, replacing=replaced)
 
-    def attend(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """Answer to sequences. A dropped path still adds the bias of `fc`, as released."""
-        if self.is_lean:
-            q, k, v = lean.norm_linear(x, self.norm, self.attention.qkv, parts=3)
-            return self._project(self.attention.mix(q, k, v, mask))
-        return self.fc(self.drop_path(self.attention(self.norm(x), mask)))
+    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
+        """What this step adds to every token of its sequences; `fc` keeps its bias in a dropped path, as released."""
+        if not self.is_fused:
+            return self.fc(self.drop_path(self.attention(self.norm(x), mask)))
+        attention = self.attention
+        q, k, v = kernels.norm_linear(x, self.norm, attention.qkv, parts=3)
+        y = kernels.attention(q, k, v, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p)
+        return self._project(y)
 
-    def attend_first(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
-    ) -> Float[Tensor, "b n d"]:
-        """Answer to the first token of each sequence, computed for it alone, and zeros for the others."""
-        answer = self._project(self.attention.mix_first(self.norm(x), mask))
-        return F.pad(answer, (0, 0, 0, x.shape[1] - 1))
+    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
+        """What this step adds to the first token of each sequence, computed for it alone."""
+        attention = self.attention
+        y = kernels.attention_from_first(
+            self.norm(x), attention.qkv, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p
+        )
+        return self._project(y)
 
-    def _project(self, x: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
-        """What follows the attention, with `fc` and the projection as one map where nothing random is between them."""
+    def _project(self, y: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
+        """Output projection, drop path and `fc`; projection and `fc` are merged unless dropout lies between them."""
         proj, dropout = self.attention.proj, self.attention.dropout
         if isinstance(self.fc, nn.Identity) or dropout.p:
-            return self.fc(self.drop_path(dropout(proj(x))))
+            return self.fc(self.drop_path(dropout(proj(y))))
         if not self.drop_path.rate:
-            return lean.merged_linear(x, proj, self.fc)
-        return self.drop_path(lean.merged_linear(x, proj, self.fc, has_bias=False)) + self.fc.bias
-
-    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """What this step adds to every token."""
-        return self.regroup(x, grid, self.attend)
-
-    def forward_cls(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b 1 d"]:
-        """What this step adds to the class token, computed leanly for it alone."""
-        return self.regroup(x, grid, self.attend_first)[:, :1]
+            return kernels.merged_linear(y, proj, self.fc)
+        return self.drop_path(kernels.merged_linear(y, proj, self.fc, has_bias=False)) + self.fc.bias
 
 
-class MLP(nn.Module):
-    """Two linear maps with an exact GELU between them."""
+@runtime_checkable
+class StepLike(Protocol):
+    """What a block needs of a step, however it computes."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(config.embed_dim, config.mlp_dim)
-        self.activation = nn.GELU()
-        self.fc2 = nn.Linear(config.mlp_dim, config.embed_dim)
-        self.dropout = nn.Dropout(config.dropout)
+    def __call__(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
+        """What the step adds to every token of its sequences."""
+        ...
 
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Map every token alone."""
-        return self.dropout(self.fc2(self.dropout(self.activation(self.fc1(x)))))
+    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
+        """What the step adds to the first token of each sequence."""
+        ...
+
+
+@runtime_checkable
+class MLPLike(Protocol):
+    """What a block needs of its MLP, however it computes."""
+
+    def add_to(self, x: Float[Tensor, "b n d"], norm: nn.LayerNorm) -> Float[Tensor, "b n d"]:
+        """Tokens plus the MLP of the normalized tokens; may change `x`."""
+        ...
 
 
 class Block(nn.Module):
     """The steps of a scheme and an MLP, with residual connections and norms before each.
 
+    This is the wiring of every kind of block: learned, folded, exported. They differ in the steps and the MLP alone.
+
     Args:
-        config: The model's configuration.
-        scheme: The scheme whose steps to take.
-        drop_path: Stochastic depth rate of this block.
-        answers_cls: Whether nobody reads other tokens than the class token, which every step of the last stage reads.
+        scheme: The scheme whose stages to compute.
+        steps: A module for each step of the scheme: a `StepLike`.
+        mlp_norm: The norm before the MLP, which has a name of its own in released weights.
+        mlp: A module: an `MLPLike`.
 
     Source: Bertasius et al. 2021, equations 8 to 13; released code for the place of `fc` and of stochastic depth.
     """
 
-    def __init__(self, config: ModelConfig, *, scheme: Scheme, drop_path: float, answers_cls: bool = False) -> None:
+    def __init__(self, scheme: Scheme, *, steps: Mapping[str, nn.Module], mlp_norm: nn.Module, mlp: nn.Module) -> None:
         super().__init__()
-        self.answers_cls = answers_cls
-        self.stages = [tuple(stage) for stage in scheme.stages]
-        self.steps = nn.ModuleDict(
-            {
-                name: Step(config, regroup=regroup, drop_path=drop_path, has_fc=name != scheme.image_step)
-                for name, regroup in scheme.steps.items()
-            }
-        )
-        self.mlp_norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.mlp = MLP(config)
-        self.drop_path = DropPath(drop_path)
+        self.scheme = scheme
+        self.steps = nn.ModuleDict(dict(steps))
+        self.mlp_norm = mlp_norm
+        self.mlp = mlp
 
-    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b m d"]:
-        """Tokens after all stages and the MLP. Steps of one stage read the same tokens.
+    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        """All tokens after the stages and the MLP."""
+        for stage in self.scheme.stages:
+            x = self._add_stage(stage, x, grid)
+        return self.add_mlp(x)
 
-        Where it `answers_cls`, and can do so leanly, tokens are the class token alone: `[b, 1, d]`.
-        """
-        *stages, last = self.stages
-        for stage in stages:
-            x = x + self._answer(stage, x, grid)
-        steps = [cast(Step, self.steps[name]) for name in last]
-        if self.answers_cls and all(step.is_lean for step in steps):
-            x = x[:, :1] + _total([step.forward_cls(x, grid) for step in steps])
-        else:
-            x = x + self._answer(last, x, grid)
-        return x + self.drop_path(self._mlp(x))
+    def cls(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b 1 d"]:
+        """The class token after the stages and the MLP, computed for it alone where no other token needs it."""
+        stages = self.scheme.stages_to_cls
+        for stage in stages[:-1]:
+            x = self._add_stage(stage, x, grid)
+        cls = x[:, :1]
+        for stage in stages[-1:]:
+            cls = cls + _total([regroup.cls(x, grid, self._step(name).first) for name, regroup in stage.items()])
+        return self.add_mlp(cls)
 
-    def _answer(self, stage: tuple[str, ...], x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        return _total([self.steps[name](x, grid) for name in stage])
+    def add_mlp(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Tokens plus their MLP."""
+        return cast(MLPLike, self.mlp).add_to(x, cast(nn.LayerNorm, self.mlp_norm))
 
-    def _mlp(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        mlp = self.mlp
-        parts = (self.mlp_norm, mlp.fc1, mlp.activation, mlp.fc2, mlp.dropout)
-        if type(mlp) is MLP and not mlp.dropout.p and lean.applies_to(self.mlp_norm, mlp, replacing=parts):
-            return lean.norm_mlp(x, self.mlp_norm, mlp.fc1, mlp.fc2)
-        return mlp(self.mlp_norm(x))
+    def _add_stage(self, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+        return x + _total([regroup(x, grid, self._step(name)) for name, regroup in stage.items()])
+
+    def _step(self, name: str) -> StepLike:
+        return cast(StepLike, self.steps[name])
 
 
-def _total(answers: list[Tensor]) -> Tensor:
-    return sum(answers[1:], start=answers[0])
+def learned_block(config: ModelConfig, scheme: Scheme, *, drop_path: float) -> Block:
+    """A block to be trained, with a stochastic depth rate of its own."""
+    steps = {name: Step(config, drop_path=drop_path, has_fc=name != scheme.image_step) for name in scheme.steps}
+    mlp_norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+    return Block(scheme, steps=steps, mlp_norm=mlp_norm, mlp=MLP(config, drop_path=drop_path))
+
+
+def _total(outputs: list[Tensor]) -> Tensor:
+    return sum(outputs[1:], start=outputs[0])

@@ -2,13 +2,9 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
-from timesformer.model.attention import Grid, Regroup
+from timesformer.model.schemes import Grid
 from timesformer.model.timesformer import scheme_of
 
 
@@ -55,7 +51,7 @@ def _block_macs(config: ModelConfig, grid: Grid) -> int:
     macs = 2 * dim * config.mlp_dim * (1 + prod(grid))
     for name, regroup in scheme.steps.items():
         maps = 4 if name == scheme.image_step else 5  # query, key, value, projection, and fc
-        for sequences, length, pairs in _sent(regroup, grid):
+        for sequences, length, pairs in regroup.workload(grid):
             macs += sequences * (maps * dim**2 * length + 2 * dim * pairs)
     return macs
 
@@ -65,29 +61,8 @@ def _saved_for_cls(config: ModelConfig, grid: Grid) -> int:
     for each head what it asks and what it sees."""
     scheme = scheme_of(config)
     regroups = scheme.stages[-1].values() if scheme.ends_in_cls else ()
-    sequences = sum(sent.sequences for regroup in regroups for sent in _sent(regroup, grid))
+    sequences = sum(work.sequences for regroup in regroups for work in regroup.workload(grid))
     return 2 * config.num_heads * config.embed_dim * sequences
-
-
-class _Sent(NamedTuple):
-    """Sequences of one length that attend, and the pairs of tokens in each that see each other."""
-
-    sequences: int
-    length: int
-    pairs: int
-
-
-def _sent(regroup: Regroup, grid: Grid) -> list[_Sent]:
-    """What a regroup sends to attention for one clip."""
-    sent: list[_Sent] = []
-
-    def note(x: Tensor, mask: Tensor | None = None) -> Tensor:
-        sequences, length, _ = x.shape
-        sent.append(_Sent(sequences, length, length**2 if mask is None else int(mask.sum())))
-        return x
-
-    regroup(torch.zeros(1, 1 + prod(grid), 1), grid, note)
-    return sent
 
 
 def _parameters(config: ModelConfig) -> int:
@@ -107,7 +82,7 @@ def _parameters(config: ModelConfig) -> int:
 
 
 def _saved_per_token(config: ModelConfig) -> int:
-    """Numbers that autograd keeps for one token in all blocks (`timesformer.model.lean`): of each step what it read,
+    """Numbers that autograd keeps for one token in all blocks (`timesformer.model.kernels`): of each step what it read,
     qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it
     read, and that normalised."""
     scheme, dim = scheme_of(config), config.embed_dim

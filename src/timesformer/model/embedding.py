@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig, check_image_size
 from timesformer.errors import ConfigError
-from timesformer.model.attention import Grid
+from timesformer.model.schemes import Grid
 
 
 def resize_space(
@@ -117,26 +117,3 @@ def fold_frames(tokens: Float[Tensor, "b n d"], grid: Grid) -> tuple[Float[Tenso
     cls = repeat(tokens[:, :1], "b 1 d -> (b t) 1 d", t=grid.t)
     patches = rearrange(tokens[:, 1:], "b (t n) d -> (b t) n d", t=grid.t)
     return torch.cat([cls, patches], dim=1), Grid(1, grid.h, grid.w)
-
-
-def set_sinusoids(embedding: Embedding) -> None:
-    """Write sinusoids into the position of patches (half of the width for rows, half for columns) and into the time.
-
-    Neighbours start alike, and the slow waves rise with the place, as order does.
-    """
-    config = embedding.config
-    frames, rows, columns = config.grid
-    if hasattr(embedding, "position"):
-        half = config.embed_dim // 2
-        row = repeat(sinusoids(rows, dim=half), "h d -> (h w) d", w=columns)
-        column = repeat(sinusoids(columns, dim=config.embed_dim - half), "w d -> (h w) d", h=rows)
-        embedding.position[0, 1:].copy_(torch.cat([row, column], dim=1))
-    if hasattr(embedding, "time"):
-        embedding.time[0].copy_(sinusoids(frames, dim=config.embed_dim))
-
-
-def sinusoids(length: int, *, dim: int, slowest: float = 30.0) -> Float[Tensor, "length dim"]:
-    """Sines, then cosines, of each place from 0 to `length - 1`, with periods from 2 pi to 2 pi times `slowest`."""
-    waves = -(-dim // 2)
-    angle = torch.arange(length)[:, None] * slowest ** (-torch.arange(waves) / waves)
-    return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :dim]

@@ -1,26 +1,25 @@
 """Exact fast inference: the function of a trained `TimeSformer`, with less work.
 
-What is saved, and why the answer stays the same up to rounding:
+What is saved, and why the logits stay the same up to rounding:
 
-* Consecutive linear maps are one. The affine part of a norm goes into the map after it, `fc` into the projection before
-  it; products are taken in float64 and kept in the weights' own precision.
-* Biases that cannot matter are gone. One of the keys shifts all scores of a query alike, which softmax undoes; one of
-  the values comes out of attention as it went in, since weights sum to one, and moves into the output's bias.
-* The last block computes what the classifier reads: the class token. It asks its one query of normalised tokens
-  directly, `q · (K n) = (Kᵀ q) · n`, and sums those, so that no key and no value is built.
-* Biases are added in place after a product: torch's own way copies them over the whole result before it.
-* Nothing is copied between steps. Tokens lie as `[t, b, 1 + h·w, d]`, the class token once in each frame: then the
-  sequences over time and those within a frame are both strided views, which fused attention reads in place, and every
-  linear map sees one matrix.
-* Long clips go through in parts, so that only the tokens themselves are ever whole.
-
-Schemes whose steps are taken over time or within a frame, one after the other, have that layout; the others go through
-their regroups, with all else above.
+* Consecutive linear layers are one. The affine part of a norm is folded into the layer after it, `fc` into the
+  projection before it; products are computed in float64 and kept in the precision of the weights.
+* Biases that cannot matter are dropped. A bias of the keys shifts all scores of a query alike, which softmax undoes; a
+  bias of the values passes through attention unchanged, since weights sum to one, and moves into the output's bias.
+* The last block computes the class token alone. Its one query asks the normalized tokens directly,
+  `q · (K n) = (Kᵀ q) · n`, and sums them, so that no key and no value is built.
+* Biases are added in place after a product: torch's own way copies them over the whole result first.
+* Nothing is copied between steps in the frame layout (`FrameLayout`), which divided attention and its reverse get.
+  Other schemes go through their regroups.
+* Long clips are computed in chunks, so that only the tokens themselves are ever whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import cast
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,19 +30,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model.attention import Grid, Regroup, attend_from_one, over_space, over_time
+from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.embedding import fold_frames
-from timesformer.model.timesformer import TimeSformer, folded_head
+from timesformer.model.layers import MLP
+from timesformer.model.schemes import Grid, Regroup, Scheme, Stage, over_space, over_time
+from timesformer.model.timesformer import BatchStandardization, TimeSformer, class_token
 
 _ROWS = 2048
-"""Tokens that go through a linear map at a time: enough for its full speed, few enough to stay in the cache."""
+"""Tokens per chunk of a linear layer: enough for its full speed, few enough to stay in the cache."""
 
 
 class FastTimeSformer(nn.Module):
-    """The same logits as a `TimeSformer` in eval mode, to rounding, faster and in less memory; it cannot be trained.
+    """The logits of a `TimeSformer` in eval mode, to rounding, faster and in less memory; it cannot be trained.
 
-    It holds weights of its own: changes of the model after it was made do not reach it.
+    It owns its weights: later changes of the model do not reach it.
 
     Args:
         model: The model to take the weights, the config and the info of.
@@ -54,16 +54,21 @@ class FastTimeSformer(nn.Module):
 
     def __init__(self, model: TimeSformer) -> None:
         super().__init__()
-        if has_hooks(model):
+        if kernels.has_hooks(model):
             raise ConfigError("a model with hooks cannot be folded: they would not run")
         self.config, self.info, self.scheme = model.config, model.info, model.scheme
         self.load_report = getattr(model, "load_report", None)
         self.embedding = deepcopy(model.embedding)
-        self.blocks = nn.ModuleList([FoldedBlock(cast(Block, block)) for block in model.blocks])
+        self.blocks = nn.ModuleList([folded_block(cast(Block, block)) for block in model.blocks])
         self.norm = deepcopy(model.norm)
         weight, bias = folded_head(model)
         self.head = _linear(weight.double(), bias.double(), like=model.head.weight)
         self.eval().requires_grad_(False)
+
+    @property
+    def layout(self) -> str:
+        """How tokens lie between steps: `frames` (in place, `FrameLayout`) or `sequences` (through the regroups)."""
+        return "frames" if FrameLayout.fits(self.scheme) else "sequences"
 
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
@@ -73,39 +78,14 @@ class FastTimeSformer(nn.Module):
     @torch.no_grad()
     def features(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:
         """The class token after the last norm. See `TimeSformer.features`."""
-        return self.norm(self._in_frames(clips) if self._is_framed else self._by_regroups(clips))
-
-    @property
-    def _is_framed(self) -> bool:
-        """Whether each stage is one step that can be taken in place in that layout."""
-        return all(len(stage) == 1 and set(stage.values()) <= set(IN_FRAMES) for stage in self.scheme.stages)
-
-    def _in_frames(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:
-        x = self._frames(clips)
-        *blocks, last = self._blocks
-        for block in blocks:
-            block.in_frames(x)
-        return last.last_in_frames(x)
-
-    def _frames(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "t b n d"]:
-        """Tokens frame by frame, the class token first in each."""
-        tokens, grid = self.embedding(clips)
-        cls = repeat(tokens[:, :1], "b 1 d -> t b 1 d", t=grid.t)
-        return torch.cat([cls, rearrange(tokens[:, 1:], "b (t n) d -> t b n d", t=grid.t)], dim=2)
-
-    def _by_regroups(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:
-        x, grid = self.embedding(clips)
-        frames = grid.t if self.scheme.per_frame else 1
-        if self.scheme.per_frame:
-            x, grid = fold_frames(x, grid)
-        *blocks, last = self._blocks
-        for block in blocks:
-            x = block(x, grid)
-        return reduce(last.last(x, grid), "(b t) d -> b d", "mean", t=frames)
-
-    @property
-    def _blocks(self) -> "list[FoldedBlock]":
-        return cast(list[FoldedBlock], list(self.blocks))
+        *blocks, last = cast(list[Block], list(self.blocks))
+        if self.layout == "frames":
+            embedding = partial(FrameLayout.embed, self.embedding)
+            functions = [*(FrameLayout(block).all_tokens for block in blocks), FrameLayout(last).cls]
+        else:
+            embedding, functions = self.embedding, [*blocks, last.cls]
+        cls = class_token(clips, embedding=embedding, per_frame=self.scheme.per_frame, blocks=functions)
+        return self.norm(cls)
 
 
 def multiply_accumulates(config: ModelConfig) -> int:
@@ -123,102 +103,34 @@ def _product(x: torch.Size, left: torch.Size, right: torch.Size, **_: object) ->
     return 2 * left[0] * left[1] * right[1]
 
 
-def has_hooks(model: nn.Module) -> bool:
-    """Whether something listens to the computation of a module or of one inside it, and would miss a faster one."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+# --- Parts of a folded block ----------------------------------------------------------------------------------------
 
 
-# --- Blocks ---------------------------------------------------------------------------------------------------------
-
-
-class FoldedBlock(nn.Module):
+def folded_block(block: Block) -> Block:
     """A block in eval mode, with its steps and its MLP folded."""
-
-    def __init__(self, block: Block) -> None:
-        super().__init__()
-        self.stages = block.stages
-        steps = cast(dict[str, Step], dict(block.steps.items()))
-        self.regroups = {name: step.regroup for name, step in steps.items()}
-        self.reach_cls = frozenset(name for name, step in steps.items() if _reaches_cls(step.regroup))
-        self.steps = nn.ModuleDict({name: FoldedStep(step) for name, step in steps.items()})
-        self.mlp = FoldedMLP(block)
-
-    def forward(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        """Tokens after the block, through the regroups; `x` may be changed."""
-        for stage in self.stages:
-            answers = [self.regroups[name](x, grid, self.steps[name]) for name in stage]
-            x = sum(answers, start=x)
-        return self.mlp(x)
-
-    def last(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d"]:
-        """The class token after the block, through the regroups."""
-        return self.mlp(self.cls_before_mlp(x, grid))
-
-    def cls_before_mlp(self, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b d"]:
-        """The class token after all stages, through the regroups."""
-        stages = list(self.stages)
-        while stages and self.reach_cls.isdisjoint(stages[-1]):
-            stages.pop()  # its answer to the class token is zero
-        for stage in stages[:-1]:
-            x = sum((self.regroups[name](x, grid, self.steps[name]) for name in stage), start=x)
-        cls = x[:, 0]
-        for name in stages[-1] if stages else ():
-            if name in self.reach_cls:
-                cls = cls + self.regroups[name](x, grid, self._step(name).first)[:, 0]
-        return cls
-
-    def in_frames(self, x: Float[Tensor, "t b n d"]) -> None:
-        """Change tokens in place to those after the block."""
-        for name in self._names():
-            IN_FRAMES[self.regroups[name]](self._step(name), x)
-        self.mlp(x)
-
-    def last_in_frames(self, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "b d"]:
-        """The class token after the block; `x` is changed."""
-        names = self._names()
-        while names and names[-1] not in self.reach_cls:
-            names.pop()  # its answer to the class token is zero
-        for name in names[:-1]:
-            IN_FRAMES[self.regroups[name]](self._step(name), x)
-        cls = x[0, :, 0].clone()
-        for name in names[-1:]:
-            cls += self._step(name).cls_of_frames(x)
-        return self.mlp(cls)
-
-    def _step(self, name: str) -> "FoldedStep":
-        return cast(FoldedStep, self.steps[name])
-
-    def _names(self) -> list[str]:
-        return [name for stage in self.stages for name in stage]
-
-
-def _reaches_cls(regroup: Regroup) -> bool:
-    """Whether a step changes the class token: asked of its regroup, with a one as every answer."""
-    with torch.device("cpu"):
-        ones = regroup(torch.zeros(1, 2, 1), Grid(1, 1, 1), lambda x, mask=None: torch.ones_like(x))
-        return bool(ones[0, 0, 0])
+    steps = {name: FoldedStep(cast(Step, step)) for name, step in block.steps.items()}
+    norm, mlp = cast(nn.LayerNorm, block.mlp_norm), cast(MLP, block.mlp)
+    return Block(block.scheme, steps=steps, mlp_norm=_without_affine(norm), mlp=FoldedMLP(mlp, norm))
 
 
 class FoldedMLP(nn.Module):
-    """Norm and MLP of a block, and the sum with what they read."""
+    """The MLP of a block, with the affine part of its norm folded in."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, mlp: MLP, norm: nn.LayerNorm) -> None:
         super().__init__()
-        self.norm = _without_affine(block.mlp_norm)
-        self.fc1 = _linear(*_after_norm(block.mlp.fc1, block.mlp_norm), like=block.mlp.fc1.weight)
-        fc2 = block.mlp.fc2
-        self.fc2 = _linear(fc2.weight.double(), fc2.bias.double(), like=fc2.weight)
+        self.fc1 = _linear(*_after_norm(mlp.fc1, norm), like=mlp.fc1.weight)
+        self.fc2 = _linear(mlp.fc2.weight.double(), mlp.fc2.bias.double(), like=mlp.fc2.weight)
 
-    def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        """`x`, changed in place."""
-        for part in x.flatten(0, -2).split(_ROWS):
-            hidden = F.linear(self.norm(part), self.fc1.weight).add_(self.fc1.bias)
-            _add_linear(part, torch.ops.aten.gelu_(hidden), self.fc2)
+    def add_to(self, x: Float[Tensor, "... d"], norm: nn.LayerNorm) -> Float[Tensor, "... d"]:
+        """Tokens plus the MLP of the normalized tokens: `x`, changed in place."""
+        for chunk in x.flatten(0, -2).split(_ROWS):
+            hidden = F.linear(norm(chunk), self.fc1.weight).add_(self.fc1.bias)
+            _add_linear(chunk, torch.ops.aten.gelu_(hidden), self.fc2)
         return x
 
 
 class FoldedStep(nn.Module):
-    """One attention step: queries, keys and values of normalised tokens, attention, and one map of its answer."""
+    """One attention step: queries, keys and values of normalized tokens, attention, and one output layer."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
@@ -236,100 +148,188 @@ class FoldedStep(nn.Module):
         self.out = _linear(out, out_bias, like=attention.proj.weight)
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """What `Step.attend` answers to sequences."""
-        return self.out(self._attend(x, along=1, mask=mask))
+        """What `Step` adds to every token of its sequences."""
+        return self.out(self.attend(x, dim=1, mask=mask))
 
-    def over_time(self, x: Float[Tensor, "t b n d"]) -> None:
-        """Add the answers to the sequences over time, in place; the class token of each frame stays as it is."""
-        cls = x[0, :, 0].clone()
-        places = x.flatten(1, 2)
-        for part in places.split(max(_ROWS // len(x), 1), dim=1):
-            _add_linear(part, self._attend(part, along=0), self.out)
-        x[:, :, 0] = cls
+    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
+        """What `Step` adds to the first token of each sequence."""
+        return self.output_of(self.seen_by_first(x, mask))[:, None]
 
-    def over_space(self, x: Float[Tensor, "t b n d"]) -> None:
-        """Add the answers to the sequences within a frame, in place; the class token's are averaged over frames."""
-        for part in self._frames(x):
-            _add_linear(part, self._attend(part, along=1), self.out)
-        x[:, :, 0] = x[:, :, 0].mean(dim=0)
-
-    def cls_of_frames(self, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "b d"]:
-        """What `over_space` adds to the class token."""
-        seen = torch.cat([self._seen_by_first(part) for part in self._frames(x)])
-        return self._value(reduce(seen, "(t b) h d -> b h d", "mean", t=len(x)))
-
-    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """As `forward` for the first token of each sequence, and zeros for the others."""
-        answer = torch.zeros_like(x)
-        answer[:, 0] = self._value(self._seen_by_first(x, mask))
-        return answer
-
-    def _frames(self, x: Float[Tensor, "t b n d"]) -> tuple[Float[Tensor, "f n d"], ...]:
-        return x.flatten(0, 1).split(max(_ROWS // x.shape[2], 1))
-
-    def _attend(
-        self, x: Float[Tensor, "i j d"], *, along: int, mask: Bool[Tensor, "n n"] | None = None
+    def attend(
+        self, x: Float[Tensor, "i j d"], *, dim: int, mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "i j d"]:
-        """Attention of normalised tokens, before the last map, in sequences along one of two axes."""
+        """Attention of normalized tokens, before the output layer, in sequences along one of two dimensions."""
         normal = self.norm(x)
         qkv = F.linear(normal, self.qkv)
         qkv[..., : x.shape[-1]] += self.query_bias
-        q, k, v = (part.movedim(along, -2) for part in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
+        q, k, v = (part.movedim(dim, -2) for part in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return y.movedim(-2, along).flatten(2)
+        return y.movedim(-2, dim).flatten(2)
 
-    def _seen_by_first(
+    def seen_by_first(
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "b heads d"]:
-        """The sum of normalised tokens that each head of the first token takes, weighted by its attention."""
+        """The sum of normalized tokens, weighted by the attention of each head of the first token."""
         normal = self.norm(x)
         to_query, to_key, _ = self.qkv.chunk(3)
         query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
         to_key = to_key.unflatten(0, (self.num_heads, -1))
-        return attend_from_one(query, to_key, normal, None if mask is None else mask[0]) @ normal
+        return kernels.first_attention(query, to_key, normal, None if mask is None else mask[0]) @ normal
 
-    def _value(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
-        """The answer to a token from what it sees."""
+    def output_of(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
+        """The output for a token, from the sum of normalized tokens that each of its heads sees."""
         to_value = self.qkv.chunk(3)[2].unflatten(0, (self.num_heads, -1))
         return self.out(einsum(seen, to_value, "b heads d, heads c d -> b heads c").flatten(1))
 
 
-IN_FRAMES: dict[Regroup, Callable[[FoldedStep, Tensor], None]] = {
-    over_time: FoldedStep.over_time,
-    over_space: FoldedStep.over_space,
-}
-"""The steps that can be taken in place on tokens `[t, b, 1 + h·w, d]`."""
-
-
 def _add_linear(x: Float[Tensor, "... d"], y: Float[Tensor, "... k"], linear: nn.Linear) -> None:
-    """Add a linear map of `y` to `x` in place: by the matrix product itself, where `x` is one matrix in memory."""
+    """Add a linear layer of `y` to `x` in place: by the matrix product itself, if `x` is contiguous."""
     if x.is_contiguous():
         x.view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), linear.weight.mT).add_(linear.bias)
     else:
         x.add_(F.linear(y, linear.weight)).add_(linear.bias)
 
 
+# --- Frame layout ---------------------------------------------------------------------------------------------------
+
+
+def _add_over_time(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
+    """Add the outputs of the sequences over time; the class token of each frame stays as it is."""
+    cls = x[0, :, 0].clone()
+    for chunk in x.flatten(1, 2).split(max(_ROWS // len(x), 1), dim=1):
+        _add_linear(chunk, step.attend(chunk, dim=0), step.out)
+    x[:, :, 0] = cls
+
+
+def _add_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
+    """Add the outputs of the sequences within a frame; those for the class token are averaged over frames."""
+    for chunk in _chunks_of_frames(x):
+        _add_linear(chunk, step.attend(chunk, dim=1), step.out)
+    x[:, :, 0] = x[:, :, 0].mean(dim=0)
+
+
+def _cls_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "b d"]:
+    """What `_add_over_space` adds to the class token."""
+    seen = torch.cat([step.seen_by_first(chunk) for chunk in _chunks_of_frames(x)])
+    return step.output_of(reduce(seen, "(t b) h d -> b h d", "mean", t=len(x)))
+
+
+def _chunks_of_frames(x: Float[Tensor, "t b n d"]) -> tuple[Float[Tensor, "f n d"], ...]:
+    return x.flatten(0, 1).split(max(_ROWS // x.shape[2], 1))
+
+
+class InPlace(NamedTuple):
+    """A regroup on tokens in the frame layout."""
+
+    add: Callable[[FoldedStep, Tensor], None]
+    """Adds the outputs to all tokens, in place."""
+    cls: Callable[[FoldedStep, Tensor], Tensor] | None
+    """The output for the class token alone; None if it takes no part."""
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """A folded block on tokens `[t, b, 1 + h·w, d]`, the class token once in each frame, changed in place.
+
+    The sequences over time and those within a frame are both strided views, which fused attention reads without a copy,
+    and every linear layer sees one matrix. A scheme has this layout if each of its stages is one of `STEPS`.
+    """
+
+    STEPS: ClassVar[Mapping[Regroup, InPlace]] = MappingProxyType(
+        {over_time: InPlace(_add_over_time, None), over_space: InPlace(_add_over_space, _cls_over_space)}
+    )
+
+    block: Block
+
+    @classmethod
+    def fits(cls, scheme: Scheme) -> bool:
+        """Whether a scheme has this layout."""
+        is_known = all(len(stage) == 1 and set(stage.values()) <= set(cls.STEPS) for stage in scheme.stages)
+        return is_known and not scheme.per_frame
+
+    @staticmethod
+    def embed(
+        embedding: nn.Module, clips: Float[Tensor, "b c t height width"]
+    ) -> tuple[Float[Tensor, "t b n d"], Grid]:
+        """Tokens of the clips in this layout."""
+        tokens, grid = embedding(clips)
+        cls = repeat(tokens[:, :1], "b 1 d -> t b 1 d", t=grid.t)
+        return torch.cat([cls, rearrange(tokens[:, 1:], "b (t n) d -> t b n d", t=grid.t)], dim=2), grid
+
+    def all_tokens(self, x: Float[Tensor, "t b n d"], grid: Grid) -> Float[Tensor, "t b n d"]:
+        """See `Block.forward`; changes `x`."""
+        for stage in self.block.scheme.stages:
+            self._add(stage, x)
+        return self.block.add_mlp(x)
+
+    def cls(self, x: Float[Tensor, "t b n d"], grid: Grid) -> Float[Tensor, "b 1 d"]:
+        """See `Block.cls`; changes `x`."""
+        stages = self.block.scheme.stages_to_cls
+        for stage in stages[:-1]:
+            self._add(stage, x)
+        cls = x[0, :, :1].clone()
+        for stage in stages[-1:]:
+            for name, regroup in stage.items():
+                output = self.STEPS[regroup].cls
+                if output is not None:
+                    cls += output(self._step(name), x)[:, None]
+        return self.block.add_mlp(cls)
+
+    def _add(self, stage: Stage, x: Float[Tensor, "t b n d"]) -> None:
+        for name, regroup in stage.items():
+            self.STEPS[regroup].add(self._step(name), x)
+
+    def _step(self, name: str) -> FoldedStep:
+        return cast(FoldedStep, self.block.steps[name])
+
+
 # --- Folding --------------------------------------------------------------------------------------------------------
 
 
 def _without_affine(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A norm that only standardises. It has a scale of one and a shift of zero all the same: on a CPU torch takes
-    several times as long without any."""
+    """A norm with a scale of one and a shift of zero: on a CPU torch is several times slower without any."""
     plain = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=norm.weight.dtype, device=norm.weight.device)
     return plain.requires_grad_(False)
 
 
 def _after_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias, in float64, of a map of what `norm` gives, taken of tokens that are only standardised."""
+    """Weight and bias, in float64, of `linear(norm(x))` as a layer of tokens normalized without scale and shift."""
     weight = linear.weight.double()
     bias = weight @ norm.bias.double()
     return weight * norm.weight.double(), bias if linear.bias is None else bias + linear.bias.double()
 
 
 def _linear(weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], *, like: Tensor) -> nn.Linear:
-    """A linear map of given float64 numbers, in the precision of another one."""
+    """A linear layer with the given float64 weights, in the precision of `like`."""
     outputs, inputs = weight.shape
     linear = nn.Linear(inputs, outputs, device="meta", dtype=like.dtype)
     linear.weight = nn.Parameter(weight.to(like.dtype), requires_grad=False)
     linear.bias = nn.Parameter(bias.to(like.dtype), requires_grad=False)
     return linear
+
+
+@torch.no_grad()
+def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """Weight and bias of the linear map from `features` to logits in eval mode: the head's, with its norm taken in.
+
+    Folded in float64, given in the head's own precision.
+    """
+    norm, weight, bias = model.head_norm, model.head.weight, model.head.bias
+    if not isinstance(norm, BatchStandardization):
+        return weight, bias
+    assert norm.running_mean is not None  # it tracks both
+    assert norm.running_var is not None
+    return fold_standardization(weight, bias, mean=norm.running_mean, variance=norm.running_var, eps=norm.eps)
+
+
+def fold_standardization(
+    weight: Float[Tensor, "k d"],
+    bias: Float[Tensor, " k"],
+    *,
+    mean: Float[Tensor, " d"],
+    variance: Float[Tensor, " d"],
+    eps: float = 1e-5,
+) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
+    """The linear map of raw numbers that gives what `weight` and `bias` give of standardized ones."""
+    folded = weight.double() * (variance.double() + eps).rsqrt()
+    return folded.to(weight.dtype), (bias.double() - folded @ mean.double()).to(bias.dtype)

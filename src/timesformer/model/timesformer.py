@@ -1,6 +1,8 @@
 """TimeSformer: video classification by space-time attention alone."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,23 +14,49 @@ from torch.utils.checkpoint import checkpoint
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model.attention import SCHEMES, Scheme
-from timesformer.model.block import Block, Step
-from timesformer.model.embedding import Embedding, fold_frames, set_sinusoids
+from timesformer.model import kernels
+from timesformer.model.block import Block, Step, learned_block
+from timesformer.model.embedding import Embedding, fold_frames
+from timesformer.model.initialization import initialize
+from timesformer.model.schemes import SCHEMES, Grid, Scheme
+
+BlockFunction = Callable[[Tensor, Grid], Tensor]
+"""Maps tokens and their grid to tokens."""
+
+
+def class_token(
+    clips: Float[Tensor, "b c t height width"],
+    *,
+    embedding: Callable[[Tensor], tuple[Tensor, Grid]],
+    per_frame: bool,
+    blocks: Sequence[BlockFunction],
+) -> Float[Tensor, "b d"]:
+    """The trunk: embed the clips, apply the blocks, and take the class token, averaged over frames if `per_frame`.
+
+    The learned, the folded and the exported model all go through here; they differ in the blocks that they pass. The
+    last block may give the class token alone.
+    """
+    x, grid = embedding(clips)
+    num_frames = grid.t if per_frame else 1
+    if per_frame:
+        x, grid = fold_frames(x, grid)
+    for block in blocks:
+        x = block(x, grid)
+    return reduce(x[:, 0], "(b t) d -> b d", "mean", t=num_frames)
 
 
 class BatchStandardization(nn.BatchNorm1d):
     """Every number less its mean and over its deviation: those of the batch in training, running ones otherwise.
 
-    A batch of one has no deviation and is standardised by the running ones. A linear map after it can take it in:
-    `folded_head`.
+    A batch of one has no deviation and is standardized by the running ones. A linear map after it can take it in:
+    `timesformer.model.fast.folded_head`.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(size, affine=False)
 
     def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """Standardised features; in training the running mean and deviation follow, a tenth at a time."""
+        """Standardized features; in training the running mean and deviation follow, a tenth at a time."""
         if self.training and len(input) == 1:
             return F.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
         return super().forward(input)
@@ -37,7 +65,7 @@ class BatchStandardization(nn.BatchNorm1d):
 class TimeSformer(nn.Module):
     """A video classifier that only attends.
 
-    Built with freshly initialised weights; `timesformer.load` reads trained ones. Frame count and image size of the
+    Built with freshly initialized weights; `timesformer.load` reads trained ones. Frame count and image size of the
     input may differ from the config's: the embeddings are then resized.
 
     Args:
@@ -64,9 +92,7 @@ class TimeSformer(nn.Module):
         self.scheme = scheme_of(config)
         self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
-        *blocks, last = [Block(config, scheme=self.scheme, drop_path=rate) for rate in rates]
-        last.answers_cls = self.scheme.ends_in_cls
-        self.blocks = nn.ModuleList([*blocks, last])
+        self.blocks = nn.ModuleList([learned_block(config, self.scheme, drop_path=rate) for rate in rates])
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
         self.head_norm = BatchStandardization(config.embed_dim) if config.head_norm == "batch" else nn.Identity()
         self.head_dropout = nn.Dropout(config.head_dropout)
@@ -77,51 +103,34 @@ class TimeSformer(nn.Module):
         """The class token after the last norm: what the classifier sees.
 
         Args:
-            clips: Normalised clips; any number of frames, any height and width that are multiples of the patch.
+            clips: Normalized clips; any number of frames, any height and width that are multiples of the patch.
 
         Raises:
             ConfigError: The clips have other channels, or sides that patches do not tile.
         """
-        x, grid = self.embedding(clips)
-        frames = grid.t if self.scheme.per_frame else 1
-        if self.scheme.per_frame:
-            x, grid = fold_frames(x, grid)
-        for block in self.blocks:
-            recomputes = self.checkpoint_activations and block.training and torch.is_grad_enabled()
-            x = checkpoint(block, x, grid, use_reentrant=False) if recomputes else block(x, grid)
-        cls = reduce(x[:, 0], "(b t) d -> b d", "mean", t=frames)
+        cls = class_token(
+            clips, embedding=self.embedding, per_frame=self.scheme.per_frame, blocks=self._block_functions()
+        )
         return self.norm(cls)
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one for each class. See `features` for what it takes and raises."""
         return self.head(self.head_dropout(self.head_norm(self.features(clips))))
 
+    def _block_functions(self) -> list[BlockFunction]:
+        blocks = cast(list[Block], list(self.blocks))
+        functions = [*blocks[:-1], blocks[-1].cls if self._computes_cls_alone(blocks[-1]) else blocks[-1]]
+        recomputes = self.checkpoint_activations and torch.is_grad_enabled()
+        return [
+            partial(checkpoint, function, use_reentrant=False) if recomputes and block.training else function
+            for block, function in zip(blocks, functions, strict=True)
+        ]
 
-@torch.no_grad()
-def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias of the linear map from `features` to logits in eval mode: the head's, with its norm taken in.
-
-    Folded in float64, given in the head's own precision.
-    """
-    norm, weight, bias = model.head_norm, model.head.weight, model.head.bias
-    if not isinstance(norm, BatchStandardization):
-        return weight, bias
-    assert norm.running_mean is not None  # it tracks both
-    assert norm.running_var is not None
-    return fold_standardization(weight, bias, mean=norm.running_mean, variance=norm.running_var, eps=norm.eps)
-
-
-def fold_standardization(
-    weight: Float[Tensor, "k d"],
-    bias: Float[Tensor, " k"],
-    *,
-    mean: Float[Tensor, " d"],
-    variance: Float[Tensor, " d"],
-    eps: float = 1e-5,
-) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """The linear map of raw numbers that gives what `weight` and `bias` give of standardised ones."""
-    folded = weight.double() * (variance.double() + eps).rsqrt()
-    return folded.to(weight.dtype), (bias.double() - folded @ mean.double()).to(bias.dtype)
+    def _computes_cls_alone(self, last: Block) -> bool:
+        """Whether the last block skips the tokens that nobody reads: in fused training, if every step learns from the
+        class token. Otherwise a step would get no gradient instead of zero, which weight decay tells apart."""
+        steps = [cast(Step, last.steps[name]) for name in self.scheme.stages[-1]]
+        return self.scheme.ends_in_cls and all(step.is_fused for step in steps) and not kernels.has_hooks(last)
 
 
 def scheme_of(config: ModelConfig) -> Scheme:
@@ -137,42 +146,3 @@ def scheme_of(config: ModelConfig) -> Scheme:
     if changed == scheme:
         raise ConfigError(f"cls_in_time=True has no effect on scheme={config.scheme!r}: it has no step over time")
     return changed
-
-
-@torch.no_grad()
-def initialize(model: TimeSformer) -> None:
-    """Set all weights anew, in place, as `model.config.initialization` says; the patch convolution keeps its default.
-
-    `released`: linear maps, class token and position from a normal of std 0.02 cut at two; time embedding and every
-    `fc` zero, so that a divided model starts as the image model whose weights it is given.
-
-    `scratch`: linear maps by Xavier's rule, `fc` included, and position and time as sinusoids, learned from there on.
-    From the released start a small model without pretraining learns the axis of a motion but not its direction.
-
-    Source: released code for `released`; `benchmarks/initialization.py` for `scratch`.
-    """
-    scratch = model.config.initialization == "scratch"
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            _initialize_linear(module, xavier=scratch and name != "head")
-    embedding = model.embedding
-    nn.init.trunc_normal_(embedding.cls_token, std=0.02)
-    if hasattr(embedding, "position"):
-        nn.init.trunc_normal_(embedding.position, std=0.02)
-    if hasattr(embedding, "time"):
-        nn.init.zeros_(embedding.time)
-    if scratch:
-        set_sinusoids(embedding)
-    else:
-        for module in model.modules():
-            if isinstance(module, Step) and isinstance(module.fc, nn.Linear):
-                nn.init.zeros_(module.fc.weight)
-
-
-def _initialize_linear(module: nn.Linear, *, xavier: bool) -> None:
-    if xavier:
-        nn.init.xavier_uniform_(module.weight)
-    else:
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -153,7 +153,7 @@ def _rough_total(run: RunConfig) -> int:
 
 def _work(run: RunConfig, *, saved: int) -> int:
     """What a clip takes for a while on top: as much as a block saves, in the backward pass of another; a quarter more
-    in the forward pass of a frozen one, which is not computed leanly; twice as much where a block is computed again."""
+    in the forward pass of a frozen one, which is not fused; twice as much where a block is computed again."""
     plain = replace(run, checkpoint_activations=False, optim=replace(run.optim, freeze="none"))
     if plain != run:
         model = weightless(plain).model

@@ -12,7 +12,8 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.model.block import MLP, Step
+from timesformer.model.block import Step
+from timesformer.model.layers import MLP
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
 from timesformer.weights.load import load

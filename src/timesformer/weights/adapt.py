@@ -16,9 +16,10 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
-from timesformer.model.attention import SCHEMES
 from timesformer.model.embedding import resize_space, resize_time
-from timesformer.model.timesformer import TimeSformer, fold_standardization
+from timesformer.model.fast import fold_standardization
+from timesformer.model.schemes import SCHEMES
+from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.checkpoint import Checkpoint
 
 

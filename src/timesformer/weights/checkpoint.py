@@ -24,7 +24,7 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict
 from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding, SchemeName
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.model.attention import SCHEMES
+from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 

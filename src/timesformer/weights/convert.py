@@ -13,7 +13,8 @@ from torch import Tensor
 from timesformer.config.io import to_dict
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing
-from timesformer.model.timesformer import TimeSformer, folded_head
+from timesformer.model.fast import folded_head
+from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import check_labels, write_folder
 from timesformer.weights.layouts import Layout, layout_for
 from timesformer.weights.transformers import INFO_FILE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from timesformer.config.schema import SchemeName
 from timesformer.errors import ConfigError
-from timesformer.model.attention import SCHEMES
+from timesformer.model.schemes import SCHEMES
 
 _RELEASED = {
     "embedding.cls_token": "cls_token",

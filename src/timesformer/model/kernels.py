@@ -1,19 +1,18 @@
-"""The same training step with less work and less memory: what a block computes while it learns.
+"""Functions on tensors that exist for speed and memory; each computes what a plain layer does, up to rounding.
 
-A plain block, as `block.py` writes it, keeps for its backward pass what autograd happens to save: both sides of every
-norm and of the GELU. Here a layer keeps its input, and what is cheap to compute again is computed again. Logits and
-gradients are those of the plain path up to rounding, and random draws are the same. Three means:
+| function | plain twin | what it saves |
+|---|---|---|
+| `attention` | attention of each sequence by itself | packs short sequences: a CPU's kernel is slow at length 8 |
+| `first_attention`, `attention_from_first` | `attention`, first query only | no key and no value is built |
+| `norm_linear` | `linear(norm(x))` | keeps the input for the backward pass, not the normalized input |
+| `norm_mlp` | `fc2(gelu(fc1(norm(x))))` | keeps the input and the hidden layer before its GELU |
+| `merged_linear` | `second(first(x))` | one product over the tokens, nothing kept in between |
 
-* a norm and the linear map after it are one function that saves the input and not the normalised input
-  (`norm_linear`); a norm and an MLP are one that saves the input and the hidden layer before its GELU (`norm_mlp`).
-  Both go through the tokens in pieces that fit a processor's cache;
-* the projection of attention and the `fc` after it are one linear map, whose weight is the product of theirs
-  (`merged_linear`): half the work over the tokens, and nothing between them to save;
-* of the last block the classifier reads the class token alone, so its attention is computed for that query alone, which
-  asks the normalised tokens themselves (`Attention.mix_first`): no key and no value is built.
+A plain block keeps for its backward pass what autograd happens to save: both sides of every norm and of the GELU.
+`norm_linear` and `norm_mlp` recompute what is cheap, in chunks of tokens that fit a processor's cache.
 
-`applies_to` says when: in training mode, on parts that all learn and that nobody has replaced or hooked into. There are
-no gradients of gradients here; in eval mode there are.
+`can_fuse` tells when the last three may replace modules: in training mode, on modules that all learn and that nobody
+has replaced or hooked into. They have no gradients of gradients; plain layers, as in eval mode, do.
 """
 
 from collections.abc import Iterator
@@ -21,46 +20,119 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_ROWS = 1024
-"""Tokens in a piece on a CPU: their hidden layer takes 12 MB in the base model."""
+"""Tokens in a chunk on a CPU: their hidden layer takes 12 MB in the base model."""
+_PACKED_LENGTH = 32
+"""Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
 
 
-def applies_to(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
-    """Whether modules can be computed leanly here and now, without calling the parts in `replacing`.
+def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
+    """Whether `modules` can be computed here and now without calling the modules in `replacing`.
 
-    They cannot in eval mode, without gradients, while a compiler traces or a function transform runs, where a part is
-    frozen or of another kind than a block is built of, and where anything has hooks, which would not be called.
+    They cannot in eval mode, without gradients, while a compiler traces or a function transform runs, if one is frozen
+    or of another type than a block is built of, or if any has hooks, which would not be called.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
     return (
-        all(type(part) in _KINDS and part.training for part in replacing)
-        and all(parameter.requires_grad for part in replacing for parameter in part.parameters())
-        and not any(_has_hooks(inner) for module in modules for inner in module.modules())
+        all(type(module) in _KINDS and module.training for module in replacing)
+        and all(parameter.requires_grad for module in replacing for parameter in module.parameters())
+        and not any(map(has_hooks, modules))
     )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook of a module, or of one inside it, would miss a computation that does not call it."""
+    return any(
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in module.modules()
+    )
+
+
+def attention(
+    q: Float[Tensor, "b m d"],
+    k: Float[Tensor, "b n d"],
+    v: Float[Tensor, "b n d"],
+    *,
+    num_heads: int,
+    mask: Bool[Tensor, "m n"] | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "b m d"]:
+    """Multi-head attention of every sequence, before the output projection."""
+    packed = _num_packed(q, k) if mask is None and not dropout_p else 1
+    if packed > 1:  # several sequences as one, with a mask that keeps them apart
+        length = q.shape[1]
+        mask = torch.eye(packed, dtype=torch.bool).repeat_interleave(length, 0).repeat_interleave(length, 1)
+    pattern = "(b g) n (heads d) -> b heads (g n) d"
+    q, k, v = (rearrange(x, pattern, g=packed, heads=num_heads) for x in (q, k, v))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
+    return rearrange(y, "b heads (g n) d -> (b g) n (heads d)", g=packed)
+
+
+def _num_packed(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
+    if q.device.type != "cpu" or q.shape != k.shape or torch.compiler.is_compiling():
+        return 1
+    batch, length, _ = q.shape
+    return max(count for count in range(1, max(_PACKED_LENGTH // length, 1) + 1) if batch % count == 0)
+
+
+def attention_from_first(
+    x: Float[Tensor, "b n d"],
+    qkv: nn.Linear,
+    *,
+    num_heads: int,
+    mask: Bool[Tensor, "n n"] | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "b 1 d"]:
+    """What `attention` gives the first token of each sequence, with queries, keys and values `qkv(x)`."""
+    to_query, to_key, to_value = (weight.unflatten(0, (num_heads, -1)) for weight in qkv.weight.chunk(3))
+    query = einsum(x[:, 0], to_query, "b d, heads c d -> b heads c")
+    if qkv.bias is not None:
+        query_bias, _, value_bias = qkv.bias.unflatten(0, (3, num_heads, -1))
+        query = query + query_bias
+    weights = first_attention(query, to_key, x, None if mask is None else mask[0])
+    weights = F.dropout(weights, dropout_p)
+    y = einsum(weights @ x, to_value, "b heads d, heads c d -> b heads c")
+    if qkv.bias is not None:
+        y = y + weights.sum(dim=-1, keepdim=True) * value_bias
+    return rearrange(y, "b heads c -> b 1 (heads c)")
+
+
+def first_attention(
+    query: Float[Tensor, "b heads c"],
+    to_key: Float[Tensor, "heads c d"],
+    x: Float[Tensor, "b n d"],
+    mask: Bool[Tensor, " n"] | None = None,
+) -> Float[Tensor, "b heads n"]:
+    """Attention weights of one query per sequence, without materializing the keys `to_key x`.
+
+    `q · (K x) = (Kᵀ q) · x`. A bias of the keys would shift all scores alike, which softmax undoes.
+    """
+    projected = einsum(query, to_key, "b heads c, heads c d -> b heads d")
+    scores = projected @ x.mT * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1)
 
 
 def norm_linear(
     x: Float[Tensor, "b n d"], norm: nn.LayerNorm, linear: nn.Linear, *, parts: int = 1
 ) -> tuple[Float[Tensor, "b n e"], ...]:
-    """A linear map of the normalised tokens, its outputs in equal parts; the backward pass needs the tokens themselves.
+    """`linear(norm(x)).chunk(parts, -1)`; keeps `x` for the backward pass.
 
-    Each part lies alone in memory, and so may its gradient: queries, keys and values need not be put together again.
+    Each chunk is contiguous, and so may its gradient be: queries, keys and values need no concatenation.
     """
     return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias, parts)
 
 
 def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> Float[Tensor, "b n d"]:
-    """Two linear maps of the normalised tokens with an exact GELU between them.
-
-    The tokens and the hidden layer before the GELU are kept for the backward pass.
-    """
+    """`fc2(gelu(fc1(norm(x))))`; keeps `x` and the hidden layer before the GELU for the backward pass."""
     return _NormMLP.apply(x, norm.weight, norm.bias, norm.eps, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
 
@@ -86,7 +158,7 @@ class _NormLinear(Function):
         weights = weight.to(dtype).chunk(parts)
         biases = [None] * parts if bias is None else bias.to(dtype).chunk(parts)
         ys = [tokens.new_empty(len(tokens), len(part), dtype=dtype) for part in weights]
-        for rows in _pieces(tokens):
+        for rows in _chunks(tokens):
             normed = _normalized(tokens[rows], scale, shift, eps)[0].to(dtype)
             for y, part, shifted in zip(ys, weights, biases, strict=True):
                 _linear(normed, part, shifted, out=y[rows])
@@ -101,12 +173,12 @@ class _NormLinear(Function):
         weights = used.chunk(len(dys))
         dx, dscale, dshift = torch.empty_like(tokens), torch.zeros_like(scale), torch.zeros_like(shift)
         dweight = torch.empty_like(used)
-        for rows in _pieces(tokens):
+        for rows in _chunks(tokens):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
             dnormed = torch.empty_like(tokens[rows], dtype=used.dtype)
             for number, (dy, part, dpart) in enumerate(zip(dys, weights, dweight.chunk(len(dys)), strict=True)):
-                dpart.addmm_(dy[rows].t(), normed.to(dy.dtype), beta=_keeps(rows.start))
-                dnormed.addmm_(dy[rows], part, beta=_keeps(number))
+                dpart.addmm_(dy[rows].t(), normed.to(dy.dtype), beta=_beta(rows.start))
+                dnormed.addmm_(dy[rows], part, beta=_beta(number))
             d = _norm_backward(dnormed.to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
         dbias = torch.cat([dy.sum(0, dtype=weight.dtype) for dy in dys]) if ctx.has_bias else None
@@ -132,7 +204,7 @@ class _NormMLP(Function):
         w1, b1, w2, b2 = (tensor.to(dtype) for tensor in (weight1, bias1, weight2, bias2))
         tokens = x.flatten(0, -2)
         hidden, y = (tokens.new_empty(len(tokens), size, dtype=dtype) for size in (len(w1), len(w2)))
-        for rows in _pieces(tokens):
+        for rows in _chunks(tokens):
             normed, _, _ = _normalized(tokens[rows], scale, shift, eps)
             _linear(normed.to(dtype), w1, b1, out=hidden[rows])
             _linear(F.gelu(hidden[rows]), w2, b2, out=y[rows])
@@ -148,11 +220,11 @@ class _NormMLP(Function):
         w1, w2 = weight1.to(dy.dtype), weight2.to(dy.dtype)
         dx, dscale, dshift = torch.empty_like(tokens), torch.zeros_like(scale), torch.zeros_like(shift)
         dw1, db1, dw2 = torch.empty_like(w1), scale.new_zeros(len(w1)), torch.empty_like(w2)
-        for rows in _pieces(tokens):
+        for rows in _chunks(tokens):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
-            dw2.addmm_(dy[rows].t(), F.gelu(hidden[rows]), beta=_keeps(rows.start))
+            dw2.addmm_(dy[rows].t(), F.gelu(hidden[rows]), beta=_beta(rows.start))
             dhidden = torch.ops.aten.gelu_backward(dy[rows] @ w2, hidden[rows])
-            dw1.addmm_(dhidden.t(), normed.to(dy.dtype), beta=_keeps(rows.start))
+            dw1.addmm_(dhidden.t(), normed.to(dy.dtype), beta=_beta(rows.start))
             db1 += dhidden.sum(0, dtype=db1.dtype)
             d = _norm_backward((dhidden @ w1).to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
@@ -169,14 +241,14 @@ class _NormMLP(Function):
         )
 
 
-def _pieces(tokens: Tensor) -> Iterator[slice]:
-    """Rows to take at a time; a GPU takes all at once, and so do tensors without content, which tell sizes only."""
+def _chunks(tokens: Tensor) -> Iterator[slice]:
+    """Row slices: cache-sized chunks on a CPU, one chunk on a GPU and for meta or fake tensors."""
     size = _CACHED_ROWS if type(tokens) is Tensor and tokens.device.type == "cpu" else max(len(tokens), 1)
     return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
 
 
-def _keeps(position: int) -> int:
-    """Factor of what a sum holds before a term is added: nothing, which may be anything, before the first."""
+def _beta(position: int) -> int:
+    """`beta` for `addmm_`: 0 for the first chunk, whose buffer is uninitialized, then 1."""
     return int(position > 0)
 
 
@@ -186,7 +258,7 @@ def _computing_dtype(x: Tensor) -> torch.dtype:
 
 
 def _normalized(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised rows, and the mean and the inverse deviation of each."""
+    """Normalized rows, and the mean and inverse deviation of each."""
     return torch.native_layer_norm(x, x.shape[-1:], scale, shift, eps)
 
 
@@ -200,7 +272,3 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor) -> N
         torch.mm(x, weight.t(), out=out)
     else:
         torch.addmm(bias, x, weight.t(), out=out)
-
-
-def _has_hooks(part: nn.Module) -> bool:
-    return bool(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)

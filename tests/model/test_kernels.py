@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from timesformer.model import TimeSformer, lean
+from timesformer.model import TimeSformer, kernels
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 
@@ -19,7 +19,7 @@ def _learn(model: TimeSformer, clips: Tensor) -> tuple[Tensor, dict[str, Tensor 
 
 
 def _make_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lean, "applies_to", lambda *_, **__: False)
+    monkeypatch.setattr(kernels, "can_fuse", lambda *_, **__: False)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
     config = tiny_config(scheme, **changes)
     model, clips = random_model(config).train(), random_clips(config, batch=3)
     if config.dropout:  # of the last block, fewer numbers are drawn
-        model.blocks[-1].answers_cls = False
+        monkeypatch.setattr(TimeSformer, "_computes_cls_alone", lambda self, last: False)
     logits, gradients = _learn(model, clips)
     _make_plain(monkeypatch)
     want_logits, want_gradients = _learn(model, clips)
@@ -55,21 +55,21 @@ def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
 def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(
     bias: bool, parts: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(lean, "_CACHED_ROWS", 4)
+    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
     norm, linear = nn.LayerNorm(5).double(), nn.Linear(5, 3, bias=bias).double()
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(torch.cat(lean.norm_linear(x, norm, linear, parts=parts), dim=-1), linear(norm(x)))
+    torch.testing.assert_close(torch.cat(kernels.norm_linear(x, norm, linear, parts=parts), dim=-1), linear(norm(x)))
     parameters = (norm.weight, norm.bias, *linear.parameters())
-    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_linear(x, norm, linear, parts=parts), (x, *parameters))
+    assert torch.autograd.gradcheck(lambda x, *_: kernels.norm_linear(x, norm, linear, parts=parts), (x, *parameters))
 
 
 def test_norm_and_mlp_have_exact_gradients_over_several_pieces(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lean, "_CACHED_ROWS", 4)
+    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
     norm, fc1, fc2 = (part.double() for part in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(lean.norm_mlp(x, norm, fc1, fc2), fc2(nn.functional.gelu(fc1(norm(x)))))
+    torch.testing.assert_close(kernels.norm_mlp(x, norm, fc1, fc2), fc2(nn.functional.gelu(fc1(norm(x)))))
     parameters = (*norm.parameters(), *fc1.parameters(), *fc2.parameters())
-    assert torch.autograd.gradcheck(lambda x, *_: lean.norm_mlp(x, norm, fc1, fc2), (x, *parameters))
+    assert torch.autograd.gradcheck(lambda x, *_: kernels.norm_mlp(x, norm, fc1, fc2), (x, *parameters))
 
 
 def test_half_precision_computes_in_it_and_learns_in_full():
@@ -87,37 +87,51 @@ def test_half_precision_computes_in_it_and_learns_in_full():
     assert torch.cosine_similarity(half.flatten(), full.flatten(), dim=0) > 0.98
 
 
-def _is_lean(model: TimeSformer) -> bool:
-    return any(model.blocks[0].steps[name].is_lean for name in model.blocks[0].steps)
+def _is_fused(model: TimeSformer) -> bool:
+    return any(model.blocks[0].steps[name].is_fused for name in model.blocks[0].steps)
 
 
-def test_only_a_model_that_learns_as_it_was_built_is_lean():
+def test_only_a_model_that_learns_as_it_was_built_is_fused():
     model = random_model(tiny_config("joint_space_time"))
-    assert not _is_lean(model)
+    assert not _is_fused(model)
     model.train()
-    assert _is_lean(model)
+    assert _is_fused(model)
     with torch.no_grad():
-        assert not _is_lean(model)
+        assert not _is_fused(model)
     linear = model.blocks[0].steps["joint"].attention.qkv
     handle = linear.register_forward_hook(lambda *_: None)
-    assert not _is_lean(model)
+    assert not _is_fused(model)
     handle.remove()
     linear.weight.requires_grad_(False)
-    assert not _is_lean(model)
+    assert not _is_fused(model)
     model.blocks[0].steps["joint"].attention.qkv = nn.Sequential(nn.Linear(24, 72))
-    assert not _is_lean(model)
+    assert not _is_fused(model)
 
 
-def test_last_block_answers_for_the_class_token_alone_where_each_of_its_steps_reads_it():
-    shapes = {}
-    for scheme in SCHEME_NAMES:
-        model = random_model(tiny_config(scheme)).train()
-        note = lambda x, grid, block=model.blocks[1]: block(x, grid).shape[1]  # noqa: E731
-        tokens, grid = model.embedding(random_clips(model.config))
-        if not model.scheme.per_frame:
-            shapes[scheme] = note(tokens, grid)
-    assert {scheme for scheme, tokens in shapes.items() if tokens == 31} == {"space_time_reversed", "parallel"}
-    assert set(shapes.values()) == {1, 31}
+def _mlp_tokens(model: TimeSformer) -> int:
+    """Tokens that the MLP of the last block reads in training."""
+    lengths = []
+    add_mlp = model.blocks[-1].add_mlp
+    with pytest.MonkeyPatch.context() as patch:  # not a hook, which would make the block compute all tokens
+        patch.setattr(model.blocks[-1], "add_mlp", lambda x: lengths.append(x.shape[1]) or add_mlp(x))
+        model(random_clips(model.config))
+    (length,) = lengths
+    return length
+
+
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+def test_last_block_computes_the_class_token_alone_if_every_step_of_its_last_stage_has_it(scheme: str):
+    model = random_model(tiny_config(scheme)).train()
+    all_tokens = 11 if model.scheme.per_frame else 31
+    assert _mlp_tokens(model) == (all_tokens if scheme in ("space_time_reversed", "parallel") else 1)
+
+
+def test_block_with_a_hook_gives_all_tokens_in_every_mode():
+    model, shapes = random_model(tiny_config()), []
+    model.blocks[-1].register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    for mode in (True, False):
+        model.train(mode)(random_clips(model.config))
+    assert shapes == [(2, 31, 24)] * 2
 
 
 def test_lean_step_keeps_less_than_two_thirds(monkeypatch: pytest.MonkeyPatch):
