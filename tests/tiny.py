@@ -34,10 +34,14 @@ def square_config(scheme: str = "divided_space_time", **changes: Any) -> ModelCo
     return tiny_config(scheme, **{"num_frames": 2, "image_size": (12, 12)} | changes)
 
 
-@torch.no_grad()
 def random_model(config: ModelConfig, *, seed: int = 0, info: ModelInfo | None = None) -> TimeSformer:
     """A model in eval mode whose every parameter and statistic is random, so that no exchange goes unnoticed."""
-    model = TimeSformer(config, info=info or ModelInfo())
+    return random_weights(TimeSformer(config, info=info or ModelInfo()), seed=seed)
+
+
+@torch.no_grad()
+def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:
+    """The same for a model that exists: its weights, in place, and eval mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0

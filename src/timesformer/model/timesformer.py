@@ -70,7 +70,9 @@ class TimeSformer(nn.Module):
 
     Args:
         config: The architecture; with equal configs and an equal global torch seed two models are equal.
-        info: Preprocessing, label names and licence; kept beside the weights, no part of the computation.
+        info: Preprocessing, label names and license; kept with the weights, no part of the computation.
+        scheme: Attention steps made of regroups of your own, instead of those that `config.scheme` names. Such a model
+            trains and predicts; it cannot be saved, since its config does not determine it.
 
     Raises:
         ConfigError: The config holds a knob that its scheme cannot take.
@@ -84,12 +86,12 @@ class TimeSformer(nn.Module):
     load_report: Any
     """What became of every tensor when weights were loaded: a `timesformer.weights.LoadReport`, set by `load`."""
 
-    def __init__(self, config: ModelConfig, *, info: ModelInfo | None = None) -> None:
+    def __init__(self, config: ModelConfig, *, info: ModelInfo | None = None, scheme: Scheme | None = None) -> None:
         super().__init__()
         self.config = config
         self.info = info or ModelInfo()
         self.checkpoint_activations = False
-        self.scheme = scheme_of(config)
+        self.scheme = scheme_of(config) if scheme is None else scheme
         self.embedding = Embedding(config, has_time=not self.scheme.per_frame)
         rates = [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList([learned_block(config, self.scheme, drop_path=rate) for rate in rates])
