@@ -144,7 +144,7 @@ class Regroup:
 
     def workload(self, grid: Grid) -> list[Workload]:
         """What one clip sends to attention."""
-        shapes = [s.shape for s in self.sequences(torch.empty(1, 1 + prod(grid), 1, device="meta"), grid)]
+        shapes = [s.shape for s in self.sequences(torch.empty(1, 1 + prod(grid), 1, device="cpu"), grid)]
         return [Workload(g, n, n**2 if self.mask is None else int(self.mask(grid).sum())) for _, g, n, _ in shapes]
 
     def _attend(self, x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> list[Float[Tensor, "b _g _m d"]]:
