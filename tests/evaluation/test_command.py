@@ -86,3 +86,24 @@ def test_top_k_that_is_no_number_is_refused(run: Run, text: str):
     status, _, err = run(f"--top-k={text}")
     assert status == 2
     assert "is not a list of whole numbers from 1" in err
+
+
+def test_interval_tells_its_method(run: Run):
+    assert "% (Wilson)\n" in run()[1]
+
+
+def test_interval_of_a_list_with_groups_is_over_them(
+    run: Run, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    paths = sorted((videos / "val").rglob("*.mp4"))
+    lines = [f"{path},{path.parent.name},person {number % 2}\n" for number, path in enumerate(paths)]
+    (tmp_path / "val.csv").write_text("path,label,group\n" + "".join(lines))
+    files = ("--page", str(tmp_path / "page.html"), "--csv", str(tmp_path / "predictions.csv"))
+    with pytest.raises(SystemExit) as caught:
+        main(["evaluate", str(tmp_path / "val.csv"), "--model", str(tmp_path / "model"), "--num-workers", "0", *files])
+    assert not caught.value.code
+    told = "% (Wilson over 2 groups, too few to resample)"
+    assert told in capsys.readouterr().out
+    assert told in (tmp_path / "page.html").read_text("utf-8")
+    rows = (tmp_path / "predictions.csv").read_text("utf-8").splitlines()
+    assert [row.split(",")[-1] for row in rows] == ["group", *(f"person {number % 2}" for number in range(9))]

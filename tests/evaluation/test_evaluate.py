@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from timesformer.data.dataset import read_test_views
 from timesformer.data.manifest import Manifest, load_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation import Evaluation, evaluate, write_predictions
+from timesformer.evaluation.metrics import wilson_interval
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import fuse
 from timesformer.model.timesformer import TimeSformer
@@ -179,6 +181,50 @@ def test_written_predictions_have_a_row_for_each_video(model: TimeSformer, video
         assert [label for label, _ in named] == [label for label, _ in video.top5]
         assert named[0] == [row["predicted"], float(row["probability"])]
         assert named[video.rank - 1][0] == row["label"]
+
+
+def test_interval_without_groups_is_wilsons(model: TimeSformer, videos: Path):
+    evaluation = _evaluate(model, videos)
+    assert evaluation.top1_interval == wilson_interval(evaluation.top1, num_trials=9)
+    assert (evaluation.top1_interval_method, evaluation.num_groups) == ("wilson", 0)
+    found = evaluation.to_dict()
+    assert (found["top1_interval_method"], found["num_groups"]) == ("wilson", 0)
+    assert evaluation.describe_interval().endswith("% (Wilson)")
+
+
+def _in_groups(videos: Path, groups: Sequence[str]) -> Manifest:
+    manifest = load_manifest(videos / "val")
+    samples = zip(manifest.samples, groups, strict=True)
+    return Manifest(tuple(dataclasses.replace(sample, group=group) for sample, group in samples), manifest.class_names)
+
+
+def test_groups_reach_the_interval_the_results_and_the_table(model: TimeSformer, videos: Path, tmp_path: Path):
+    groups = ["anna", "anna", "ben", "anna", "ben", "", "anna", "", "ben"]
+    evaluation, plain = _evaluate(model, _in_groups(videos, groups)), _evaluate(model, videos)
+    assert [video.group for video in evaluation.predictions] == groups
+    assert (evaluation.top1, evaluation.num_groups) == (plain.top1, 4)
+    low, high = evaluation.top1_interval
+    assert low < plain.top1_interval[0] < plain.top1_interval[1] < high
+    assert evaluation.describe_interval().endswith(
+        "% (Wilson over 4 groups, 2 of them videos without a group, too few to resample)"
+    )
+    write_predictions(evaluation, tmp_path / "predictions.csv")
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-1] == "group"
+    assert [row["group"] for row in rows] == groups
+    found = evaluation.to_dict()
+    assert [video["group"] for video in found["predictions"]] == groups
+    assert (found["num_groups"], found["top1_interval_method"]) == (4, "wilson_over_groups")
+
+
+def test_groups_of_skipped_videos_do_not_count(model: TimeSformer, videos: Path, tmp_path: Path):
+    manifest = _in_groups(videos, ["ben", "anna", *["ben"] * 7])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    first, second, *others = manifest.samples
+    broken = dataclasses.replace(second, path=tmp_path / "broken.mp4")
+    evaluation = _evaluate(model, Manifest((first, broken, *others), manifest.class_names), on_error="skip")
+    assert evaluation.num_groups == 1
 
 
 def test_predictions_that_cannot_be_written_are_an_error(model: TimeSformer, videos: Path, tmp_path: Path):

@@ -169,11 +169,10 @@ def _show(result: Evaluation, *, as_json: bool) -> None:
 
 def summary(result: Evaluation) -> str:
     """The numbers of an evaluation and the protocol that gave them, for people."""
-    low, high = result.top1_interval
     skipped = f" ({len(result.skipped)} skipped)" if result.skipped else ""
     others = "".join(f"{f'top-{k}':<19}{share:.1%}\n" for k, share in result.top_k.items() if k > 1)
     return (
-        f"top-1              {result.top1:.1%}  (95 % interval {low:.1%} to {high:.1%})\n"
+        f"top-1              {result.top1:.1%}  95 % interval {result.describe_interval()}\n"
         f"{others}"
         f"mean over classes  {result.mean_class:.1%}\n"
         f"calibration error  {result.calibration.ece:.1%}\n"

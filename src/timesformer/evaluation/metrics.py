@@ -1,5 +1,8 @@
 """Measures of a classifier, as pure functions of arrays."""
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -80,33 +83,75 @@ def mean_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
     return float(np.nanmean(per_class_accuracy(confusion)))
 
 
+def wilson_interval(share: float, *, num_trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a probability, from the share of independent trials that succeeded, by Wilson's score.
+
+    It is never a point, also not at shares of 0 and 1, and lies within 0 and 1.
+
+    Args:
+        share: Share of the trials that succeeded, between 0 and 1.
+        num_trials: Number of trials, above 0; need not be whole.
+        confidence: Share of experiments whose interval holds the probability, between 0 and 1.
+
+    Raises:
+        ConfigError: An argument is out of its range.
+
+    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+    """
+    _check_confidence(confidence)
+    if not 0 <= share <= 1:
+        raise ConfigError(f"share={share} must lie between 0 and 1")
+    if not 0 < num_trials < math.inf:
+        raise ConfigError(f"num_trials={num_trials} must be above 0")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    shrinkage = z**2 / num_trials
+    centre = (share + shrinkage / 2) / (1 + shrinkage)
+    half = z * math.sqrt(share * (1 - share) / num_trials + (shrinkage / z / 2) ** 2) / (1 + shrinkage)
+    # rounding may put an end on the wrong side of the share where the two are equal
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
 def bootstrap_interval(
-    correct: Bool[np.ndarray, " n"], *, seed: int, confidence: float = 0.95, num_resamples: int = 2000
+    correct: Bool[np.ndarray, " n"] | Float[np.ndarray, " n"],
+    *,
+    seed: int,
+    groups: Int[np.ndarray, " n"] | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
 ) -> tuple[float, float]:
-    """Interval in which the accuracy would fall for other samples of the same kind, by the percentile bootstrap.
+    """Interval in which the accuracy would fall for other groups of samples of the same kind, by percentile bootstrap.
 
     Where all samples are right, or all wrong, resampling has nothing to vary and the interval is a point.
 
     Args:
-        correct: Whether each sample is right.
+        correct: Whether each sample is right, or how right, from 0 to 1.
         seed: Seed of the resampling.
+        groups: Number of each sample's group, from 0 with no gap; None makes each sample its own group.
         confidence: Share of resamples that the interval holds, between 0 and 1.
-        num_resamples: Number of draws of n samples with replacement.
+        num_resamples: Number of draws of as many groups as there are, with replacement.
 
     Raises:
         ConfigError: `confidence` is not between 0 and 1.
         DataError: There are no samples.
 
-    Source: Efron 1979, "Bootstrap Methods: Another Look at the Jackknife".
+    Source: Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"; Davison and Hinkley 1997, section 3.8.
     """
+    _check_confidence(confidence)
+    _refuse_empty(len(correct))
+    groups = np.arange(len(correct)) if groups is None else groups
+    tallies = np.stack([np.bincount(groups, weights=correct), np.bincount(groups)], axis=1)
+    # draws with replacement among groups that only their tallies tell apart are one multinomial draw
+    kinds, counts = np.unique(tallies, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=num_resamples)
+    right, total = (drawn @ kinds).T
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(right / total, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence={confidence} must lie between 0 and 1")
-    _refuse_empty(len(correct))
-    # n draws with replacement from right and wrong samples are a binomial draw: no index has to be made
-    right = np.random.default_rng(seed).binomial(len(correct), correct.mean(), size=num_resamples)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(right / len(correct), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _refuse_empty(count: int) -> None:

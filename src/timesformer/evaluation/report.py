@@ -98,7 +98,6 @@ def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[V
 
 
 def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
-    low, high = evaluation.top1_interval
     numbers = {
         "top-1 accuracy": f"{evaluation.top1:.1%}",
         **{f"top-{k}": f"{share:.1%}" for k, share in evaluation.top_k.items() if k > 1},
@@ -112,7 +111,7 @@ def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     return (
         f"<h1>{html.escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {html.escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
-        f"{model.config.scheme}. 95 % interval of top-1: {low:.1%} to {high:.1%}. Chance: "
+        f"{model.config.scheme}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from timesformer.errors import DataError
 from timesformer.evaluation.calibration import Calibration
+from timesformer.evaluation.intervals import IntervalMethod, describe_method, format_interval
 from timesformer.evaluation.metrics import most_confused
 from timesformer.files import replacing
 
@@ -24,7 +25,7 @@ class VideoResult:
 
     `probability` is that of the predicted class. `rank` is the place of the true class among all, 1 being the first:
     the video counts for top-k accuracy where `rank <= k`. `top5` has the five most probable classes and their
-    probabilities, the first being the predicted one.
+    probabilities, the first being the predicted one. `group` is the person, camera or recording, empty if not given.
     """
 
     path: str
@@ -35,6 +36,7 @@ class VideoResult:
     views: int
     true_probability: float
     top5: tuple[tuple[str, float], ...]
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Evaluation:
     top1: float
     """Share of videos whose class is predicted."""
     top1_interval: tuple[float, float]
-    """95 % bootstrap confidence interval of `top1`."""
+    """95 % confidence interval of `top1`."""
     top5: float
     """Share of videos whose class is among the five most probable (all classes, with fewer than five)."""
     top_k: Mapping[int, float]
@@ -77,6 +79,16 @@ class Evaluation:
     """Which views of a video were taken, and how their answers were fused."""
     predictions: tuple[VideoResult, ...]
     """One entry a video, in the order of the manifest."""
+    top1_interval_method: IntervalMethod = "wilson"
+    """How `top1_interval` was found: over the videos, or over their groups (`timesformer.evaluation.intervals`)."""
+    num_groups: int = 0
+    """Groups of the videos, each video without one being its own; 0 if no video has a group."""
+
+    def describe_interval(self) -> str:
+        """The interval of `top1` for people, with how it was found."""
+        num_alone = sum(not video.group for video in self.predictions)
+        method = describe_method(self.top1_interval_method, num_groups=self.num_groups, num_alone=num_alone)
+        return f"{format_interval(*self.top1_interval)} ({method})"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers, strings and lists, ready for JSON; a class without videos has None."""
@@ -84,6 +96,8 @@ class Evaluation:
         return {
             "top1": self.top1,
             "top1_interval": list(self.top1_interval),
+            "top1_interval_method": self.top1_interval_method,
+            "num_groups": self.num_groups,
             "top5": self.top5,
             "top_k": {str(k): share for k, share in self.top_k.items()},
             "mean_class": self.mean_class,
@@ -118,18 +132,24 @@ class Evaluation:
 def write_predictions(evaluation: Evaluation, path: str | Path) -> None:
     """Write a row for each video as CSV; a file is replaced at once.
 
-    The columns are the fields of `VideoResult` in their order. `top5` is a JSON list of labels and probabilities.
+    The columns are the fields of `VideoResult` in their order; `group` is left out if no video has one. `top5` is a
+    JSON list of labels and probabilities.
 
     Raises:
         DataError: The file cannot be written.
     """
     try:
         with replacing(Path(path)) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(VideoResult.__dataclass_fields__), lineterminator="\n")
+            writer = csv.DictWriter(file, fieldnames=_columns(evaluation), lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(_row(video) for video in evaluation.predictions)
     except OSError as error:
         raise DataError(f"{path}: predictions cannot be written: {error.strerror}") from error
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    has_groups = any(video.group for video in evaluation.predictions)
+    return [name for name in VideoResult.__dataclass_fields__ if has_groups or name != "group"]
 
 
 def _row(video: VideoResult) -> dict[str, Any]:

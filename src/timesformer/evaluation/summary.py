@@ -9,8 +9,8 @@ from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError
 from timesformer.evaluation.answers import Answer, Outcome, Unread
 from timesformer.evaluation.calibration import calibrate
+from timesformer.evaluation.intervals import accuracy_interval
 from timesformer.evaluation.metrics import (
-    bootstrap_interval,
     confusion_matrix,
     mean_class_accuracy,
     per_class_accuracy,
@@ -20,7 +20,6 @@ from timesformer.evaluation.metrics import (
 )
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 
-_BOOTSTRAP_SEED = 0  # fixed: two evaluations of equal predictions have equal intervals
 _NUM_NAMED = 5  # classes that the row of a video names
 
 
@@ -45,9 +44,13 @@ def summarise(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
     labels = np.array([manifest.samples[answer.index].label for answer in answers])
     predicted = scores.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, num_classes=len(manifest.class_names))
+    groups = [manifest.samples[answer.index].group for answer in answers]
+    interval = accuracy_interval((predicted == labels)[None], groups=groups)
     return Evaluation(
         top1=top_k_accuracy(scores, labels, k=1),
-        top1_interval=bootstrap_interval(predicted == labels, seed=_BOOTSTRAP_SEED),
+        top1_interval=(interval.low, interval.high),
+        top1_interval_method=interval.method,
+        num_groups=interval.num_groups,
         top5=top_k_accuracy(scores, labels, k=5),
         top_k={k: top_k_accuracy(scores, labels, k=k) for k in sorted(set(top_k))},
         mean_class=mean_class_accuracy(confusion),
@@ -84,6 +87,7 @@ def _results(
                 views=answer.views,
                 true_probability=float(row[sample.label]),
                 top5=tuple((names[index], float(row[index])) for index in best),
+                group=sample.group,
             )
         )
     return tuple(results)

@@ -1,0 +1,238 @@
+"""The interval of an accuracy: against published values and enumeration, and what groups make of it."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timesformer.errors import ConfigError, DataError
+from timesformer.evaluation.intervals import accuracy_interval, describe_method, format_interval
+from timesformer.evaluation.metrics import bootstrap_interval, wilson_interval
+
+TRIALS = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+CONFIDENCE = st.floats(0.01, 0.999)
+
+
+def interval_of(right, groups=()):
+    found = accuracy_interval(np.atleast_2d(right), groups=groups or [""] * np.shape(right)[-1])
+    return found.low, found.high, found.method, found.num_groups
+
+
+# --- Wilson's interval ---
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_has_the_published_values(right, total, low, high):
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3
+    assert wilson_interval(right / total, num_trials=total) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(TRIALS, CONFIDENCE)
+def test_each_end_is_the_share_that_the_score_test_just_keeps(trials, confidence):
+    right, total = trials
+    for end in wilson_interval(right / total, num_trials=total, confidence=confidence):
+        if 0 < end < 1:
+            z = (right / total - end) / math.sqrt(end * (1 - end) / total)
+            assert math.erf(abs(z) / math.sqrt(2)) == pytest.approx(confidence, abs=1e-6)
+
+
+@given(TRIALS, CONFIDENCE)
+def test_the_interval_holds_the_share_and_is_no_point(trials, confidence):
+    right, total = trials
+    low, high = wilson_interval(right / total, num_trials=total, confidence=confidence)
+    assert 0 <= low <= right / total <= high <= 1
+    assert low < high
+    assert (low == 0, high == 1) == (right == 0, right == total)
+
+
+@given(TRIALS)
+def test_right_and_wrong_mirror_each_other(trials):
+    right, total = trials
+    low, high = wilson_interval(right / total, num_trials=total)
+    assert wilson_interval((total - right) / total, num_trials=total) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@given(TRIALS, st.integers(2, 50))
+def test_more_trials_of_the_same_share_lie_within(trials, times):
+    right, total = trials
+    low, high = wilson_interval(right / total, num_trials=total)
+    inner_low, inner_high = wilson_interval(right / total, num_trials=times * total)
+    assert low - 1e-12 <= inner_low <= inner_high <= high + 1e-12
+    assert inner_high - inner_low < high - low
+
+
+@pytest.mark.parametrize("total", [4, 12, 40])
+def test_intervals_hold_the_truth_as_often_as_they_say(total):
+    intervals = [wilson_interval(right / total, num_trials=total) for right in range(total + 1)]
+    truths = np.linspace(0.005, 0.995, 199)
+    held = [
+        sum(
+            math.comb(total, right) * truth**right * (1 - truth) ** (total - right)
+            for right, (low, high) in enumerate(intervals)
+            if low <= truth <= high
+        )
+        for truth in truths
+    ]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+    assert min(held) > 0.83  # the least, at shares near 0 and 1
+
+
+@pytest.mark.parametrize(
+    ("share", "options", "message"),
+    [
+        (1.5, {"num_trials": 3}, r"share=1\.5 must lie between 0 and 1"),
+        (math.nan, {"num_trials": 3}, "share=nan must lie between 0 and 1"),
+        (0.5, {"num_trials": 0}, "num_trials=0 must be above 0"),
+        (0.5, {"num_trials": math.inf}, "num_trials=inf must be above 0"),
+        (0.5, {"num_trials": 3, "confidence": 1.0}, r"confidence=1\.0 must lie between 0 and 1"),
+    ],
+)
+def test_values_out_of_range_are_refused(share, options, message):
+    with pytest.raises(ConfigError, match=message):
+        wilson_interval(share, **options)
+
+
+# --- Videos without groups ---
+
+
+@pytest.mark.parametrize(("right", "total"), [(200, 200), (0, 200), (1, 1), (0, 1), (3, 7), (160, 200)])
+def test_videos_without_groups_have_wilsons_interval(right, total):
+    low, high, method, num_groups = interval_of(np.arange(total) < right)
+    assert (low, high) == wilson_interval(right / total, num_trials=total)
+    assert (method, num_groups) == ("wilson", 0)
+
+
+def test_no_videos_have_no_interval():
+    with pytest.raises(DataError, match="no samples"):
+        interval_of(np.zeros((1, 0), dtype=bool))
+
+
+def test_several_models_that_agree_are_worth_one():
+    right = np.arange(40) % 5 > 0
+    assert interval_of([right, right, right]) == pytest.approx(interval_of(right))
+
+
+def test_models_that_err_on_other_videos_are_worth_more_but_no_more_than_as_many_videos():
+    right = np.arange(40) % 5 > 0
+    one, two = interval_of(right), interval_of([right, np.roll(right, 1)])
+    assert two[1] - two[0] < one[1] - one[0]
+    low, high = wilson_interval(0.8, num_trials=80)
+    assert two[0] <= low + 1e-12 and high <= two[1] + 1e-12
+
+
+def test_models_that_are_right_about_everything_are_no_surer_than_one():
+    assert interval_of(np.ones((3, 9), dtype=bool)) == interval_of(np.ones((1, 9), dtype=bool))
+
+
+# --- Groups ---
+
+GROUPED = st.lists(
+    st.tuples(st.booleans(), st.sampled_from(["", "anna", "ben", "cleo", "dora", "emil", "fay", "gus"])),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(GROUPED)
+def test_groups_never_make_an_interval_narrower(videos):
+    right, groups = np.array([[hit for hit, _ in videos]]), [group for _, group in videos]
+    plain, grouped = interval_of(right), interval_of(right, groups)
+    assert grouped[0] <= plain[0] < plain[1] <= grouped[1]
+    named = {group for group in groups if group}
+    assert grouped[3] == (len(named) + groups.count("") if named else 0)
+
+
+@given(GROUPED, st.randoms(use_true_random=False))
+def test_neither_order_nor_names_of_groups_matter(videos, random):
+    other = [(hit, group and f"{group} 2") for hit, group in random.sample(videos, len(videos))]
+    plain, changed = (
+        interval_of(np.array([[hit for hit, _ in part]]), [group for _, group in part]) for part in (videos, other)
+    )
+    assert changed == pytest.approx(plain)
+
+
+def test_a_bootstrap_over_groups_is_that_of_whole_groups_drawn_anew():
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(11), rng.integers(1, 9, size=11))
+    right = rng.random(len(groups)) < rng.random(11)[groups]
+    members = [right[groups == group] for group in range(11)]
+    draws = [np.concatenate([members[g] for g in rng.integers(11, size=11)]).mean() for _ in range(4000)]
+    expected = np.quantile(draws, [0.025, 0.975])
+    assert bootstrap_interval(right, groups=groups, seed=0) == pytest.approx(tuple(expected), abs=0.02)
+    low, high, method, num_groups = interval_of(right, [f"person {group}" for group in groups])
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.02)
+    assert (method, num_groups) == ("bootstrap_over_groups", 11)
+
+
+def test_persons_who_are_all_right_or_all_wrong_count_as_one_video_each():
+    groups = [f"person {number // 20}" for number in range(240)]
+    right = np.arange(240) // 20 % 2 == 0
+    low, high, method, _ = interval_of(right, groups)
+    assert method == "bootstrap_over_groups"
+    assert (low, high) == pytest.approx(wilson_interval(0.5, num_trials=12), abs=0.1)  # steps of 1/12
+    assert high - low > 3 * (interval_of(right)[1] - interval_of(right)[0])
+
+
+@pytest.mark.parametrize(("hit", "num_wrong"), [(True, 0), (True, 4), (False, 4)])
+def test_where_few_groups_have_a_mistake_each_counts_as_one_video(hit, num_wrong):
+    groups = [f"person {number // 10}" for number in range(120)]
+    right = np.full(120, hit)
+    right[10 * np.arange(num_wrong)] = not hit
+    low, high, method, num_groups = interval_of(right, groups)
+    expected = wilson_interval(float(right.mean()), num_trials=12)
+    assert low <= expected[0] < expected[1] <= high
+    assert (low, high) == pytest.approx(expected, abs=0.02)
+    assert (method, num_groups) == ("wilson_over_groups", 12)
+
+
+def test_one_group_tells_next_to_nothing():
+    low, high, method, num_groups = interval_of(np.ones(200, dtype=bool), ["anna"] * 200)
+    assert (method, num_groups) == ("wilson_over_groups", 1)
+    assert (low, high) == (pytest.approx(0.2065, abs=1e-4), 1.0)
+
+
+def test_groups_hold_the_truth_where_videos_taken_as_independent_do_not():
+    rng, held = np.random.default_rng(0), {"groups": 0, "videos": 0}
+    groups = [f"person {number // 20}" for number in range(240)]
+    for _ in range(200):  # each person's own accuracy is drawn around 0.8
+        right = rng.random(240) < np.repeat(rng.beta(3.2, 0.8, size=12), 20)
+        for name, given_groups in (("groups", groups), ("videos", [""] * 240)):
+            low, high, _, _ = interval_of(right, given_groups)
+            held[name] += low <= 0.8 <= high
+    assert held["groups"] > 170 > 140 > held["videos"]
+
+
+# --- For people ---
+
+
+@pytest.mark.parametrize(
+    ("method", "num_groups", "num_alone", "text"),
+    [
+        ("wilson", 0, 9, "Wilson"),
+        ("bootstrap_over_groups", 12, 0, "bootstrap over 12 groups"),
+        ("bootstrap_over_groups", 12, 5, "bootstrap over 12 groups, 5 of them videos without a group"),
+        ("wilson_over_groups", 12, 0, "Wilson over 12 groups, too alike to resample"),
+        ("wilson_over_groups", 4, 0, "Wilson over 4 groups, too few to resample"),
+        ("wilson_over_groups", 1, 0, "Wilson over 1 group, too few to resample"),
+    ],
+)
+def test_the_method_is_told(method, num_groups, num_alone, text):
+    assert describe_method(method, num_groups=num_groups, num_alone=num_alone) == text
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        (wilson_interval(1.0, num_trials=200), "98.1% to 100.0%"),
+        (wilson_interval(1.0, num_trials=20_000), "99.98% to 100.00%"),
+        (wilson_interval(0.0, num_trials=20_000), "0.00% to 0.02%"),
+        ((0.5, 0.5), "50.0% to 50.0%"),
+    ],
+)
+def test_ends_that_differ_are_printed_apart(ends, text):
+    assert format_interval(*ends) == text
