@@ -424,11 +424,43 @@ def test_share_that_leaves_nothing_is_refused(fraction):
         split_manifest(manifest, fraction=fraction, seed=0)
 
 
+# --- groups ---
+
+
+def test_groups_of_a_table_are_read(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "all.csv").write_text('path,label,group\na.mp4,x,anna\nb.mp4,y,\nc.mp4,x,"ben, at home"\n')
+    manifest = load_manifest(tmp_path / "all.csv")
+    assert [sample.group for sample in manifest.samples] == ["anna", "", "ben, at home"]
+    assert manifest.groups == ("anna", "ben, at home")
+
+
+def test_a_list_without_the_column_has_no_groups(tmp_path):
+    (tmp_path / "all.csv").write_text("path,label\na.mp4,x\n")
+    assert load_manifest(tmp_path / "all.csv", check_exists=False).groups == ()
+
+
+def test_a_video_in_two_groups_is_refused_with_both_lines(tmp_path):
+    (tmp_path / "all.csv").write_text("path,label,group\na.mp4,x,anna\nb.mp4,y,ben\na.mp4,x,ben\n")
+    with pytest.raises(DataError, match=r"all.csv, line 4: .*a.mp4 has group 'ben' here and 'anna' in line 2"):
+        load_manifest(tmp_path / "all.csv", check_exists=False)
+
+
+@pytest.mark.parametrize("groups", [("anna", ""), ("", "anna")])
+def test_a_video_that_is_listed_twice_needs_its_group_once(groups, tmp_path):
+    (tmp_path / "all.csv").write_text("path,label,group\n" + "".join(f"a.mp4,x,{group}\n" for group in groups))
+    manifest = load_manifest(tmp_path / "all.csv", check_exists=False)
+    assert [sample.group for sample in manifest.samples] == ["anna", "anna"]
+
+
 # --- writing ---
 
 PIECES = st.text(
     st.sampled_from(" ,;\t\"'#/.-_0aé漢\u00a0") | st.characters(categories=["L", "N", "P", "S"]), max_size=12
 )
+
+
+GROUPS = st.just("") | PIECES.map(str.strip)
 
 
 @given(
@@ -445,7 +477,8 @@ def test_written_list_reads_back_as_the_same_manifest(pieces, separator, suffix,
     names = data.draw(st.lists(st.from_regex(r"[^\s#](.*[^\s])?", fullmatch=True), min_size=1, max_size=4, unique=True))
     names = [name for name in names if name.isprintable() and not name.isdecimal()] or ["only"]
     labels = [data.draw(st.integers(0, len(names) - 1)) for _ in paths]
-    manifest = Manifest(tuple(map(Sample, paths, labels)), tuple(names))
+    groups = [data.draw(GROUPS) for _ in paths]
+    manifest = Manifest(tuple(map(Sample, paths, labels, groups)), tuple(names))
     save_manifest(manifest, folder / "list.csv", separator=separator)
     assert load_manifest(folder / "list.csv", check_exists=False) == manifest
 
@@ -455,6 +488,23 @@ def test_plain_list_is_written_plainly(tmp_path):
     save_manifest(Manifest(samples, ("wave", "clap hands")), tmp_path / "train.csv", separator=" ")
     assert (tmp_path / "train.csv").read_text() == 'videos/a-1.mp4 1\n"b c.mp4" 0\n/else/d.mp4 1\n'
     assert (tmp_path / "classes.txt").read_text() == "wave\nclap hands\n"
+
+
+def test_groups_are_written_as_a_table_with_a_header(tmp_path):
+    samples = (
+        Sample(tmp_path / "a.mp4", 1, "anna"),
+        Sample(tmp_path / "b.mp4", 0),
+        Sample(tmp_path / "c.mp4", 1, "b c"),
+    )
+    save_manifest(Manifest(samples, ("x", "y")), tmp_path / "all.tsv", separator="\t")
+    assert (tmp_path / "all.tsv").read_text() == ('path\tlabel\tgroup\na.mp4\t1\tanna\nb.mp4\t0\t""\nc.mp4\t1\t"b c"\n')
+
+
+@pytest.mark.parametrize("group", [" anna", "a\nb", "a\udcffb"])
+def test_a_group_that_a_line_cannot_hold_is_refused(group, tmp_path):
+    with pytest.raises(DataError, match="cannot be written in a line"):
+        save_manifest(Manifest((Sample(tmp_path / "a.mp4", 0, group),), ("x",)), tmp_path / "list.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_both_parts_of_a_split_share_the_class_names(tmp_path):

@@ -1,5 +1,7 @@
 """Videos played backwards, as classes of their own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,9 @@ def test_a_video_that_is_gone_is_named(manifest, tmp_path):
     manifest.samples[1].path.unlink()
     with pytest.raises(DecodeError, match=r"1\.mp4"):
         write_reversed(manifest, tmp_path / "both")
+
+
+def test_copies_are_in_the_group_of_their_original(manifest, tmp_path):
+    samples = tuple(replace(s, group=group) for s, group in zip(manifest.samples, ("anna", "", "ben"), strict=True))
+    both = write_reversed(replace(manifest, samples=samples), tmp_path / "both")
+    assert [sample.group for sample in both.samples] == ["anna", "", "ben"] * 2

@@ -6,6 +6,7 @@ import os
 import tarfile
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +366,22 @@ def test_a_video_in_a_shard_is_played_backwards(tmp_path):
     written = write_shards(write_set(tmp_path / "videos", num_videos=1, num_classes=1), None, tmp_path / "s")
     copies = write_reversed(load_manifest(written.train), tmp_path / "copies")
     assert [frame_indices(read_frames(s.path, range(3))) for s in copies.samples] == [[0, 1, 2], [2, 1, 0]]
+
+
+def test_groups_are_in_the_lists_and_beside_each_video(tmp_path: Path):
+    plain = write_set(tmp_path / "videos", num_videos=5)
+    groups = ["anna", "ben, at home", "", "anna", "cleo"]
+    samples = tuple(replace(s, group=group) for s, group in zip(plain.samples, groups, strict=True))
+    train, val = (Manifest(part, plain.class_names) for part in (samples[:3], samples[3:]))
+    written = write_shards(train, val, tmp_path / "shards")
+    about = {}
+    for shard in written.shards:
+        with tarfile.open(shard) as tar:
+            for name in tar.getnames():
+                if name.endswith(".json"):
+                    content = json.loads(tar.extractfile(name).read())
+                    about[content["file"]] = content.get("group", "")
+    assert about == {sample.path.name: sample.group for sample in samples}
+    for split, part in (("train", train), ("val", val)):
+        listed = load_split(tmp_path / "shards", split)
+        assert Counter((s.label, s.group) for s in listed.samples) == Counter((s.label, s.group) for s in part.samples)

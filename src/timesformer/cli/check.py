@@ -2,6 +2,7 @@
 
 import json as json_text
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 
 _MAX_LINES = 40
+_MAX_FILES = 20
 _PAGE, _RESULT = "index.html", "check.json"
 
 
@@ -39,8 +41,9 @@ def check(
 
     Decodes every file on all cores, and remembers what it found: a second run reads only files that changed. Finds
     files that are missing, unreadable, cut off, damaged or too short, the same video twice (also re-encoded), in
-    training and validation, or under two classes, labels that mean nothing, classes without videos or with ten times
-    as many as another. Changes nothing. Exit status 0: nothing but warnings; 1: errors were found.
+    training and validation, or under two classes, groups in training and validation, labels that mean nothing, classes
+    without videos or with ten times as many as another. Changes nothing. Exit status 0: nothing but warnings; 1: errors
+    were found.
 
     Example: `timesformer check my_videos --output checks/my_videos`
 
@@ -56,7 +59,8 @@ def check(
         Folder for `index.html`, a page with pictures, and `check.json`.
     fix
         Where to write a clean list, such as `clean.csv`; with validation a folder, for `train.csv` and `val.csv`.
-        Leaves out what is wrong. Of the same video the first stays; one that validation has leaves training.
+        Leaves out what is wrong. Of the same video the first stays; one that validation has leaves training, as does a
+        group.
     num_workers
         Processes that decode; one for each core by default, 0 for this one.
     """
@@ -126,7 +130,9 @@ def _print(result: DataCheck, content: dict[str, Any]) -> None:
     if result.findings:
         console.print(_table(result))
     for finding in result.findings[:_MAX_LINES]:
-        print(f"{finding.kind}: {finding.reason}" + "".join(f"\n    {file}" for file in finding.files))
+        print(f"{finding.kind}: {finding.reason}" + "".join(f"\n    {file}" for file in finding.files[:_MAX_FILES]))
+        if len(finding.files) > _MAX_FILES:
+            print(f"    ... and {len(finding.files) - _MAX_FILES} more files")
     if len(result.findings) > _MAX_LINES:
         print(f"... and {len(result.findings) - _MAX_LINES} more: --json or --output lists all")
     print(summary(result))
@@ -134,10 +140,12 @@ def _print(result: DataCheck, content: dict[str, Any]) -> None:
         print(content["page"])
     if "fix" in content:
         fixed = content["fix"]
-        leaks = sum(video["reason"] == "leak" for video in fixed["left_out"])
+        reasons = Counter(video["reason"] for video in fixed["left_out"])
+        by_group = f" and {reasons['group_leak']} because it has their group" if reasons["group_leak"] else ""
         print("\n".join(fixed["lists"]))
         say(
-            f"left out {len(fixed['left_out'])} videos, {leaks} of them from training because validation has them; "
+            f"left out {len(fixed['left_out'])} videos, {reasons['leak']} of them from training because validation has "
+            f"them{by_group}; "
             f"{fixed['num_train']} are left for training"
             + (f", {fixed['num_val']} for validation" if fixed["num_val"] else "")
         )
@@ -167,6 +175,10 @@ def summary(result: DataCheck) -> str:
         f"videos      {result.num_videos('train')} for training{val}, in {len(names)} classes"
         + (f" of {min(counts)} to {max(counts)}" if counts else "")
     ]
+    groups = {split: result.num_groups(split) for split in ("train", "val")}
+    if any(groups.values()):
+        val = f", {groups['val']} for validation" if result.num_videos("val") else ""
+        lines.append(f"groups      {groups['train']} for training{val}")
     if result.readable:
         lines += [
             f"sizes       {', '.join(sizes[:4])}" + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),

@@ -37,6 +37,22 @@ class Row:
     """Person, camera or recording that the video comes from; empty if the file does not say."""
 
 
+def groups_of(rows: Sequence[Row], *, source: Path) -> dict[Path, str]:
+    """The group of each video that has one; a video that is listed several times needs it once.
+
+    Raises:
+        DataError: A video has two groups; the message names both lines.
+    """
+    given: dict[Path, Row] = {}
+    for row in rows:
+        first = given.setdefault(row.path, row) if row.group else row
+        if first.group != row.group:
+            raise DataError(
+                f"{source}, {row.where}: {row.path} has group {row.group!r} here and {first.group!r} in {first.where}"
+            )
+    return {path: row.group for path, row in given.items()}
+
+
 def is_integer(label: str) -> bool:
     """Whether a label is a whole number, with or without a sign."""
     return _INTEGER.fullmatch(label) is not None

@@ -11,6 +11,7 @@ import numpy as np
 from timesformer.data.check_cache import FingerprintCache, cache_path, fingerprint_all
 from timesformer.data.check_groups import group_by_content, name_repeats
 from timesformer.data.check_listing import ListedVideo, Listing, read_listing
+from timesformer.data.check_origins import name_group_faults
 from timesformer.data.fingerprint import Fingerprint
 from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DecodeError
@@ -22,7 +23,9 @@ KINDS = {
     "too_short": ("error", "fewer frames than the model takes"),
     "bad_label": ("error", "the label names no class of training"),
     "conflicting_label": ("error", "the same video under several classes"),
+    "conflicting_group": ("error", "the same video in several groups"),
     "leak": ("error", "the same video in training and validation"),
+    "group_leak": ("error", "one group in training and validation"),
     "empty_class": ("error", "a class without a training video"),
     "duplicate": ("warning", "files with the same bytes"),
     "near_duplicate": ("warning", "files that show the same video"),
@@ -95,11 +98,16 @@ class DataCheck:
         """Videos listed in a split."""
         return sum(video.split == split for video in self.listing.videos)
 
+    def num_groups(self, split: str) -> int:
+        """Groups that the videos of a split name."""
+        return len({video.group for video in self.listing.videos if video.split == split and video.group})
+
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON can hold it."""
         return {
             "source": self.source,
             "num_videos": {split: self.num_videos(split) for split in ("train", "val")},
+            "num_groups": {split: self.num_groups(split) for split in ("train", "val")},
             "classes": {
                 name: {"train": train, "val": val}
                 for name, train, val in zip(
@@ -177,6 +185,7 @@ def check_dataset(
         *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
         *_bad_labels(listing.videos),
         *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
         *_class_faults(listing),
     ]
     order = list(KINDS)

@@ -1,14 +1,18 @@
 """The part of a data set in which a check found nothing wrong, as manifests to train with."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from timesformer.data.check import DataCheck
+from timesformer.data.check_listing import ListedVideo
+from timesformer.data.check_origins import leaking_groups
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
 
-_FAULTS = ("missing", "unreadable", "truncated", "too_short", "conflicting_label")
+_FAULTS = ("missing", "unreadable", "truncated", "too_short", "conflicting_label", "conflicting_group")
 """Findings about a file wherever it is listed; such files are left out."""
 
 
@@ -39,7 +43,8 @@ def clean(check: DataCheck) -> CleanData:
     """Leave out what is wrong.
 
     Files with errors go. Of videos that are the same, the first of a split stays, unless validation has one too: then
-    training keeps none. Classes that have no training video then go with their validation videos.
+    training keeps none; nor does it keep videos of a group that validation has. Classes that have no training video
+    then go with their validation videos.
 
     Raises:
         DataError: No training video is left.
@@ -49,14 +54,15 @@ def clean(check: DataCheck) -> CleanData:
     kept = [video for place, video in enumerate(videos) if place not in reasons]
     labels = sorted({video.label for video in kept if video.split == "train" and video.label is not None})
     if not labels:
-        raise DataError(f"{check.source}: no training video is left when all with errors are left out")
+        why = ", ".join(f"{count} {kind}" for kind, count in Counter(reasons.values()).most_common())
+        raise DataError(f"{check.source}: no training video is left when all with errors are left out ({why})")
     index = {label: number for number, label in enumerate(labels)}
     for place, video in enumerate(videos):
         if place not in reasons and video.label not in index:
             reasons[place] = "empty_class"
     train, val = (
         Manifest(
-            tuple(Sample(v.path, index[v.label]) for v in kept if v.split == split and v.label in index),
+            tuple(Sample(v.path, index[v.label], v.group) for v in kept if v.split == split and v.label in index),
             tuple(names[label] for label in labels),
         )
         for split in ("train", "val")
@@ -124,6 +130,7 @@ def _reasons(check: DataCheck) -> dict[int, str]:
         for place, video in enumerate(videos)
         if video.label is None or video.path in faults
     }
+    reasons |= _group_leaks(videos, reasons)
     for group in check.groups:
         good = [place for place in group if place not in reasons]
         train, val = ([place for place in good if videos[place].split == split] for split in ("train", "val"))
@@ -135,3 +142,13 @@ def _reasons(check: DataCheck) -> dict[int, str]:
                 is_equal = check.fingerprints[videos[place].path].digest == digest
                 reasons[place] = "duplicate" if is_equal else "near_duplicate"
     return reasons
+
+
+def _group_leaks(videos: Sequence[ListedVideo], reasons: Mapping[int, str]) -> dict[int, str]:
+    """The training videos of groups that validation keeps, by their places in the listing."""
+    leaking = leaking_groups([video for place, video in enumerate(videos) if place not in reasons])
+    return {
+        place: "group_leak"
+        for place, video in enumerate(videos)
+        if place not in reasons and video.split == "train" and video.group in leaking
+    }

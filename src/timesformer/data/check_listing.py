@@ -23,6 +23,8 @@ class ListedVideo:
     """Index of its class; None where the label is wrong."""
     problem: str = ""
     """What is wrong with the label, with its place in the source; empty where nothing is."""
+    group: str = ""
+    """Person, camera or recording that it comes from; empty if the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def _listed(row: Row, own: Sequence[str], names: Sequence[str], *, split: str, i
         given=row.label,
         label=None if problem else names.index(name),
         problem=f"{row.where}: {problem}" if problem else "",
+        group=row.group,
     )
 
 

@@ -4,7 +4,7 @@
 |---|---|
 | folder | one folder a class, videos anywhere below it: files, or folders of frames |
 | list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) a line; names in a `classes.txt` beside it |
-| table | the same with a header: `path,label`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
+| table | with a header: `path,label`, `path,label,group`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` beside it |
 | dives | `.json` of Diving-48, with `Diving48_vocab.json` and the folder `rgb` beside it |
 | UCF101 | `trainlist01.txt` or `testlist01.txt`, with `classInd.txt` beside it |
@@ -13,23 +13,23 @@ A path leads to a video file, to a folder of numbered pictures, or into a tar fi
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from timesformer.data.annotation_lists import read_list
 from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.annotations import (
     SPLIT_NAMES,
     Row,
+    groups_of,
     is_integer,
     read_class_names,
     read_folder,
     read_label_map,
 )
+from timesformer.data.holdout import hold_out
 from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DataError, closest
 
@@ -67,6 +67,11 @@ class Manifest:
 
     samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, sorted; none where no sample has one."""
+        return tuple(sorted({sample.group for sample in self.samples if sample.group}))
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.class_names).items() if count > 1]
@@ -194,10 +199,11 @@ def holds_splits(source: str | Path) -> bool:
 
 
 def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest]:
-    """Hold out a share of every class for validation.
+    """Hold out a share of every class for validation: whole groups where videos have groups, else videos.
 
-    A class of two videos or more gives at least one and keeps at least one; a class of one video keeps it. All
-    mentions of a video stay together, and the order of the samples is kept.
+    A class of two videos or more gives at least one and keeps at least one; a class of one video keeps it. With groups,
+    a class gives none where `timesformer.data.holdout` says so, and a video without one is its own group. All mentions
+    of a video stay together, and the order of the samples is kept.
 
     Args:
         fraction: Share of the videos of each class that is held out, between 0 and 1.
@@ -208,22 +214,11 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
 
     Raises:
         ConfigError: The share is not between 0 and 1.
-        DataError: No class has two videos.
+        DataError: No class has two videos, or no group can be held out.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"fraction={fraction} must lie between 0 and 1")
-    rng = np.random.default_rng(seed)
-    by_class: dict[int, dict[Path, None]] = defaultdict(dict)
-    for sample in manifest.samples:
-        by_class[sample.label][sample.path] = None
-    held: set[Path] = set()
-    for label in sorted(by_class):
-        paths = list(by_class[label])
-        if len(paths) > 1:
-            count = min(max(round(len(paths) * fraction), 1), len(paths) - 1)
-            held.update(paths[k] for k in rng.permutation(len(paths))[:count])
-    if not held:
-        raise DataError("no class has two videos: nothing can be held out for validation")
+    held = hold_out([(s.path, s.label, s.group) for s in manifest.samples], fraction=fraction, seed=seed)
     train, val = (tuple(s for s in manifest.samples if (s.path in held) is wanted) for wanted in (False, True))
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
@@ -241,6 +236,7 @@ def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path
     if known is None:
         known = _numbers(rows, source=source) if is_numbered else tuple(sorted({row.label for row in rows}))
     index = {name: number for number, name in enumerate(known)}
+    groups = groups_of(rows, source=source)
     samples, seen = [], {}
     for row in rows:
         label = _check_index(row, index, source=source) if is_numbered else _look_up(row, index, source=source)
@@ -249,7 +245,7 @@ def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path
             raise DataError(
                 f"{source}, {row.where}: {row.path} has label {row.label!r} here and {first.label!r} in {first.where}"
             )
-        samples.append(Sample(path=row.path, label=label, group=row.group))
+        samples.append(Sample(path=row.path, label=label, group=groups.get(row.path, "")))
     return Manifest(samples=tuple(samples), class_names=known)
 
 

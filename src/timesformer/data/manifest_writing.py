@@ -15,8 +15,9 @@ from timesformer.files import replacing
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
     """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
 
-    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
-    existing `classes.txt` must hold the same names, so that several lists can share it.
+    Where a sample has a group it is a table with the header `path,label,group`, otherwise it has no header. Paths below
+    the list's folder are written relative to it, others absolute. An existing list is replaced; an existing
+    `classes.txt` must hold the same names, so that several lists can share it.
 
     Args:
         path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
@@ -24,17 +25,18 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
 
     Raises:
         ConfigError: Another separator or extension.
-        DataError: Other class names are there already, or a path or name cannot be written in a line.
+        DataError: Other class names are there already, or a path, name or group cannot be written in a line.
     """
     path = Path(path)
     if separator not in SEPARATORS.values():
         raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
     if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
         raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
-    lines = [f"{_quote(s.path, path.parent)}{separator}{s.label}\n" for s in manifest.samples]
+    rows = [(_path_field(s.path, path.parent), str(s.label), _field(s.group)) for s in manifest.samples]
+    rows = [("path", "label", "group"), *rows] if manifest.groups else [row[:2] for row in rows]
     save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
     with replacing(path) as partial:
-        partial.write_text("".join(lines), encoding="utf-8")
+        partial.write_text("".join(f"{separator.join(row)}\n" for row in rows), encoding="utf-8")
 
 
 def save_class_names(names: Sequence[str], path: Path) -> None:
@@ -71,13 +73,17 @@ def _relative(video: Path, folder: Path) -> str:
     return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
 
 
-def _quote(path: Path, folder: Path) -> str:
-    """A path as a field of a line: as it is where no reader can stumble, else in double quotes."""
+def _path_field(path: Path, folder: Path) -> str:
     video = _relative(path, folder)
     if not is_video(path) and not holds_frames(path):
         raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
-    _check_line(video)
-    return video if re.fullmatch(r"[\w./+-]+", video) else '"' + video.replace('"', '""') + '"'
+    return _field(video)
+
+
+def _field(text: str) -> str:
+    """A field of a line: as it is where no reader can stumble, else in double quotes."""
+    _check_line(text)
+    return text if re.fullmatch(r"[\w./+-]+", text) else '"' + text.replace('"', '""') + '"'
 
 
 def _check_line(text: str) -> None:

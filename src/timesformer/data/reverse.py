@@ -1,8 +1,9 @@
 """Videos played backwards: a test of whether a model sees the order of frames, on videos of any kind."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def write_reversed(
 
     Returns:
         The copies: all forward ones in the order of the manifest, then all reversed ones, whose classes follow the
-        others as `<class> reversed`.
+        others as `<class> reversed`. A copy is in the group of its original.
 
     Raises:
         DecodeError: A video cannot be decoded.
@@ -46,14 +47,18 @@ def write_reversed(
     """
     names = (*manifest.class_names, *(name + SUFFIX for name in manifest.class_names))
     sources, count = manifest.samples, len(manifest.class_names)
-    forward = [Sample(_copy_path(s.path, Path(folder), names[s.label]), s.label) for s in sources]
-    backward = [Sample(_copy_path(s.path, Path(folder), names[s.label + count]), s.label + count) for s in sources]
+    forward, backward = ([_copy_of(s, Path(folder), names, shift=shift) for s in sources] for shift in (0, count))
     # a video that is listed twice is copied once
     copies = list(dict.fromkeys(zip(*([s.path for s in part] for part in (sources, forward, backward)), strict=True)))
     with ThreadPoolExecutor(num_threads) as pool:
         for done, _ in enumerate(pool.map(lambda paths: _copy(*paths), copies), start=1):
             on_progress(2 * done, 2 * len(copies))
     return Manifest((*forward, *backward), names)
+
+
+def _copy_of(sample: Sample, folder: Path, names: Sequence[str], *, shift: int) -> Sample:
+    label = sample.label + shift
+    return replace(sample, path=_copy_path(sample.path, folder, names[label]), label=label)
 
 
 def _copy_path(source: Path, folder: Path, class_name: str) -> Path:

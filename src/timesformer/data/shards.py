@@ -1,9 +1,9 @@
 """Videos packed into tar files in the layout of WebDataset, with lists that `load_manifest` reads.
 
 Of each video there are three files in a row: `key.mp4`, as it was, byte for byte; `key.cls`, the index of its class;
-and `key.json`, the name of its class and of its file. The lists beside the shards name each video as
-`train-000000.tar/key.mp4`, so that training finds any video at once and in any order, while a reader of WebDataset
-reads shards from front to back.
+and `key.json`, the name of its class, of its file and, if it has one, of its group. The lists beside the shards name
+each video as `train-000000.tar/key.mp4`, so that training finds any video at once and in any order, while a reader of
+WebDataset reads shards from front to back.
 """
 
 import io
@@ -50,6 +50,7 @@ class _Clip:
     path: Path
     size: int
     label: int
+    group: str
     num_listed: int
     key: str
     about: bytes
@@ -122,7 +123,7 @@ def write_shards(
         path.unlink()
     for name, plan in plans.items():
         samples = (
-            Sample(folder / f"{name}-{number:06d}.tar" / clip.name, clip.label)
+            Sample(folder / f"{name}-{number:06d}.tar" / clip.name, clip.label, clip.group)
             for number, clips in enumerate(plan)
             for clip in clips
             for _ in range(clip.num_listed)
@@ -157,10 +158,12 @@ def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
             raise DataError(f"{sample.path}: there is no such video")
         stem = re.sub(r"[^A-Za-z0-9_-]+", "_", sample.path.stem)[:64]
         about = {"class_name": manifest.class_names[sample.label], "file": sample.path.name}
+        about |= {"group": sample.group} if sample.group else {}
         yield _Clip(
             path=sample.path,
             size=stamp[0],
             label=sample.label,
+            group=sample.group,
             num_listed=counts[sample],
             key=f"{number:07d}_{stem}",
             about=json.dumps(about).encode(),

@@ -1,0 +1,122 @@
+"""What is held out for validation: videos of each class, or whole groups. Choices of names, without files."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from timesformer.errors import DataError
+
+Group = TypeVar("Group", bound=Hashable)
+
+
+def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: int) -> frozenset[Path]:
+    """Choose videos for validation: by whole groups where any video has a group, else of each class by videos.
+
+    Args:
+        videos: Path, class and group of each; a video without a group, which is empty, is its own where others have
+            one. A video may come several times.
+        fraction: Share of each class that is wanted, between 0 and 1.
+        seed: Seed of the choice.
+
+    Raises:
+        DataError: No class has two videos, or no group can be held out.
+    """
+    named = {path: group for path, _, group in videos if group}
+    if not named:
+        by_class: dict[int, dict[Path, None]] = defaultdict(dict)
+        for path, label, _ in videos:
+            by_class[label][path] = None
+        held = choose_videos({label: list(own) for label, own in by_class.items()}, fraction=fraction, seed=seed)
+        if not held:
+            raise DataError("no class has two videos: nothing can be held out for validation")
+        return held
+    labels = {path: label for path, label, _ in videos}
+    counts: dict[Path | str, Counter[int]] = defaultdict(Counter)
+    for path, label in labels.items():
+        counts[named.get(path, path)][label] += 1
+    groups = choose_groups(counts, fraction=fraction, seed=seed)
+    if not groups:
+        raise DataError(_describe_failure(list(counts)))
+    return frozenset(path for path in labels if named.get(path, path) in groups)
+
+
+def _describe_failure(groups: Sequence[Path | str]) -> str:
+    if len(groups) == 1:
+        return f"all videos are of one group ({groups[0]}): nothing can be held out; name validation videos (val)"
+    names = ", ".join(str(group) for group in groups[:3]) + (", ..." if len(groups) > 3 else "")
+    return (
+        f"each of {len(groups)} groups ({names}) holds all videos of a class: none can be held out for validation; "
+        "name validation videos (val)"
+    )
+
+
+def choose_videos(by_class: Mapping[int, Sequence[Path]], *, fraction: float, seed: int) -> frozenset[Path]:
+    """Choose a share of the videos of each class.
+
+    A class of two videos or more gives at least one and keeps at least one; a class of one video keeps it. With one
+    seed, what a smaller share leaves holds what a larger one leaves.
+
+    Args:
+        by_class: Videos of each class, each once.
+        fraction: Share of each class that is chosen, between 0 and 1.
+        seed: Seed of the choice.
+    """
+    rng = np.random.default_rng(seed)
+    chosen: set[Path] = set()
+    for label in sorted(by_class):
+        videos = by_class[label]
+        if len(videos) > 1:
+            count = min(max(round(len(videos) * fraction), 1), len(videos) - 1)
+            chosen.update(videos[k] for k in rng.permutation(len(videos))[:count])
+    return frozenset(chosen)
+
+
+def choose_groups(counts: Mapping[Group, Mapping[int, int]], *, fraction: float, seed: int) -> frozenset[Group]:
+    """Choose whole groups, so that of each class about a share is in them.
+
+    Every class keeps a video outside of the chosen groups. In random order each group is taken that brings the shares
+    of the classes, all with the same weight, nearer to what is wanted; then each class of which nothing was taken
+    gives the group that does the least harm to the others. A class gives nothing if it lies in one group, or if
+    each of its groups holds the last videos of another class.
+
+    Args:
+        counts: Videos of each class in each group.
+        fraction: Share of each class that is wanted, between 0 and 1.
+        seed: Seed of the order.
+    """
+    groups = list(counts)
+    order = [groups[k] for k in np.random.default_rng(seed).permutation(len(groups))]
+    with_class: dict[int, list[Group]] = {}
+    for group in order:
+        for label in counts[group]:
+            with_class.setdefault(label, []).append(group)
+    sizes = {label: sum(counts[group][label] for group in own) for label, own in with_class.items()}
+    held: Counter[int] = Counter()
+    chosen: set[Group] = set()
+
+    def harm(group: Group) -> float:
+        """How much further the shares would be from what is wanted; infinite where a class would keep nothing."""
+        total = 0.0
+        for label, count in counts[group].items():
+            size, now = sizes[label], held[label]
+            if now + count >= size:
+                return np.inf
+            total += (abs(now + count - fraction * size) - abs(now - fraction * size)) / size
+        return total
+
+    def take(group: Group) -> None:
+        chosen.add(group)
+        held.update(counts[group])
+
+    for group in order:
+        if harm(group) < 0:
+            take(group)
+    for label in sorted(with_class):
+        if held[label] == 0:
+            best = min(with_class[label], key=harm)
+            if harm(best) < np.inf:
+                take(best)
+    return frozenset(chosen)
