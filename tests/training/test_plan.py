@@ -9,6 +9,8 @@ from timesformer.cli.main import main
 from timesformer.config.io import dump_toml
 from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
+from timesformer.data.manifest import Manifest, load_manifest
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError
 from timesformer.training.fit import train
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict
@@ -109,6 +111,25 @@ def test_plan_names_what_is_wrong_with_videos_that_are_there(tmp_path: Path):
     assert "problem: " in format_plan(plan)
     plan = make_plan(replace(NOWHERE, data=DataConfig()))
     assert plan.data.problem == "data.train is empty: name the training videos"
+
+
+def test_plan_and_start_line_tell_that_whole_groups_are_held_out(run: RunConfig, tmp_path: Path):
+    manifest = load_manifest(Path(run.data.train) / "train")
+    samples = tuple(replace(s, group=f"p{number % 4}") for number, s in enumerate(manifest.samples))
+    save_manifest(Manifest(samples, manifest.class_names), tmp_path / "all.csv")
+    grouped = replace(run, data=replace(run.data, train=str(tmp_path / "all.csv"), val_fraction=0.25), epochs=1)
+    plan = make_plan(grouped)
+    assert (plan.data.num_groups, plan.data.num_val_groups) == (4, 1)
+    assert (
+        format_plan(plan)
+        .splitlines()[2]
+        .endswith(
+            "validation: 25% of each training class, by whole groups; 9 videos to train on, 3 to validate (1 of 4 groups)"
+        )
+    )
+    lines: list[str] = []
+    train(grouped, on_message=lines.append)
+    assert lines[0].startswith("training: 9 videos of 3 classes, 3 for validation (1 of 4 groups); 1 epochs of ")
 
 
 def test_device_that_does_not_exist_is_refused():

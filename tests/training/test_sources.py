@@ -1,5 +1,6 @@
 import logging
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,46 @@ def test_videos_in_both_parts_are_warned_of(videos: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING, logger="timesformer"):
         load_data(DataConfig(train=str(videos / "train"), val=str(videos / "train")), seed=0)
     assert "12 videos are in training and in validation" in caplog.text
+
+
+def _write_groups(videos: Path, target: Path, group_of: Callable[[int], str]) -> Path:
+    """List the 12 training videos with a group each, by their number among those of their class."""
+    manifest = load_manifest(videos / "train")
+    samples = tuple(replace(s, group=group_of(number % 4)) for number, s in enumerate(manifest.samples))
+    save_manifest(Manifest(samples, manifest.class_names), target)
+    return target
+
+
+def test_whole_groups_are_held_out(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source = _write_groups(videos, tmp_path / "train.csv", lambda number: f"person {number}")
+    with caplog.at_level(logging.WARNING, logger="timesformer"):
+        split = load_data(DataConfig(train=str(source), val_fraction=0.25), seed=0)
+    assert (split.size.train, split.size.val) == (9, 3)
+    assert len(split.val.groups) == 1
+    assert len(split.train.groups) == 3
+    assert set(split.val.groups).isdisjoint(split.train.groups)
+    assert split.num_groups == 4
+    assert caplog.text == ""
+
+
+def test_classes_that_give_no_group_are_warned_of(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    manifest = load_manifest(videos / "train")
+    samples = tuple(replace(s, group="anna" if s.label == 1 else s.path.stem) for s in manifest.samples)
+    save_manifest(Manifest(samples, manifest.class_names), tmp_path / "train.csv")
+    with caplog.at_level(logging.WARNING, logger="timesformer"):
+        split = load_data(DataConfig(train=str(tmp_path / "train.csv")), seed=0)
+    assert {sample.label for sample in split.val.samples} == {0, 2}
+    assert "1 of 3 classes have no validation video (move_left): no group of theirs can be held out" in caplog.text
+
+
+def test_groups_in_both_parts_are_warned_of(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    train = _write_groups(videos, tmp_path / "train.csv", lambda number: f"p{number}")
+    manifest = load_manifest(videos / "val")
+    samples = tuple(replace(s, group=f"p{number}") for number, s in enumerate(manifest.samples, start=2))
+    save_manifest(Manifest(samples, manifest.class_names), tmp_path / "val.csv")
+    with caplog.at_level(logging.WARNING, logger="timesformer"):
+        load_data(DataConfig(train=str(train), val=str(tmp_path / "val.csv")), seed=0)
+    assert "2 groups are in training and in validation (p2, p3): validation accuracy will flatter" in caplog.text
 
 
 def test_validation_videos_of_a_run_are_those_that_it_validates_on(run: RunConfig):

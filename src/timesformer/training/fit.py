@@ -104,12 +104,12 @@ def train(
     split = load_data(run.data, seed=run.seed)
     run = with_num_classes(run, split)
     progress = _progress(folder, run, split) if resume else Progress()
-    job = _Job(run, folder, device, split.size, progress)
+    job = _Job(run, folder, device, split, progress)
     output = _Output(on_message)
     if is_over(progress.history, epochs=run.epochs, patience=run.patience):
         _write_what_is_missing(job, output)
     else:
-        _train(split, job, output)
+        _train(job, output)
     return folder.root
 
 
@@ -134,8 +134,12 @@ class _Job:
     run: RunConfig
     folder: RunFolder
     device: torch.device
-    size: DataSize
+    split: Split
     progress: Progress
+
+    @property
+    def size(self) -> DataSize:
+        return self.split.size
 
 
 class _Output:
@@ -158,8 +162,8 @@ def _progress(folder: RunFolder, run: RunConfig, split: Split) -> Progress:
     return read_progress(folder.last, size=split.size) if folder.last.exists() else Progress()
 
 
-def _train(split: Split, job: _Job, output: _Output) -> None:
-    run, first_epoch = job.run, job.progress.epochs
+def _train(job: _Job, output: _Output) -> None:
+    run, split, first_epoch = job.run, job.split, job.progress.epochs
     model = initial_model(run, labels=split.train.class_names)
     check_can_write(job.folder, num_bytes=_bytes_needed(model, run.optim))
     _warn_of_memory(job, output)
@@ -249,12 +253,13 @@ def _write_what_is_missing(job: _Job, output: _Output) -> None:
 
 
 def _describe(job: _Job, *, steps: int) -> str:
-    run, progress = job.run, job.progress
+    run, split, progress = job.run, job.split, job.progress
+    groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
     start = f"going on after epoch {progress.epochs}" if progress.has_begun else "training"
     if progress.batches:
         start = f"going on in epoch {progress.epochs + 1} after {progress.batches // run.accumulate} of {steps} steps"
     return (
-        f"{start}: {job.size.train} videos of {run.model.num_classes} classes, {job.size.val} for validation; "
+        f"{start}: {job.size.train} videos of {run.model.num_classes} classes, {job.size.val} for validation{groups}; "
         f"{run.epochs} epochs of {steps} steps on {job.device}"
     )
 

@@ -34,6 +34,10 @@ class DataPlan:
     """Training videos; None where they are not here."""
     num_val: int | None
     """Validation videos."""
+    num_groups: int | None
+    """Groups of all videos, 0 if no video has one; None where the videos are not here."""
+    num_val_groups: int | None
+    """Groups of the validation videos."""
     num_classes: int
     """Classes: those of the data where it is here, else those of the config."""
 
@@ -151,7 +155,8 @@ def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
             split = load_data(data, seed=run.seed)
         except DataError as error:
             problem = str(error)
-    held_out = f"{data.val_fraction:.0%} of each training class"
+    by_groups = ", by whole groups" if split and split.num_groups else ""
+    held_out = f"{data.val_fraction:.0%} of each training class{by_groups}"
     in_parts = bool(data.train) and not missing and holds_splits(data.train)
     return DataPlan(
         train=data.train,
@@ -160,6 +165,8 @@ def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
         problem=problem,
         num_train=split.size.train if split else None,
         num_val=split.size.val if split else None,
+        num_groups=split.num_groups if split else None,
+        num_val_groups=len(split.val.groups) if split else None,
         num_classes=len(split.train.class_names) if split else run.model.num_classes,
     ), split
 
@@ -243,7 +250,8 @@ def _data_line(data: DataPlan) -> str:
     sources = f"{data.train}; validation: {data.val}"
     if data.missing:
         return f"{sources}; not found here: {', '.join(data.missing)}"
-    return f"{sources}; {data.num_train} videos to train on, {data.num_val} to validate"
+    groups = f" ({data.num_val_groups} of {data.num_groups} groups)" if data.num_groups else ""
+    return f"{sources}; {data.num_train} videos to train on, {data.num_val} to validate{groups}"
 
 
 def _batch_line(run: RunConfig) -> str:

@@ -1,7 +1,7 @@
 """The videos of a run: which are trained on, which validate, and in what order they come."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,17 @@ class Split(NamedTuple):
         """Number of videos."""
         return DataSize(train=len(self.train.samples), val=len(self.val.samples))
 
+    @property
+    def num_groups(self) -> int:
+        """Number of groups in both parts together."""
+        return len({*self.train.groups, *self.val.groups})
+
 
 def load_data(data: DataConfig, *, seed: int) -> Split:
     """Read the training and the validation videos of a run.
 
     Validation is `data.val` where it is set; else the validation split of the folder `data.train`, where it holds
-    splits; else `data.val_fraction` of each training class.
+    splits; else `data.val_fraction` of each training class, by whole groups where videos have groups.
 
     Raises:
         ConfigError: `data.train` is empty.
@@ -54,7 +59,9 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
     if len(train.class_names) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
     if not data.val and not holds_splits(source):
-        return Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
+        split = Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
+        _warn_of_classes_not_validated(split)
+        return split
     val = read_validation(data.val or source, train=train)
     _warn_of_overlap(train, val)
     return Split(train, val)
@@ -78,6 +85,25 @@ def _warn_of_overlap(train: Manifest, val: Manifest) -> None:
     shared = {sample.path.resolve() for sample in train.samples} & {sample.path.resolve() for sample in val.samples}
     if shared:
         logger.warning("%d videos are in training and in validation: validation accuracy will flatter", len(shared))
+    groups = sorted({*train.groups} & {*val.groups})
+    if groups:
+        message = "%d groups are in training and in validation (%s): validation accuracy will flatter"
+        logger.warning(message, len(groups), _some(groups))
+
+
+def _warn_of_classes_not_validated(split: Split) -> None:
+    """Tell which classes gave nothing to a validation of whole groups; by videos only a class of one video does so."""
+    if not split.num_groups:
+        return
+    shown = {sample.label for sample in split.val.samples}
+    absent = [name for label, name in enumerate(split.train.class_names) if label not in shown]
+    if absent:
+        message = "%d of %d classes have no validation video (%s): no group of theirs can be held out"
+        logger.warning(message, len(absent), len(split.train.class_names), _some(absent))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def validation_clip(clip: ClipConfig) -> ClipConfig:
