@@ -6,6 +6,7 @@ import pytest
 
 from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
+from timesformer.evaluation.metrics import wilson_interval
 
 TINY = ("--set", "model.embed_dim=12", "--set", "model.depth=1", "--set", "model.num_heads=2", "--device", "cpu")
 SMALL = ("--clips", 8, "--epochs", 1, *TINY)
@@ -82,6 +83,22 @@ def test_reversed_copies_of_own_videos_double_the_classes(reproduce, video_folde
     assert content["levels"]["best without the order of frames"] == 0.5
     assert "6 to train on, 6 to test on" in content["setting"]["Videos"]
     assert [row["label"] for row in content["rows"]] == ["divided_space_time", "space_only"]
+
+
+def test_intervals_of_own_videos_in_groups_are_over_the_groups(reproduce, video_folder, tmp_path):
+    paths = sorted(video_folder.rglob("*.mp4"))
+    lines = [f"{path},{path.parent.name},person {path.stem}\n" for path in paths]
+    (tmp_path / "all.csv").write_text("path,label,group\n" + "".join(lines))
+    arguments = ("--schemes", "space_only", "--epochs", 1, "--device", "cpu", "--set", "data.num_workers=0")
+    small = ("--set", "model.image_size=16", "--set", "model.patch_size=8")
+    content, _ = reproduce("schemes", "--data", tmp_path / "all.csv", *arguments, *small)
+    assert content["setting"]["Interval"].startswith("95 %, over groups of test videos (1): bootstrap, or Wilson")
+    [row] = content["rows"]
+    assert row["interval"] == list(wilson_interval(row["value"], num_trials=1))
+    plain, _ = reproduce("schemes", "--data", video_folder, *arguments, *small, folder="plain")
+    assert plain["setting"]["Interval"] == "95 %, Wilson, over the test videos"
+    [row] = plain["rows"]
+    assert row["interval"] == list(wilson_interval(row["value"], num_trials=3))
 
 
 def test_full_scale_shows_its_plan_without_videos(run):

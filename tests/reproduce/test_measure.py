@@ -6,6 +6,7 @@ import torch
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
+from timesformer.evaluation.metrics import wilson_interval
 from timesformer.reproduce.measure import frames_in_order, interval_over_seeds, reordered
 from tiny import random_clips, random_model, tiny_config
 
@@ -61,11 +62,16 @@ def test_reversed_times_are_reversed_within_each_frame_of_the_model_too():
         torch.testing.assert_close(model(clips), backwards)
 
 
-def test_the_interval_of_one_model_is_that_of_a_share():
-    right = np.arange(100) < 80
-    low, high = interval_over_seeds([right])
-    assert low == pytest.approx(0.8 - 1.96 * 0.04, abs=0.01)  # the standard error is sqrt(0.8 * 0.2 / 100)
-    assert high == pytest.approx(0.8 + 1.96 * 0.04, abs=0.01)
+@pytest.mark.parametrize("num_right", [80, 100, 0])
+def test_the_interval_of_one_model_is_wilsons(num_right):
+    assert interval_over_seeds([np.arange(100) < num_right]) == wilson_interval(num_right / 100, num_trials=100)
+
+
+def test_the_interval_of_videos_in_groups_is_over_the_groups():
+    right = np.arange(100) % 10 < 8
+    apart, together = ([f"person {group}" for group in groups] for groups in (np.arange(100), np.arange(100) % 10))
+    widths = [high - low for low, high in (interval_over_seeds([right], groups=groups) for groups in (apart, together))]
+    assert 2 * widths[0] < widths[1]
 
 
 def test_models_that_fail_on_the_same_videos_make_no_narrower_interval():

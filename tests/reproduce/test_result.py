@@ -50,6 +50,11 @@ def test_the_table_puts_the_papers_numbers_beside_ours(result):
     ]
 
 
+def test_an_interval_that_is_narrow_is_no_point(result):
+    row = replace(result.rows[0], value=1.0, interval=(0.99981, 1.0))
+    assert "| 100.0 % (99.98 to 100.00) |" in markdown(replace(result, rows=(row,)))
+
+
 def test_a_computed_cost_has_no_interval_and_no_percent(result):
     row = Row(label="joint", value=3.79345, parameters=86_000_000)
     text = markdown(replace(result, quantity="TMAC of 3 views", rows=(row,), levels={}))

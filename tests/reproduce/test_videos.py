@@ -1,15 +1,17 @@
 """The lists of videos that the trainings of an experiment share."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from timesformer.config.run import DataConfig
-from timesformer.data.manifest import load_manifest
+from timesformer.data.manifest import Manifest, load_manifest
+from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.synthetic import write_motion_dataset
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
-from timesformer.reproduce.videos import CLASSES, own_set, synthetic_set, write_share
+from timesformer.reproduce.videos import CLASSES, own_set, reversed_set, synthetic_set, write_share
 
 
 def nothing(done, total):
@@ -60,3 +62,31 @@ def test_lists_of_other_videos_are_not_replaced(folder, tmp_path):
     own_set(tmp_path / "lists", data, seed=0)
     with pytest.raises(DataError, match="list other videos: name another output folder"):
         own_set(tmp_path / "lists", data, seed=1)
+
+
+@pytest.fixture
+def grouped(folder, tmp_path):
+    """The 16 training videos of `folder`, in 4 groups, as a list."""
+    manifest = load_manifest(folder / "train")
+    samples = tuple(replace(s, group=f"p{number % 4}") for number, s in enumerate(manifest.samples))
+    save_manifest(Manifest(samples, manifest.class_names), tmp_path / "all.csv")
+    return tmp_path / "all.csv"
+
+
+def test_groups_are_held_out_whole_and_kept_in_all_lists(grouped, tmp_path):
+    videos = own_set(tmp_path / "lists", DataConfig(train=str(grouped), val_fraction=0.25), seed=0)
+    train, val = load_manifest(videos.train), load_manifest(videos.val)
+    assert (len(train.groups), len(val.groups), videos.num_groups) == (3, 1, 1)
+    assert set(train.groups).isdisjoint(val.groups)
+    write_share(videos, share=0.5, seed=0)
+    share = load_manifest(videos.data(DataConfig(), share=0.5).train)
+    assert set(share.samples) < set(train.samples)
+    assert len(share.samples) == 6
+
+
+def test_copies_played_backwards_keep_the_groups(grouped, tmp_path):
+    data = DataConfig(train=str(grouped), val_fraction=0.25)
+    videos = reversed_set(tmp_path / "lists", data, seed=0, on_progress=nothing)
+    train, val = load_manifest(videos.train), load_manifest(videos.val)
+    assert (len(train.groups), len(val.groups)) == (3, 1)
+    assert set(train.groups).isdisjoint(val.groups)

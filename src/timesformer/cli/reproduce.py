@@ -100,7 +100,8 @@ def reproduce(
     data
         Your training videos: a folder with one folder a class, or an annotation file.
     val
-        Your test videos; without it and without `val/` in DATA, a fifth of each class is held out.
+        Your test videos; without it and without `val/` in DATA, a fifth of each class is held out (whole
+        groups, where a table has the column `group`).
     reversed_copies
         Add each of your videos played backwards, as a class of its own: then classes come in pairs that only the order
         of frames tells apart.

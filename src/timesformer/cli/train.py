@@ -53,7 +53,8 @@ def train(
     data
         Training videos.
     val
-        Validation videos; without it and without `val/` in DATA, a fifth of each class is held out.
+        Validation videos; without it and without `val/` in DATA, a fifth of each class is held out (whole
+        groups, where a table has the column `group`).
     config
         A TOML or JSON file with a whole run (`RunConfig`); options given here win over it.
     model

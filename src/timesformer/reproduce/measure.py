@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.intervals import accuracy_interval
 from timesformer.evaluation.result import Evaluation
 from timesformer.model.timesformer import TimeSformer
 from timesformer.reproduce.experiment import Arm, FrameOrder
@@ -72,14 +73,14 @@ def hits(evaluation: Evaluation) -> Bool[np.ndarray, " n"]:
     return np.array([video.predicted == video.label for video in evaluation.predictions])
 
 
-def interval_over_seeds(right: Sequence[Bool[np.ndarray, " n"]], *, num_resamples: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean accuracy of several models on the same videos.
+def interval_over_seeds(right: Sequence[Bool[np.ndarray, " n"]], *, groups: Sequence[str] = ()) -> tuple[float, float]:
+    """95 % interval of the mean accuracy of several models on the same videos, by `accuracy_interval`.
 
-    Videos are drawn anew and the models stay: it says how far other videos would move the number, not other seeds.
+    The models stay: it says how far other videos would move the number, not other seeds.
+
+    Args:
+        right: Whether each model is right about each video.
+        groups: Group of each video, empty where it has none; nothing where no video has one.
     """
-    shares, counts = np.unique(np.mean(right, axis=0), return_counts=True)
-    total = counts.sum()
-    # n draws with replacement among videos that only their shares tell apart are one multinomial draw
-    drawn = np.random.default_rng(_SEED).multinomial(total, counts / total, size=num_resamples)
-    low, high = np.quantile(drawn @ shares / total, [0.025, 0.975])
-    return float(low), float(high)
+    found = accuracy_interval(np.stack(right), groups=groups or [""] * len(right[0]))
+    return found.low, found.high

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from timesformer.evaluation.intervals import format_interval
 from timesformer.files import replacing
 
 Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
@@ -26,7 +27,7 @@ class Row:
     value: float
     """The result: top-1 accuracy as a share from 0 to 1 (mean over seeds), or 10^12 multiply-accumulates."""
     interval: tuple[float, float] | None = None
-    """95 % bootstrap interval over the videos; None for what is computed and not measured."""
+    """95 % interval over the videos or their groups; None for what is computed and not measured."""
     parameters: int
     """Parameters of the model."""
     seeds: Mapping[int, float] = field(default_factory=dict)
@@ -92,8 +93,7 @@ def table_cells(result: Result) -> list[list[str]]:
 def _cells(row: Row, quantity: Quantity, printed: Sequence[str], remarks: Sequence[str]) -> list[str]:
     ours = format_value(row.value, quantity)
     if row.interval is not None:
-        low, high = row.interval
-        ours += f" ({100 * low:.1f} to {100 * high:.1f})"
+        ours += f" ({format_interval(*row.interval).replace('%', '')})"
     if len(row.seeds) > 1:
         ours += f"; seeds {', '.join(f'{100 * value:.1f}' for value in row.seeds.values())}"
     theirs = [str(row.paper[key]) if key in row.paper else "" for key in printed]

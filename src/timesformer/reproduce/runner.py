@@ -72,6 +72,7 @@ def run_experiment(
         setting={
             "Scale": scale,
             "Videos": f"{main.description}; {main.num_train} to train on, {main.num_val} to test on",
+            "Interval": _describe_interval(main),
             "Training": _describe_training(experiment.base, seeds=seeds),
             "Hardware": describe_hardware(experiment.base.device),
         },
@@ -82,9 +83,9 @@ def run_experiment(
 
 
 _HOW_MEASURED = (
-    "Each number is top-1 accuracy with its 95 % bootstrap interval over the test videos, of the model after the last "
-    "epoch: no epoch was chosen by the test videos. The paper's numbers are of its own data and full-size models; what "
-    "carries over is the order of the rows, not their height."
+    "Each number is top-1 accuracy with its 95 % interval over the test videos, of the model after the last epoch: no "
+    "epoch was chosen by the test videos. The paper's numbers are of its own data and full-size models; what carries "
+    "over is the order of the rows, not their height."
 )
 
 Runs = Mapping[tuple[str, int], RunConfig]
@@ -127,12 +128,17 @@ def _row(experiment: Experiment, arm: Arm, videos: Mapping[str, VideoSet], runs:
         panel=arm.panel,
         x=arm.x,
         value=value,
-        interval=interval_over_seeds([hits(evaluation) for evaluation in found.values()]),
+        interval=_interval(list(found.values())),
         parameters=cost(model).parameters,
         seeds=seeds,
         paper=arm.paper,
         remarks={**arm.remarks, **_remarks(list(found.values()), list(mine.values()))},
     )
+
+
+def _interval(evaluations: Sequence[Evaluation]) -> tuple[float, float]:
+    groups = [video.group for video in evaluations[0].predictions]
+    return interval_over_seeds([hits(evaluation) for evaluation in evaluations], groups=groups)
 
 
 def _measure(arm: Arm, run: RunConfig, videos: VideoSet) -> Evaluation:
@@ -146,6 +152,12 @@ def _remarks(evaluations: Sequence[Evaluation], runs: Sequence[RunConfig]) -> di
         "protocol": evaluations[0].protocol,
         "training, s": f"{np.mean([_seconds(run) for run in runs]):.0f}",
     }
+
+
+def _describe_interval(videos: VideoSet) -> str:
+    if videos.num_groups == 0:
+        return "95 %, Wilson, over the test videos"
+    return f"95 %, over groups of test videos ({videos.num_groups}): bootstrap, or Wilson if too few or too alike"
 
 
 def _describe_training(base: RunConfig, *, seeds: int) -> str:

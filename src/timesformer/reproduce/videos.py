@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timesformer.config.run import DataConfig
-from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest, split_manifest
+from timesformer.data.holdout import hold_out
+from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest
 from timesformer.data.manifest_writing import save_manifest
 from timesformer.data.motion import OPPOSITES
 from timesformer.data.reverse import write_reversed
@@ -35,6 +36,8 @@ class VideoSet:
     num_train: int
     num_val: int
     num_classes: int
+    num_groups: int = 0
+    """Groups of the test videos, each video without one being its own; 0 if no video has a group."""
     is_paired: bool
     """Whether classes come in pairs, each the other played backwards."""
     description: str
@@ -121,7 +124,10 @@ def write_share(videos: VideoSet, *, share: float, seed: int) -> None:
         DataError: No class has two videos.
     """
     if share < 1:
-        kept, _ = split_manifest(load_manifest(videos.train), fraction=1 - share, seed=seed)
+        everything = load_manifest(videos.train)
+        # groups may be parted here: what is left out of training is not tested on
+        left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - share, seed=seed)
+        kept = Manifest(tuple(s for s in everything.samples if s.path not in left_out), everything.class_names)
         save_manifest(kept, _share_file(videos.train, share))
 
 
@@ -143,9 +149,15 @@ def _write(split: Split, folder: Path, *, description: str, is_paired: bool) -> 
         num_train=split.size.train,
         num_val=split.size.val,
         num_classes=len(split.train.class_names),
+        num_groups=_num_groups(split.val),
         is_paired=is_paired,
         description=description,
     )
+
+
+def _num_groups(manifest: Manifest) -> int:
+    num_alone = sum(not sample.group for sample in manifest.samples)
+    return len(manifest.groups) + num_alone if manifest.groups else 0
 
 
 def _save_once(manifest: Manifest, path: Path) -> None:
@@ -158,5 +170,5 @@ def _save_once(manifest: Manifest, path: Path) -> None:
         raise DataError(f"{path} and {path.with_name(CLASSES_FILE)} list other videos: name another output folder")
 
 
-def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    return manifest.class_names, [(sample.path.absolute(), sample.label) for sample in manifest.samples]
+def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int, str]]]:
+    return manifest.class_names, [(sample.path.absolute(), sample.label, sample.group) for sample in manifest.samples]
