@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -435,6 +436,20 @@ def test_groups_of_a_table_are_read(tmp_path):
     assert manifest.groups == ("anna", "ben, at home")
 
 
+def test_empty_cells_at_either_end_of_a_line_with_tabs_are_cells(tmp_path):
+    (tmp_path / "all.tsv").write_text("path\tlabel\tgroup\r\na.mp4\tx\tanna\r\nb.mp4\ty\t\r\n", newline="")
+    manifest = load_manifest(tmp_path / "all.tsv", check_exists=False)
+    assert [sample.group for sample in manifest.samples] == ["anna", ""]
+    (tmp_path / "all.tsv").write_text("group\tpath\tlabel\n\ta.mp4\tx\nben\tb.mp4\ty\n")
+    manifest = load_manifest(tmp_path / "all.tsv", check_exists=False)
+    assert [sample.group for sample in manifest.samples] == ["", "ben"]
+
+
+def test_a_group_with_an_accent_is_one_in_both_forms_of_unicode(tmp_path):
+    (tmp_path / "all.csv").write_text("path,label,group\na.mp4,x,Ren\u00e9\nb.mp4,y,Rene\u0301\n", encoding="utf-8")
+    assert load_manifest(tmp_path / "all.csv", check_exists=False).groups == ("Ren\u00e9",)
+
+
 def test_a_list_without_the_column_has_no_groups(tmp_path):
     (tmp_path / "all.csv").write_text("path,label\na.mp4,x\n")
     assert load_manifest(tmp_path / "all.csv", check_exists=False).groups == ()
@@ -460,7 +475,7 @@ PIECES = st.text(
 )
 
 
-GROUPS = st.just("") | PIECES.map(str.strip)
+GROUPS = st.just("") | PIECES.map(lambda text: unicodedata.normalize("NFC", text).strip())
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +39,8 @@ def read_list(path: Path) -> list[Row]:
     Raises:
         DataError: The file is not text, or a line cannot be read; the message names the line.
     """
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
+    raw = read_text(path).split("\n")
+    lines = [(number, line.strip()) for number, line in enumerate(raw, start=1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
         return []
@@ -47,7 +49,8 @@ def read_list(path: Path) -> list[Row]:
         return _read_lines(path, lines)
     if header.columns == [header.video, header.label] and header.video in _PATH_COLUMNS:
         return _read_lines(path, lines[1:])
-    return _read_table(path, lines[1:], header)
+    # tabs at an end of a line separate cells that are empty
+    return _read_table(path, [(number, raw[number - 1].strip(" \r")) for number, _ in lines[1:]], header)
 
 
 def _fields(line: str, separator: str) -> list[str]:
@@ -150,7 +153,7 @@ def _read_table(path: Path, lines: list[tuple[int, str]], header: _Header) -> li
         cells = _read_cells(line, header, where=where)
         splits.add(cells.get("split", ""))
         video = _locate(cells, header, where=where, finder=finder)
-        group = cells.get(_GROUP_COLUMN, "")
+        group = unicodedata.normalize("NFC", cells.get(_GROUP_COLUMN, ""))  # accents have two forms
         rows.append(Row(path=video, label=cells[header.label], where=f"line {number}", group=group))
     if len(splits) > 1:
         names = ", ".join(sorted(splits))
