@@ -67,9 +67,10 @@ def test_a_video_in_two_groups_is_an_error_by_path_and_by_bytes(clips):
         load_manifest(clips / "train.csv", check_exists=False)
 
 
-def test_a_video_that_has_its_group_in_one_of_two_lines_is_no_conflict(clips):
-    check = check_dataset(write_lists(clips, train=[*TRAIN, "0.mp4,wave,"]) / "train.csv")
+def test_a_video_that_has_its_group_in_one_of_two_lines_is_no_conflict_and_keeps_it(clips):
+    check = check_dataset(write_lists(clips, train=["0.mp4,wave,", *TRAIN]) / "train.csv")
     assert [kind for kind, _, _ in found(check)] == ["duplicate"]
+    assert [sample.group for sample in clean(check).train.samples] == ["anna", "anna", "ben", "ben", "", ""]
 
 
 def test_a_clean_list_keeps_the_groups_and_training_loses_those_of_validation(clips):

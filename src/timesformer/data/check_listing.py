@@ -1,7 +1,7 @@
 """Which videos a data set lists, read so that wrong labels and empty classes are found instead of refused."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timesformer.data.annotation_sets import refuse_folder_of_lists
@@ -54,7 +54,16 @@ def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
     val = val or (source if holds_splits(source) else "")
     if val:
         videos += _read_val((find_split(val, "val") if holds_splits(val) else None) or Path(val), names)
-    return Listing(tuple(videos), tuple(names))
+    return Listing(tuple(_with_groups(videos)), tuple(names))
+
+
+def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
+    """A video that is listed several times needs its group once, as in `groups_of`."""
+    named: dict[Path, str] = {}
+    for video in videos:
+        if video.group:
+            named.setdefault(video.path, video.group)
+    return (replace(video, group=video.group or named.get(video.path, "")) for video in videos)
 
 
 def _read_val(source: Path, names: Sequence[str]) -> list[ListedVideo]:
