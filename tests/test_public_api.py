@@ -90,7 +90,7 @@ reveal_type(predictor(["a.mp4", "b.mp4"]))
 reveal_type(predictor(np.zeros((8, 64, 64, 3), np.uint8)).probabilities)
 reveal_type(tsf.load("model"))
 reveal_type(tsf.cost(tsf.PRESETS["base"]).parameters)
-tsf.Predictor("runs/demo", batch_sise=3)
+predictor("clip.mp4").lable
 """
 
 
@@ -105,7 +105,7 @@ def test_a_users_file_is_type_checked(tmp_path: Path):
     revealed = [line.split("`")[1] for line in checked.stdout.splitlines() if "revealed-type" in line]
     assert revealed == ["Predictor", "str", "list[Prediction]", "tuple[float, ...]", "TimeSformer", "int"]
     (error,) = [line for line in checked.stdout.splitlines() if "error" in line]
-    assert "batch_sise" in error
+    assert "lable" in error
 
 
 @pytest.mark.parametrize("module", ["evaluation.evaluate", "model.cost", "weights.load"])
