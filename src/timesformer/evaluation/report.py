@@ -112,7 +112,7 @@ def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     return (
         f"<h1>{html.escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {html.escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
-        f"{model.config.scheme}. 95 % interval of top-1: {low:.1%} to {high:.1%}. Chance: "
+        f"{model.config.scheme_text}. 95 % interval of top-1: {low:.1%} to {high:.1%}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 
