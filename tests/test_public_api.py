@@ -1,5 +1,9 @@
+import ast
+import inspect
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -8,14 +12,18 @@ import timesformer
 PUBLIC = [
     "CLIP_PRESETS",
     "AugmentConfig",
+    "Axes",
+    "Calibration",
     "ClipConfig",
     "ConfigError",
     "Cost",
+    "DataCheck",
     "DataConfig",
     "DataError",
     "DecodeError",
     "DependencyError",
     "Evaluation",
+    "Grid",
     "LoadReport",
     "Manifest",
     "ModelConfig",
@@ -24,15 +32,22 @@ PUBLIC = [
     "PRESETS",
     "Prediction",
     "Predictor",
+    "Regroup",
     "RunConfig",
     "SCHEMES",
+    "Scheme",
+    "Skipped",
+    "Tiles",
     "TimeSformer",
     "TimeSformerError",
     "VideoInfo",
+    "VideoResult",
     "WeightsError",
     "__version__",
+    "check_dataset",
     "cost",
     "evaluate",
+    "export_onnx",
     "load",
     "load_manifest",
     "probe",
@@ -55,6 +70,49 @@ def test_every_public_name_is_there_and_documented(name):
     assert name in dir(timesformer)
     if callable(value):
         assert value.__doc__
+
+
+def test_type_checkers_see_the_same_names_from_the_same_modules():
+    tree = ast.parse(Path(timesformer.__file__).read_text("utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == timesformer._HOME_OF
+
+
+USER = """
+import numpy as np
+import timesformer as tsf
+
+predictor = tsf.Predictor("runs/demo")
+reveal_type(predictor)
+reveal_type(predictor("clip.mp4").label)
+reveal_type(predictor(["a.mp4", "b.mp4"]))
+reveal_type(predictor(np.zeros((8, 64, 64, 3), np.uint8)).probabilities)
+reveal_type(tsf.load("model"))
+reveal_type(tsf.cost(tsf.PRESETS["base"]).parameters)
+predictor("clip.mp4").lable
+"""
+
+
+def test_a_users_file_is_type_checked(tmp_path: Path):
+    (tmp_path / "user.py").write_text(USER)
+    source = Path(timesformer.__file__).parents[1]
+    options = ["--python", sys.prefix, "--extra-search-path", str(source), "--output-format", "concise"]
+    checked = subprocess.run(
+        [sys.executable, "-m", "ty", "check", *options, "user.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    revealed = [line.split("`")[1] for line in checked.stdout.splitlines() if "revealed-type" in line]
+    assert revealed == ["Predictor", "str", "list[Prediction]", "tuple[float, ...]", "TimeSformer", "int"]
+    (error,) = [line for line in checked.stdout.splitlines() if "error" in line]
+    assert "lable" in error
+
+
+@pytest.mark.parametrize("module", ["evaluation.evaluate", "model.cost", "weights.load"])
+def test_no_function_hides_its_module(module: str):
+    assert inspect.ismodule(import_module(f"timesformer.{module}"))
+    package, name = f"timesformer.{module}".rsplit(".", 1)
+    assert inspect.ismodule(getattr(import_module(package), name))
 
 
 def test_an_unknown_name_is_an_attribute_error():

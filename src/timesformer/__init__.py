@@ -11,15 +11,41 @@ Source: Bertasius, Wang and Torresani 2021, "Is Space-Time Attention All You Nee
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timesformer._version import __version__
+
+if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal to `_HOMES`
+    from timesformer.config.info import ModelInfo
+    from timesformer.config.presets import CLIP_PRESETS, PRESETS
+    from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
+    from timesformer.config.schema import ClipConfig, ModelConfig
+    from timesformer.data.check import DataCheck, check_dataset
+    from timesformer.data.decode import VideoInfo
+    from timesformer.data.manifest import Manifest, load_manifest
+    from timesformer.data.opening import probe, read_frames
+    from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError, TimeSformerError, WeightsError
+    from timesformer.evaluation.calibration import Calibration
+    from timesformer.evaluation.evaluate import evaluate
+    from timesformer.evaluation.report import write_report
+    from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
+    from timesformer.export.onnx import export_onnx
+    from timesformer.inference.predictor import Prediction, Predictor
+    from timesformer.model.cost import Cost, cost
+    from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
+    from timesformer.model.timesformer import TimeSformer
+    from timesformer.training.fit import train
+    from timesformer.weights.adapt import LoadReport
+    from timesformer.weights.bundle import save
+    from timesformer.weights.convert import save_released, save_transformers
+    from timesformer.weights.load import load
 
 _HOMES = {
     "timesformer.config.info": ["ModelInfo"],
     "timesformer.config.presets": ["CLIP_PRESETS", "PRESETS"],
     "timesformer.config.run": ["AugmentConfig", "DataConfig", "OptimConfig", "RunConfig"],
     "timesformer.config.schema": ["ClipConfig", "ModelConfig"],
+    "timesformer.data.check": ["DataCheck", "check_dataset"],
     "timesformer.data.decode": ["VideoInfo"],
     "timesformer.data.manifest": ["Manifest", "load_manifest"],
     "timesformer.data.opening": ["probe", "read_frames"],
@@ -31,12 +57,14 @@ _HOMES = {
         "TimeSformerError",
         "WeightsError",
     ],
+    "timesformer.evaluation.calibration": ["Calibration"],
     "timesformer.evaluation.evaluate": ["evaluate"],
     "timesformer.evaluation.report": ["write_report"],
-    "timesformer.evaluation.result": ["Evaluation"],
+    "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
+    "timesformer.export.onnx": ["export_onnx"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
-    "timesformer.model.schemes": ["SCHEMES"],
     "timesformer.model.cost": ["Cost", "cost"],
+    "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
     "timesformer.training.fit": ["train"],
     "timesformer.weights.adapt": ["LoadReport"],

@@ -14,7 +14,8 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.dataset import read_test_views
 from timesformer.data.manifest import Manifest, load_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
-from timesformer.evaluation import Evaluation, evaluate, write_predictions
+from timesformer.evaluation import Evaluation, write_predictions
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.metrics import wilson_interval
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import fuse

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from timesformer.errors import DataError
-from timesformer.evaluation import Evaluation, evaluate
+from timesformer.evaluation import Evaluation
 from timesformer.evaluation.calibration import Bin
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report import choose_examples, write_report
 from timesformer.evaluation.report_charts import reliability_diagram
 from timesformer.evaluation.report_tables import confusion_picture

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from timesformer.model import TimeSformer
-from timesformer.weights import load
 from timesformer.weights.layouts import layout_for
+from timesformer.weights.load import load
 from tiny import RELEASED_SCHEMES
 
 OFFICIAL = Path(__file__).parent / "official"

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model import SCHEMES, TimeSformer, cost
+from timesformer.model import SCHEMES, TimeSformer
+from timesformer.model.cost import cost
 from tiny import random_clips, random_model, tiny_config
 
 

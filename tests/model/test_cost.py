@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
-from timesformer.model import TimeSformer, cost
+from timesformer.model import TimeSformer
+from timesformer.model.cost import cost
 from tiny import SCHEME_NAMES, tiny_config
 
 WITH_TIME = ("divided_space_time", "axial", "space_time_reversed", "parallel")

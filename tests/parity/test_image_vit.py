@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from timesformer.weights import load
+from timesformer.weights.load import load
 
 pytestmark = pytest.mark.xdist_group("transformers")  # one process pays for the import
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from timesformer.errors import WeightsError
 from timesformer.model import TimeSformer
-from timesformer.weights import load, save_released
+from timesformer.weights import save_released
+from timesformer.weights.load import load
 from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config
 
 SHARED = {

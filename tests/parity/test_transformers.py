@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.model import TimeSformer
-from timesformer.weights import load, save_transformers
+from timesformer.weights import save_transformers
+from timesformer.weights.load import load
 from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config
 
 pytestmark = pytest.mark.xdist_group("transformers")  # one process pays for the import

@@ -20,7 +20,7 @@ from timesformer.config.io import read_config
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
-from timesformer.evaluation import evaluate
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.training.callbacks import Recorder, WholeCheckpoints
 from timesformer.training.fit import check_precision, is_finished, train
 from timesformer.training.history import best_epoch, read_metrics

@@ -11,7 +11,8 @@ from torch import Tensor
 from timesformer.config.info import ModelInfo
 from timesformer.errors import WeightsError
 from timesformer.model import SCHEMES, TimeSformer
-from timesformer.weights import load, save
+from timesformer.weights import save
+from timesformer.weights.load import load
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 LABELS = tuple("abcdefg")

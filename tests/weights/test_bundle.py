@@ -15,7 +15,8 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
-from timesformer.weights import bundle, load, save
+from timesformer.weights import bundle, save
+from timesformer.weights.load import load
 from tiny import SCHEME_NAMES, random_model, tiny_config
 
 CLIP = ClipConfig(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights import load, save_released
+from timesformer.weights import save_released
 from timesformer.weights.checkpoint import read_file, read_labels, read_tensors
+from timesformer.weights.load import load
 from tiny import random_model, square_config
 
 Content = dict[str, Any]

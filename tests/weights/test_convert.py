@@ -11,8 +11,9 @@ import yaml
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights import convert, load, save_released, save_transformers
+from timesformer.weights import convert, save_released, save_transformers
 from timesformer.weights.layouts import layout_for
+from timesformer.weights.load import load
 from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config, tiny_config
 
 

@@ -92,7 +92,7 @@ def run(
     rate = rates(left, timings[OURS].median, limit)
     return Bench(
         name="model",
-        title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme}",
+        title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme_text}",
         setting=setting(preset, device, precision, clips=clips) | {"gmac": whole, "gmac_of_ours": left} | rate,
         timings=timings,
         ours=OURS,

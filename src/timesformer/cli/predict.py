@@ -63,14 +63,15 @@ def predict(
     predictor = Predictor(given_model(model), **how, **changes)
     failures = 0
     with progress("predicting") as on_progress:
-        for done, path in enumerate(files, start=1):
-            try:
-                _show(predictor(path, top_k=top_k), as_json=json)
-            except DecodeError as error:
+        results = predictor.each(files, top_k=top_k, on_error="yield")
+        for done, (path, result) in enumerate(zip(files, results, strict=True), start=1):
+            if isinstance(result, DecodeError):
                 failures += 1
-                say(f"error: {error}")
+                say(f"error: {result}")
                 if json:
-                    print_json({"path": str(path), "error": str(error)})
+                    print_json({"path": str(path), "error": str(result)})
+            else:
+                _show(result, as_json=json)
             on_progress(done, len(files))
     if failures:
         say(f"{failures} of {len(files)} files could not be read")

@@ -80,7 +80,7 @@ def from_dict(values: Mapping[str, Any], *, kind: type[Config], source: str) -> 
             # as JSON, where strict types still allow a list for a tuple
             return _adapter(kind).validate_json(json.dumps(_square_image_size(values)), strict=True)
         except ValidationError as error:
-            problems = [_describe(problem) for problem in error.errors()]
+            problems = [_describe(problem) for problem in error.errors() if _is_about_the_given_kind(problem)]
     raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
 
 
@@ -145,7 +145,7 @@ def dump_toml(config: Any) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _toml(value: bool | int | float | str | list[Any]) -> str:
@@ -197,12 +197,17 @@ def _key_problems(
 
 def _not_plain(value: Any) -> str:
     """Name what a value should be instead of one that no configuration has."""
-    items = value if isinstance(value, list | tuple) else [value]
+    items = _flat(value)
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return "finite"
     if any(not isinstance(item, bool | int | float | str) for item in items):
         return "a number, a string, true, false or a list of them"
     return ""
+
+
+def _flat(value: Any) -> list[Any]:
+    """The items of a list, and of lists in it; a value by itself as the only item."""
+    return [item for part in value for item in _flat(part)] if isinstance(value, list | tuple) else [value]
 
 
 def _sections(kind: type[Any]) -> dict[str, type[Any]]:
@@ -233,8 +238,22 @@ def _square_image_size(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+_UNION_TAG = re.compile(r"(literal|tuple)\[.*\]", re.DOTALL)
+
+
+def _is_about_the_given_kind(problem: Mapping[str, Any]) -> bool:
+    """Whether a problem is about what was given: for a name or a list, pydantic tells what is wrong with both."""
+    tags = [part for part in problem["loc"] if isinstance(part, str) and _UNION_TAG.fullmatch(part)]
+    if not tags:
+        return True
+    if tags[0].startswith("literal"):
+        return not isinstance(problem["input"], list)
+    return problem["type"] != "tuple_type" or problem["loc"][-1] != tags[0]
+
+
 def _describe(problem: Mapping[str, Any]) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
+    parts = [part for part in problem["loc"] if isinstance(part, int) or not _UNION_TAG.fullmatch(part)]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
     if problem["type"] == "missing":

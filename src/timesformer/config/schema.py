@@ -5,7 +5,9 @@ prediction. Every field takes effect or is refused; there is no value that means
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from timesformer.config.checks import check_choice, check_positive, check_probability, refuse
@@ -21,6 +23,25 @@ SchemeName = Literal[
     "parallel",
 ]
 """The attention schemes: the paper's five (figure 2), the second reading of sparse local-global, and two ablations."""
+
+RegroupName = Literal["joint", "time", "space", "width", "height", "local", "sparse", "neighborhood", "shared_lattice"]
+"""The attention steps that a scheme can be made of."""
+
+Stages = tuple[tuple[RegroupName, ...], ...]
+"""A scheme as data: stages in turn, and in each the steps that read the same tokens."""
+
+STAGES: Mapping[SchemeName, Stages] = MappingProxyType(
+    {
+        "joint_space_time": (("joint",),),
+        "divided_space_time": (("time",), ("space",)),
+        "sparse_local_global": (("local",), ("sparse",)),
+        "axial": (("time",), ("width",), ("height",)),
+        "space_time_reversed": (("space",), ("time",)),
+        "parallel": (("time", "space"),),
+    }
+)
+"""The schemes that stages can say, by name. The other two are more than their stages: `space_only` folds frames, and
+`sparse_local_global_centred` has steps of other names."""
 
 PositionEmbedding = Literal["space_time", "space", "none"]
 PositionInterpolation = Literal["bicubic", "nearest"]
@@ -42,8 +63,9 @@ class ModelConfig:
     Source: Bertasius et al. 2021, sections 3 and 4.
     """
 
-    scheme: SchemeName = "divided_space_time"
-    """Which tokens attend to which (paper, figure 2)."""
+    scheme: SchemeName | Stages = "divided_space_time"
+    """Which tokens attend to which (paper, figure 2): a name, or stages of steps such as `[["time"], ["space"]]`.
+    Stages that have a name become it."""
     num_frames: int = 8
     """Frames in a clip, T. Other counts work at inference; the time embedding is then resized."""
     image_size: tuple[int, int] = (224, 224)
@@ -97,7 +119,7 @@ class ModelConfig:
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
         refuse(len(self.image_size) != 2, f"image_size={self.image_size} must be one side or (height, width)")
-        check_choice("scheme", self.scheme, SchemeName)
+        object.__setattr__(self, "scheme", _named(self.scheme))
         check_choice("position_embedding", self.position_embedding, PositionEmbedding)
         check_choice("position_interpolation", self.position_interpolation, PositionInterpolation)
         check_choice("initialization", self.initialization, Initialization)
@@ -115,6 +137,11 @@ class ModelConfig:
         )
 
     @property
+    def scheme_text(self) -> str:
+        """The scheme for people: its name, or its stages such as `time, width + height`."""
+        return self.scheme if isinstance(self.scheme, str) else ", ".join(" + ".join(stage) for stage in self.scheme)
+
+    @property
     def grid(self) -> tuple[int, int, int]:
         """Frames, rows and columns of the patch grid."""
         height, width = self.image_size
@@ -124,6 +151,27 @@ class ModelConfig:
     def mlp_dim(self) -> int:
         """Width of the MLP's hidden layer."""
         return round(self.embed_dim * self.mlp_ratio)
+
+
+def _named(scheme: SchemeName | Stages) -> SchemeName | Stages:
+    """A scheme by its name, if it has one; the stages themselves otherwise.
+
+    Raises:
+        ConfigError: The name or a step is unknown, a stage is empty, or a step occurs twice.
+    """
+    if isinstance(scheme, str):
+        check_choice("scheme", scheme, SchemeName)
+        return scheme
+    flat = not isinstance(scheme, list | tuple) or any(isinstance(stage, str) for stage in scheme)
+    refuse(flat, f'scheme={scheme!r} must be a name, or a list of stages, each a list: [["time"], ["space"]]')
+    stages = tuple(map(tuple, scheme))
+    refuse(not stages or not all(stages), f"scheme={scheme!r} has a stage without a step")
+    steps = [step for stage in stages for step in stage]
+    for step in steps:
+        check_choice(f"scheme={scheme!r}: step", step, RegroupName)
+    twice = next((step for step in steps if steps.count(step) > 1), "")
+    refuse(bool(twice), f"scheme={scheme!r} has the step {twice!r} twice; its parameters need a name of their own")
+    return next((name for name, known in STAGES.items() if known == stages), stages)
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:

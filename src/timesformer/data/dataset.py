@@ -184,12 +184,12 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
 
 
 def read_test_views(
-    path: str | Path, model: ModelConfig, clip: ClipConfig
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig
 ) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """Read all views of a video at test.
 
     Args:
-        path: The video: a file, a folder of frames, or a video in a tar file.
+        video: A file, a folder of frames, a video in a tar file, or the reader of a video.
         model: Frame count and image size of the views.
         clip: Which clips and crops, and their normalisation.
 
@@ -199,7 +199,7 @@ def read_test_views(
     Raises:
         DecodeError: The video cannot be decoded.
     """
-    views, info = _read_views(path, model, clip)
+    views, info = _read_views(video, model, clip)
     return transforms.to_floats(views, clip), info
 
 
@@ -221,10 +221,10 @@ def _decode_or_error(path: Path) -> _CachedVideo | DecodeError:
 
 
 def _read_views(
-    path: str | Path, model: ModelConfig, clip: ClipConfig
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """The views of `read_test_views`, before they are normalised."""
-    with open_reader(path) as reader:
+    with open_reader(video) if isinstance(video, str | Path) else video as reader:
         clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
             transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)

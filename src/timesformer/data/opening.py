@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.frame_array import FrameArrayReader
 from timesformer.data.frame_folder import FrameFolderReader
 
-Reader = VideoReader | FrameFolderReader
+Reader = VideoReader | FrameFolderReader | FrameArrayReader
 """Opens where a `with` statement enters, and then gives `info` and `read(indices)`."""
 
 
-def open_reader(path: str | os.PathLike[str], *, num_threads: int = 1) -> Reader:
+def open_reader(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoReader | FrameFolderReader:
     """The reader of a video, to be entered with `with`; nothing is opened before.
 
     Args:

@@ -111,7 +111,7 @@ def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     return (
         f"<h1>{html.escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {html.escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
-        f"{model.config.scheme}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
+        f"{model.config.scheme_text}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 

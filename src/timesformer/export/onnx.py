@@ -16,7 +16,7 @@ from timesformer.files import replacing
 from timesformer.inference.onnx_model import onnx_metadata, open_session, run_session
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import check_labels
+from timesformer.weights.bundle import check_readable
 
 Precision = Literal["fp32", "int8"]
 
@@ -70,7 +70,7 @@ def export_onnx(
     """
     path = Path(path).expanduser()
     _check_target(path, overwrite=overwrite)
-    check_labels(model)
+    check_readable(model)
     clips = _random_clips(model.config)
     graph = trace(OrtForm(FastTimeSformer(model)), clips[:2])
     if precision == "int8":

@@ -1,24 +1,33 @@
 """The predictor: a model, ready for files."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.checks import check_choice
+from timesformer.config.checks import check_choice, check_positive
 from timesformer.config.run import Precision
 from timesformer.data.dataset import read_test_views
+from timesformer.data.decode import VideoInfo
+from timesformer.data.frame_array import FrameArray, FrameArrayReader
+from timesformer.data.frame_folder import FRAMES_PER_SECOND
 from timesformer.data.transforms import model_input
-from timesformer.errors import ConfigError, DependencyError
+from timesformer.errors import ConfigError, DecodeError, DependencyError
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.read_ahead import read_ahead
 from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer
+
+Video = str | Path | FrameArray
+"""A file, a folder of frames, a video in a tar file, or RGB frames in memory, uint8 `[t, h, w, 3]`."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Numbers to compute in, by the name of their precision."""
@@ -28,30 +37,48 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Prediction:
     """The classes that a model gives to a video, most probable first.
 
-    `probabilities` are those of the `labels`, of `num_classes` in all, fused over `views` views of the video.
+    `probabilities` are those of the `labels`, of `num_classes` in all, fused over `num_views` views of the video.
     """
 
     path: str
+    """The video; empty for frames in memory."""
     labels: tuple[str, ...]
     indices: tuple[int, ...]
     probabilities: tuple[float, ...]
     num_classes: int
-    views: int
+    num_views: int
     num_frames: int
     fps: float
     duration_s: float
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`."""
+        return self.probabilities[0]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers, strings and lists, ready for JSON."""
         return asdict(self)
 
 
+class _Read(NamedTuple):
+    path: str
+    views: Float[Tensor, "views 3 t s1 s2"]
+    info: VideoInfo
+
+
 class Predictor:
-    """Classifies video files with one model.
+    """Classifies videos with one model.
 
     Args:
-        model: A model, anything that `load` takes, or an ONNX file that `timesformer export` wrote; the latter runs on
-            the CPU as it was exported, and takes none of the options below but `batch_size`.
+        model: A model, which is left as it is: the predictor owns its weights; or anything that `load` takes,
+            or an ONNX file that `timesformer export` wrote; the latter runs on the CPU as it was exported, and takes
+            none of the options below but `batch_size`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         batch_size: Views that go through the model at once.
         fast: Compute by `FastTimeSformer`: the same answers to rounding, in less time and memory. A model with hooks
@@ -92,47 +119,127 @@ class Predictor:
         if isinstance(model, OnnxModel):
             _refuse_for_onnx(device=device, fast=fast, compile=compile, precision=precision)
             self.device = torch.device("cpu")
-        model = model.eval().to(self.device)
         if isinstance(model, OnnxModel):
             self.model = model
         elif fast and not has_hooks(model):
-            self.model = FastTimeSformer(model).to(self.dtype)
+            self.model = FastTimeSformer(model).to(self.device, self.dtype)
         else:
-            self.model = model if precision == "fp32" else deepcopy(model).to(self.dtype)
+            self.model = deepcopy(model).eval().to(self.device, self.dtype)
         self.batch_size = batch_size
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compute = torch.compile(self.model, mode=mode) if compile else self.model
 
-    def __call__(self, path: str | Path, *, top_k: int = 5) -> Prediction:
-        """Classify a video by the views that the model's `info.clip` asks for.
+    @overload
+    def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
+
+    @overload
+    def __call__(self, video: Sequence[Video], *, top_k: int = 5, fps: float | None = None) -> list[Prediction]: ...
+
+    def __call__(
+        self, video: Video | Sequence[Video], *, top_k: int = 5, fps: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Classify a video, or several, by the views that the model's `info.clip` asks for.
 
         Args:
-            path: The video: a file, a folder of frames, or a video in a tar file.
+            video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
+                `[t, h, w, 3]`, an array or a tensor. Of a list, the next videos are read while the model computes.
             top_k: Classes to name; all of them where the model has fewer.
+            fps: Frames a second of frames in memory; 30 by default.
+
+        Returns:
+            One prediction for a video, a list in the same order for a list.
 
         Raises:
-            DecodeError: The file holds no video that can be read.
-            ConfigError: `top_k` is less than 1.
+            DecodeError: A file holds no video that can be read.
+            DataError: Frames in memory have another shape or type.
+            ConfigError: `top_k` is less than 1, or `fps` is given for a file.
             TimeSformerError: The model answers nan or inf.
         """
-        if top_k < 1:
-            raise ConfigError(f"top_k={top_k} must be at least 1")
-        views, video = read_test_views(path, self.model.config, self.model.info.clip)
-        logits = self.logits(views)
-        check_finite(logits, path)
-        probabilities = fuse(logits, self.model.info.clip.fusion)
+        is_one = isinstance(video, str | Path | FrameArray)
+        results = list(self.each([video] if is_one else video, top_k=top_k, fps=fps, on_error="raise"))
+        return results[0] if is_one else results
+
+    @overload
+    def each(
+        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["raise"] = ...
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def each(
+        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["yield"]
+    ) -> Iterator[Prediction | DecodeError]: ...
+
+    def each(
+        self,
+        videos: Iterable[Video],
+        *,
+        top_k: int = 5,
+        fps: float | None = None,
+        on_error: Literal["raise", "yield"] = "raise",
+    ) -> Iterator[Prediction | DecodeError]:
+        """Classify videos one after the other, as many as there are; see `__call__`.
+
+        Views of several videos go through the model together, up to `batch_size`. Results come in the order of the
+        videos.
+
+        Args:
+            videos: Any number of videos.
+            top_k: See `__call__`.
+            fps: See `__call__`.
+            on_error: `yield` gives the error of a file that cannot be read in the place of its prediction.
+        """
+        check_positive("top_k", top_k)
+        check_choice("on_error", on_error, Literal["raise", "yield"])
+        for group in self._groups(read_ahead(partial(self._read, fps=fps), videos)):
+            views = [video.views for video in group if isinstance(video, _Read)]
+            logits = iter(self.logits(torch.cat(views)).split([len(part) for part in views]) if views else ())
+            for video in group:
+                if isinstance(video, _Read):
+                    yield self._prediction(video, next(logits), top_k=top_k)
+                elif on_error == "raise":
+                    raise video
+                else:
+                    yield video
+
+    def _read(self, video: Video, *, fps: float | None) -> "_Read | DecodeError":
+        is_path = isinstance(video, str | Path)
+        if is_path and fps is not None:
+            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has a rate of its own")
+        source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
+        try:
+            views, info = read_test_views(source, self.model.config, self.model.info.clip)
+        except DecodeError as error:
+            return error
+        return _Read(str(video) if is_path else "", views, info)
+
+    def _groups(self, videos: Iterable["_Read | DecodeError"]) -> Iterator[list["_Read | DecodeError"]]:
+        """Videos whose views fill a batch."""
+        group, num_views = [], 0
+        for video in videos:
+            count = len(video.views) if isinstance(video, _Read) else 0
+            if group and num_views + count > self.batch_size:
+                yield group
+                group, num_views = [], 0
+            group.append(video)
+            num_views += count
+        if group:
+            yield group
+
+    def _prediction(self, video: "_Read", logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
+        check_finite(logits, video.path or "frames in memory")
+        info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
         top = probabilities.topk(min(top_k, len(probabilities)))
         indices = tuple(top.indices.tolist())
         return Prediction(
-            path=str(path),
-            labels=tuple(self.model.info.label(index) for index in indices),
+            path=video.path,
+            labels=tuple(info.label(index) for index in indices),
             indices=indices,
             probabilities=tuple(top.values.tolist()),
             num_classes=len(probabilities),
-            views=len(views),
-            num_frames=video.num_frames,
-            fps=video.fps,
-            duration_s=video.duration_s,
+            num_views=len(video.views),
+            num_frames=video.info.num_frames,
+            fps=video.info.fps,
+            duration_s=video.info.duration_s,
         )
 
     @torch.inference_mode()

@@ -12,7 +12,7 @@ Tokens are `[b, 1 + t·h·w, d]`: the class token, then patches in the order tim
 Source: Bertasius et al. 2021, section 3 and figure 2.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -202,6 +202,22 @@ over_neighborhood = replace(over_clip, mask=_neighborhood)
 over_shared_lattice = replace(over_clip, mask=_shared_lattice)
 
 
+REGROUPS: Mapping[str, Regroup] = MappingProxyType(
+    {
+        "joint": over_clip,
+        "time": over_time,
+        "space": over_space,
+        "width": over_width,
+        "height": over_height,
+        "local": over_quadrant,
+        "sparse": over_stride,
+        "neighborhood": over_neighborhood,
+        "shared_lattice": over_shared_lattice,
+    }
+)
+"""The regroups by the names that `ModelConfig.scheme` gives them."""
+
+
 # --- Schemes --------------------------------------------------------------------------------------------------------
 
 Stage = Mapping[str, Regroup]
@@ -242,6 +258,16 @@ class Scheme:
         with_cls = replace(over_time, with_cls=True)
         stages = tuple({name: with_cls if r == over_time else r for name, r in stage.items()} for stage in self.stages)
         return replace(self, stages=stages)
+
+
+def scheme_from(stages: Sequence[Sequence[str]]) -> Scheme:
+    """A scheme of known regroups, by their names.
+
+    The image step is the one over a whole frame or clip, if there is one, otherwise the last.
+    """
+    steps = [name for stage in stages for name in stage]
+    image_step = next((name for name in ("space", "joint") if name in steps), steps[-1])
+    return Scheme(tuple({name: REGROUPS[name] for name in stage} for stage in stages), image_step)
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(

@@ -18,7 +18,7 @@ from timesformer.model import kernels
 from timesformer.model.block import Block, Step, learned_block
 from timesformer.model.embedding import Embedding, fold_frames
 from timesformer.model.initialization import initialize
-from timesformer.model.schemes import SCHEMES, Grid, Scheme
+from timesformer.model.schemes import SCHEMES, Grid, Scheme, scheme_from
 
 BlockFunction = Callable[[Tensor, Grid], Tensor]
 """Maps tokens and their grid to tokens."""
@@ -141,7 +141,7 @@ def scheme_of(config: ModelConfig) -> Scheme:
     Raises:
         ConfigError: `cls_in_time` is set and the scheme has no attention over time without the class token.
     """
-    scheme = SCHEMES[config.scheme]
+    scheme = SCHEMES[config.scheme] if isinstance(config.scheme, str) else scheme_from(config.scheme)
     if not config.cls_in_time:
         return scheme
     changed = scheme.with_cls_in_time()

@@ -136,7 +136,7 @@ def _tokens(base: RunConfig, scale: Scale) -> Experiment:
                     *_same_span(base, count, scale),
                 ),
             ),
-            series=model.scheme,
+            series=model.scheme_text,
             panel=panel,
             x=x,
         )
@@ -287,7 +287,7 @@ def _long(base: RunConfig, scale: Scale) -> Experiment:
             Arm(
                 label=f"{count} frames",
                 training=training,
-                series=base.model.scheme,
+                series=base.model.scheme_text,
                 panel="frames of a clip",
                 x=count,
                 paper=paper.LONG.get(count, {}) if scale.name == "full" else {},

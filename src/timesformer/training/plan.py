@@ -239,7 +239,7 @@ def _model_line(plan: Plan) -> str:
     config: ModelConfig = plan.run.model
     height, width = config.image_size
     return (
-        f"{config.scheme}, {plan.parameters / 1e6:.1f} M parameters, {plan.macs / 1e9:.3g} GMAC a clip of "
+        f"{config.scheme_text}, {plan.parameters / 1e6:.1f} M parameters, {plan.macs / 1e9:.3g} GMAC a clip of "
         f"{config.num_frames} frames of {height} x {width}, {config.num_classes} classes"
     )
 

@@ -3,6 +3,5 @@
 from timesformer.weights.adapt import LoadReport
 from timesformer.weights.bundle import save
 from timesformer.weights.convert import save_released, save_transformers
-from timesformer.weights.load import load
 
-__all__ = ["LoadReport", "load", "save", "save_released", "save_transformers"]
+__all__ = ["LoadReport", "save", "save_released", "save_transformers"]

@@ -18,8 +18,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.model.embedding import resize_space, resize_time
 from timesformer.model.fast import fold_standardization
-from timesformer.model.schemes import SCHEMES
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
 
 
@@ -125,7 +124,7 @@ def _tensor_for(
 def _origin(name: str, old: ModelConfig, new: ModelConfig) -> str:
     """The stored parameter that parameter `name` starts from: its own, or that of the only step there was."""
     step = re.match(r"(blocks\.\d+\.steps\.)\w+(\..*)", name)
-    scheme = SCHEMES[old.scheme]
+    scheme = scheme_of(old)
     if step is None or old.scheme == new.scheme or len(scheme.steps) > 1:
         return name
     return f"{step[1]}{scheme.image_step}{step[2]}"
@@ -133,7 +132,7 @@ def _origin(name: str, old: ModelConfig, new: ModelConfig) -> str:
 
 def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, source: str) -> None:
     old = checkpoint.config
-    gains_scheme = len(SCHEMES[old.scheme].steps) == 1 and old.scheme != config.scheme
+    gains_scheme = len(scheme_of(old).steps) == 1 and old.scheme != config.scheme
     gains_time = name == "embedding.time" and (gains_scheme or old.position_embedding != "space_time")
     gains_position = name == "embedding.position" and old.position_embedding == "none"
     gains_fc = ".fc." in name and ".steps." in name and gains_scheme

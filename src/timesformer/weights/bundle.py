@@ -20,7 +20,8 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import WeightsError
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.schemes import REGROUPS
+from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint, parameter_shapes, read_json, read_tensors
 
 FORMAT_VERSION = 1
@@ -50,7 +51,7 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     Raises:
         WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
     """
-    check_labels(model)
+    check_readable(model)
     info = model.info
     stored = StoredConfig(model=model.config, clip=info.clip, licence=info.licence, source=info.source)
 
@@ -64,12 +65,18 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     return write_folder(Path(folder), write, overwrite=overwrite)
 
 
-def check_labels(model: TimeSformer) -> None:
+def check_readable(model: TimeSformer) -> None:
     """Refuse to write a model that could not be read back.
 
     Raises:
-        WeightsError: There are labels, but not one for each class.
+        WeightsError: There are labels, but not one for each class, or the config does not determine the scheme.
     """
+    if model.scheme != scheme_of(model.config):
+        raise WeightsError(
+            "the model has regroups of its own, which no config can name, so it could not be read back: save its "
+            "state_dict(), and build it again by TimeSformer(config, scheme=...); a scheme of the known steps is "
+            f"written as ModelConfig(scheme=(('time',), ('space',))), of {', '.join(REGROUPS)}"
+        )
     labels, classes = len(model.info.labels), model.config.num_classes
     if labels not in (0, classes):
         raise WeightsError(f"the model has {labels} labels and num_classes={classes}: give one for each class, or none")

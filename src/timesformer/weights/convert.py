@@ -15,7 +15,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing
 from timesformer.model.fast import folded_head
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import check_labels, write_folder
+from timesformer.weights.bundle import check_readable, write_folder
 from timesformer.weights.layouts import Layout, layout_for
 from timesformer.weights.transformers import INFO_FILE
 
@@ -60,6 +60,7 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
         WeightsError: The file is there and must not be replaced, or the disk refused.
     """
     path = Path(path)
+    check_readable(model)
     _check_expressible(model, "released")
     if model.config.norm_eps != _RELEASED_NORM_EPS:
         raise ConfigError(f"the released layout has norm_eps={_RELEASED_NORM_EPS}, not {model.config.norm_eps}")
@@ -115,7 +116,7 @@ def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool
         WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
     """
     _check_expressible(model, "transformers")
-    check_labels(model)
+    check_readable(model)
     tensors = _foreign_tensors(model, layout_for("transformers", model.config.scheme))
 
     def write(target: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from timesformer.config.schema import SchemeName
+from timesformer.config.schema import SchemeName, Stages
 from timesformer.errors import ConfigError
 from timesformer.model.schemes import SCHEMES
 
@@ -112,7 +112,7 @@ class Layout:
         return self.templates[f"{stem}.{{p}}"].format(i=index, p=leaf)
 
 
-def layout_for(name: str, scheme: SchemeName) -> Layout:
+def layout_for(name: str, scheme: SchemeName | Stages) -> Layout:
     """The names of `released`, `image ViT`, `transformers` or `mmaction2` for a scheme's parameters.
 
     Raises:

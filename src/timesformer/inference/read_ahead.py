@@ -1,0 +1,29 @@
+"""Reading the next items on threads while the caller works on one."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Source = TypeVar("Source")
+Item = TypeVar("Item")
+
+
+def read_ahead(
+    read: Callable[[Source], Item], sources: Iterable[Source], *, num_threads: int = 2, num_ahead: int = 4
+) -> Iterator[Item]:
+    """`map(read, sources)`, in order, with up to `num_ahead` items read before they are asked for.
+
+    Sources may be endless. What `read` raises is raised in the place of its item; when the caller stops, reading stops.
+    """
+    remaining = iter(sources)
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-ahead")
+    try:
+        pending = deque(pool.submit(read, source) for source in islice(remaining, num_ahead))
+        while pending:
+            item = pending.popleft().result()
+            pending.extend(pool.submit(read, source) for source in islice(remaining, 1))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
