@@ -189,6 +189,8 @@ class ClipConfig:
         refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
         refuse(not 1 <= self.test_scale < math.inf, f"test_scale={self.test_scale} must be at least 1")
         refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
+        finite = all(isinstance(value, int | float) and math.isfinite(value) for value in (*self.mean, *self.std))
+        refuse(not finite, f"mean={self.mean} and std={self.std} must be finite numbers")
         refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
         self._refuse_what_has_no_effect()
 
