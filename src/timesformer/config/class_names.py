@@ -108,8 +108,8 @@ def _by_number(numbered: Numbered) -> tuple[str, ...]:
     numbers = [number for _, number in numbered]
     if not _counts_from(0, numbers):
         raise ConfigError(
-            f"its numbers of {len(numbered)} classes must be 0 to {len(numbered) - 1}, each once; the first are "
-            f"{', '.join(numbers[:4])}; if they belong to the names, write these as a JSON list"
+            f"its classes are numbered {', '.join(numbers[:3])}, ...; expected 0 to {len(numbers) - 1}, each once; if "
+            f"the numbers belong to the names, write these as a JSON list"
         )
     return tuple(_unquoted(name.strip()) for name, _ in sorted(numbered, key=lambda pair: int(pair[1])))
 
