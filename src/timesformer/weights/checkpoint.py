@@ -335,8 +335,8 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsError: The file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number without end
         raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a JSON object")
