@@ -109,6 +109,11 @@ def test_what_transformers_accepts_is_read(theirs: Path, changes: dict, labels: 
     torch.testing.assert_close(model.state_dict(), want, rtol=0, atol=0)
 
 
+def test_folder_called_as_the_model_card_is_no_card(theirs: Path):
+    (theirs / "README.md").mkdir()
+    assert load(theirs).info.licence == "unspecified"
+
+
 # --- Shards ---------------------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,6 @@ def _config(fields: Fields, *, num_classes: int) -> ModelConfig:
 
 def _model_card_licence(folder: Path) -> str:
     card = folder / "README.md"
-    lines = card.read_text("utf-8", errors="replace").splitlines() if card.exists() else []
+    lines = card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
     stated = [line.partition(":")[2].strip(" \"'") for line in lines if line.lower().startswith("license:")]
     return stated[0] if stated and stated[0] else "unspecified"
