@@ -26,6 +26,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.fields import as_number
 from timesformer.weights.layouts import layout_for
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -306,7 +307,7 @@ def _number(section: Mapping[str, Any], key: str, default: float) -> float:
         value = float(section.get(key, default))
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{key}={section[key]!r} is no number") from error
-    if not math.isfinite(value):
+    if as_number(value) is None:
         raise ValueError(f"{key}={value} is not finite")
     return value
 
