@@ -87,8 +87,8 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
         if not path.exists():
             raise WeightsError(f"{path}: no such file")
         raise WeightsError(
-            f"{path}: an ONNX file is for prediction, by `predict --model`, `evaluate --model` and `info`; here name "
-            f"the model that it was exported from"
+            f"{path}: it is an ONNX model: name the model folder that it was exported from; only `predict --model`, "
+            f"`evaluate --model` and `info` read ONNX files"
         )
     if path.is_file():
         return read_file(path, num_heads=num_heads)
