@@ -1,6 +1,7 @@
 """One file that answers as the model: exported once for all tests here."""
 
 import json
+import re
 import sys
 
 import onnx
@@ -9,6 +10,7 @@ import torch
 
 from timesformer.cli.main import main
 from timesformer.config.info import ModelInfo
+from timesformer.config.io import to_dict
 from timesformer.config.schema import ClipConfig
 from timesformer.data.motion import render_clip
 from timesformer.data.synthetic import write_clip
@@ -16,9 +18,11 @@ from timesformer.errors import ConfigError, DependencyError, TimeSformerError, W
 from timesformer.evaluation.evaluate import open_both
 from timesformer.export import onnx as export_module
 from timesformer.export.onnx import export_onnx
-from timesformer.inference.onnx_model import read_onnx
+from timesformer.inference.onnx_model import onnx_metadata, read_onnx
 from timesformer.inference.predictor import Predictor
+from timesformer.model.cost import cost
 from timesformer.weights.bundle import save
+from timesformer.weights.load import load
 from tiny import random_clips, random_model, tiny_config
 
 pytestmark = pytest.mark.xdist_group("onnx")
@@ -185,6 +189,124 @@ def test_a_file_of_another_program_and_a_damaged_one_are_refused(tmp_path):
         read_onnx(tmp_path / "damaged.onnx")
     with pytest.raises(WeightsError, match="no such file"):
         read_onnx(tmp_path / "missing.onnx")
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return stop.value.code, printed.out, printed.err
+
+
+def test_info_shows_what_a_file_holds_and_costs(file, int8_file, capsys):
+    status, out, err = run(capsys, "info", file, "--json")
+    content = json.loads(out)
+    assert (status, err) == (0, "")
+    assert content["model"] == to_dict(CONFIG)
+    assert content["cost"]["parameters"] == cost(CONFIG).parameters
+    assert content["clip"] == to_dict(_model().info.clip)
+    assert (content["labels"], content["licence"], content["source"]) == (list(LABELS), "MIT", "a test")
+    assert content["weights"] == f"ONNX file {file}, {file.stat().st_size:,} bytes"
+    status, out, _ = run(capsys, "info", int8_file)
+    assert status == 0
+    assert "a, b, c, d, e, f, g" in out and "divided_space_time" in out and "MIT" in out
+    status, _, err = run(capsys, "info", file, "--set", "depth=1")
+    assert (status, err) == (2, "error: depth: an ONNX file is fixed; change the model, then export it again\n")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda file, tmp_path: ("convert", file, tmp_path / "there"),
+        lambda file, tmp_path: ("convert", file, tmp_path / "there", "--to", "released"),
+        lambda file, tmp_path: ("export", file, "--output", tmp_path / "there.onnx"),
+        lambda file, tmp_path: ("train", "--init-from", file, tmp_path, "--output", tmp_path / "there"),
+    ],
+)
+def test_a_file_given_where_weights_are_wanted_is_told_for_what_it_is(file, video, tmp_path, capsys, verb):
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            (tmp_path / name / f"{number}.mp4").write_bytes(video.read_bytes())
+    video.unlink()
+    upper = tmp_path / "M.ONNX"
+    upper.write_bytes(file.read_bytes())
+    status, out, err = run(capsys, *verb(upper, tmp_path))
+    assert (status, out) == (1, "")
+    assert err == (
+        f"error: {upper}: it is an ONNX model: name the model folder that it was exported from; only "
+        f"`predict --model`, `evaluate --model` and `info` read ONNX files\n"
+    )
+    assert not list(tmp_path.glob("there*"))
+
+
+def test_a_missing_file_is_missing_and_a_folder_can_have_any_name(tmp_path, capsys):
+    with pytest.raises(WeightsError, match=r"none\.onnx: no such file"):
+        load(tmp_path / "none.onnx")
+    folder = save(_model(), tmp_path / "model.onnx")
+    assert load(folder).config == CONFIG
+    assert run(capsys, "info", folder)[0] == 0
+
+
+def _with(file, path, **metadata):
+    """A copy of a file that says something else of itself; what is None is left out."""
+    model = onnx.load(file)
+    said = {entry.key: entry.value for entry in model.metadata_props} | metadata
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {key: value for key, value in said.items() if value is not None})
+    onnx.save(model, path)
+    return path
+
+
+def _config(**changes):
+    values = json.loads(onnx_metadata(CONFIG, _model().info)["timesformer.config"])
+    values["model"] |= changes
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"timesformer.config": "{"}, r"timesformer\.config in its metadata is not JSON"),
+        ({"timesformer.config": "[]"}, "format_version=None, this release reads 1"),
+        ({"timesformer.config": "null"}, "format_version=None"),
+        ({"timesformer.config": '{"format_version": 2}'}, "format_version=2, this release reads 1"),
+        ({"timesformer.config": _config(num_frames="3")}, r'model\.num_frames="3" must be a valid integer'),
+        ({"timesformer.config": _config(num_frames=2)}, r"its graph reads .*, its config says \[batch, 3, 2, 8, 20\]"),
+        ({"timesformer.labels": "abc"}, r"timesformer\.labels in its metadata is not JSON"),
+        ({"timesformer.labels": "{}"}, r"timesformer\.labels in its metadata is not a list of names"),
+        ({"timesformer.labels": '["a", 1]'}, "is not a list of names"),
+        ({"timesformer.labels": '["a"]'}, "has 1 labels, its model has num_classes=7"),
+        ({"timesformer.labels": None}, "was not written by `timesformer export`"),
+        (
+            {"timesformer.config": _config(num_classes=8), "timesformer.labels": "[]"},
+            r"its graph gives .*, its config says \[batch, 8\]",
+        ),
+    ],
+)
+def test_a_file_that_says_odd_things_of_itself_is_refused_in_one_line(file, tmp_path, capsys, metadata, message):
+    odd = _with(file, tmp_path / "odd.onnx", **metadata)
+    status, out, err = run(capsys, "info", odd)
+    assert (status in (1, 2), out) == (True, "")
+    assert re.fullmatch(rf"error: {odd}: .*{message}.*\n", err)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"<!doctype html>", b"version https://git-lfs", b"PK\x03\x04"])
+def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path, capfd, content):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    status, out, err = run(capfd, "info", path)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(rf"error: {path}: .+\n", err)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_file_is_refused_in_one_line(tmp_path, capfd, file, share):
+    whole, path = file.read_bytes(), tmp_path / "m.onnx"
+    path.write_bytes(whole[: int(share * len(whole))])
+    status, out, err = run(capfd, "info", path)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(rf"error: {path}: .+\n", err)
 
 
 def test_without_the_libraries_the_extra_is_named(tmp_path, monkeypatch, file):

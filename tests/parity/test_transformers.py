@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.data.transforms import test_views as clip_views
+from timesformer.data.transforms import to_floats
 from timesformer.model import TimeSformer
 from timesformer.weights import save_transformers
 from timesformer.weights.load import load
@@ -155,6 +157,57 @@ def test_preprocessing_of_their_processor_travels_along(transformers, tmp_path: 
     transformers.VideoMAEImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(tmp_path)
     clip = load(tmp_path).info.clip
     assert (clip.mean, clip.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+PROCESSED = {
+    "VideoMAEImageProcessor": (
+        {},
+        {"image_mean": 0.4, "image_std": 0.3},
+        {"do_normalize": False},
+        {"do_rescale": False},
+        {"do_rescale": False, "do_normalize": False},
+        {"rescale_factor": 1 / 127.5},
+        {"rescale_factor": 0.01, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]},
+        {"rescale_factor": 0.01, "do_normalize": False},
+        {"size": {"shortest_edge": 15}},
+    ),
+    "VivitImageProcessor": (
+        {},
+        {"offset": False},
+        {"do_normalize": False},
+        {"do_rescale": False, "offset": False},
+        {"rescale_factor": 1 / 255, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("processor", "fields"), [(name, fields) for name, cases in PROCESSED.items() for fields in cases]
+)
+def test_frames_become_the_numbers_that_their_processor_gives(transformers, tmp_path: Path, processor: str, fields):
+    from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
+
+    their_model(transformers, square_config()).save_pretrained(tmp_path)
+    sizes = {"size": {"shortest_edge": 12}, "crop_size": {"height": 12, "width": 12}}
+    stored = {"image_processor_type": processor, **sizes, **fields}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stored))
+    kind = VideoMAEImageProcessorPil if processor.startswith("VideoMAE") else transformers.VivitImageProcessor
+    frames = torch.randint(256, (2, 12, 12, 3), dtype=torch.uint8)
+    if "size" in fields:  # filters differ by a rounding, so the resize is of one color a frame
+        frames = frames[:, :1, :1].expand(2, 30, 40, 3).contiguous()
+    theirs = kind.from_pretrained(tmp_path)(list(frames.numpy()), return_tensors="np")["pixel_values"][0]
+    clip = load(tmp_path).info.clip
+    ours = to_floats(clip_views(frames, clip, image_size=(12, 12)), clip)[0]
+    want = rearrange(torch.as_tensor(theirs), "t c h w -> c t h w").float()
+    torch.testing.assert_close(ours, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_crops", "side"), [(1, 14), (3, 12)])
+def test_written_side_of_a_frame_is_that_of_the_clip(tmp_path: Path, num_crops: int, side: int):
+    info = ModelInfo(clip=ClipConfig(num_crops=num_crops))
+    save_transformers(random_model(square_config(), info=info), tmp_path / "model")
+    stored = json.loads((tmp_path / "model" / "preprocessor_config.json").read_text("utf-8"))
+    assert stored["size"] == {"shortest_edge": side}
 
 
 def test_their_processor_reads_ours(transformers, tmp_path: Path):

@@ -224,6 +224,57 @@ def test_labels_with_the_line_ends_of_windows_are_read(tmp_path: Path):
     assert load(folder).info.labels == ("left", "right")
 
 
+def test_byte_order_mark_of_an_editor_is_no_part_of_a_label(tmp_path: Path):
+    folder = save(random_model(tiny_config(num_classes=2), info=ModelInfo(labels=("a", "b"))), tmp_path / "model")
+    (folder / "labels.txt").write_text("left\nright\n", "utf-8-sig")
+    assert load(folder).info.labels == ("left", "right")
+
+
+def test_empty_line_among_the_labels_is_refused_by_its_number(folder: Path):
+    (folder / "labels.txt").write_text("a\nb\n\nd\ne\nf\ng\n", "utf-8")
+    with pytest.raises(WeightsError, match=r"labels\.txt: line 3 is '', expected the name of a class"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("model", "depth", 10**9, r"depth=1000000000 must be at most 1000"),
+        ("model", "num_frames", 10**30, r"num_frames=10+ must be at most 1000000"),
+        ("model", "image_size", 10**9, r"image_size=1000000000 must be at most 65536"),
+        ("model", "num_classes", None, r"model\.num_classes=null must be a number"),
+        ("model", "norm_eps", float("nan"), r"model\.norm_eps=NaN must be finite"),
+        ("clip", "mean", ["0.5"] * 3, r"clip\.mean\[0\]=\"0\.5\" must be a valid number"),
+        ("clip", "num_clips", 10**9, r"num_clips=1000000000 must be at most 1000000"),
+    ],
+)
+def test_value_of_a_wrong_type_or_size_is_refused_by_file_and_key(
+    folder: Path, section: str, key: str, value: object, message: str
+):
+    change_config(folder, lambda values: values[section].update({key: value}))
+    with pytest.raises(ConfigError, match=rf"config\.json: .*{message}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[" * 100_000, "maximum recursion depth"),
+        ('{"a": ' + "9" * 5000 + "}", "Exceeds the limit"),
+        ('{"a":', "Expecting"),
+    ],
+)
+def test_json_that_no_parser_takes_is_refused(folder: Path, text: str, problem: str):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=rf"config\.json: cannot be read as JSON: .*{problem}"):
+        load(folder)
+
+
+def test_byte_order_mark_before_the_config_is_passed_over(folder: Path):
+    (folder / "config.json").write_text((folder / "config.json").read_text("utf-8"), "utf-8-sig")
+    assert load(folder).info == INFO
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

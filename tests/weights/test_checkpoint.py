@@ -190,6 +190,23 @@ def test_config_that_is_not_yaml_is_refused(content: Content, written: Callable,
         load(written(content | {"cfg": text}), num_heads=3)
 
 
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"SAMPLING_RATE": 1.5}, "SAMPLING_RATE=1.5 is no whole number"),
+        ({"SAMPLING_RATE": float("inf")}, "SAMPLING_RATE=inf is not finite"),
+        ({"NUM_FRAMES": None}, "NUM_FRAMES=None is no number"),
+        ({"NUM_FRAMES": float("nan")}, "NUM_FRAMES=nan is not finite"),
+        ({"TARGET_FPS": 10**400}, "TARGET_FPS=10+ is no number"),
+        ({"MEAN": ["0.5"] * 3}, "mean=.* must be finite numbers"),
+        ({"STD": [0.5, float("nan"), 0.5]}, "std=.* must be finite numbers"),
+    ],
+)
+def test_value_that_cannot_work_is_named(content: Content, written: Callable, data: dict, key: str):
+    with pytest.raises(WeightsError, match=rf"file\.pyth: the config stored in it cannot work: .*{key}"):
+        load(written(with_cfg(content, DATA=data)), num_heads=3)
+
+
 @pytest.mark.parametrize("data", [{"SAMPLING_RATE": "often"}, {"SAMPLING_RATE": -1}, {"MEAN": 0.5}, {"NUM_FRAMES": []}])
 def test_config_with_values_that_cannot_work_is_refused(content: Content, written: Callable, data: dict):
     with pytest.raises(WeightsError, match="the config stored in it cannot work"):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
-from timesformer.errors import ConfigError
+from timesformer.config.class_names import read_class_names
 from timesformer.weights.bundle import save
 from timesformer.weights.convert import save_released, save_transformers
 from timesformer.weights.load import load
@@ -38,11 +38,12 @@ def convert(
     to
         The layout to write.
     labels
-        A file of class names, a line each in index order, to store with the weights.
+        A file of class names to store with the weights: a name a line in index order, `0 abseiling` in every line, a
+        table with the columns name and index, or JSON.
     """
     model = load(source, **model_overrides(overrides))
     if labels is not None:
-        model.info = replace(model.info, labels=read_label_file(labels, num_classes=model.config.num_classes))
+        model.info = replace(model.info, labels=read_class_names(labels, num_classes=model.config.num_classes))
     written = _WRITERS[to](model, target, overwrite=overwrite)
     say(str(model.load_report))
     say(f"licence of these weights: {model.info.licence}")
@@ -50,18 +51,3 @@ def convert(
         print_json({"written": str(written), "layout": to, "licence": model.info.licence})
     else:
         print(written)
-
-
-def read_label_file(path: Path, *, num_classes: int) -> tuple[str, ...]:
-    """Class names of a text file, a line each.
-
-    Raises:
-        ConfigError: The file cannot be read, or has another number of names than the model has classes.
-    """
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a list of class names: {error}") from error
-    if len(names) != num_classes:
-        raise ConfigError(f"{path}: has {len(names)} names, the model has num_classes={num_classes}")
-    return names

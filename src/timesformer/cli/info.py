@@ -14,9 +14,9 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
+from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.model.cost import cost
 from timesformer.model.schemes import SCHEMES
-from timesformer.weights.load import load
 
 
 def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ()) -> None:
@@ -27,7 +27,7 @@ def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ())
     Parameters
     ----------
     model
-        A preset, or anything that `predict --model` takes.
+        A preset, or anything that `predict --model` takes: an ONNX file, too.
     """
     if not model and overrides:
         raise ConfigError("--set has no effect without a model: name one, such as `timesformer info base --set ...`")
@@ -46,7 +46,7 @@ def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     if name in PRESETS and not Path(name).exists():
         config = from_dict({**to_dict(PRESETS[name]), **overrides}, kind=ModelConfig, source="info")
         return {"model": to_dict(config), "cost": _cost(config)}
-    model = load(name, **overrides)
+    model = open_model(name, **overrides)
     return {
         "model": to_dict(model.config),
         "cost": _cost(model.config),
@@ -54,8 +54,14 @@ def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
         "licence": model.info.licence,
         "source": model.info.source,
         "labels": list(model.info.labels),
-        "weights": str(model.load_report),
+        "weights": _origin(name, model),
     }
+
+
+def _origin(name: str, model: Classifier) -> str:
+    if isinstance(model, OnnxModel):
+        return f"ONNX file {name}, {Path(name).expanduser().stat().st_size:,} bytes"
+    return str(model.load_report)
 
 
 def _cost(config: ModelConfig) -> dict[str, float]:

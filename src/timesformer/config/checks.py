@@ -23,6 +23,11 @@ def check_positive(name: str, value: float) -> None:
     refuse(not 0 < value < math.inf, f"{name}={value} must be greater than 0, and finite")
 
 
+def check_at_most(name: str, value: float, most: float) -> None:
+    """Refuse a number that no model or video has, and that only overflows later."""
+    refuse(value > most, f"{name}={str(value)[:20]} must be at most {most}")
+
+
 def check_probability(name: str, value: float) -> None:
     """Refuse a number that is not from 0 to just below 1."""
     refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from timesformer.config.checks import check_choice, check_positive, check_probability, refuse
+from timesformer.config.checks import check_at_most, check_choice, check_positive, check_probability, refuse
 
 SchemeName = Literal[
     "space_only",
@@ -51,6 +51,17 @@ Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
 Background = Literal["keep", "remove"]
 Fusion = Literal["softmax", "logits"]
+
+_MOST = {
+    "num_frames": 1_000_000,
+    "patch_size": 1_000,
+    "in_channels": 1_000,
+    "embed_dim": 1_000_000,
+    "depth": 1_000,
+    "mlp_ratio": 1_000_000,
+    "num_classes": 10_000_000,
+}
+"""Far above every model; what is larger overflows, or is built for hours before anything says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +138,8 @@ class ModelConfig:
         for name in ("num_frames", "patch_size", "in_channels", "embed_dim", "depth", "num_heads", "num_classes"):
             check_positive(name, getattr(self, name))
         check_positive("mlp_ratio", self.mlp_ratio)
+        for name, most in _MOST.items():
+            check_at_most(name, getattr(self, name), most)
         check_positive("norm_eps", self.norm_eps)
         for name in ("dropout", "attention_dropout", "head_dropout", "drop_path"):
             check_probability(name, getattr(self, name))
@@ -180,6 +193,8 @@ def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
     Raises:
         ConfigError: A side is not a positive multiple of the patch side.
     """
+    for side in image_size:
+        check_at_most("image_size", side, 65_536)
     bad = [side for side in image_size if side <= 0 or side % patch_size != 0]
     refuse(bool(bad), f"image_size={tuple(image_size)} is not a multiple of patch_size={patch_size}")
 
@@ -234,9 +249,12 @@ class ClipConfig:
         check_choice("fusion", self.fusion, Fusion)
         for name in ("frame_stride", "target_fps", "num_clips"):
             check_positive(name, getattr(self, name))
+            check_at_most(name, getattr(self, name), 1_000_000)
         refuse(self.num_crops not in (1, 3), f"num_crops={self.num_crops} must be 1 or 3")
         refuse(not 1 <= self.test_scale < math.inf, f"test_scale={self.test_scale} must be at least 1")
         refuse(len(self.mean) != 3 or len(self.std) != 3, f"mean={self.mean} and std={self.std} need three values")
+        finite = all(isinstance(value, int | float) and math.isfinite(value) for value in (*self.mean, *self.std))
+        refuse(not finite, f"mean={self.mean} and std={self.std} must be finite numbers")
         refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
         self._refuse_what_has_no_effect()
 

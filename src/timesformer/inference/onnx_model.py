@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from timesformer.config.class_names import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ModelConfig
@@ -88,12 +89,14 @@ def open_session(model: bytes | Path) -> Any:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, which have no base but this
         name = "the model" if isinstance(model, bytes) else model
-        raise WeightsError(f"{name}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(f"{name}: ONNX Runtime cannot load it: {reason[0][:200]}") from error
 
 
 def is_onnx(source: str | Path) -> bool:
-    """Whether a source of weights is named as an ONNX file."""
-    return Path(source).suffix.lower() == ".onnx"
+    """Whether a source of weights is named as an ONNX file; a folder can have any name."""
+    path = Path(source).expanduser()
+    return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
 def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
@@ -108,13 +111,26 @@ def read_onnx(path: str | Path) -> OnnxModel:
     Raises:
         DependencyError: ONNX Runtime is not installed.
         WeightsError: There is no such file, it is damaged, or it is another program's.
+        ConfigError: What the file says of itself has a wrong type or range.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     session = open_session(path)
     config, info = _read_metadata(session.get_modelmeta().custom_metadata_map, path)
+    _check_graph(session, config, path)
     return OnnxModel(session, config=config, info=info)
+
+
+def _check_graph(session: Any, config: ModelConfig, path: Path) -> None:
+    """Refuse a graph that is not of the model that the metadata describe."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    clips = [config.in_channels, config.num_frames, *config.image_size]
+    if len(inputs) != 1 or inputs[0].shape[1:] != clips:
+        found = ", ".join(str(given.shape) for given in inputs)
+        raise WeightsError(f"{path}: its graph reads {found}, its config says [batch, {', '.join(map(str, clips))}]")
+    if outputs[0].shape[1:] != [config.num_classes]:
+        raise WeightsError(f"{path}: its graph gives {outputs[0].shape}, its config says [batch, {config.num_classes}]")
 
 
 def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig, ModelInfo]:
@@ -122,13 +138,23 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
         raise WeightsError(
             f"{path}: was not written by `timesformer export`: it does not say how to read videos for it"
         )
-    values = json.loads(metadata[_CONFIG])
-    version = values.get("format_version")
+    values, labels = _json(metadata, _CONFIG, path), _json(metadata, _LABELS, path)
+    version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
     stored = from_dict(values, kind=StoredConfig, source=str(path))
-    labels = tuple(json.loads(metadata[_LABELS]))
+    if not isinstance(labels, list) or not all(map(is_class_name, labels)):
+        raise WeightsError(f"{path}: {_LABELS} in its metadata is not a list of names")
+    if len(labels) not in (0, stored.model.num_classes):
+        raise WeightsError(f"{path}: has {len(labels)} labels, its model has num_classes={stored.model.num_classes}")
     return stored.model, ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
+
+
+def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: {key} in its metadata is not JSON: {error}") from error
 
 
 def open_model(source: str | Path, **overrides: Any) -> Classifier:

@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from timesformer.config.class_names import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
@@ -174,10 +175,13 @@ def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
     if not path.exists():
         return ()
     try:
-        # splitlines would also break a name at characters such as U+2028
-        labels = tuple(path.read_text("utf-8").removesuffix("\n").split("\n"))
+        # splitlines would also break a name at characters such as U+2028; some editors put a byte order mark first
+        labels = tuple(path.read_text("utf-8-sig").removesuffix("\n").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read as text: {error}") from error
     if len(labels) != num_classes:
         raise WeightsError(f"{path}: has {len(labels)} names, the model has num_classes={num_classes}")
+    unusable = next((index for index, label in enumerate(labels) if not is_class_name(label)), None)
+    if unusable is not None:
+        raise WeightsError(f"{path}: line {unusable + 1} is {labels[unusable]!r}, expected the name of a class")
     return labels

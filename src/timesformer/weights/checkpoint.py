@@ -26,6 +26,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.fields import as_number
 from timesformer.weights.layouts import layout_for
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
@@ -243,8 +244,8 @@ def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path,
     scheme = _released_scheme(tensors, cfg, path)
     try:
         info = _own_info(cfg, path) or _released_info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
-        num_frames = int(_section(cfg, "DATA").get("NUM_FRAMES", 8))
-        num_heads = num_heads or int(_section(cfg, "TIMESFORMER").get("NUM_HEADS", 0))  # only our own files say
+        num_frames = _whole(_section(cfg, "DATA"), "NUM_FRAMES", 8)
+        num_heads = num_heads or _whole(_section(cfg, "TIMESFORMER"), "NUM_HEADS", 0)  # only our own files say
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the config stored in it cannot work: {error}") from error
     return _explain("released", tensors, info, path, num_heads, scheme=scheme, num_frames=num_frames)
@@ -286,8 +287,8 @@ def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> M
     data, dataset = _section(cfg, "DATA"), str(_section(cfg, "TRAIN").get("DATASET", "")).lower()
     ssv2 = dataset == "ssv2"
     spacing: dict[str, Any] = {
-        "frame_stride": int(data.get("SAMPLING_RATE", 32)),
-        "target_fps": float(data.get("TARGET_FPS", 30)),
+        "frame_stride": _whole(data, "SAMPLING_RATE", 32),
+        "target_fps": _number(data, "TARGET_FPS", 30),
     }
     clip = ClipConfig(
         sampling="segment" if ssv2 else "dense",
@@ -299,6 +300,23 @@ def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> M
     )
     labels = read_labels(_DATASETS.get((dataset, num_classes)))
     return ModelInfo(clip=clip, labels=labels, licence=NON_COMMERCIAL, source=f"released checkpoint {path.name}")
+
+
+def _number(section: Mapping[str, Any], key: str, default: float) -> float:
+    try:
+        value = float(section.get(key, default))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{key}={section[key]!r} is no number") from error
+    if as_number(value) is None:
+        raise ValueError(f"{key}={value} is not finite")
+    return value
+
+
+def _whole(section: Mapping[str, Any], key: str, default: int) -> int:
+    value = _number(section, key, default)
+    if value != int(value):
+        raise ValueError(f"{key}={value} is no whole number")
+    return int(value)
 
 
 def read_labels(name: str | None) -> tuple[str, ...]:
@@ -335,8 +353,8 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsError: The file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number without end
         raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a JSON object")

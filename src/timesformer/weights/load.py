@@ -24,7 +24,10 @@ _HUB_FILES = [
     "preprocessor_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
-    "pytorch_model.bin",
+    "pytorch_model*.bin",
+    "pytorch_model.bin.index.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
     "labels.txt",
     INFO_FILE,
     "README.md",
@@ -80,6 +83,13 @@ def _fresh(name: str, seed: int, overrides: dict[str, Any]) -> TimeSformer:
 
 
 def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        if not path.exists():
+            raise WeightsError(f"{path}: no such file")
+        raise WeightsError(
+            f"{path}: it is an ONNX model: name the model folder that it was exported from; only `predict --model`, "
+            f"`evaluate --model` and `info` read ONNX files"
+        )
     if path.is_file():
         return read_file(path, num_heads=num_heads)
     if path.is_dir():
