@@ -10,7 +10,8 @@ import pytest
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import WeightsError
-from timesformer.weights import load, save_transformers
+from timesformer.weights import save_transformers
+from timesformer.weights.load import load
 from timesformer.weights.preprocessing import read_preprocessing
 from tiny import random_model, square_config
 

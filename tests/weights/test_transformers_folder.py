@@ -16,7 +16,8 @@ from torch import Tensor
 
 from timesformer.config.info import ModelInfo
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights import load, save_transformers
+from timesformer.weights import save_transformers
+from timesformer.weights.load import load
 from tiny import random_model, square_config
 
 LABELS = tuple("abcdefg")
