@@ -176,20 +176,19 @@ def test_a_png_of_16_bits_a_colour_is_refused_and_not_cut_to_8(kind, num_colours
 # --- in data sets ---
 
 
-def test_a_class_folder_may_hold_files_and_folders_of_frames(tmp_path):
+def test_a_class_folder_may_hold_folders_of_frames_at_any_depth_and_by_link(tmp_path):
     write_frames(tmp_path / "wave/b/clip", num_frames=1)
-    write_frames(tmp_path / "wave/link_target_elsewhere", num_frames=1)
-    write_frames(tmp_path / "clap/thumbnails", num_frames=2)
-    for name in ("wave/a.mp4", "clap/c.mp4", "clap/1.jpg", "clap/thumbnails/d.mp4"):
+    write_frames(tmp_path / "elsewhere/clip", num_frames=1)
+    write_frames(tmp_path / "data/clap/thumbnails", num_frames=2)
+    (tmp_path / "wave").rename(tmp_path / "data/wave")
+    for name in ("data/clap/c.mp4", "data/clap/1.jpg", "data/clap/thumbnails/d.mp4"):
         (tmp_path / name).touch()
-    (tmp_path / "clap/linked").symlink_to(tmp_path / "wave/b/clip", target_is_directory=True)
-    assert rows(load_manifest(tmp_path), tmp_path) == [
+    (tmp_path / "data/wave/linked").symlink_to(tmp_path / "elsewhere/clip", target_is_directory=True)
+    assert rows(load_manifest(tmp_path / "data"), tmp_path / "data") == [
         ("clap/c.mp4", "clap"),
-        ("clap/linked", "clap"),
         ("clap/thumbnails/d.mp4", "clap"),
-        ("wave/a.mp4", "wave"),
         ("wave/b/clip", "wave"),
-        ("wave/link_target_elsewhere", "wave"),
+        ("wave/linked", "wave"),
     ]
 
 

@@ -17,6 +17,7 @@ from timesformer.data.check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check_fix import CleanData, check_target, clean, save_clean
 from timesformer.data.check_report import write_check_page
 from timesformer.data.manifest import holds_splits
+from timesformer.data.video_search import describe_others
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 
@@ -186,6 +187,8 @@ def summary(result: DataCheck) -> str:
             f"fps         {_range(measures['fps'])}",
             f"duration    {_range(measures['duration_s'])} s",
         ]
+    if result.listing.others:
+        lines.append(f"not read    {describe_others(result.listing.others)}")
     verdict = f"{result.num_errors} errors, {result.num_warnings} warnings" if result.findings else "nothing wrong"
     lines.append(f"found       {verdict}")
     return "\n".join(lines)

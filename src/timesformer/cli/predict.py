@@ -1,7 +1,6 @@
 """`timesformer predict`"""
 
 from collections.abc import Sequence
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,9 @@ from timesformer.cli.options import (
     given_model,
     model_overrides,
 )
-from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, holds_frames, is_visible_video
+from timesformer.data.patterns import find_matches, is_pattern
+from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_visible_video
+from timesformer.data.video_search import describe_passed_over, find_videos_below
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.inference.predictor import Prediction, Predictor
 
@@ -79,27 +80,47 @@ def predict(
 
 
 def find_videos(paths: Sequence[str]) -> list[Path]:
-    """Files of paths, folders and patterns: sorted within each, and each file once.
+    """Files of paths, folders and patterns: sorted within each, and each file once; what is passed over is told.
 
     A folder is searched; only where nothing is found below, pictures in it make it a video itself. Of the folders that
     match a pattern, those are taken that hold frames and no video file.
 
     Raises:
         ConfigError: A folder holds no video, or a pattern matches nothing.
+        DataError: A folder cannot be read.
     """
     found: list[Path] = []
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = find_below(path) or ([path] if holds_frames(path) else [])
-        elif has_magic(text) and not path.exists():
-            files = sorted(p for p in map(Path, glob(str(path), recursive=True)) if p.is_file() or _is_clip(p))
+            files = _search_folder(path)
+        elif is_pattern(text) and not path.exists():
+            files = _match(path)
         else:
             files = [path]
         if not files:
             raise ConfigError(f"{text}: no videos found there (looked for {' '.join(VIDEO_SUFFIXES)})")
         found += files
     return list(dict.fromkeys(found))
+
+
+def _search_folder(folder: Path) -> list[Path]:
+    found = find_videos_below(folder)
+    if not found.videos and holds_frames(folder):
+        return [folder]
+    passed_over = describe_passed_over(found.passed_over, found.others, root=folder)
+    if passed_over:
+        say(f"{folder}: {passed_over}")
+    return list(found.videos)
+
+
+def _match(pattern: Path) -> list[Path]:
+    matches = find_matches(pattern)
+    files = [path for path in matches if path.is_file() or _is_clip(path)]
+    folders = [path for path in matches if path not in files]
+    if folders:
+        say(f"{pattern}: folders that match are not searched: {len(folders)} (such as {folders[0]})")
+    return files
 
 
 def _is_clip(folder: Path) -> bool:

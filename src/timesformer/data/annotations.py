@@ -6,20 +6,24 @@ read by `timesformer.data.annotation_lists`, the files of named data sets by `ti
 
 import itertools
 import json
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from timesformer.data.video_paths import VIDEO_SUFFIXES, find_below, is_visible_video
+from timesformer.data.folders import list_folders, list_paths, unreadable
+from timesformer.data.splits import parse_split, refuse_parts
+from timesformer.data.video_paths import VIDEO_SUFFIXES, is_visible_video
+from timesformer.data.video_search import PassedOver, describe_passed_over, find_videos_below
 from timesformer.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 """What may stand between path and label, in the order in which it is looked for."""
-
-SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
-"""Names of folders and files that hold a split of a dataset."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "frames", "rgb", ".")
@@ -103,36 +107,56 @@ def read_label_map(path: Path) -> tuple[str, ...]:
     return tuple(by_index[index] for index in range(len(labels)))
 
 
-def find_class_videos(folder: Path) -> dict[str, list[Path]]:
-    """The videos anywhere below each class folder of a folder, by its name; of some, there may be none.
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """What lies below the class folders of a folder."""
+
+    videos: Mapping[str, Sequence[Path]]
+    """The videos of each class, by its name; of some, there may be none."""
+    passed_over: tuple[PassedOver, ...]
+    """What could be a video and is not read."""
+    others: Counter[str]
+    """Number of other files, as in `Found`."""
+
+
+def find_class_videos(folder: Path) -> ClassFolders:
+    """Find the videos anywhere below each class folder of a folder.
 
     Raises:
-        DataError: The folder holds splits or no folders.
+        DataError: The folder holds splits or no folders, a name cannot be that of a class, or a folder cannot be read.
     """
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    names = {path.name.lower() for path in classes}
-    has_both = all(names & set(aliases) for aliases in SPLIT_NAMES.values())
-    if has_both or (len(names) > 1 and names <= {"test", "testing", *itertools.chain(*SPLIT_NAMES.values())}):
-        raise DataError(f"{folder} holds splits, not classes ({', '.join(sorted(names))}): name one of them")
+    classes = list_folders(folder)
     if not classes:
-        raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file")
-    return {path.name: find_below(path) for path in classes}
+        hint = f"; if {folder.name} is a class, name the videos in a list" if parse_split(folder.name) else ""
+        raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file{hint}")
+    found = {path.name: find_videos_below(path) for path in classes}
+    videos = {name: own.videos for name, own in found.items()}
+    refuse_parts(folder, videos)
+    loose = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
+    passed_over = (*loose, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
+    return ClassFolders(videos, passed_over, sum((own.others for own in found.values()), Counter()))
 
 
 def read_folder(folder: Path) -> list[Row]:
     """Rows of a folder of class folders: their names are the labels, the videos lie anywhere below.
 
+    What is passed over there goes to the log.
+
     Raises:
-        DataError: The folder holds splits or no folders, or a class has no video.
+        DataError: As `find_class_videos`, or a class has no video.
     """
-    videos = find_class_videos(folder)
-    empty = [name for name, own in videos.items() if not own]
+    found = find_class_videos(folder)
+    passed_over = describe_passed_over(found.passed_over, found.others, root=folder)
+    empty = [name for name, own in found.videos.items() if not own]
     if empty:
         raise DataError(
-            f"{folder}: no video in {len(empty)} of {len(videos)} class folders ({', '.join(empty[:5])}); "
+            f"{folder}: no video in {len(empty)} of {len(found.videos)} class folders ({', '.join(empty[:5])}); "
             f"a video ends with one of {' '.join(VIDEO_SUFFIXES)}, or is a folder of frames such as 00001.jpg"
+            + (f"; {passed_over}" if passed_over else "")
         )
-    return folder_rows(videos)
+    if passed_over:
+        logger.warning("%s: %s", folder, passed_over)
+    return folder_rows(found.videos)
 
 
 def folder_rows(videos: Mapping[str, Sequence[Path]]) -> list[Row]:
@@ -167,8 +191,11 @@ class Finder:
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:
     """What a name can mean in a folder, files last, since these win."""
-    with os.scandir(folder) as entries:
-        found = sorted((not entry.is_dir(), entry.name) for entry in entries)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((not entry.is_dir(), entry.name) for entry in entries)
+    except OSError as error:
+        raise unreadable(folder, error) from error
     for is_file, name in found:
         path = folder / name
         if not is_file:

@@ -14,6 +14,7 @@ from timesformer.data.check_listing import ListedVideo, Listing, read_listing
 from timesformer.data.check_origins import name_group_faults
 from timesformer.data.fingerprint import Fingerprint
 from timesformer.data.video_files import video_exists
+from timesformer.data.video_search import REASONS
 from timesformer.errors import ConfigError, DecodeError
 
 KINDS = {
@@ -30,6 +31,7 @@ KINDS = {
     "duplicate": ("warning", "files with the same bytes"),
     "near_duplicate": ("warning", "files that show the same video"),
     "imbalance": ("warning", "one class is much larger than another"),
+    "passed_over": ("warning", "in the folders of the classes, but not read"),
 }
 """Each kind of finding: how bad it is, `error` or `warning`, and what it means."""
 
@@ -117,6 +119,7 @@ class DataCheck:
             "num_errors": self.num_errors,
             "num_warnings": self.num_warnings,
             "counts": self.counts,
+            "other_files": dict(self.listing.others),
             "findings": [
                 {
                     "kind": finding.kind,
@@ -187,6 +190,7 @@ def check_dataset(
         *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
         *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
         *_class_faults(listing),
+        *_passed_over(listing),
     ]
     order = list(KINDS)
     return DataCheck(
@@ -242,3 +246,10 @@ def _class_faults(listing: Listing) -> Iterator[Finding]:
     if used and max(used.values()) > MAX_IMBALANCE * min(used.values()):
         large, small = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])
         yield Finding("imbalance", (), f"{used[large]} training videos of {large!r}, {used[small]} of {small!r}")
+
+
+def _passed_over(listing: Listing) -> Iterator[Finding]:
+    for reason, meaning in REASONS.items():
+        files = tuple(passed.path for passed in listing.passed_over if passed.reason == reason)
+        if files:
+            yield Finding("passed_over", files, f"{meaning}: {len(files)}")

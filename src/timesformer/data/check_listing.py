@@ -1,12 +1,14 @@
 """Which videos a data set lists, read so that wrong labels and empty classes are found instead of refused."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from timesformer.data.annotation_sets import refuse_folder_of_lists
-from timesformer.data.annotations import SPLIT_NAMES, Row, find_class_videos, folder_rows, is_integer
+from timesformer.data.annotations import Row, find_class_videos, folder_rows, is_integer
 from timesformer.data.manifest import find_split, holds_splits, read_rows
+from timesformer.data.video_search import PassedOver
 from timesformer.errors import closest
 
 
@@ -34,6 +36,21 @@ class Listing:
     videos: tuple[ListedVideo, ...]
     class_names: tuple[str, ...]
     """The classes of training."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """What could be a video in the class folders and is not read."""
+    others: Counter[str] = field(default_factory=Counter)
+    """Number of other files in the class folders, by extension."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one source lists."""
+
+    rows: list[Row]
+    known: Sequence[str] | None
+    """Names of the classes, if the source brings them; those of empty class folders are among them."""
+    passed_over: tuple[PassedOver, ...] = ()
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
@@ -47,14 +64,18 @@ def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
         DataError: A source is missing, empty or cannot be read at all.
     """
     train = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
-    rows, known = _read_rows(train)
-    is_numbered = _is_numbered(rows, source=train)
-    names = known if known is not None else _class_names(rows, is_numbered=is_numbered)
-    videos = [_listed(row, names, names, split="train", is_numbered=is_numbered) for row in rows]
+    part = _read_part(train)
+    is_numbered = _is_numbered(part.rows, source=train)
+    names = part.known if part.known is not None else _class_names(part.rows, is_numbered=is_numbered)
+    videos = [_listed(row, names, names, split="train", is_numbered=is_numbered) for row in part.rows]
     val = val or (source if holds_splits(source) else "")
-    if val:
-        videos += _read_val((find_split(val, "val") if holds_splits(val) else None) or Path(val), names)
-    return Listing(tuple(_with_groups(videos)), tuple(names))
+    if not val:
+        return Listing(tuple(_with_groups(videos)), tuple(names), part.passed_over, part.others)
+    of_val = (find_split(val, "val") if holds_splits(val) else None) or Path(val)
+    val_part = _read_part(of_val)
+    videos += _list_val(val_part, names, source=of_val)
+    passed_over, others = part.passed_over + val_part.passed_over, part.others + val_part.others
+    return Listing(tuple(_with_groups(videos)), tuple(names), passed_over, others)
 
 
 def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
@@ -66,26 +87,22 @@ def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
     return (replace(video, group=video.group or named.get(video.path, "")) for video in videos)
 
 
-def _read_val(source: Path, names: Sequence[str]) -> list[ListedVideo]:
+def _list_val(part: _Part, names: Sequence[str], *, source: Path) -> list[ListedVideo]:
     """Validation has its own classes only in a folder, or where a file lies beside it; training knows the numbers."""
-    rows, known = _read_rows(source)
-    is_numbered = _is_numbered(rows, source=source)
-    own = names if known is None or not is_numbered else known
-    return [_listed(row, own, names, split="val", is_numbered=is_numbered) for row in rows]
+    is_numbered = _is_numbered(part.rows, source=source)
+    own = names if part.known is None or not is_numbered else part.known
+    return [_listed(row, own, names, split="val", is_numbered=is_numbered) for row in part.rows]
 
 
-def _read_rows(source: Path) -> tuple[list[Row], Sequence[str] | None]:
-    """Rows and known names of the classes, those of empty class folders among them."""
+def _read_part(source: Path) -> _Part:
     if not source.is_dir():
-        return read_rows(source)
+        return _Part(*read_rows(source))
     refuse_folder_of_lists(source)
-    videos = find_class_videos(source)
-    if all(videos.values()):
-        return folder_rows(videos), None
-    reserved = {"test", "testing"}.union(*SPLIT_NAMES.values())
-    if not any(videos.values()) or {name.lower() for name in videos} & reserved:
-        return read_rows(source)  # refuses it: something else is wrong than that a class has no video
-    return folder_rows(videos), list(videos)
+    found = find_class_videos(source)
+    if not any(found.videos.values()):
+        return _Part(*read_rows(source))  # refuses it: something else is wrong than that a class has no video
+    known = None if all(found.videos.values()) else list(found.videos)
+    return _Part(folder_rows(found.videos), known, found.passed_over, found.others)
 
 
 def _is_numbered(rows: Sequence[Row], *, source: Path) -> bool:

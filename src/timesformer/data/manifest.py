@@ -12,7 +12,6 @@
 A path leads to a video file, to a folder of numbered pictures, or into a tar file: `shard-000000.tar/clip.mp4`.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,24 +19,14 @@ from pathlib import Path
 
 from timesformer.data.annotation_lists import read_list
 from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
-from timesformer.data.annotations import (
-    SPLIT_NAMES,
-    Row,
-    groups_of,
-    is_integer,
-    read_class_names,
-    read_folder,
-    read_label_map,
-)
+from timesformer.data.annotations import Row, groups_of, is_integer, read_class_names, read_folder, read_label_map
 from timesformer.data.holdout import hold_out
+from timesformer.data.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DataError, closest
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
-
-LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".lst")
-"""File name extensions of lists and tables."""
 
 _JSON_CLASSES = {
     "labels.json": read_label_map,
@@ -152,7 +141,7 @@ def load_split(
 
     Args:
         folder: For instance one that holds `train/` and `val/`, or `train.csv` and `val.csv`.
-        split: `train` or `val`; validation may also be called `valid` or `validation`.
+        split: `train` or `val`; see `timesformer.data.splits` for what these may be called.
         class_names: As in `load_manifest`: those of the training split, when validation is read.
         check_exists: As in `load_manifest`.
 
@@ -177,25 +166,6 @@ def load_training(source: str | Path) -> Manifest:
     """
     split = load_split(source, "train") if holds_splits(source) else None
     return split or load_manifest(source)
-
-
-def find_split(folder: str | Path, split: str) -> Path | None:
-    """The source of a split, `train` or `val`, in a dataset's folder; None where the folder has none of that name.
-
-    Raises:
-        DataError: There are several.
-    """
-    found = _split_sources(Path(folder), split)
-    if len(found) > 1:
-        raise DataError(
-            f"{folder} has several sources for {split!r}: {', '.join(sorted(p.name for p in found))}: name one"
-        )
-    return found[0] if found else None
-
-
-def holds_splits(source: str | Path) -> bool:
-    """Whether a source is a folder with a training and a validation split, as folders or as annotation files."""
-    return all(_split_sources(Path(source), split) for split in SPLIT_NAMES)
 
 
 def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[Manifest, Manifest]:
@@ -301,13 +271,3 @@ def _names_beside(source: Path) -> tuple[str, ...] | None:
     """Names of the classes from the files that the formats keep beside an annotation file."""
     beside = class_names_file(source)
     return None if beside is None else _JSON_CLASSES.get(beside.name, read_class_names)(beside)
-
-
-def _split_sources(folder: Path, split: str) -> list[Path]:
-    """Folders called as the split is, and annotation files called so or with something and `-` or `_` before it."""
-    if not folder.is_dir():
-        return []
-    names = SPLIT_NAMES[split]
-    folders = [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names]
-    files = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _READERS]
-    return folders + [path for path in files if re.fullmatch(rf"(.+[-_])?({'|'.join(names)})", path.stem.lower())]

@@ -3,30 +3,61 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from timesformer.errors import DecodeError
 
 VIDEO_SUFFIXES = (
+    ".3g2",
     ".3gp",
+    ".amv",
     ".asf",
     ".avi",
+    ".dav",
+    ".divx",
+    ".dv",
+    ".dvr-ms",
+    ".f4v",
     ".flv",
     ".gif",
+    ".gxf",
+    ".h264",
+    ".h265",
+    ".hevc",
+    ".ivf",
+    ".m1v",
+    ".m2p",
+    ".m2t",
     ".m2ts",
+    ".m2v",
     ".m4v",
+    ".mjpeg",
+    ".mjpg",
     ".mkv",
     ".mov",
     ".mp4",
+    ".mp4v",
+    ".mpe",
     ".mpeg",
     ".mpg",
     ".mts",
+    ".mxf",
+    ".nut",
+    ".ogg",
+    ".ogm",
     ".ogv",
+    ".qt",
+    ".rm",
+    ".rmvb",
+    ".trp",
     ".ts",
+    ".vob",
     ".webm",
     ".wmv",
+    ".wtv",
+    ".xvid",
+    ".y4m",
 )
 """File name extensions, in small letters, by which a video is known."""
 
@@ -81,25 +112,6 @@ def list_frames(folder: Path) -> list[Path]:
     numbered = sorted((number, name) for _, number, name in parsed)
     _check_steps(numbered, folder)
     return [folder / name for _, name in numbered]
-
-
-def find_below(folder: Path) -> list[Path]:
-    """All videos anywhere below a folder, sorted: files, and folders that hold frames and no video file.
-
-    Pictures that lie in the folder itself make it no video.
-    """
-    return sorted(_find_below(folder))
-
-
-def _find_below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        videos = [path for path in map(Path(place).joinpath, files) if is_visible_video(path)]
-        yield from videos
-        if Path(place) != folder and not videos and any(map(parse_frame, files)):
-            yield Path(place)
-        # a walk does not go where links lead, in case they lead back
-        links = (path for path in map(Path(place).joinpath, folders) if path.is_symlink())
-        yield from (path for path in links if holds_frames(path))
 
 
 def _check_steps(numbered: list[tuple[int, str]], folder: Path) -> None:
