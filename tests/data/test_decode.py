@@ -268,3 +268,9 @@ def test_a_drawn_number_is_read_back_and_only_upright() -> None:
     assert [frame_index(draw_frame(number, height=20, width=40)) for number in (0, 5, 682, 1023)] == [0, 5, 682, 1023]
     with pytest.raises(ValueError, match="not an upright test frame"):
         frame_index(draw_frame(5)[:, ::-1])
+
+
+def test_an_address_is_told_from_a_path():
+    for path in ("https://x.org/a.mp4", Path("https://x.org/a.mp4")):
+        with pytest.raises(DecodeError, match=r"a.mp4 is an address, not a path: download it first, and name the file"):
+            probe(path)

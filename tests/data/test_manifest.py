@@ -1,12 +1,14 @@
 import json
 import unicodedata
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from timesformer.data.check_listing import read_listing
 from timesformer.data.manifest import (
     Manifest,
     Sample,
@@ -17,6 +19,7 @@ from timesformer.data.manifest import (
 )
 from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
+from timesformer.evaluation.labels import read_manifest
 
 SEPARATORS = [",", " ", "\t", ";"]
 
@@ -587,3 +590,19 @@ def test_only_folders_and_lists_are_splits(tmp_path):
     assert load_manifest(tmp_path).class_names == ("clap", "wave")
     (tmp_path / "my-validation.txt").touch()
     assert holds_splits(tmp_path)
+
+
+@pytest.mark.parametrize("read", [load_manifest, read_listing, partial(read_manifest, labels=())])
+def test_an_empty_name_is_not_the_working_folder(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "clap/a.mp4", "wave/b.mp4"))
+    with pytest.raises(DataError, match="the name of the data is empty: name a folder or an annotation file"):
+        read("")
+    with pytest.raises(DataError, match=r"https://x.org/d is an address, not a path: download it first"):
+        read("https://x.org/d")
+
+
+def test_a_class_whose_name_no_file_can_hold_is_refused(tmp_path):
+    touch(tmp_path, "wave/a.mp4")
+    write(tmp_path / "labels.json", '{"wave": 0, "caf\\udce9": 1}')
+    with pytest.raises(DataError, match=r"the names beside it: the class 'caf\\xe9' is not UTF-8: rename it"):
+        load(tmp_path / "clips.json", '[{"id": "a", "label": "wave"}]')

@@ -2,7 +2,10 @@
 
 import io
 import logging
+import re
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from cyclopts import App, Parameter
@@ -52,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("timesformer.training").setLevel(logging.INFO)  # where there is no terminal for a progress bar
     _print_any_name()
     try:
+        _refuse_empty(arguments)
         app = build_app(arguments[0] if arguments else "")
         sys.exit(app(arguments, result_action="return_int_as_exit_code_else_zero"))
     except TimeSformerError as error:
@@ -77,6 +81,21 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:  # a place that no verb expected to be out of reach
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse empty texts: as paths they would mean the working folder, as values that nothing was given.
+
+    Raises:
+        ConfigError: One is there, most often from a variable of the shell that is not set.
+    """
+    for before, argument in pairwise(["", *arguments]):
+        name = re.fullmatch(r"(--[\w-]+)=", argument)
+        if name or not argument:
+            place = name[1] if name else before if before.startswith("--") else "an argument"
+            raise ConfigError(
+                f"{place} is empty: give it a value or leave it out (is a variable of the shell not set?)"
+            )
 
 
 def _print_any_name() -> None:

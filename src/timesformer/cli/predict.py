@@ -22,6 +22,7 @@ from timesformer.data.patterns import find_matches, is_pattern
 from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_visible_video
 from timesformer.data.video_search import describe_passed_over, find_videos_below
 from timesformer.errors import ConfigError, DecodeError
+from timesformer.files import is_address
 from timesformer.inference.predictor import Prediction, Predictor
 
 
@@ -86,11 +87,13 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
     match a pattern, those are taken that hold frames and no video file.
 
     Raises:
-        ConfigError: A folder holds no video, or a pattern matches nothing.
+        ConfigError: A folder holds no video, a pattern matches nothing, or a path is an address of the web.
         DataError: A folder cannot be read.
     """
     found: list[Path] = []
     for text in paths:
+        if is_address(text):
+            raise ConfigError(f"{text} is an address, not a path: download it first, and name the file")
         path = Path(text).expanduser()
         if path.is_dir():
             files = _search_folder(path)

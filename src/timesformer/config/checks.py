@@ -4,6 +4,7 @@ import math
 from typing import get_args
 
 from timesformer.errors import ConfigError
+from timesformer.files import is_utf8, printable
 
 
 def refuse(condition: bool, message: str) -> None:
@@ -31,3 +32,8 @@ def check_at_most(name: str, value: float, most: float) -> None:
 def check_probability(name: str, value: float) -> None:
     """Refuse a number that is not from 0 to just below 1."""
     refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")
+
+
+def check_utf8(name: str, value: str) -> None:
+    """Refuse a path that a configuration file, which is UTF-8, cannot hold."""
+    refuse(not is_utf8(value), f"{name}='{printable(value)}' is not UTF-8, as the file of a run is: rename it first")

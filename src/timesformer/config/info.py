@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError
+from timesformer.files import is_utf8, printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +12,7 @@ class ModelInfo:
     """How a model reads videos, what its answers are called, and what may be done with it.
 
     Raises:
-        ConfigError: A label name is empty or holds a line break.
+        ConfigError: A label name is empty, holds a line break or is not UTF-8.
     """
 
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -28,6 +29,8 @@ class ModelInfo:
         for index, label in enumerate(self.labels):
             if not label.strip() or "\n" in label or "\r" in label:
                 raise ConfigError(f"label {index} is {label!r}; a label is one line of text")
+            if not is_utf8(label):
+                raise ConfigError(f"label {index} is '{printable(label)}', which is not UTF-8")
 
     def label(self, index: int) -> str:
         """Name of a class, or `class <index>` where it has none."""

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from timesformer.config.checks import check_choice, check_positive, check_probability, refuse
+from timesformer.config.checks import check_choice, check_positive, check_probability, check_utf8, refuse
 from timesformer.config.schema import ClipConfig, ModelConfig
 
 OnDecodeError = Literal["raise", "skip"]
@@ -55,6 +55,8 @@ class DataConfig:
         refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
         refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
+        for name in ("train", "val"):
+            check_utf8(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +280,8 @@ class RunConfig:
             check_positive(name, getattr(self, name))
         for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
+        for name in ("init_from", "output"):
+            check_utf8(name, getattr(self, name))
         check_choice("precision", self.precision, Precision)
         check_choice("keep", self.keep, Keep)
         for tracker in self.trackers:

@@ -19,6 +19,7 @@ from timesformer.data.splits import parse_split, refuse_parts
 from timesformer.data.video_paths import VIDEO_SUFFIXES, is_visible_video
 from timesformer.data.video_search import PassedOver, describe_passed_over, find_videos_below
 from timesformer.errors import DataError
+from timesformer.files import is_utf8, printable
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,18 @@ class ClassFolders:
     """Number of other files, as in `Found`."""
 
 
+def check_class_name(name: str, *, where: str) -> None:
+    """Refuse a name of a class that no file of a model can hold, before anybody trains on it.
+
+    Raises:
+        DataError: It is blank, has a line break, or is not UTF-8.
+    """
+    if not is_utf8(name):
+        raise DataError(f"{where}: the class '{printable(name)}' is not UTF-8: rename it")
+    if not name.strip() or "\n" in name or "\r" in name:
+        raise DataError(f"{where}: the class {name!r} is not one line of text: rename it")
+
+
 def find_class_videos(folder: Path) -> ClassFolders:
     """Find the videos anywhere below each class folder of a folder.
 
@@ -126,6 +139,8 @@ def find_class_videos(folder: Path) -> ClassFolders:
         DataError: The folder holds splits or no folders, a name cannot be that of a class, or a folder cannot be read.
     """
     classes = list_folders(folder)
+    for path in classes:
+        check_class_name(path.name, where=f"{folder}, class folder")
     if not classes:
         hint = f"; if {folder.name} is a class, name the videos in a list" if parse_split(folder.name) else ""
         raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file{hint}")

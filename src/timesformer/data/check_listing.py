@@ -7,7 +7,7 @@ from pathlib import Path
 
 from timesformer.data.annotation_sets import refuse_folder_of_lists
 from timesformer.data.annotations import Row, find_class_videos, folder_rows, is_integer
-from timesformer.data.manifest import find_split, holds_splits, read_rows
+from timesformer.data.manifest import find_split, holds_splits, read_rows, refuse_no_path
 from timesformer.data.video_search import PassedOver
 from timesformer.errors import closest
 
@@ -63,6 +63,7 @@ def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
     Raises:
         DataError: A source is missing, empty or cannot be read at all.
     """
+    refuse_no_path(source)
     train = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
     part = _read_part(train)
     is_numbered = _is_numbered(part.rows, source=train)

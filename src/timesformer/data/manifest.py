@@ -19,11 +19,20 @@ from pathlib import Path
 
 from timesformer.data.annotation_lists import read_list
 from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
-from timesformer.data.annotations import Row, groups_of, is_integer, read_class_names, read_folder, read_label_map
+from timesformer.data.annotations import (
+    Row,
+    check_class_name,
+    groups_of,
+    is_integer,
+    read_class_names,
+    read_folder,
+    read_label_map,
+)
 from timesformer.data.holdout import hold_out
 from timesformer.data.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DataError, closest
+from timesformer.files import is_address
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
@@ -92,8 +101,8 @@ def load_manifest(
             are missing; the message names file and line.
         DecodeError: A tar file that a path leads into is damaged.
     """
-    source = Path(source)
     rows, known = read_rows(source)
+    source = Path(source)
     known = tuple(class_names) if class_names is not None else known
     manifest = _resolve(rows, known, source=source)
     if check_exists:
@@ -110,6 +119,7 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
     Raises:
         DataError: The source is missing, unreadable or empty.
     """
+    refuse_no_path(source)
     source = Path(source)
     if not source_exists(source):
         raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
@@ -119,7 +129,23 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
     rows, known = read_published(source) or (_read_file(source), _names_beside(source))
     if not rows:
         raise DataError(f"{source} names no video")
+    for row in rows:
+        check_class_name(row.label, where=f"{source}, {row.where}")
+    for name in known or ():
+        check_class_name(name, where=f"{source}, the names beside it")
     return rows, known
+
+
+def refuse_no_path(source: str | Path) -> None:
+    """Refuse an empty text, which `Path` takes for the working folder, and an address.
+
+    Raises:
+        DataError: The source is one of these.
+    """
+    if not str(source):
+        raise DataError("the name of the data is empty: name a folder or an annotation file")
+    if is_address(source):
+        raise DataError(f"{source} is an address, not a path: download it first, and name the folder or file")
 
 
 def source_exists(source: str | Path) -> bool:
@@ -262,6 +288,7 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
     missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not video_exists(path)]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
+        more += "; addresses are not read: download these first" if any(map(is_address, missing)) else ""
         raise DataError(
             f"{source}: {len(missing)} of {len(manifest.samples)} videos are missing: {', '.join(missing[:3])}{more}"
         )

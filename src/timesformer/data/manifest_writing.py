@@ -9,7 +9,7 @@ from timesformer.data.annotations import SEPARATORS, read_class_names
 from timesformer.data.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
 from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError
-from timesformer.files import replacing
+from timesformer.files import is_utf8, printable, replacing
 
 
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
@@ -87,5 +87,7 @@ def _field(text: str) -> str:
 
 
 def _check_line(text: str) -> None:
-    if text != text.strip() or re.search(r"[\r\n\ufeff\ud800-\udfff]", text):
+    if not is_utf8(text):
+        raise DataError(f"'{printable(text)}' cannot be written in a line: it is not UTF-8; rename it")
+    if text != text.strip() or re.search(r"[\r\n\ufeff]", text):
         raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")

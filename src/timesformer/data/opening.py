@@ -10,6 +10,8 @@ from jaxtyping import UInt8
 from timesformer.data.decode import VideoInfo, VideoReader
 from timesformer.data.frame_array import FrameArrayReader
 from timesformer.data.frame_folder import FrameFolderReader
+from timesformer.errors import DecodeError
+from timesformer.files import is_address
 
 Reader = VideoReader | FrameFolderReader | FrameArrayReader
 """Opens where a `with` statement enters, and then gives `info` and `read(indices)`."""
@@ -22,7 +24,12 @@ def open_reader(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoR
         path: A video file, a folder of numbered pictures (see `timesformer.data.frame_folder`), or a video in a tar
             file, as `shard-000000.tar/clip.mp4`.
         num_threads: Threads that decode a file: see `VideoReader`. Pictures are decoded by one.
+
+    Raises:
+        DecodeError: The path is an address of the web.
     """
+    if is_address(path):
+        raise DecodeError(f"{path} is an address, not a path: download it first, and name the file")
     return FrameFolderReader(path) if os.path.isdir(path) else VideoReader(path, num_threads=num_threads)
 
 

@@ -221,7 +221,8 @@ def _refuse_too_high(folder: Path, videos: Mapping[str, Sequence[Path]]) -> None
     if len(inner) > 1:
         raise DataError(
             f"{folder} is not the folder of the classes: all videos lie in {place}, in {len(inner)} folders "
-            f"({_some(sorted(inner))}): name {place}; {_if_classes([place.name])}"
+            f"({_some(sorted(inner))}): name {place}; if {place.name} is a class, name the videos in a list of "
+            "`path,label` lines"
         )
 
 

@@ -40,6 +40,8 @@ _MAGIC = (
 """Where a video file says what it is, and what stands there: containers, then raw streams."""
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1", b"M4A ", b"M4B ")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".ytdl", ".aria2", ".!qb")
+_OWN = ".timesformer"
+"""Start of the names of what `check` keeps beside the videos."""
 _NUM_NAMED = 3
 
 
@@ -157,7 +159,7 @@ class _Search:
         return self.walk(link)
 
     def _is_hidden(self, name: str) -> bool:
-        if is_hidden(name):
+        if is_hidden(name) and not name.startswith(_OWN):
             self.others["hidden"] += 1
         return is_hidden(name)
 

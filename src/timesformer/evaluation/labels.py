@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from timesformer.data.manifest import Manifest, class_names_file, holds_splits, load_manifest, load_split
+from timesformer.data.manifest import (
+    Manifest,
+    class_names_file,
+    holds_splits,
+    load_manifest,
+    load_split,
+    refuse_no_path,
+)
 from timesformer.errors import DataError, closest
 
 
@@ -21,6 +28,7 @@ def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
     Raises:
         DataError: The source cannot be used, or has a class that the model does not know.
     """
+    refuse_no_path(source)
     source = Path(source)
     if holds_splits(source):
         split = load_split(source, "val")

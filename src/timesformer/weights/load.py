@@ -11,6 +11,7 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS, clip_preset
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
+from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
 from timesformer.weights.bundle import is_model_folder, read_folder
@@ -96,6 +97,8 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
         return _read_any_folder(path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         return _read_any_folder(_from_hub(str(path)))
+    if is_address(path):
+        raise WeightsError(f"{path} is an address, not a path: download it first, or name a hub id (owner/name)")
     presets = ", ".join(PRESETS)
     raise WeightsError(f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets})")
 
