@@ -192,3 +192,34 @@ def test_flat_splits_are_refused_and_a_list_is_the_way_out(tmp_path):
         DataError, match=r"holds splits, not classes.* if toy_train, toy_val are classes, name the videos"
     ):
         load_manifest(tmp_path)
+
+
+def test_classes_that_hold_splits_are_refused(tmp_path):
+    plant(tmp_path, "clap", "wave", classes=("train", "val", "test"))
+    for read in (load_manifest, load_training, read_listing):
+        with pytest.raises(
+            DataError, match=r"classes \(clap, wave\), each with splits of its own .*as .*/test/clap, or"
+        ):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(("first", "second"), [("k400", "a_val"), ("z_train", "k400"), ("k400", "a_test")])
+def test_a_part_that_is_called_training_or_validation_is_proposed_as_such(tmp_path, first, second):
+    plant(tmp_path, first, second)
+    with pytest.raises(DataError, match=rf"train .*/{first} --val .*/{second}`"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["clap/a.mp4.part", "clap/b", ""])
+def test_a_class_without_videos_beside_one_with_folders_is_not_taken_for_notes(tmp_path, other):
+    touch(tmp_path, "wave/anna/a.mp4", "wave/ben/b.mp4", *filter(None, [other]))
+    (tmp_path / "clap").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=r"no video in 1 of 2 class folders \(clap\)"):
+        load_manifest(tmp_path)
+    assert read_listing(tmp_path).class_names == ("clap", "wave")
+
+
+def test_a_folder_that_was_packed_twice_is_refused_with_the_inner_one(tmp_path):
+    plant(tmp_path, "train/train", "val/val")
+    with pytest.raises(DataError, match=r"all videos lie in .*/train/train, in 2 folders"):
+        load_training(tmp_path)

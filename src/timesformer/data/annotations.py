@@ -146,7 +146,8 @@ def find_class_videos(folder: Path) -> ClassFolders:
         raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file{hint}")
     found = {path.name: find_videos_below(path) for path in classes}
     videos = {name: own.videos for name, own in found.items()}
-    refuse_parts(folder, videos)
+    notes = [name for name, own in found.items() if own.others and not own.videos and not own.passed_over]
+    refuse_parts(folder, videos, notes=notes)
     loose = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
     passed_over = (*loose, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
     return ClassFolders(videos, passed_over, sum((own.others for own in found.values()), Counter()))

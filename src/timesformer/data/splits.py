@@ -137,12 +137,13 @@ def _hold_same(train: Path, val: Path) -> bool:
     return 2 * len(folders[0] & folders[1]) > min(map(len, folders))
 
 
-def refuse_parts(folder: Path, videos: Mapping[str, Sequence[Path]]) -> None:
+def refuse_parts(folder: Path, videos: Mapping[str, Sequence[Path]], *, notes: Collection[str]) -> None:
     """Refuse a folder whose folders are no classes: splits of a data set, or one folder that holds the classes.
 
     Args:
         folder: The folder.
         videos: The videos below each of its folders, by its name.
+        notes: Those of its folders that hold files but nothing that could be a video, such as lists.
 
     Raises:
         DataError: They are splits by name, hold folders of the same names, or the classes lie one level deeper.
@@ -152,7 +153,7 @@ def refuse_parts(folder: Path, videos: Mapping[str, Sequence[Path]]) -> None:
         if _are_splits(folder, names):
             raise DataError(_describe_splits(folder, sorted(names)))
     _refuse_same_folders(folder, inner)
-    if len(inner) == 1:
+    if len(inner) == 1 and set(videos) <= {*inner, *notes}:  # another folder is a class without videos
         _refuse_too_high(folder, videos)
 
 
@@ -184,11 +185,12 @@ def _describe_splits(folder: Path, names: Sequence[str]) -> str:
 
 
 def _suggest_val(folder: Path, names: Sequence[str]) -> str:
-    """How to train on the parts of a folder, if their names say which is which."""
-    by_split = {split: [n for n in names if (of := parse_split(n)) and of.split == split] for split in SPLIT_NAMES}
-    if len(by_split["train"]) != 1 or len(by_split["val"]) != 1:
+    """How to train on the parts of a folder, if their names leave no doubt which is which."""
+    of_val = [name for name in names if (of := parse_split(name)) and of.split == "val"]
+    of_train = [name for name in names if (of := parse_split(name)) and of.split == "train"]
+    if len(of_train) != 1 or len(of_val) != 1:
         return ""
-    return f" (`timesformer train {folder / by_split['train'][0]} --val {folder / by_split['val'][0]}`)"
+    return f" (`timesformer train {folder / of_train[0]} --val {folder / of_val[0]}`)"
 
 
 def _if_classes(names: Sequence[str]) -> str:
@@ -202,18 +204,27 @@ def _refuse_same_folders(folder: Path, inner: Mapping[str, set[str]]) -> None:
     if len(largest) < 2 or len(alike) < 2 or 2 * len(alike) <= len(inner):
         return
     shared = sorted(set[str].intersection(*(inner[name] for name in alike)) or largest)
-    example = _suggest_val(folder, alike) or (f" (`timesformer train {folder / alike[0]} --val {folder / alike[1]}`)")
+    if all(map(parse_split, largest)):
+        raise DataError(
+            f"{folder} holds classes ({_some(alike)}), each with splits of its own ({_some(shared)}): move these above "
+            f"the classes, as {folder / shared[0] / alike[0]}, or name the videos of each in a list"
+        )
+    first, second = sorted(alike, key=lambda name: (_place(name), name))[:2]
+    example = f"`timesformer train {folder / first} --val {folder / second}`"
     raise DataError(
         f"{folder} holds parts, not classes: its folders ({_some(alike)}) hold folders of the same names "
-        f"({_some(shared)}), which are the classes then: name the parts{example}; {_if_classes(alike)}"
+        f"({_some(shared)}), which are the classes then: name the parts ({example}); {_if_classes(alike)}"
     )
+
+
+def _place(name: str) -> int:
+    """Training before what says nothing, and that before the rest."""
+    of = parse_split(name)
+    return 1 if of is None else 0 if of.split == "train" else 2
 
 
 def _refuse_too_high(folder: Path, videos: Mapping[str, Sequence[Path]]) -> None:
     """Refuse a folder of which only one folder has videos, and these in several folders, which are the classes."""
-    others = [name for name, own in videos.items() if not own]
-    if any(not any((folder / name).iterdir()) for name in others):
-        return  # an empty folder is a class without videos
     place = folder
     found = [path for own in videos.values() for path in own]
     while len(inner := _folders_of_videos(place, found)) == 1:
