@@ -141,7 +141,7 @@ def test_check_does_not_drown_in_files(run, littered):
     _, out, _ = run("check", littered, "--num-frames", "2")
     assert "passed_over: files without an extension of a video: 30\n" in out
     assert out.count(".odd") == 20
-    assert "... and 10 more" in out
+    assert "... and 10 more files" in out
 
 
 # --- patterns ---

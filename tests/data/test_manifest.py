@@ -77,7 +77,7 @@ def test_folders_named_by_numbers_are_names(tmp_path):
         ),
         (["train/a/x.mp4", "test/a/y.mp4"], r"holds splits, not classes \(test, train\)"),
         (["a.mp4"], "holds no folders: allowed are one folder a class"),
-        (["a/x.mp4", "b/x.png"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .3g2 .3gp"),
+        (["a/x.mp4", "b/x.png"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .avi .mkv"),
     ],
 )
 def test_folder_that_is_no_folder_of_classes_is_refused(files, message, tmp_path):

@@ -86,7 +86,7 @@ def test_a_class_folder_that_is_a_link_and_links_to_files_are_followed(tmp_path)
         "wave/c.mp4",
         "wave/linked.mp4",
     ]
-    assert passed_over(tmp_path / "data/wave") == [("gone", "unknown")]
+    assert passed_over(tmp_path / "data/wave") == [("gone", "broken")]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
@@ -181,3 +181,19 @@ def test_training_is_told_what_is_passed_over_and_why_a_class_is_empty(tmp_path,
     (tmp_path / "clap/b.mp4").rename(tmp_path / "clap/b")
     with pytest.raises(DataError, match=r"no video in 1 of 2 class folders \(clap\).*: 2 \(clap/b, wave/clip\)"):
         load_manifest(tmp_path)
+
+
+def test_a_class_folder_that_leads_back_is_no_class(tmp_path, caplog):
+    touch(tmp_path / "data", "wave/a.mp4", "clap/b.mp4")
+    for name, target in (("self", "."), ("up", "..")):
+        (tmp_path / "data" / name).symlink_to(target, target_is_directory=True)
+    assert load_manifest(tmp_path / "data").class_names == ("clap", "wave")
+    assert caplog.messages[0].endswith("or that holds this one: 2 (self, up)")
+
+
+def test_a_class_folder_that_is_a_link_to_nowhere_is_an_error(tmp_path):
+    touch(tmp_path, "wave/a.mp4", "clap/b.mp4")
+    (tmp_path / "bow").symlink_to(tmp_path / "none")
+    for read in (load_manifest, check_dataset):
+        with pytest.raises(DataError, match="links that lead nowhere: bow"):
+            read(tmp_path)

@@ -19,7 +19,7 @@ from timesformer.cli.options import (
     model_overrides,
 )
 from timesformer.data.patterns import find_matches, is_pattern
-from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_visible_video
+from timesformer.data.video_paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
 from timesformer.data.video_search import describe_passed_over, find_videos_below
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.files import is_address
@@ -102,7 +102,7 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
         else:
             files = [path]
         if not files:
-            raise ConfigError(f"{text}: no videos found there (looked for {' '.join(VIDEO_SUFFIXES)})")
+            raise ConfigError(f"{text}: no videos found there (looked for {SUFFIXES_IN_SHORT})")
         found += files
     return list(dict.fromkeys(found))
 

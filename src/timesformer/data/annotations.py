@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from timesformer.data.folders import list_folders, list_paths, unreadable
+from timesformer.data.folders import is_hidden, list_folders, list_paths, unreadable
 from timesformer.data.splits import parse_split, refuse_parts
-from timesformer.data.video_paths import VIDEO_SUFFIXES, is_visible_video
+from timesformer.data.video_paths import SUFFIXES_IN_SHORT, is_visible_video
 from timesformer.data.video_search import PassedOver, describe_passed_over, find_videos_below
 from timesformer.errors import DataError
 from timesformer.files import is_utf8, printable
@@ -138,19 +138,29 @@ def find_class_videos(folder: Path) -> ClassFolders:
     Raises:
         DataError: The folder holds splits or no folders, a name cannot be that of a class, or a folder cannot be read.
     """
-    classes = list_folders(folder)
-    for path in classes:
-        check_class_name(path.name, where=f"{folder}, class folder")
-    if not classes:
-        hint = f"; if {folder.name} is a class, name the videos in a list" if parse_split(folder.name) else ""
-        raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file{hint}")
-    found = {path.name: find_videos_below(path) for path in classes}
+    classes = _list_class_folders(folder)
+    above = [path for path in classes if path.resolve() in (folder.resolve(), *folder.resolve().parents)]
+    found = {path.name: find_videos_below(path) for path in classes if path not in above}
     videos = {name: own.videos for name, own in found.items()}
     notes = [name for name, own in found.items() if own.others and not own.videos and not own.passed_over]
     refuse_parts(folder, videos, notes=notes)
-    loose = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
-    passed_over = (*loose, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
+    beside = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
+    beside += (PassedOver(path, "link") for path in above)
+    passed_over = (*beside, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
     return ClassFolders(videos, passed_over, sum((own.others for own in found.values()), Counter()))
+
+
+def _list_class_folders(folder: Path) -> list[Path]:
+    broken = [path.name for path in list_paths(folder) if not path.exists() and not is_hidden(path.name)]
+    if broken:
+        raise DataError(f"{folder}: links that lead nowhere: {', '.join(broken[:5])}")
+    classes = list_folders(folder)
+    if not classes:
+        hint = f"; if {folder.name} is a class, name the videos in a list" if parse_split(folder.name) else ""
+        raise DataError(f"{folder} holds no folders: allowed are one folder a class, or an annotation file{hint}")
+    for path in classes:
+        check_class_name(path.name, where=f"{folder}, class folder")
+    return classes
 
 
 def read_folder(folder: Path) -> list[Row]:
@@ -167,7 +177,7 @@ def read_folder(folder: Path) -> list[Row]:
     if empty:
         raise DataError(
             f"{folder}: no video in {len(empty)} of {len(found.videos)} class folders ({', '.join(empty[:5])}); "
-            f"a video ends with one of {' '.join(VIDEO_SUFFIXES)}, or is a folder of frames such as 00001.jpg"
+            f"a video ends with one of {SUFFIXES_IN_SHORT}, or is a folder of frames such as 00001.jpg"
             + (f"; {passed_over}" if passed_over else "")
         )
     if passed_over:

@@ -78,6 +78,10 @@ VIDEO_SUFFIXES = (
 )
 """File name extensions, in small letters, by which a video is known."""
 
+_BEST_KNOWN = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv")
+SUFFIXES_IN_SHORT = f"{' '.join(_BEST_KNOWN)} and {len(VIDEO_SUFFIXES) - len(_BEST_KNOWN)} others"
+"""The best known extensions of a video and the number of the others, for messages."""
+
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 """File name extensions, in small letters, by which a frame in a folder is known."""
 

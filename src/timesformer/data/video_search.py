@@ -12,6 +12,7 @@ from timesformer.data.video_paths import is_video, parse_frame
 
 REASONS = {
     "misnamed": "files that hold a video but have no extension of one (rename them, such as to clip.mp4)",
+    "broken": "links that lead nowhere",
     "unfinished": "unfinished downloads",
     "unknown": "files without an extension of a video",
     "pictures": "folders of numbered pictures beside video files, taken for previews",
@@ -179,6 +180,8 @@ class _Search:
 
 
 def _reason(path: Path, suffix: str) -> str:
+    if not path.exists():
+        return "broken"
     if suffix in _UNFINISHED:
         return "unfinished"
     return "misnamed" if looks_like_video(path) else "unknown"
