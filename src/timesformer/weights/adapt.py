@@ -7,7 +7,8 @@ flattened grid, and that nothing is dropped or repeated silently.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,13 +21,15 @@ from timesformer.model.embedding import resize_space, resize_time
 from timesformer.model.fast import fold_standardization
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
+from timesformer.weights.unwrap import is_average
 
 
 @dataclass
 class LoadReport:
     """What became of every tensor when weights were loaded.
 
-    Names are ours. `resized`, `copied` and `dropped` say how or why for each.
+    Names are ours. `resized`, `copied` and `dropped` say how or why for each. `place` is where in the file the weights
+    lay, `others` are places of other models there, and `foreign` the full names of all tensors outside the model.
     """
 
     format: str
@@ -36,9 +39,13 @@ class LoadReport:
     copied: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+    others: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded as they are"]
+        lines += [f"  taken   {self.choice()}"] if self.place else []
         lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
         if self.copied:
             lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
@@ -46,7 +53,22 @@ class LoadReport:
             lines.append(f"  new     {len(self.new)} tensors: {', '.join(_stems(self.new))}")
         dropped = {re.sub(r"^blocks\..*", "blocks after them", name): why for name, why in self.dropped.items()}
         lines += [f"  dropped {name}: {why}" for name, why in dropped.items()]
+        if self.foreign:
+            lines.append(
+                f"  foreign {len(self.foreign)} tensors outside the model: {', '.join(_counted(self.foreign))}"
+            )
         return "\n".join(lines)
+
+    def choice(self) -> str:
+        """Which of the models in a file was taken, in words."""
+        average = ", an average of the weights over training" if is_average(self.place) else ""
+        return f"from {self.place}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
+
+
+def _counted(names: Sequence[str]) -> list[str]:
+    """The first part of names, with the number of them that it stands for."""
+    counts = Counter(name.split(".")[0] for name in names)
+    return [f"{name} ({count})" for name, count in counts.items()]
 
 
 def _stems(names: list[str]) -> list[str]:
@@ -74,7 +96,9 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
         model = TimeSformer(config)
     if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
         checkpoint = replace(checkpoint, tensors=_folded(checkpoint.tensors))
-    report = LoadReport(checkpoint.format, source)
+    report = LoadReport(
+        checkpoint.format, source, place=checkpoint.place, others=checkpoint.others, foreign=checkpoint.foreign
+    )
     weights = model.state_dict()
     with torch.no_grad():
         for name, fresh in weights.items():

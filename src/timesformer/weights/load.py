@@ -30,6 +30,8 @@ _HUB_FILES = [
     "README.md",
 ]
 
+_FILE_SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".tar")
+
 
 def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     """Load a model, in eval mode, with its `info` and with a `load_report` of what became of every tensor.
@@ -37,7 +39,8 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     Args:
         source: A model folder or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
             or hub id; an mmaction2 `.pth`; an image ViT in timm's names (`.safetensors`, `.pth`), which is inflated; or
-            the name of a preset, which is freshly initialised.
+            the name of a preset, which is freshly initialised. Files may be checkpoints of training scripts: containers
+            and prefixes are taken off, and an average of the weights is taken before the weights of the last step.
         seed: For parameters that the source does not have, such as a new head.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
             `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; never more than there
@@ -63,6 +66,8 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     keeps_labels = config.num_classes == checkpoint.config.num_classes
     model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
     logger.info("%s", model.load_report)
+    if checkpoint.others:
+        logger.warning("%s: weights taken %s", source, model.load_report.choice())
     return model
 
 
@@ -98,8 +103,19 @@ def _read_any_folder(folder: Path) -> Checkpoint:
             kind = read_json(candidate / "config.json").get("model_type")
             if kind == "timesformer":
                 return read_transformers(candidate)
+            files = _weight_files(candidate)
+            if kind is None and files:
+                raise WeightsError(f"{candidate}: its config.json is not of a TimeSformer; name its file: {files[0]}")
             raise WeightsError(f"{candidate}: its config.json is of model_type {kind!r}, expected 'timesformer'")
-    raise WeightsError(f"{folder}: is not a model folder: it has no config.json, nor has its folder model/")
+    names = ", ".join(path.name for path in _weight_files(folder)[:4])
+    raise WeightsError(
+        f"{folder}: is not a model folder: it has no config.json, nor has its folder model/"
+        + (f"; name a file in it: {names}" if names else "")
+    )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _FILE_SUFFIXES and path.is_file())
 
 
 def _from_hub(name: str) -> Path:
