@@ -23,6 +23,9 @@ from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
 from timesformer.weights.unwrap import is_average
 
+FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
+"""Fields of a `ModelConfig` that weights cannot follow; `depth` they can, to fewer blocks."""
+
 
 @dataclass
 class LoadReport:
@@ -161,6 +164,8 @@ def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, so
     gains_position = name == "embedding.position" and old.position_embedding == "none"
     gains_fc = ".fc." in name and ".steps." in name and gains_scheme
     gains_norm = name.startswith("head_norm.") and old.head_norm == "none"
+    if name.endswith(".qkv.bias") and not old.qkv_bias:
+        raise WeightsError(f"{source}: has no {name}{_what_differs(old, config)}")
     if not (gains_norm or gains_time or gains_position or gains_fc or name in checkpoint.missing):
         raise WeightsError(
             f"{source}: scheme={old.scheme!r} has no {name}, which scheme={config.scheme!r} needs; only weights with "
@@ -181,7 +186,15 @@ def _resize(
         return resize_time(tensor, num_frames=new.num_frames, mode=mode), how
     if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(fresh):
         return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
-    raise WeightsError(f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}")
+    raise WeightsError(
+        f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}{_what_differs(old, new)}"
+    )
+
+
+def _what_differs(old: ModelConfig, new: ModelConfig) -> str:
+    """The keys that weights cannot follow and that are other ones; for the end of a message."""
+    names = [name for name in FIXED_BY_WEIGHTS if getattr(old, name) != getattr(new, name)]
+    return "".join(f"; the weights have {name}={getattr(old, name)}, not {getattr(new, name)}" for name in names)
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:
@@ -202,4 +215,6 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
         return f"position_embedding={new.position_embedding!r}, scheme={new.scheme!r} has no time embedding"
     if name == "embedding.position":
         return f"position_embedding={new.position_embedding!r}"
+    if name.endswith(".qkv.bias") and not new.qkv_bias:
+        raise WeightsError(f"{source}: {name} of the weights has no place{_what_differs(old, new)}")
     raise WeightsError(f"{source}: {name} of scheme={old.scheme!r} has no place in scheme={new.scheme!r}")

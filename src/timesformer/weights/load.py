@@ -54,9 +54,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
         return _fresh(source, seed, overrides)
     num_heads = overrides.get("num_heads")
     checkpoint = _read(Path(source).expanduser(), num_heads=num_heads if isinstance(num_heads, int) else None)
-    base = checkpoint.config
-    if checkpoint.format == "image ViT":
-        base = replace(base, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
+    base = _inflated(checkpoint)
     config = _override(base, overrides)
     if config.num_heads != base.num_heads:
         raise ConfigError(
@@ -69,6 +67,41 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     if checkpoint.others:
         logger.warning("%s: weights taken %s", source, model.load_report.choice())
     return model
+
+
+def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[ModelConfig, ModelInfo]:
+    """The config and the info that `load` would give a model, without building it.
+
+    Args:
+        source: As for `load`.
+        num_heads: Attention heads, for a file that does not say how many and whose width does not tell.
+
+    Raises:
+        WeightsError: As for `load`.
+        ConfigError: The number of heads cannot be known.
+    """
+    if isinstance(source, str) and source in PRESETS and not Path(source).exists():
+        return PRESETS[source], ModelInfo(clip=clip_preset(source), source=f"preset {source}")
+    path = Path(source).expanduser()
+    try:
+        checkpoint = _read(path, num_heads=None)
+    except ConfigError:
+        if num_heads is None:
+            raise
+        checkpoint = _read(path, num_heads=num_heads)
+    return _inflated(checkpoint), checkpoint.info
+
+
+def is_here(source: str) -> bool:
+    """Whether `load` would find a source without the network."""
+    return source in PRESETS or Path(source).expanduser().exists()
+
+
+def _inflated(checkpoint: Checkpoint) -> ModelConfig:
+    """The config of the video model that a checkpoint becomes when nothing else is asked for."""
+    if checkpoint.format != "image ViT":
+        return checkpoint.config
+    return replace(checkpoint.config, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
