@@ -84,6 +84,15 @@ def test_what_is_no_file_of_weights_is_told_for_what_it_is(tmp_path: Path, kind:
         load(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["model.ckpt.data-00000-of-00001", "model.ckpt.index"])
+def test_checkpoint_of_tensorflow_is_told_by_its_suffix(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"\0\1\2" * 99)
+    with pytest.raises(
+        WeightsError, match="it is a part of a TensorFlow checkpoint: get the weights in PyTorch's form"
+    ):
+        load(tmp_path / name)
+
+
 def test_onnx_model_is_told_by_its_suffix(tmp_path: Path):
     (tmp_path / "m.ONNX").write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x05")
     with pytest.raises(WeightsError, match="it is an ONNX model: name the model folder that it was exported from"):

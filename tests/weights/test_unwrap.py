@@ -100,7 +100,9 @@ def test_containers_are_opened(state: State, loaded: Callable, container: str):
 
 def test_wrappers_of_single_blocks_are_taken_off(state: State, loaded: Callable):
     wrapped = {
-        name.replace("blocks.0.", "blocks.0._orig_mod.").replace("blocks.1.", "blocks.1._checkpoint_wrapped_module."): t
+        name.replace("blocks.0.", "blocks.module.0._orig_mod.").replace(
+            "blocks.1.", "blocks.1._checkpoint_wrapped_module."
+        ): t
         for name, t in state.items()
     }
     assert wrapped.keys() != state.keys()
@@ -211,6 +213,14 @@ def test_place_is_named_where_the_model_does_not_fit(state: State, loaded: Calla
     del state["norm.bias"]
     with pytest.raises(WeightsError, match=r"file\.pth \(model\.net\): does not match .* missing norm\.bias"):
         loaded({"model": under("net.", state)})
+
+
+def test_head_outside_the_model_is_named_where_its_own_is_missing(state: State, loaded: Callable):
+    backbone = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    with pytest.raises(
+        WeightsError, match=r"file\.pth \(backbone, beside it fc\.bias\): .* missing head\.weight, head\.b"
+    ):
+        loaded(under("backbone.", backbone) | {"fc.bias": torch.zeros(7)})
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])

@@ -73,7 +73,8 @@ def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
     """
     content = read_tensors(path)
     found = find_model(content, path=path)
-    origin = f"{path} ({found.place})" if found.place else str(path)
+    beside = f", beside it {_some(list(found.beside))}" if found.beside else ""
+    origin = f"{path} ({found.place}{beside})" if found.place else str(path)
     checkpoint = _explain_file(_File(path, origin, found.place, content), found.tensors, num_heads)
     return replace(checkpoint, place=found.place, others=found.others, foreign=found.foreign)
 

@@ -36,7 +36,7 @@ _SUFFIXES = {
     ".pb": ("a TensorFlow graph", "get the weights in PyTorch's form"),
     ".msgpack": ("a Flax file", "get the weights in PyTorch's form"),
     ".engine": ("a TensorRT engine", "get the weights in PyTorch's form"),
-    ".index": ("the index of a TensorFlow checkpoint", "get the weights in PyTorch's form"),
+    ".index": ("a part of a TensorFlow checkpoint", "get the weights in PyTorch's form"),
 }
 _LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/.*?\nsize (\d+)", re.DOTALL)
 
@@ -59,7 +59,8 @@ def what_it_is(path: Path) -> str:
     for tell in (_nothing, _pointer, _by_signature, _text):
         if told := tell(head, size):
             return told
-    what, cure = _SUFFIXES.get(path.suffix.lower(), ("", ""))
+    suffix = ".index" if re.search(r"\.data-\d+-of-\d+$", path.name) else path.suffix.lower()
+    what, cure = _SUFFIXES.get(suffix, ("", ""))
     return f"is {what}: {cure}" if what else ""
 
 

@@ -29,8 +29,11 @@ _PLACES = (
     "checkpoint", "weights", "params", "student",
 )  # fmt: skip
 """Where a model lies otherwise, the most usual first."""
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
-"""Parts of names that compiling, sharding and saving memory add, anywhere in a model."""
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.|(?<=\.)module\."
+)
+"""Parts of names that compiling, sharding and saving memory add, anywhere in a model. A `module` at the start is
+a place: another model may lie beside it."""
 _MAX_DEPTH = 8
 """Containers within containers; nothing usual is as deep."""
 
@@ -70,6 +73,8 @@ class Found:
     """Places of other models in the file, which were not taken."""
     foreign: tuple[str, ...]
     """Full names of all tensors outside the model, those of other models included."""
+    beside: tuple[str, ...] = ()
+    """Those of `foreign` that lie in the same container, and in no other model: a head or a loss of the same script."""
 
 
 def is_average(place: str) -> bool:
@@ -92,7 +97,7 @@ def find_model(content: Mapping[str, Any], *, path: Path) -> Found:
     """
     tensors = _flat(content, path=path)
     if not tensors:
-        raise WeightsError(f"{path}: holds no tensors")
+        raise WeightsError(f"{path}: holds no tensors, only {', '.join(list(content)[:6]) or 'an empty dictionary'}")
     places = sorted({place for name in tensors for place in _places(name)}, key=lambda place: (_rank(place), place))
     if not places:
         return Found(tensors={name.name: tensor for name, tensor in tensors.items()}, place="", others=(), foreign=())
@@ -103,11 +108,14 @@ def find_model(content: Mapping[str, Any], *, path: Path) -> Found:
         )
     nested = [other for other in others if other.prefix.startswith(place.prefix)]
     inside = {name for name in tensors if place.holds(name) and not any(other.holds(name) for other in nested)}
+    outside = [name for name in tensors if name not in inside]
+    beside = [n for n in outside if n.container == place.container and not any(other.holds(n) for other in others)]
     return Found(
         tensors={name.name.removeprefix(place.prefix): tensors[name] for name in tensors if name in inside},
         place=".".join(place.parts),
         others=tuple(map(str, others)),
-        foreign=tuple("".join(name) for name in tensors if name not in inside),
+        foreign=tuple(map("".join, outside)),
+        beside=tuple(map("".join, beside)),
     )
 
 
