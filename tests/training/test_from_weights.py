@@ -177,6 +177,13 @@ def test_weights_of_the_file_and_of_set_are_followed_too(command, weights: Path,
     assert "--model tiny has no effect" in err
 
 
+def test_wrong_weights_of_the_file_are_refused_though_others_are_named(command, weights: Path, recipe: Path):
+    recipe.write_text("init_from = 3")
+    status, _, err = command("train", "--config", recipe, "--init-from", weights, "--dry-run")
+    assert status == 2
+    assert "init_from=3 must be a valid string" in err
+
+
 def test_plan_without_its_weights_says_that_the_model_may_be_another(command, recipe: Path):
     status, out, err = command("train", "--config", recipe, "--dry-run")
     assert status == 0

@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import Tensor
 
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights import load, save_released
+from timesformer.weights import load, save_released, save_transformers
 from timesformer.weights.checkpoint import read_file
 from tiny import random_model, square_config
 
@@ -143,6 +144,15 @@ def test_options_of_a_script_beside_the_weights_are_passed_over(state: State, lo
 def test_weights_under_two_names_are_one_model(state: State, loaded: Callable):
     report = loaded({"model": state, "state_dict": state}).load_report
     assert (report.place, report.others, report.foreign) == ("model", (), ())
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.model."])
+def test_prefixes_in_a_folder_of_transformers_are_taken_off(tmp_path: Path, prefix: str):
+    folder = save_transformers(random_model(square_config()), tmp_path / "theirs")
+    stored = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(under(prefix, stored), folder / "pytorch_model.bin")
+    assert_is(load(folder))
 
 
 # --- Several models -------------------------------------------------------------------------------------------------

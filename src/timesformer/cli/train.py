@@ -186,4 +186,6 @@ def starting_run(
         say(f"{weights} is not here: keys of the model that {config} leaves out are not known and have their defaults")
     else:
         table = fill_from_weights(table, weights=weights, source=str(config), overrides=stated)
-    return from_dict({**table, "init_from": weights}, kind=RunConfig, source=str(config) if config else weights)
+    # a wrong value in the file is refused though another one wins
+    table = table if not isinstance(table.get("init_from", ""), str) else {**table, "init_from": weights}
+    return from_dict(table, kind=RunConfig, source=str(config) if config else weights)

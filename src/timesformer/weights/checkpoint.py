@@ -72,7 +72,7 @@ def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
         ConfigError: The number of heads cannot be known.
     """
     content = read_tensors(path)
-    found = find_model(content, path=path)
+    found = find_model(content, origin=str(path))
     beside = f", beside it {_some(list(found.beside))}" if found.beside else ""
     origin = f"{path} ({found.place}{beside})" if found.place else str(path)
     checkpoint = _explain_file(_File(path, origin, found.place, content), found.tensors, num_heads)
@@ -153,10 +153,13 @@ def match_names(
 ) -> Checkpoint:
     """Rename the tensors of a known config and insist that they are all there, with nothing left over.
 
+    Prefixes that a training script left are taken off first.
+
     Raises:
         WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
     """
-    shapes = parameter_shapes(config)
+    model = find_model(tensors, origin=origin)
+    tensors, shapes = model.tensors, parameter_shapes(config)
     rename = layout_for(format, config.scheme).rename_all(shapes)
     missing = [name for name, theirs in rename.items() if theirs not in tensors]
     unexplained = sorted(set(tensors) - set(rename.values()))
@@ -168,12 +171,12 @@ def match_names(
         )
     found = {name: tensors[theirs] for name, theirs in rename.items() if name not in missing}
     for name, tensor in found.items():
-        if not isinstance(tensor, Tensor):
-            raise WeightsError(f"{origin}: {rename[name]} is a {type(tensor).__name__}, expected a tensor")
         if tuple(tensor.shape) != shapes[name]:
             raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config wants {shapes[name]}")
         _refuse_no_plain_numbers(tensor, f"{origin}: {rename[name]}")
-    return Checkpoint(format, config, info, found, tuple(missing))
+    return Checkpoint(
+        format, config, info, found, tuple(missing), place=model.place, others=model.others, foreign=model.foreign
+    )
 
 
 def _refuse_no_plain_numbers(tensor: Tensor, name: str) -> None:

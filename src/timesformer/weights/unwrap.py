@@ -7,7 +7,6 @@ what stands before that in the path is where the model lies, and all that lies e
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -82,7 +81,7 @@ def is_average(place: str) -> bool:
     return any(part in _AVERAGES for part in place.split("."))
 
 
-def find_model(content: Mapping[str, Any], *, path: Path) -> Found:
+def find_model(content: Mapping[str, Any], *, origin: str) -> Found:
     """Take the model out of what a training script saved.
 
     An average over training is taken before the weights of the last step, as their own scripts evaluate it; then the
@@ -90,21 +89,21 @@ def find_model(content: Mapping[str, Any], *, path: Path) -> Found:
 
     Args:
         content: What the file holds.
-        path: The file, for messages.
+        origin: The file or folder, for messages.
 
     Raises:
         WeightsError: There is no tensor, two tensors have one name, or there are several models and none is preferred.
     """
-    tensors = _flat(content, path=path)
+    tensors = _flat(content, origin=origin)
     if not tensors:
-        raise WeightsError(f"{path}: holds no tensors, only {', '.join(list(content)[:6]) or 'an empty dictionary'}")
+        raise WeightsError(f"{origin}: holds no tensors, only {', '.join(list(content)[:6]) or 'an empty dictionary'}")
     places = sorted({place for name in tensors for place in _places(name)}, key=lambda place: (_rank(place), place))
     if not places:
         return Found(tensors={name.name: tensor for name, tensor in tensors.items()}, place="", others=(), foreign=())
     place, *others = places
     if others and _rank(place) == _rank(others[0]):
         raise WeightsError(
-            f"{path}: holds several models, under {', '.join(map(str, places))}: save the one that you mean alone"
+            f"{origin}: holds several models, under {', '.join(map(str, places))}: save the one that you mean alone"
         )
     nested = [other for other in others if other.prefix.startswith(place.prefix)]
     inside = {name for name in tensors if place.holds(name) and not any(other.holds(name) for other in nested)}
@@ -119,13 +118,15 @@ def find_model(content: Mapping[str, Any], *, path: Path) -> Found:
     )
 
 
-def _flat(content: Mapping[str, Any], *, path: Path) -> dict[_Name, Tensor]:
+def _flat(content: Mapping[str, Any], *, origin: str) -> dict[_Name, Tensor]:
     """All tensors, their names without wrappers."""
     flat: dict[_Name, Tensor] = {}
     for name, tensor in _walk(content, container="", depth=0, seen=set()):
         plain = _Name(name.container, _WRAPPERS.sub("", name.name))
         if plain in flat:
-            raise WeightsError(f"{path}: holds two tensors named {plain.name} once wrappers are taken off {name.name}")
+            raise WeightsError(
+                f"{origin}: holds two tensors named {plain.name} once wrappers are taken off {name.name}"
+            )
         flat[plain] = tensor
     return flat
 
