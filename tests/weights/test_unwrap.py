@@ -15,8 +15,9 @@ from torch import Tensor
 
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights import load, save_released, save_transformers
 from timesformer.weights.checkpoint import read_file
+from timesformer.weights.convert import save_released, save_transformers
+from timesformer.weights.load import load
 from tiny import random_model, square_config
 
 State = dict[str, Tensor]
