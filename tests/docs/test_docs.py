@@ -1,11 +1,12 @@
 """What the documents promise is there: files, verbs, recipes, tests."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from timesformer.cli.main import VERBS, main
+from timesformer.cli.main import VERBS, build_app, main
 from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
 
@@ -47,3 +48,17 @@ def test_every_recipe_builds_its_model_without_memory_and_prints_its_plan(recipe
     assert stop.value.code == 0
     assert run.model.scheme in printed
     assert f"keeps         the {run.keep} epoch, in {run.output}" in printed
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_command_in_the_head_of_a_recipe_is_one(recipe, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    commands = re.findall(r"^#   timesformer (.+)$", recipe.read_text("utf-8"), re.MULTILINE)
+    trainings = [shlex.split(line) for line in commands if line.startswith("train ")]
+    assert trainings
+    for words in trainings:
+        with pytest.raises(SystemExit) as stop:
+            main([*words, "--dry-run"])
+        assert stop.value.code == 0, capsys.readouterr().err
+    for line in commands:
+        build_app().parse_args(shlex.split(line), exit_on_error=False, print_error=False)

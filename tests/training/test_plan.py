@@ -147,6 +147,60 @@ def test_dry_run_prints_the_plan_and_writes_nothing(command, tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("a.mp4,0\nb.mp4,1\n", "2 of 2 videos are missing"),
+        ("here.mp4,run\n", "has one class ('run')"),
+        ("", "names no video"),
+        ("here.mp4\n", "line 1"),
+    ],
+)
+@pytest.mark.parametrize("with_config", [False, True])
+def test_dry_run_fails_with_a_fault_of_the_videos_after_its_plan(
+    command, tmp_path: Path, lines: str, problem: str, with_config: bool
+):
+    (tmp_path / "run.toml").write_text(dump_toml(NOWHERE))
+    (tmp_path / "here.mp4").write_bytes(b"no video")
+    (tmp_path / "list.csv").write_text(lines)
+    config = ["--config", tmp_path / "run.toml", "--set", "data.val="] if with_config else []
+    status, out, err = command(tmp_path / "list.csv", *config, "--dry-run")
+    assert status == 1
+    assert out.startswith("model         divided_space_time")
+    assert "data          problem: " in out
+    assert "error: this run cannot start: " in err
+    assert problem in err
+
+
+def test_dry_run_of_an_empty_folder_fails(command, tmp_path: Path):
+    (tmp_path / "videos").mkdir()
+    status, out, err = command(tmp_path / "videos", "--dry-run", "--json")
+    assert status == 1
+    assert json.loads(out)["data"]["problem"] in err
+
+
+def test_dry_run_without_videos_fails_but_for_a_config(command, tmp_path: Path):
+    (tmp_path / "run.toml").write_text(dump_toml(NOWHERE))
+    for arguments, problem in (
+        (("no/videos",), "error: this run cannot start: no/videos does not exist"),
+        (("--model", "tiny"), "error: this run cannot start: data.train is empty"),
+    ):
+        status, out, err = command(*arguments, "--dry-run")
+        assert (status, out[:5]) == (1, "model")
+        assert problem in err
+    assert command("--config", tmp_path / "run.toml", "--dry-run")[0] == 0
+    assert command("no/videos", "--config", tmp_path / "run.toml", "--dry-run")[0] == 0
+    assert command("--config", tmp_path / "run.toml", "--dry-run", "--set", "data.train=")[0] == 0
+
+
+def test_dry_run_of_a_damaged_shard_fails(command, tmp_path: Path):
+    (tmp_path / "shard-000000.tar").write_bytes(b"no tar archive" * 99)
+    (tmp_path / "list.csv").write_text("shard-000000.tar/a.mp4,0\nshard-000000.tar/b.mp4,1\n")
+    status, out, err = command(tmp_path / "list.csv", "--dry-run")
+    assert (status, out[:5]) == (1, "model")
+    assert "shard-000000.tar" in err
+
+
 def test_sheet_draws_and_does_not_train(command, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     status, out, err = command(videos, "--model", "tiny", "--sheet", "sheet.png")

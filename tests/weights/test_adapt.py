@@ -83,16 +83,26 @@ def test_other_channels_answer_as_before_when_all_are_equal(stored: Callable):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"embed_dim": 48}, r"embedding\.cls_token is \(1, 1, 24\), the config wants \(1, 1, 48\)"),
+        (
+            {"embed_dim": 48},
+            r"cls_token is \(1, 1, 24\), the config wants \(1, 1, 48\); the weights have embed_dim=24, not 48$",
+        ),
         ({"patch_size": 2}, r"embedding\.patch\.weight is \(24, 3, 4, 4\), the config wants \(24, 3, 2, 2\)"),
         ({"mlp_ratio": 2.0}, r"mlp\.fc1\.weight is \(60, 24\), the config wants \(48, 24\)"),
         ({"depth": 3}, r"depth=3 asks for 3 blocks, the weights have 2"),
-        ({"qkv_bias": False}, r"qkv\.bias .* has no place"),
+        ({"qkv_bias": False}, r"qkv\.bias .* has no place; the weights have qkv_bias=True, not False$"),
     ],
 )
 def test_size_that_weights_cannot_follow_is_refused_by_name(stored: Callable, changes: dict, message: str):
     with pytest.raises(WeightsError, match=message):
         load(stored(), **changes)
+
+
+def test_bias_that_the_weights_do_not_have_is_refused_by_name(stored: Callable):
+    with pytest.raises(
+        WeightsError, match=r"has no blocks\.0.*\.qkv\.bias; the weights have qkv_bias=False, not True$"
+    ):
+        load(stored(qkv_bias=False), qkv_bias=True)
 
 
 @torch.no_grad()

@@ -139,7 +139,8 @@ def test_released_file_without_a_head_is_refused(content: Content, written: Call
     ("thing", "problem"),
     [
         ([torch.zeros(1)], "holds a list, expected a dictionary of tensors"),
-        ({"epoch": 3}, "holds no tensors"),
+        ({"epoch": 3, "state_dict": {}}, "holds no tensors, only epoch, state_dict"),
+        ({}, "holds no tensors, only an empty dictionary"),
         ({"conv1.weight": torch.zeros(1)}, r"no known format; its first tensors are conv1\.weight\. Known: "),
         ({0: torch.zeros(1)}, "no known format; its first tensors are 0"),
         ({"patch_embed.proj.weight": torch.zeros(8, 3, 2, 4, 4)}, "has no patch embedding or no first block"),

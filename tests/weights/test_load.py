@@ -90,6 +90,20 @@ def test_source_that_is_nothing_names_what_could_be(tmp_path: Path):
         load(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("weights/vit.SAFETENSORS", r"weights/vit\.SAFETENSORS: no such file$"),
+        ("https://example.org/vit.pth", r"is an address; download the file first"),
+        ("s3://bucket/model", r"is an address; download the file first"),
+    ],
+)
+def test_file_that_is_not_here_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch, source: str, message: str):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", None)
+    with pytest.raises(WeightsError, match=message):
+        load(source)
+
+
 def test_folder_without_a_model_is_refused(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"is not a model folder: it has no config\.json, nor has its folder model/"):
         load(tmp_path)

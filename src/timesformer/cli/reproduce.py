@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.cli.train import run_from_preset, run_from_weights
-from timesformer.config.io import apply_overrides, read_config
+from timesformer.cli.train import run_from_preset, starting_run
+from timesformer.config.io import apply_overrides
 from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.reproduce.definitions import define
@@ -37,6 +37,7 @@ class _Request:
     config: Path | None
     init_from: str
     full: bool
+    dry_run: bool
     schemes: tuple[str, ...]
     clips: int | None
     epochs: int | None
@@ -133,8 +134,8 @@ def reproduce(
     output = output or Path("runs/reproduce") / experiment
     request = _Request(
         data=data, val=val, reversed_copies=reversed_copies, config=config, init_from=init_from, full=full,
-        schemes=tuple(schemes.split(",")) if schemes else (), clips=clips, epochs=epochs, device=device, seed=seed,
-        overrides=overrides,
+        dry_run=dry_run, schemes=tuple(schemes.split(",")) if schemes else (), clips=clips, epochs=epochs,
+        device=device, seed=seed, overrides=overrides,
     )  # fmt: skip
     _check_seeds(seeds)
     if experiment == "cost":
@@ -173,14 +174,16 @@ def _define(name: str, request: _Request) -> Experiment:
 
 def _base_run(name: str, request: _Request) -> RunConfig:
     """The run that all arms depart from: of the file, the weights or the scale, with what else was given."""
-    if request.config:
-        run = read_config(request.config, kind=RunConfig)
-    elif request.full:
+    if request.full and not request.config:
         run = paper_run()
-    elif request.init_from:
-        run = run_from_weights(request.init_from)
     else:
-        run = run_from_preset("small") if request.data else laptop_run(name)
+        run = starting_run(
+            request.config,
+            init_from=request.init_from,
+            overrides=request.overrides,
+            otherwise=run_from_preset("small") if request.data else laptop_run(name),
+            weights_may_lack=request.dry_run,
+        )
     given = {
         "epochs": request.epochs,
         "device": request.device,

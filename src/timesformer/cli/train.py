@@ -1,5 +1,6 @@
 """`timesformer train`"""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +9,15 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.config.io import apply_overrides, read_config
+from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
 from timesformer.config.presets import clip_preset, preset
-from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError
 from timesformer.training.fit import train as run_training
+from timesformer.training.from_weights import fill_from_weights
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict
 from timesformer.training.sheet import write_sheet
-from timesformer.weights.load import load
+from timesformer.weights.load import is_here
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
     overwrite: Overwrite = False,
     json: AsJson = False,
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
-) -> None:
+) -> int:
     """Train a classifier on your own videos.
 
     DATA is a folder with one folder of videos for each class (or with `train/` and `val/`, each like that), or an
@@ -56,7 +58,8 @@ def train(
         Validation videos; without it and without `val/` in DATA, a fifth of each class is held out (whole
         groups, where a table has the column `group`).
     config
-        A TOML or JSON file with a whole run (`RunConfig`); options given here win over it.
+        A TOML or JSON file with a run (`RunConfig`); options given here win over it. Keys of its model that are left
+        out are those of the weights, if it starts from any.
     model
         A preset: tiny, small (the default), base, hr, large, vit_s, vit_b, vit_l. With `--init-from`, the model is
         that of the weights; with `--config`, that of the file.
@@ -79,22 +82,26 @@ def train(
         without a stop, whenever it was stopped or killed.
     dry_run
         Print the plan and stop: model, data, batch, optimiser, schedule, augmentation, and memory with the batch that
-        fits. With `--config`, neither weights nor videos need be there.
+        fits. With `--config`, neither weights nor videos need be there; videos that are there and cannot be used end
+        with status 1.
     sheet
         Write a picture of augmented training clips to this file, and stop.
     overrides
         Any other key of the run, such as `--set model.scheme=axial --set optim.weight_decay=0.1`.
     """
-    if model and (config or init_from):
+    if model and (config or init_from or parse_overrides(overrides, kind=RunConfig).get("init_from")):
         raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
     if val and not data:
         raise ConfigError(f"--val {val} needs the training videos beside it: timesformer train DATA --val {val}")
     if sheet and (dry_run or resume):
         raise ConfigError(f"--sheet {sheet} only draws a picture: leave out --dry-run and --resume")
-    if config:
-        run = read_config(config, kind=RunConfig)
-    else:
-        run = run_from_weights(init_from) if init_from else run_from_preset(model or "small")
+    run = starting_run(
+        config,
+        init_from=init_from,
+        overrides=overrides,
+        otherwise=run_from_preset(model or "small"),
+        weights_may_lack=dry_run or resume or sheet is not None,
+    )
     given = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -110,22 +117,31 @@ def train(
         run = replace(run, optim=replace(run.optim, lr=lr))
     run = apply_overrides(run, list(overrides))
     if dry_run:
-        _show_plan(run, as_json=json)
-    elif sheet:
+        return _show_plan(run, as_json=json, may_lack_data=config is not None)
+    if sheet:
         _show_result({"sheet": str(write_sheet(run, sheet))}, as_json=json)
     else:
         folder = run_training(run, overwrite=overwrite, resume=resume)
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
         if not json:
             say(f"try it: timesformer predict VIDEO --model {folder}")
+    return 0
 
 
-def _show_plan(run: RunConfig, *, as_json: bool) -> None:
+def _show_plan(run: RunConfig, *, as_json: bool, may_lack_data: bool) -> int:
+    """Print the plan; the exit status is 1 if its videos cannot be trained on."""
     plan = make_plan(run)
     if as_json:
         print_json(plan_as_dict(plan))
     else:
         print(format_plan(plan))
+    lacks = not plan.data.train or bool(plan.data.missing)
+    if lacks and may_lack_data:
+        return 0
+    fault = plan.data.problem or (f"{', '.join(plan.data.missing)} does not exist" if plan.data.missing else "")
+    if fault:
+        say(f"error: this run cannot start: {fault}")
+    return 1 if fault else 0
 
 
 def _show_result(paths: dict[str, str], *, as_json: bool) -> None:
@@ -141,9 +157,35 @@ def run_from_preset(name: str) -> RunConfig:
     return RunConfig(model=preset(name), clip=clip_preset(name), epochs=30, batch_size=16)
 
 
-def run_from_weights(source: str) -> RunConfig:
-    """The run of somebody who gives videos and weights: their model and clips, and a rate that does not wreck them."""
-    model = load(source)
-    return RunConfig(
-        model=model.config, clip=model.info.clip, optim=OptimConfig(lr=1e-4), init_from=source, epochs=15, batch_size=8
-    )
+def starting_run(
+    config: Path | None, *, init_from: str, overrides: Sequence[str], otherwise: RunConfig, weights_may_lack: bool
+) -> RunConfig:
+    """The run of a file, of weights, or another one, before the options of the command line are applied.
+
+    Where it starts from weights, its model is theirs, but for the keys that the file or `--set` give.
+
+    Args:
+        config: The file; None if there is none.
+        init_from: Weights that were named; those of `--set init_from` win over them, and they win over the file's.
+        overrides: Texts of `--set`.
+        otherwise: The run if there is neither file nor weights.
+        weights_may_lack: Whether weights may be named that are not here; the model is then the file's.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key that was set does not fit the weights.
+        WeightsError: The weights cannot be read.
+    """
+    stated = parse_overrides(overrides, kind=RunConfig)
+    table = read_table(config) if config else {}
+    weights = stated.get("init_from", init_from or table.get("init_from", ""))
+    if not isinstance(weights, str) or not weights:
+        return from_dict(table, kind=RunConfig, source=str(config)) if config else otherwise
+    if not config:
+        table = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
+    if config and weights_may_lack and not is_here(weights):
+        say(f"{weights} is not here: keys of the model that {config} leaves out are not known and have their defaults")
+    else:
+        table = fill_from_weights(table, weights=weights, source=str(config), overrides=stated)
+    # a wrong value in the file is refused though another one wins
+    table = table if not isinstance(table.get("init_from", ""), str) else {**table, "init_from": weights}
+    return from_dict(table, kind=RunConfig, source=str(config) if config else weights)

@@ -1,21 +1,20 @@
 """What a run would do, found out without training, and without its weights or its videos."""
 
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from timesformer.config.presets import PRESETS
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.data.manifest import holds_splits, source_exists
-from timesformer.errors import ConfigError, DataError
+from timesformer.errors import ConfigError, DataError, DecodeError
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost
 from timesformer.training.memory import MemoryEstimate, estimate_memory, gigabytes, weightless
 from timesformer.training.optim import warmup_steps
 from timesformer.training.sources import Split, load_data, with_num_classes
+from timesformer.weights.load import is_here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +152,7 @@ def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
     if data.train and not missing:
         try:
             split = load_data(data, seed=run.seed)
-        except DataError as error:
+        except (DataError, DecodeError) as error:
             problem = str(error)
     by_groups = ", by whole groups" if split and split.num_groups else ""
     held_out = f"{data.val_fraction:.0%} of each training class{by_groups}"
@@ -198,8 +197,7 @@ def _origin(run: RunConfig) -> str:
     source = run.init_from
     if not source:
         return f"fresh weights ({run.model.initialization})"
-    is_here = source in PRESETS or Path(source).expanduser().exists()
-    return source if is_here else f"{source} (not found here)"
+    return source if is_here(source) else f"{source} (not found here)"
 
 
 def _augmentation(run: RunConfig) -> tuple[str, ...]:

@@ -16,11 +16,10 @@ from timesformer.model.block import Step
 from timesformer.model.layers import MLP
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord
-from timesformer.weights.load import load
+from timesformer.weights.adapt import FIXED_BY_WEIGHTS
+from timesformer.weights.load import config_of, load
 
-_FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
-"""Fields of a `ModelConfig` that weights cannot follow; `depth` they can, to fewer blocks."""
-_OTHERS = tuple(field.name for field in fields(ModelConfig) if field.name not in _FIXED_BY_WEIGHTS)
+_OTHERS = tuple(field.name for field in fields(ModelConfig) if field.name not in FIXED_BY_WEIGHTS)
 
 
 def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
@@ -42,9 +41,10 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
         model = _fresh_model(run)
         model.info = ModelInfo(clip=run.clip, labels=labels)
         return model.train()
+    found, _ = config_of(run.init_from, num_heads=run.model.num_heads)
+    _check_architecture(found, run)
     values = asdict(run.model)
-    model = load(run.init_from, seed=run.seed, **{name: values[name] for name in _OTHERS})
-    _check_architecture(model.config, run)
+    model = load(run.init_from, seed=run.seed, num_heads=found.num_heads, **{name: values[name] for name in _OTHERS})
     has_other_labels = bool(model.info.labels) and model.info.labels != labels
     # a head that has learnt from raw features is none for standardised ones
     if has_other_labels or "head_norm.running_mean" in model.load_report.new:
@@ -111,7 +111,7 @@ def _fresh_model(run: RunConfig) -> TimeSformer:
 
 
 def _check_architecture(found: ModelConfig, run: RunConfig) -> None:
-    differing = [name for name in _FIXED_BY_WEIGHTS if getattr(found, name) != getattr(run.model, name)]
+    differing = [name for name in FIXED_BY_WEIGHTS if getattr(found, name) != getattr(run.model, name)]
     if differing:
         wanted = ", ".join(f"{name}={getattr(run.model, name)}" for name in differing)
         cure = ", ".join(f"model.{name}={getattr(found, name)}" for name in differing)

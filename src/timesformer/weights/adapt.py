@@ -7,7 +7,8 @@ flattened grid, and that nothing is dropped or repeated silently.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,13 +21,18 @@ from timesformer.model.embedding import resize_space, resize_time
 from timesformer.model.fast import fold_standardization
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
+from timesformer.weights.unwrap import is_average
+
+FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
+"""Fields of a `ModelConfig` that weights cannot follow; `depth` they can, to fewer blocks."""
 
 
 @dataclass
 class LoadReport:
     """What became of every tensor when weights were loaded.
 
-    Names are ours. `resized`, `copied` and `dropped` say how or why for each.
+    Names are ours. `resized`, `copied` and `dropped` say how or why for each. `place` is where in the file the weights
+    lay, `others` are places of other models there, and `foreign` the full names of all tensors outside the model.
     """
 
     format: str
@@ -36,9 +42,13 @@ class LoadReport:
     copied: dict[str, str] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+    others: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded as they are"]
+        lines += [f"  taken   {self.choice()}"] if self.place else []
         lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
         if self.copied:
             lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
@@ -46,7 +56,22 @@ class LoadReport:
             lines.append(f"  new     {len(self.new)} tensors: {', '.join(_stems(self.new))}")
         dropped = {re.sub(r"^blocks\..*", "blocks after them", name): why for name, why in self.dropped.items()}
         lines += [f"  dropped {name}: {why}" for name, why in dropped.items()]
+        if self.foreign:
+            lines.append(
+                f"  foreign {len(self.foreign)} tensors outside the model: {', '.join(_counted(self.foreign))}"
+            )
         return "\n".join(lines)
+
+    def choice(self) -> str:
+        """Which of the models in a file was taken, in words."""
+        average = ", an average of the weights over training" if is_average(self.place) else ""
+        return f"from {self.place}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
+
+
+def _counted(names: Sequence[str]) -> list[str]:
+    """The first part of names, with the number of them that it stands for."""
+    counts = Counter(name.split(".")[0] for name in names)
+    return [f"{name} ({count})" for name, count in counts.items()]
 
 
 def _stems(names: list[str]) -> list[str]:
@@ -74,7 +99,9 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
         model = TimeSformer(config)
     if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
         checkpoint = replace(checkpoint, tensors=_folded(checkpoint.tensors))
-    report = LoadReport(checkpoint.format, source)
+    report = LoadReport(
+        checkpoint.format, source, place=checkpoint.place, others=checkpoint.others, foreign=checkpoint.foreign
+    )
     weights = model.state_dict()
     with torch.no_grad():
         for name, fresh in weights.items():
@@ -137,6 +164,8 @@ def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, so
     gains_position = name == "embedding.position" and old.position_embedding == "none"
     gains_fc = ".fc." in name and ".steps." in name and gains_scheme
     gains_norm = name.startswith("head_norm.") and old.head_norm == "none"
+    if name.endswith(".qkv.bias") and not old.qkv_bias:
+        raise WeightsError(f"{source}: has no {name}{_what_differs(old, config)}")
     if not (gains_norm or gains_time or gains_position or gains_fc or name in checkpoint.missing):
         raise WeightsError(
             f"{source}: scheme={old.scheme!r} has no {name}, which scheme={config.scheme!r} needs; only weights with "
@@ -157,7 +186,15 @@ def _resize(
         return resize_time(tensor, num_frames=new.num_frames, mode=mode), how
     if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(fresh):
         return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
-    raise WeightsError(f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}")
+    raise WeightsError(
+        f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}{_what_differs(old, new)}"
+    )
+
+
+def _what_differs(old: ModelConfig, new: ModelConfig) -> str:
+    """The keys that weights cannot follow and that are other ones; for the end of a message."""
+    names = [name for name in FIXED_BY_WEIGHTS if getattr(old, name) != getattr(new, name)]
+    return "".join(f"; the weights have {name}={getattr(old, name)}, not {getattr(new, name)}" for name in names)
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:
@@ -178,4 +215,6 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
         return f"position_embedding={new.position_embedding!r}, scheme={new.scheme!r} has no time embedding"
     if name == "embedding.position":
         return f"position_embedding={new.position_embedding!r}"
+    if name.endswith(".qkv.bias") and not new.qkv_bias:
+        raise WeightsError(f"{source}: {name} of the weights has no place{_what_differs(old, new)}")
     raise WeightsError(f"{source}: {name} of scheme={old.scheme!r} has no place in scheme={new.scheme!r}")

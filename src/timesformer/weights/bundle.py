@@ -164,7 +164,7 @@ def read_folder(folder: Path) -> Checkpoint:
     wrong = [
         name
         for name in shapes.keys() | tensors.keys()
-        if name not in tensors or shapes.get(name) != tuple(tensors[name].shape)
+        if name not in tensors or shapes.get(name) != getattr(tensors[name], "shape", None)
     ]
     if wrong:
         raise WeightsError(f"{folder / _WEIGHTS}: does not fit config.json at {', '.join(sorted(wrong)[:4])}")

@@ -5,37 +5,30 @@ ViT is read as what it is: a `space_only` model of one frame.
 """
 
 import json
-import math
-import pickle
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict
-from timesformer.config.schema import ClipConfig, ModelConfig, PositionEmbedding, SchemeName
-from timesformer.errors import ConfigError, WeightsError
-from timesformer.model.schemes import SCHEMES
+from timesformer.config.schema import ClipConfig, ModelConfig, SchemeName
+from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.fields import as_number
 from timesformer.weights.layouts import layout_for
+from timesformer.weights.pickles import read_tensors
+from timesformer.weights.shapes import config_from_shapes
+from timesformer.weights.unwrap import find_model
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
 """Licence of the released weights, and so of what is converted from them."""
 
-_DAMAGED = (  # what reading a damaged pickle raises
-    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
-    struct.error,
-)  # fmt: skip
 _DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174): "ssv2"}
 
 
@@ -43,7 +36,8 @@ _DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174)
 class Checkpoint:
     """Weights as they are stored, under our names, with the config and info that belong to them.
 
-    `missing` are parameters that `config` has and the file has not: the head of a headless image ViT.
+    `missing` are parameters that `config` has and the file has not: the head of a headless image ViT. `place` is where
+    in the file the model lay, `others` are places of other models there, and `foreign` all tensors outside the model.
     """
 
     format: str
@@ -51,6 +45,9 @@ class Checkpoint:
     info: ModelInfo
     tensors: Mapping[str, Tensor]
     missing: tuple[str, ...] = ()
+    place: str = ""
+    others: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     @classmethod
     def fresh(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":
@@ -62,33 +59,6 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's parameters, in order, without building them."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in TimeSformer(config).state_dict().items()}
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """Everything in a `.safetensors` file or a pickle; of pickles only plain tensors and numbers are admitted.
-
-    Raises:
-        WeightsError: The file is missing, damaged, or holds objects that would run code when read.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return _unpickle(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
-    except _DAMAGED as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(f"{path}: not a file of plain tensors, refused: {reason[0][:160]}") from error
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, ValueError):  # the format of before torch 1.6 cannot be mapped
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
-    return {str(name): value for name, value in content.items()}
 
 
 def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
@@ -103,40 +73,60 @@ def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
         ConfigError: The number of heads cannot be known.
     """
     content = read_tensors(path)
-    tensors = _tensors_of(content, path)
+    found = find_model(content, origin=str(path))
+    beside = f", beside it {_some(list(found.beside))}" if found.beside else ""
+    origin = f"{path} ({found.place}{beside})" if found.place else str(path)
+    checkpoint = _explain_file(_File(path, origin, found.place, content), found.tensors, num_heads)
+    return replace(checkpoint, place=found.place, others=found.others, foreign=found.foreign)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that weights came from: what it is called in messages, and what else it holds."""
+
+    path: Path
+    origin: str
+    place: str
+    content: Mapping[str, Any]
+
+
+def _explain_file(file: _File, tensors: Mapping[str, Tensor], num_heads: int | None) -> Checkpoint:
+    _refuse_what_needs_its_folder(tensors, file.path)
     if any(name.startswith("backbone.transformer_layers.") for name in tensors):
-        return _explain("mmaction2", tensors, _mmaction2_info(path), path, num_heads, scheme=_mmaction2_scheme(tensors))
+        scheme = _mmaction2_scheme(tensors)
+        return _explain("mmaction2", tensors, _mmaction2_info(file.path), file.origin, num_heads, scheme=scheme)
     if "patch_embed.proj.weight" not in tensors:
         names = ", ".join(sorted(tensors)[:3])
         raise WeightsError(
-            f"{path}: no known format; its first tensors are {names}. Known: a model folder, a released .pyth, a "
-            f"transformers TimeSformer, an mmaction2 TimeSformer, an image ViT in timm's names"
+            f"{file.origin}: no known format; its first tensors are {names}. Known: a model folder, a released .pyth, "
+            f"a transformers TimeSformer, an mmaction2 TimeSformer, an image ViT in timm's names"
         )
-    if "model_state" in content or "time_embed" in tensors:
-        return _released(_released_cfg(content, path), tensors, path, num_heads)
-    return _image_vit(tensors, path, num_heads)
+    if "model_state" in file.place.split(".") or "time_embed" in tensors:
+        return _released(_released_cfg(file.content, file.path), tensors, file, num_heads)
+    return _image_vit(tensors, file, num_heads)
 
 
-def _tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors inside the wrappers that training scripts put around them, without the wrappers' prefixes."""
-    for key in ("model_state", "state_dict", "model", "module"):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise WeightsError(f"{path}: holds no tensors")
-    for prefix in ("module.", "model."):
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def _refuse_what_needs_its_folder(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights whose config is another file, and name the folder that has both."""
+    ours = "embedding.patch.weight" in tensors
+    if not ours and not any(name.startswith("timesformer.embeddings.") for name in tensors):
+        return
+    folder, run = path.absolute().parent, path.absolute().parent.parent
+    if (folder / "config.json").exists():
+        cure = f"name its folder: {folder}"
+    elif ours and (run / "config.toml").exists():
+        cure = f"name the folder of its run: {run}"
+    else:
+        cure = "name the folder that it comes from, which has a config.json"
+    what = "this library's" if ours else "transformers'"
+    raise WeightsError(f"{path}: holds weights under {what} names, without the config that belongs to them; {cure}")
 
 
 def _explain(
     format: str,
     tensors: Mapping[str, Tensor],
     info: ModelInfo,
-    path: Path,
+    origin: str,
     num_heads: int | None,
     *,
     scheme: SchemeName,
@@ -149,8 +139,8 @@ def _explain(
     def foreign(name: str) -> Tensor | None:
         return tensors.get(names.rename_all([name])[name])
 
-    config = _config_from_shapes(foreign, path, num_heads, scheme=scheme, num_frames=num_frames)
-    return match_names(format, config, info, tensors, origin=str(path), optional=optional)
+    config = config_from_shapes(foreign, origin=origin, num_heads=num_heads, scheme=scheme, num_frames=num_frames)
+    return match_names(format, config, info, tensors, origin=origin, optional=optional)
 
 
 def match_names(
@@ -164,10 +154,13 @@ def match_names(
 ) -> Checkpoint:
     """Rename the tensors of a known config and insist that they are all there, with nothing left over.
 
+    Prefixes that a training script left are taken off first.
+
     Raises:
         WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
     """
-    shapes = parameter_shapes(config)
+    model = find_model(tensors, origin=origin)
+    tensors, shapes = model.tensors, parameter_shapes(config)
     rename = layout_for(format, config.scheme).rename_all(shapes)
     missing = [name for name, theirs in rename.items() if theirs not in tensors]
     unexplained = sorted(set(tensors) - set(rename.values()))
@@ -181,66 +174,31 @@ def match_names(
     for name, tensor in found.items():
         if tuple(tensor.shape) != shapes[name]:
             raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config wants {shapes[name]}")
-    return Checkpoint(format, config, info, found, tuple(missing))
+        _refuse_no_plain_numbers(tensor, f"{origin}: {rename[name]}")
+    return Checkpoint(
+        format, config, info, found, tuple(missing), place=model.place, others=model.others, foreign=model.foreign
+    )
+
+
+def _refuse_no_plain_numbers(tensor: Tensor, name: str) -> None:
+    """Refuse what would become other numbers, or none: quantized, sparse and empty tensors."""
+    if not tensor.is_floating_point():
+        raise WeightsError(
+            f"{name} holds {tensor.dtype} and not floating-point numbers: quantized weights are not read"
+        )
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise WeightsError(f"{name} is stored as {tensor.layout} on {tensor.device}: save it as a plain tensor")
 
 
 def _some(names: list[str]) -> str:
     return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}" if names else "nothing"
 
 
-def _config_from_shapes(
-    foreign: Any, path: Path, num_heads: int | None, *, scheme: SchemeName, num_frames: int
-) -> ModelConfig:
-    patch, position, time = foreign("embedding.patch.weight"), foreign("embedding.position"), foreign("embedding.time")
-    if patch is None or patch.ndim != 4 or foreign("blocks.0.mlp.fc1.weight") is None:
-        raise WeightsError(f"{path}: has no patch embedding or no first block")
-    width = patch.shape[0]
-    depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
-    head, main = foreign("head.weight"), SCHEMES[scheme].image_step
-    side = _square_side(position, path) * patch.shape[-1] if position is not None else 224
-    return ModelConfig(
-        scheme=scheme,
-        num_frames=num_frames if time is None else time.shape[1],
-        image_size=(side, side),
-        patch_size=patch.shape[-1],
-        in_channels=patch.shape[1],
-        embed_dim=width,
-        depth=depth,
-        num_heads=num_heads or _heads_of(width, path),
-        mlp_ratio=foreign("blocks.0.mlp.fc1.weight").shape[0] / width,
-        qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
-        position_embedding=_position_embedding(position, time, scheme),
-        num_classes=400 if head is None else head.shape[0],
-    )
-
-
-def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: SchemeName) -> PositionEmbedding:
-    if position is None:
-        return "none"
-    return "space_time" if time is not None or scheme == "space_only" else "space"
-
-
-def _square_side(position: Tensor, path: Path) -> int:
-    patches = position.shape[1] - 1
-    side = math.isqrt(patches)
-    if side * side != patches:
-        raise WeightsError(f"{path}: its position embedding has {patches} patches, expected a square grid")
-    return side
-
-
-def _heads_of(width: int, path: Path) -> int:
-    if width % 64:
-        raise ConfigError(
-            f"{path}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
-            f"give num_heads"
-        )
-    return width // 64
-
-
 # --- The released code ----------------------------------------------------------------------------------------------
 
 
-def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
+def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], file: _File, num_heads: int | None) -> Checkpoint:
+    path = file.path
     scheme = _released_scheme(tensors, cfg, path)
     try:
         info = _own_info(cfg, path) or _released_info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
@@ -248,7 +206,7 @@ def _released(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path,
         num_heads = num_heads or _whole(_section(cfg, "TIMESFORMER"), "NUM_HEADS", 0)  # only our own files say
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the config stored in it cannot work: {error}") from error
-    return _explain("released", tensors, info, path, num_heads, scheme=scheme, num_frames=num_frames)
+    return _explain("released", tensors, info, file.origin, num_heads, scheme=scheme, num_frames=num_frames)
 
 
 def _section(cfg: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -340,10 +298,12 @@ def _mmaction2_info(path: Path) -> ModelInfo:
     return ModelInfo(clip=clip, licence="Apache-2.0", source=f"mmaction2 checkpoint {path.name}")
 
 
-def _image_vit(tensors: Mapping[str, Tensor], path: Path, num_heads: int | None) -> Checkpoint:
-    info = ModelInfo(source=f"image ViT {path.name}")
+def _image_vit(tensors: Mapping[str, Tensor], file: _File, num_heads: int | None) -> Checkpoint:
+    info = ModelInfo(source=f"image ViT {file.path.name}")
     optional = ("head.weight", "head.bias")
-    return _explain("image ViT", tensors, info, path, num_heads, scheme="space_only", num_frames=1, optional=optional)
+    return _explain(
+        "image ViT", tensors, info, file.origin, num_heads, scheme="space_only", num_frames=1, optional=optional
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -34,6 +34,8 @@ _HUB_FILES = [
     "README.md",
 ]
 
+_FILE_SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".tar")
+
 
 def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     """Load a model, in eval mode, with its `info` and with a `load_report` of what became of every tensor.
@@ -41,7 +43,8 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     Args:
         source: A model folder or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
             or hub id; an mmaction2 `.pth`; an image ViT in timm's names (`.safetensors`, `.pth`), which is inflated; or
-            the name of a preset, which is freshly initialised.
+            the name of a preset, which is freshly initialised. Files may be checkpoints of training scripts: containers
+            and prefixes are taken off, and an average of the weights is taken before the weights of the last step.
         seed: For parameters that the source does not have, such as a new head.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
             `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; never more than there
@@ -55,9 +58,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
         return _fresh(source, seed, overrides)
     num_heads = overrides.get("num_heads")
     checkpoint = _read(Path(source).expanduser(), num_heads=num_heads if isinstance(num_heads, int) else None)
-    base = checkpoint.config
-    if checkpoint.format == "image ViT":
-        base = replace(base, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
+    base = _inflated(checkpoint)
     config = _override(base, overrides)
     if config.num_heads != base.num_heads:
         raise ConfigError(
@@ -67,7 +68,44 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     keeps_labels = config.num_classes == checkpoint.config.num_classes
     model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
     logger.info("%s", model.load_report)
+    if checkpoint.others:
+        logger.warning("%s: weights taken %s", source, model.load_report.choice())
     return model
+
+
+def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[ModelConfig, ModelInfo]:
+    """The config and the info that `load` would give a model, without building it.
+
+    Args:
+        source: As for `load`.
+        num_heads: Attention heads, for a file that does not say how many and whose width does not tell.
+
+    Raises:
+        WeightsError: As for `load`.
+        ConfigError: The number of heads cannot be known.
+    """
+    if isinstance(source, str) and source in PRESETS and not Path(source).exists():
+        return PRESETS[source], ModelInfo(clip=clip_preset(source), source=f"preset {source}")
+    path = Path(source).expanduser()
+    try:
+        checkpoint = _read(path, num_heads=None)
+    except ConfigError:
+        if num_heads is None:
+            raise
+        checkpoint = _read(path, num_heads=num_heads)
+    return _inflated(checkpoint), checkpoint.info
+
+
+def is_here(source: str) -> bool:
+    """Whether `load` would find a source without the network."""
+    return source in PRESETS or Path(source).expanduser().exists()
+
+
+def _inflated(checkpoint: Checkpoint) -> ModelConfig:
+    """The config of the video model that a checkpoint becomes when nothing else is asked for."""
+    if checkpoint.format != "image ViT":
+        return checkpoint.config
+    return replace(checkpoint.config, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
@@ -95,6 +133,10 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
         return read_file(path, num_heads=num_heads)
     if path.is_dir():
         return _read_any_folder(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise WeightsError(f"{path}: is an address; download the file first and name that")
+    if path.suffix.lower() in _FILE_SUFFIXES:
+        raise WeightsError(f"{path}: no such file")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         return _read_any_folder(_from_hub(str(path)))
     if is_address(path):
@@ -111,8 +153,19 @@ def _read_any_folder(folder: Path) -> Checkpoint:
             kind = read_json(candidate / "config.json").get("model_type")
             if kind == "timesformer":
                 return read_transformers(candidate)
+            files = _weight_files(candidate)
+            if kind is None and files:
+                raise WeightsError(f"{candidate}: its config.json is not of a TimeSformer; name its file: {files[0]}")
             raise WeightsError(f"{candidate}: its config.json is of model_type {kind!r}, expected 'timesformer'")
-    raise WeightsError(f"{folder}: is not a model folder: it has no config.json, nor has its folder model/")
+    names = ", ".join(path.name for path in _weight_files(folder)[:4])
+    raise WeightsError(
+        f"{folder}: is not a model folder: it has no config.json, nor has its folder model/"
+        + (f"; name a file in it: {names}" if names else "")
+    )
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _FILE_SUFFIXES and path.is_file())
 
 
 def _from_hub(name: str) -> Path:

@@ -1,0 +1,147 @@
+"""Reading tensors from a file: safetensors, or a pickle of which nothing but plain values is admitted.
+
+No code of a pickle runs: torch's `weights_only` reader builds the values. What it refuses is named here by its class.
+"""
+
+import argparse
+import io
+import pickle
+import pickletools
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from timesformer.errors import WeightsError
+from timesformer.weights.file_kinds import HEAD_BYTES, is_torch_zip, looks_like_safetensors, what_it_is
+
+_DAMAGED = (  # what reading a damaged pickle raises
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
+    struct.error, OverflowError, zipfile.BadZipFile,
+)  # fmt: skip
+
+_INERT: list[Any] = [argparse.Namespace]
+"""Classes that the reader builds beside tensors: the options that training scripts keep, which run no code."""
+_PLAIN = re.compile(
+    r"torch\.(Size|Tensor|device|memory_format|\w*Storage|b?float\w*|u?int\w*|complex\w*|q\w+|bool|half|double)"
+    r"|torch\.(_utils|_tensor)\._rebuild\w+|torch\.nn\.parameter\.\w+|torch\.storage\.(Unt|T)ypedStorage"
+    r"|torch\.serialization\._get_layout|collections\.(OrderedDict|defaultdict|Counter)|_codecs\.encode"
+    r"|(builtins|__builtin__)\.(set|bytearray|complex)|argparse\.Namespace"
+)
+"""Names in a pickle that the reader admits."""
+_LEGACY_MARK = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""The number near the start of a file that `torch.save` of before 1.6 wrote."""
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Everything in a file of safetensors or a pickle, whatever its suffix.
+
+    Of pickles only tensors, numbers, strings, containers of them and the options of a command line are admitted.
+
+    Raises:
+        WeightsError: The file is missing, damaged, something else, or holds objects that would run code when read; the
+            message says which.
+    """
+    try:
+        told = what_it_is(path)
+        if told:
+            raise WeightsError(f"{path}: cannot be read as weights: it {told}")
+        with open(path, "rb") as file:
+            is_safetensors = looks_like_safetensors(file.read(HEAD_BYTES))
+        return load_file(path) if is_safetensors else _unpickle(path)
+    except WeightsError:
+        raise
+    except IsADirectoryError as error:
+        raise WeightsError(f"{path}: cannot be read as weights: it is a folder") from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: cannot be read as weights: damaged safetensors: {error}") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read as weights: {error.strerror or error}") from error
+    except _DAMAGED as error:
+        raise WeightsError(f"{path}: {_why_refused(path)}") from error
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what it cannot read is refused below
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # the format of before torch 1.6 cannot be mapped, and of a path torch believes the suffix
+        except (RuntimeError, ValueError, SafetensorError):
+            with open(path, "rb") as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
+    return {str(name): value for name, value in content.items()}
+
+
+# --- Why a pickle was refused ---------------------------------------------------------------------------------------
+
+
+def _why_refused(path: Path) -> str:
+    names = list(dict.fromkeys(_names_in(path)))
+    others = [name for name in names if not _PLAIN.fullmatch(name)]
+    foreign = [name for name in others if not name.startswith("torch.nn.")]
+    cure = "Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+    if names and set(others) <= {"torch.storage._load_from_bytes"} and not _is_from_torch(path):
+        return f"not a file of plain tensors, refused: a pickle that torch.save did not write, or a damaged one. {cure}"
+    if len(others) > len(foreign):
+        what = f"a whole model of class {(foreign or others)[0]}"
+    elif others:
+        what = f"objects of {', '.join(others[:3])}{f' and {len(others) - 3} more' if len(others) > 3 else ''}"
+    else:
+        size = path.stat().st_size
+        return f"cannot be read as weights: cut off or damaged ({size:,} bytes); download or copy it again"
+    return f"not a file of plain tensors, refused: it holds {what}, which only running code would read. {cure}"
+
+
+def _is_from_torch(path: Path) -> bool:
+    return is_torch_zip(path) or _LEGACY_MARK in _head(path)[:32]
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    """Classes and functions that the pickle in a file names, in order, without running it."""
+    try:
+        if not is_torch_zip(path):
+            with open(path, "rb") as file:
+                yield from _names_in_stream(file)
+            return
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            yield from _names_in_stream(io.BytesIO(archive.read(name)))
+    except (*_DAMAGED, OSError, NotImplementedError):
+        return
+
+
+def _names_in_stream(file: io.BytesIO | io.BufferedReader) -> Iterator[str]:
+    pickles = 4 if _LEGACY_MARK in file.read(32) else 1  # magic number, version, system, content
+    file.seek(0)
+    for _ in range(pickles):
+        strings: list[str] = []
+        memo: dict[int, str] = {}
+        was_string = False
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                yield ".".join(strings[-2:])
+            elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                memo[len(memo) if argument is None else argument] = strings[-1] if was_string else ""
+                continue
+            elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+                strings.append(memo.get(int(str(argument)), ""))
+            was_string = isinstance(argument, str) and ("UNICODE" in opcode.name or "STRING" in opcode.name)
+            if was_string:
+                strings.append(str(argument))

@@ -1,0 +1,82 @@
+"""The config of a model from the shapes of its tensors, for files that do not say it."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from timesformer.config.schema import ModelConfig, PositionEmbedding, SchemeName
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.model.schemes import SCHEMES
+
+
+def config_from_shapes(
+    foreign: Callable[[str], Tensor | None], *, origin: str, num_heads: int | None, scheme: SchemeName, num_frames: int
+) -> ModelConfig:
+    """Find the config whose parameters have the shapes of a file's.
+
+    Args:
+        foreign: Gives the file's tensor for one of our names; None where it has none.
+        origin: The file, for messages.
+        num_heads: Attention heads; None takes one for each 64 of width.
+        scheme: The scheme, told by the names.
+        num_frames: Frames of a clip where there is no time embedding.
+
+    Raises:
+        WeightsError: The embedding or the first block is missing, or their shapes are of no such model.
+        ConfigError: The number of heads cannot be known.
+    """
+    patch, hidden = foreign("embedding.patch.weight"), foreign("blocks.0.mlp.fc1.weight")
+    position, time, head = foreign("embedding.position"), foreign("embedding.time"), foreign("head.weight")
+    if patch is not None and patch.numel() == 0:
+        raise WeightsError(
+            f"{origin}: its tensors are empty, as in a part of a sharded checkpoint: gather the parts first"
+        )
+    if patch is None or patch.ndim != 4 or hidden is None or hidden.ndim != 2:
+        raise WeightsError(f"{origin}: has no patch embedding or no first block")
+    for name, tensor, dimensions in (("position", position, 3), ("time", time, 3), ("head", head, 2)):
+        if tensor is not None and tensor.ndim != dimensions:
+            raise WeightsError(
+                f"{origin}: its {name} tensor is {tuple(tensor.shape)}, expected {dimensions} dimensions"
+            )
+    width = patch.shape[0]
+    depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
+    main = SCHEMES[scheme].image_step
+    side = _square_side(position, origin) * patch.shape[-1] if position is not None else 224
+    return ModelConfig(
+        scheme=scheme,
+        num_frames=num_frames if time is None else time.shape[1],
+        image_size=(side, side),
+        patch_size=patch.shape[-1],
+        in_channels=patch.shape[1],
+        embed_dim=width,
+        depth=depth,
+        num_heads=num_heads or _heads_of(width, origin),
+        mlp_ratio=hidden.shape[0] / width,
+        qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
+        position_embedding=_position_embedding(position, time, scheme),
+        num_classes=400 if head is None else head.shape[0],
+    )
+
+
+def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: SchemeName) -> PositionEmbedding:
+    if position is None:
+        return "none"
+    return "space_time" if time is not None or scheme == "space_only" else "space"
+
+
+def _square_side(position: Tensor, origin: str) -> int:
+    patches = position.shape[1] - 1
+    side = math.isqrt(max(patches, 0))
+    if patches < 1 or side * side != patches:
+        raise WeightsError(f"{origin}: its position embedding has {patches} patches, expected a square grid")
+    return side
+
+
+def _heads_of(width: int, origin: str) -> int:
+    if width % 64:
+        raise ConfigError(
+            f"{origin}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
+            f"give num_heads"
+        )
+    return width // 64
