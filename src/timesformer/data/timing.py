@@ -30,7 +30,7 @@ _MAX_REORDER = 16
 _MIN_REORDERED, _MAX_REORDERED = 0.1, 0.7
 """Shares of times that fall where frames are stored in another order than shown: 0.5 and less where others are kept."""
 
-Basis = Literal["timestamps", "header", "assumption"]
+Basis = Literal["timestamps", "header", "assumption", "caller"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class FrameTiming:
             "timestamps": f"follow the usual rate of the timestamps, {rate}",
             "header": f"follow the rate in the header, {rate}",
             "assumption": f"follow an assumed rate of {rate}",
+            "caller": f"follow the given rate, {rate}",
         }[self.basis]
         if not is_plausible(self.fps):
             done = "count frames, as if the video had the target rate of the clips"
@@ -87,7 +88,7 @@ class FrameTiming:
         fps = self.fps if self.stated_fps is None else self.stated_fps
         if self.basis == "header" or is_plausible(fps):
             return ""
-        where = "by the timestamps" if self.stated_fps is None else "in the header"
+        where = {"timestamps": "by the timestamps", "assumption": "in the header", "caller": "as given"}[self.basis]
         return f"{fps_text(fps)} {where}, {f'above {MAX_FPS}' if fps > MAX_FPS else f'below {MIN_FPS}'}"
 
 

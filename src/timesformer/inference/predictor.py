@@ -146,7 +146,8 @@ class Predictor:
             video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
                 `[t, h, w, 3]`, an array or a tensor. Of a list, the next videos are read while the model computes.
             top_k: Classes to name; all of them where the model has fewer.
-            fps: Frames a second of frames in memory; 30 by default.
+            fps: Frames a second of frames in memory; 30 by default. Dense clips count frames where it is above 240 or
+                below 1, and a warning says so.
 
         Returns:
             One prediction for a video, a list in the same order for a list.
