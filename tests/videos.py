@@ -100,6 +100,42 @@ def write_video(
     return path
 
 
+def write_timed(
+    path: Path,
+    times: Sequence[int | None],
+    *,
+    time_base: Fraction = Fraction(1, 1000),
+    decode_times: Sequence[int | None] | None = None,
+    fps: Fraction | int = 25,
+    codec: str = "libx264",
+    frames: UInt8[np.ndarray, "t h w 3"] | None = None,
+) -> Path:
+    """Write frames 0, 1, 2, ... with any timestamps, which may be equal, falling or None, and give the path back.
+
+    Args:
+        times: When each frame is shown, in units of `time_base`; a container may round them or refuse.
+        decode_times: When each is decoded; None takes `times`. Most containers want them to rise.
+        fps: Rate that the header states.
+        frames: Frames to write instead, as many as times.
+    """
+    frames = np.stack([draw_frame(index) for index in range(len(times))]) if frames is None else frames
+    with av.open(path, "w") as container:
+        stream = cast(VideoStream, container.add_stream(codec, rate=Fraction(fps)))
+        (stream.height, stream.width), stream.pix_fmt = frames.shape[1:3], "yuv420p"
+        stream.codec_context.thread_count, stream.codec_context.max_b_frames = 1, 0
+        stream.time_base = time_base
+        packets = []
+        for index, picture in enumerate(frames):
+            frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
+            frame.pts, frame.time_base = index, 1 / Fraction(fps)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        for packet, shown, decoded in zip(packets, times, decode_times or times, strict=True):
+            packet.pts, packet.dts, packet.duration, packet.time_base = shown, decoded, 0, time_base
+            container.mux_one(packet)
+    return path
+
+
 def write_frames(
     folder: Path,
     *,

@@ -7,6 +7,7 @@ import pytest
 from planted_faults import FINDINGS, LEFT_OUT, plant
 from timesformer.data.manifest import load_split
 from timesformer.data.scan import Scanner
+from videos import write_timed
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +86,15 @@ def test_an_output_that_is_a_file_is_wrong_usage(run, video_folder, tmp_path):
     status, _, err = run("check", video_folder, "--output", tmp_path / "file")
     assert status == 2
     assert "is a file; name a folder" in err
+
+
+def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):
+    (tmp_path / "data/wave").mkdir(parents=True)
+    path = write_timed(tmp_path / "data/wave/equal.mkv", [0] * 12, fps=1325)
+    reason = "equal timestamps: 11; 1325 frames a second in the header, above 240; dense clips follow an assumed rate"
+    for _ in range(2):  # the second time from the cache
+        status, out, _ = run("check", tmp_path / "data", "--output", tmp_path / "page", "--overwrite")
+        assert status == 0
+        assert f"timing: {reason} of 30 frames a second\n    {path}\n" in out
+        assert "0 errors, 1 warnings" in out
+    assert reason in (tmp_path / "page/index.html").read_text()

@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from timesformer.cli.predict import find_videos
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError
 from timesformer.weights.bundle import save
 from timesformer.weights.load import load
-from videos import write_frames
+from tiny import random_model, tiny_config
+from videos import write_frames, write_timed
 
 
 def test_every_video_of_a_folder_gets_a_prediction(run, model_folder, video_folder):
@@ -189,3 +192,19 @@ def test_a_compiled_model_gives_the_same_probabilities(model_folder, video_folde
     assert [process.returncode for process in done] == [0, 0], done[1].stderr
     plain, compiled = ([json.loads(line)["probabilities"] for line in process.stdout.splitlines()] for process in done)
     torch.testing.assert_close(torch.tensor(compiled), torch.tensor(plain), rtol=0, atol=1e-6)
+
+
+def test_odd_timing_is_a_line_on_stderr_and_a_field_of_the_json(tmp_path):
+    model = random_model(tiny_config(), info=ModelInfo(clip=ClipConfig(sampling="centre", num_crops=1)))
+    path = write_timed(tmp_path / "pause.mp4", [40 * frame + 60000 * (frame > 9) for frame in range(20)])
+    told = "a gap of 60.04 s after frame 9; dense clips follow the usual rate of the timestamps, 25 frames a second"
+    command = ["predict", path, "--model", save(model, tmp_path / "model"), "--json"]
+    done = subprocess.run([sys.executable, "-m", "timesformer", *command], capture_output=True, text=True, check=True)
+    row = json.loads(done.stdout)
+    assert done.stderr == f"{path}: {told}\n"
+    assert (row["timing"], row["fps"], row["duration_s"]) == (told, 25, 0.8)
+
+
+def test_plausible_timing_is_an_empty_field(run, model_folder, video_folder):
+    _, out, err = run("predict", video_folder / "shrink/0.mp4", "--model", model_folder, "--json")
+    assert (json.loads(out)["timing"], err) == ("", "")

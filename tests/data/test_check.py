@@ -12,6 +12,7 @@ from timesformer.data.manifest import load_manifest, load_split
 from timesformer.data.motion import MOTION_CLASSES
 from timesformer.data.synthetic import write_clip, write_motion_dataset
 from timesformer.errors import ConfigError, DataError
+from videos import write_timed
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_all_planted_faults_are_found_and_nothing_else(checked, planted):
 
 
 def test_every_kind_is_planted_here_or_below():
-    elsewhere = {"missing", "bad_label", "imbalance", "passed_over", *GROUP_KINDS}
+    elsewhere = {"missing", "bad_label", "imbalance", "passed_over", "timing", *GROUP_KINDS}
     assert {kind for kind, _ in FINDINGS} | elsewhere == set(KINDS)
 
 
@@ -89,6 +90,17 @@ def test_an_imbalance_is_found_beyond_ten_to_one_and_is_a_warning(clips):
     check = check_list(clips, [*ten, "11.mp4,0"])
     assert [(f.kind, f.reason) for f in check.findings] == [("imbalance", "11 training videos of '0', 1 of '1'")]
     assert check.num_errors == 0
+
+
+def test_a_video_with_odd_timing_is_a_warning_and_stays_in_a_clean_list(tmp_path):
+    (tmp_path / "wave").mkdir()
+    times = [60 * frame + 60000 * (frame > 9) for frame in range(24)]
+    path = write_timed(tmp_path / "wave/pause.mp4", times, frames=clip("meet", "train", 9), fps=16)
+    check = check_dataset(tmp_path)
+    (finding,) = check.findings
+    assert (finding.kind, finding.severity, finding.files) == ("timing", "warning", (path,))
+    assert finding.reason.startswith("a gap of 60.06 s after frame 9; dense clips follow the usual rate")
+    assert clean(check).left_out == ()
 
 
 def test_a_file_that_is_listed_twice_is_a_duplicate_and_under_two_classes_a_conflict(clips):

@@ -113,6 +113,10 @@ def test_a_packet_is_known_by_time_size_and_place_in_the_file() -> None:
     assert not index.matches(3, packets[1])
 
 
+def rate_of(index: PacketIndex, *, average: Fraction | None, has_timestamps: bool = True) -> float:
+    return index.timing(Fraction(1, 1000), average=average, guessed=average, has_timestamps=has_timestamps).fps
+
+
 @pytest.mark.parametrize(
     ("pts", "declared", "expected"),
     [
@@ -128,8 +132,26 @@ def test_a_packet_is_known_by_time_size_and_place_in_the_file() -> None:
 def test_frame_rate_is_measured_and_rounded_to_the_declared_one(
     pts: list[int | None], declared: Fraction | None, expected: float
 ) -> None:
-    assert index_of(pts).frame_rate(Fraction(1, 1000), declared) == pytest.approx(expected)
+    assert rate_of(index_of(pts), average=declared) == pytest.approx(expected)
 
 
 def test_frame_rate_is_the_declared_one_where_times_are_no_order() -> None:
-    assert index_of([0, 0, 0]).frame_rate(Fraction(1, 1000), Fraction(12)) == 12.0
+    assert rate_of(index_of([0, 0, 0]), average=Fraction(12)) == 12.0
+
+
+def test_frame_rate_is_the_declared_one_where_the_format_does_not_store_times() -> None:
+    index = build_index(records([0, 40, 20]), has_timestamps=False)
+    assert rate_of(index, average=Fraction(12), has_timestamps=False) == 12.0
+
+
+def test_hidden_frames_have_no_part_in_the_frame_rate() -> None:
+    assert rate_of(index_of([0, 500, 540, 540, 580], cut=(0, 2)), average=None) == 25.0
+
+
+def test_times_of_two_recordings_joined_byte_by_byte_are_no_order() -> None:
+    parts = [*range(0, 1200, 40), *range(20, 1220, 40)]
+    packets = [packet._replace(dts=packet.pts) for packet in records(parts)]
+    index = build_index(packets, has_timestamps=True)
+    assert index.positions.tolist() == list(range(60))
+    timing = index.timing(Fraction(1, 1000), average=None, guessed=None, has_timestamps=True)
+    assert (timing.fps, timing.num_falling) == (25.0, 1)

@@ -47,6 +47,18 @@ def test_dense_clip_follows_the_frame_rate():
     assert clips_of(Video(250, fps=25.0), target_fps=25.0) == clips_of(Video(250))
 
 
+@pytest.mark.parametrize("fps", [1e-4, 0.5, 250.0, 1e5])
+@pytest.mark.parametrize("target_fps", [16.0, 30.0])
+def test_a_rate_that_no_recording_has_is_taken_for_the_target_rate(fps, target_fps):
+    want = clips_of(Video(300, fps=target_fps), target_fps=target_fps)
+    assert clips_of(Video(300, fps=fps), target_fps=target_fps) == want == clips_of(Video(300))
+
+
+def test_rates_at_the_ends_of_what_is_plausible_are_followed():
+    assert clips_of(Video(900, fps=1.0)) == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert clips_of(Video(9000, fps=240.0)) == [[0, 292, 584, 877, 1169, 1462, 1754, 2047]]
+
+
 @given(videos, clips, st.integers(1, 30), seeds)
 def test_channels_that_are_times_read_three_frames_for_each_over_the_same_stretch(video, clip, num_frames, seed):
     times = replace(clip, channel_order="time")

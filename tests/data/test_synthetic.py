@@ -209,6 +209,8 @@ def test_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         ((2, 16, 0, 3), 16.0, "a frame of 16x0 cannot be written"),
         ((0, 16, 16, 3), 16.0, "a video needs at least 1 frame, got 0"),
         ((2, 16, 16, 3), 0.0, "fps=0.0 must be greater than 0"),
+        ((2, 16, 16, 3), np.inf, "fps=inf must be from 0.001 to 1000"),
+        ((2, 16, 16, 3), 1e-7, "fps=1e-07 must be from 0.001 to 1000"),
     ],
 )
 def test_frames_that_cannot_be_encoded_are_refused(shape, fps, message, tmp_path):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_a_rate_for_a_file_is_refused(model: TimeSformer, videos: list[Path]):
 def test_an_impossible_rate_is_refused(model: TimeSformer, fps: float):
     with pytest.raises(DataError, match="must be greater than 0, and finite"):
         Predictor(model)(np.zeros((4, 8, 20, 3), np.uint8), fps=fps)
+
+
+def test_a_given_rate_that_no_recording_has_is_told(model: TimeSformer, caplog: pytest.LogCaptureFixture):
+    model.info = replace(model.info, clip=ClipConfig(sampling="centre", num_crops=1))
+    prediction = Predictor(model)(np.zeros((4, 8, 20, 3), np.uint8), fps=480.0)
+    told = "480 frames a second as given, above 240; dense clips count frames, as if the video had the target rate"
+    assert (prediction.fps, prediction.timing) == (480.0, f"{told} of the clips")
+    assert caplog.messages == [f"frames in memory: {told} of the clips"]
 
 
 def test_an_unreadable_file_is_raised_or_takes_the_place_of_its_prediction(model: TimeSformer, videos: list[Path]):

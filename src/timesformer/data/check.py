@@ -31,6 +31,7 @@ KINDS = {
     "empty_class": ("error", "a class without a training video"),
     "duplicate": ("warning", "files with the same bytes"),
     "near_duplicate": ("warning", "files that show the same video"),
+    "timing": ("warning", "timestamps or a rate that no recording has"),
     "imbalance": ("warning", "one class is much larger than another"),
     "passed_over": ("warning", "in the folders of the classes, but not read"),
 }
@@ -224,6 +225,8 @@ def _faulty_files(
         else:
             if found.num_missing or found.num_damaged:
                 yield Finding("truncated", (path,), _damage(found))
+            if found.timing:
+                yield Finding("timing", (path,), found.timing)
             if found.num_frames < num_frames:
                 yield Finding("too_short", (path,), f"frames: {found.num_frames}, wanted: {num_frames} or more")
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 CACHE_FILE = ".timesformer-check"
 """Name of the cache in the folder of the data."""
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when fingerprints of the same file become different."""
 _BATCH = 32
 """Fingerprints that are written at once."""

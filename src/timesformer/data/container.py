@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
@@ -73,6 +74,11 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
     # AVI counts frames as stored. With B-frames FFmpeg guesses the rest, wrongly for H.264.
     is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
     return not is_reordered_avi and not container.format.flags & _NO_TIMESTAMPS
+
+
+def time_base_of(stream: VideoStream) -> Fraction:
+    """Unit of a stream's timestamps, in seconds; microseconds where a damaged header says none or 0."""
+    return stream.time_base or Fraction(1, av.time_base)
 
 
 def orientation(copy: VideoFrame) -> tuple[int, bool]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -69,6 +69,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         # in shared memory, so that workers which live through many epochs see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._cache: list[_CachedVideo | DecodeError] = []
+        self._told = _told_of(manifest)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
@@ -131,13 +132,18 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
             video = self._cache[index]
             if isinstance(video, DecodeError):
                 raise DecodeError(str(video))  # a new one, since each raising adds to an error's traceback
+            self._tell_timing(index, video.info)
             frames = video.frames[self._draw(video.info, generators)]
         elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
         else:
             with open_reader(self._manifest.samples[index].path) as reader:
+                self._tell_timing(index, reader.info)
                 frames = reader.read(self._draw(reader.info, generators))
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
+
+    def _tell_timing(self, index: int, info: VideoInfo) -> None:
+        tell_timing(self._manifest.samples[index].path, info, self._clip, told=self._told[index])
 
     def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
         num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
@@ -172,6 +178,7 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
         self._manifest = manifest
         self._model = model
         self._clip = clip
+        self._told = _told_of(manifest)
 
     def __len__(self) -> int:
         return len(self._manifest.samples)
@@ -179,7 +186,8 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], int, int]:
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
-        views, _ = _read_views(sample.path, self._model, self._clip)
+        views, info = _read_views(sample.path, self._model, self._clip)
+        tell_timing(sample.path, info, self._clip, told=self._told[index])
         return views, sample.label, index
 
 
@@ -201,6 +209,22 @@ def read_test_views(
     """
     views, info = _read_views(video, model, clip)
     return transforms.to_floats(views, clip), info
+
+
+def tell_timing(path: str | Path, info: VideoInfo, clip: ClipConfig, *, told: Bool[Tensor, ""] | None = None) -> None:
+    """Warn of a video whose timing is odd, if its clips are chosen by its rate.
+
+    Args:
+        path: The video.
+        info: What is known of it.
+        clip: How its clips are chosen.
+        told: Whether this was said before; set when it is said, and then it is said no more.
+    """
+    is_followed = clip.sampling not in ("segment", "uniform")
+    if info.timing and is_followed and not (told is not None and told):
+        logger.warning("%s: %s", path, info.timing)
+        if told is not None:
+            told.fill_(True)
 
 
 class _CachedVideo(NamedTuple):
@@ -238,6 +262,11 @@ def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.nda
         group = clips[first : first + step]
         frames = reader.read([index for clip in group for index in clip])
         yield from rearrange(frames, "(clips t) h w c -> clips t h w c", clips=len(group))
+
+
+def _told_of(manifest: Manifest) -> Bool[Tensor, " videos"]:
+    """Whether a warning of each video was given: none yet; in shared memory, so that no other worker repeats one."""
+    return torch.zeros(len(manifest.samples), dtype=torch.bool).share_memory_()
 
 
 def _check_channels(model: ModelConfig) -> None:

@@ -32,8 +32,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int64, UInt8
 
-from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation
+from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.packets import PacketIndex, PacketRecord, build_index
+from timesformer.data.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
 
 _MAX_FRAMES = 2**22
@@ -49,15 +50,18 @@ class VideoInfo:
     num_frames: int
     """Frames that are shown, counted from the packets of the file and not from its header."""
     fps: float
-    """Mean frame rate over the whole video, in frames a second."""
+    """Frames a second at the usual distance between frames: see `timesformer.data.timing`. Without gaps in the
+    timestamps this is the mean over the whole video."""
     height: int
     """Height in pixels as displayed, after rotation, of the first frame; all frames are scaled to it."""
     width: int
     """Width in pixels as displayed; pixels are taken to be square."""
     duration_s: float
-    """`num_frames / fps`, in seconds."""
+    """`num_frames / fps`, in seconds: how long the frames last, without gaps between them."""
     rotation: int
     """Turn that brings the stored frames upright, in degrees counter-clockwise: 0, 90, 180 or 270."""
+    timing: str = ""
+    """What is odd about the timestamps, and by which rate clips are chosen then; empty where they are plausible."""
 
 
 class _NotAsIndexedError(Exception):
@@ -118,7 +122,7 @@ class VideoReader:
             first.reformat(width=2, height=2, format="gray", threads=1)
         )
         self._count_frames()
-        self._fps = self._frame_rate()
+        self._timing = self._measure_timing()
         self._scaler = VideoReformatter()
         self._process = os.getpid()
 
@@ -129,11 +133,12 @@ class VideoReader:
         height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
         return VideoInfo(
             num_frames=self._index.num_frames,
-            fps=self._fps,
+            fps=self._timing.fps,
             height=height,
             width=width,
-            duration_s=self._index.num_frames / self._fps,
+            duration_s=self._index.num_frames / self._timing.fps,
             rotation=90 * self._quarter_turns,
+            timing=self._timing.note,
         )
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
@@ -219,12 +224,14 @@ class VideoReader:
             num_frames = sum(1 for _ in self._all_frames(self._packets_anew()))
             self._index = self._index.cut(num_frames)
 
-    def _frame_rate(self) -> float:
-        time_base = self._stream.time_base
-        assert time_base is not None  # FFmpeg gives every stream one
+    def _measure_timing(self) -> FrameTiming:
         # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
-        declared = self._stream.average_rate if self._index.is_timed else self._stream.guessed_rate
-        return self._index.frame_rate(time_base, declared)
+        return self._index.timing(
+            time_base_of(self._stream),
+            average=self._stream.average_rate,
+            guessed=self._stream.guessed_rate,
+            has_timestamps=has_timestamps(self._container, self._stream),
+        )
 
     def _all_frames(self, packets: Iterable[Packet]) -> Iterator[tuple[int, VideoFrame]]:
         """The frames of all packets with their ranks, without those that cannot be decoded."""

@@ -34,13 +34,15 @@ class Fingerprint:
     width: int = 0
     """Width as displayed, in pixels."""
     fps: float = 0.0
-    """Mean frame rate, in frames a second; the declared one where frames are missing or damaged."""
+    """Frames a second at the usual distance between frames; the stated rate where frames are missing or damaged."""
+    timing: str = ""
+    """What is odd about the timestamps, and where the header contradicts them; empty where they are plausible."""
     thumbnails: Thumbnails = field(default_factory=lambda: np.zeros(THUMBNAILS_SHAPE, dtype=np.uint8))
     """Frames at the middles of sixteen equal parts of the video: Y, Cb and Cr, 0 to 255."""
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
+        """Length in seconds, without gaps between frames."""
         return self.num_frames / self.fps if self.fps else 0.0
 
 
@@ -64,5 +66,6 @@ def from_scan(seen: Scan) -> Fingerprint:
         height=seen.height if is_upright else seen.width,
         width=seen.width if is_upright else seen.height,
         fps=seen.fps,
+        timing=seen.timing,
         thumbnails=np.ascontiguousarray(np.rot90(pictures, seen.quarter_turns, axes=(2, 3))),
     )

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.data.decode import VideoInfo, checked_indices
+from timesformer.data.timing import FrameTiming
 from timesformer.errors import DataError
 
 FrameArray = np.ndarray | Tensor
@@ -38,7 +39,13 @@ class FrameArrayReader:
         self._frames = frames
         num_frames, height, width, _ = frames.shape
         self.info = VideoInfo(
-            num_frames=num_frames, fps=fps, height=height, width=width, duration_s=num_frames / fps, rotation=0
+            num_frames=num_frames,
+            fps=fps,
+            height=height,
+            width=width,
+            duration_s=num_frames / fps,
+            rotation=0,
+            timing=FrameTiming(fps=fps, basis="caller").note,
         )
         """What is known of the video."""
 

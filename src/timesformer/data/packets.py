@@ -9,12 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from timesformer.data.timing import FrameTiming, frame_timing, in_order_shown
+
 _NO_TIME = np.iinfo(np.int64).min
-_MAX_REORDER = 64
-"""Places that decoding may move a frame: no codec needs more than 16, so timestamps beyond this are not an order."""
+_MAX_REORDER = 32
+"""Places that decoding may move a packet: no codec moves frames by more than 16, and a packet may hold half a frame.
+Timestamps beyond this are not an order."""
+_MAX_REORDER_ANEW = 16
+"""The same where the clock is set back, so that two parts of which one is short are not mixed."""
 _SHORT_HOP = 8
 """Packets that are decoded rather than jumped over: a seek costs about as much."""
-_DEFAULT_FPS = 25.0
 
 
 class PacketRecord(NamedTuple):
@@ -105,20 +109,25 @@ class PacketIndex:
         """The index of the first frames only."""
         return replace(self, positions=self.positions[:num_frames], times=self.times[:num_frames])
 
-    def frame_rate(self, time_base: Fraction, declared: Fraction | None) -> float:
-        """Mean frame rate by the timestamps, in frames a second.
+    def timing(
+        self, time_base: Fraction, *, average: Fraction | None, guessed: Fraction | None, has_timestamps: bool
+    ) -> FrameTiming:
+        """The rate by the timestamps of shown frames, and what is odd about them.
 
         Args:
             time_base: Unit of the timestamps, in seconds.
-            declared: The container's rate. It is taken where only the rounding of timestamps parts it from the
-                measured one, and where there is nothing to measure.
+            average: As for `timesformer.data.timing.frame_timing`.
+            guessed: As for `timesformer.data.timing.frame_timing`.
+            has_timestamps: As for `build_index`.
         """
-        if not self.is_timed or self.num_frames < 2:
-            return float(declared or _DEFAULT_FPS)
-        num_intervals, span_s = self.num_frames - 1, int(self.times[-1] - self.times[0]) * time_base
-        if declared and abs(num_intervals / declared - span_s) <= 2 * time_base:
-            return float(declared)
-        return float(num_intervals / span_s)
+        times: list[int | None] = []
+        if self.is_timed:
+            times += self.times.tolist()
+        shown = [packet.pts for packet in self.packets if packet.is_shown]
+        if has_timestamps and not self.is_timed and len(shown) == self.num_frames:  # else packets are not frames
+            known = [pts for pts in shown if pts is not None]
+            times += [*in_order_shown(known), *[None] * (len(shown) - len(known))]
+        return frame_timing(times, time_base=time_base, average=average, guessed=guessed)
 
 
 def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> PacketIndex:
@@ -132,7 +141,9 @@ def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> Pac
     is_shown = np.array([packet.is_shown for packet in packets], dtype=bool)
     is_key = np.array([packet.is_key for packet in packets], dtype=bool)
     order = np.argsort(pts, kind="stable")
-    is_timed = has_timestamps and _is_presentation_order(pts, order)
+    is_timed = has_timestamps and _is_presentation_order(
+        pts, order, max_moved=_MAX_REORDER_ANEW if _starts_anew(packets) else _MAX_REORDER
+    )
     if not is_timed:
         order = np.arange(len(pts))
     positions = order[is_shown[order]]
@@ -146,7 +157,15 @@ def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> Pac
     )
 
 
-def _is_presentation_order(pts: Int64[np.ndarray, " packets"], order: Int64[np.ndarray, " packets"]) -> bool:
+def _is_presentation_order(
+    pts: Int64[np.ndarray, " packets"], order: Int64[np.ndarray, " packets"], *, max_moved: int
+) -> bool:
     """Whether timestamps exist, differ, and are no further from the order of decoding than a decoder moves frames."""
     moved = np.abs(order - np.arange(len(order)))
-    return bool(_NO_TIME not in pts and np.all(np.diff(pts[order]) > 0) and np.max(moved, initial=0) <= _MAX_REORDER)
+    return bool(_NO_TIME not in pts and np.all(np.diff(pts[order]) > 0) and np.max(moved, initial=0) <= max_moved)
+
+
+def _starts_anew(packets: Sequence[PacketRecord]) -> bool:
+    """Whether the clock is set back, as where recordings were joined byte by byte: timestamps of two parts mix then."""
+    known = [packet.dts for packet in packets if packet.dts is not None]
+    return any(after < before for before, after in pairwise(known))

@@ -10,6 +10,7 @@ from pathlib import Path
 from timesformer.data.encode import encode
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.data.opening import open_reader
+from timesformer.data.timing import ASSUMED_FPS, is_plausible
 from timesformer.data.video_files import video_stamp
 from timesformer.errors import DecodeError
 from timesformer.files import replacing
@@ -77,6 +78,8 @@ def _copy(source: Path, forward: Path, backward: Path) -> None:
         return
     with open_reader(source) as reader:
         frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
+    if not is_plausible(fps):  # sampling counts frames then, as it does at this rate; most players refuse the other
+        fps = ASSUMED_FPS
     height, width = (side - side % 2 for side in frames.shape[1:3])
     frames = frames[:, :height, :width]
     for path, ordered in ((forward, frames), (backward, frames[::-1])):

@@ -8,7 +8,8 @@ of that stretch:
                    start                    start + L - 1
 
 so their distance is (L - 1) / (T - 1) frames: 36.4, not 32, for the paper's 8 frames at stride 32. Where the clip is
-longer than the video, the last frame is repeated.
+longer than the video, the last frame is repeated. A rate that no recording has, above 240 or below 1, is not followed:
+`fps` is taken for `target_fps` then, and `VideoInfo.timing` says so.
 
 Source: the released data pipeline; Bertasius et al. 2021, section 4.
 """
@@ -20,6 +21,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from timesformer.config.schema import ClipConfig
+from timesformer.data.timing import is_plausible
 from timesformer.errors import DataError
 
 
@@ -111,6 +113,7 @@ def train_clip(
 
 def clip_length(clip: ClipConfig, *, num_frames: int, fps: float) -> float:
     """Compute the stretch that a dense clip covers, L, in frames of the video: a real number, 1 at least."""
+    fps = fps if is_plausible(fps) else clip.target_fps
     return max(1.0, num_frames * clip.frame_stride * fps / clip.target_fps)
 
 

@@ -8,7 +8,6 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -19,7 +18,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from timesformer.data.container import demux, open_video, orientation
+from timesformer.data.container import demux, has_timestamps, open_video, orientation, time_base_of
+from timesformer.data.header import Decoded, contradictions, num_missing, read_header
+from timesformer.data.timing import frame_timing
 from timesformer.data.video_files import video_digest
 from timesformer.data.video_paths import list_frames
 from timesformer.errors import DecodeError
@@ -32,9 +33,6 @@ THUMBNAIL_SIZE = 16
 _AREA = Interpolation.AREA
 _MAX_MISPLACED = 0.02
 """Share of the video by which a thumbnail may miss its place; more, and the file is read again."""
-_MIN_GAP_S = 0.25
-_MIN_GAP_SHARE = 0.05
-"""An end that comes earlier than promised by both of these means that frames are missing."""
 
 
 class Scan(NamedTuple):
@@ -55,7 +53,9 @@ class Scan(NamedTuple):
     width: int = 0
     """Width as stored, in pixels."""
     fps: float = 0.0
-    """Mean frame rate, in frames a second; the declared one where frames are missing or damaged."""
+    """Frames a second at the usual distance between frames; the stated rate where frames are missing or damaged."""
+    timing: str = ""
+    """What is odd about the timestamps, and where the header contradicts them; empty where they are plausible."""
     quarter_turns: int = 0
     """Turns counter-clockwise that bring a frame upright."""
     is_mirrored: bool = False
@@ -149,11 +149,10 @@ class _Pass:
     def __init__(
         self, container: InputContainer, stream: VideoStream, scaler: VideoReformatter, *, num_expected: int
     ) -> None:
-        self._num_listed = stream.frames
-        self._promised_s = _promised_duration_s(container, stream)
-        self._rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self._time_base = stream.time_base or Fraction(1, av.time_base)
-        self._num_expected = num_expected or stream.frames or round((self._promised_s or 0) * self._rate) or 1
+        self._header = read_header(container, stream)
+        self._time_base = time_base_of(stream)
+        self._has_timestamps = has_timestamps(container, stream)
+        self._num_expected = num_expected or self._header.num_expected
         self._scaler = scaler
         self._pictures: list[VideoFrame] = []
 
@@ -164,17 +163,19 @@ class _Pass:
 
     def result(self, digest: str) -> Scan:
         """What was seen, of a file in which a frame was decoded."""
-        num_missing = self._num_missing()
-        is_whole = num_missing == self._num_damaged == 0
+        decoded = self._decoded()
+        timing, missing = decoded.timing, num_missing(self._header, decoded)
+        is_whole = missing == self._num_damaged == 0
         quarter_turns, is_mirrored = orientation(self._pictures[0])
         return Scan(
             digest=digest,
             num_frames=self.num_frames,
-            num_missing=num_missing,
+            num_missing=missing,
             num_damaged=self._num_damaged,
             height=self._height,
             width=self._width,
-            fps=self._fps() if is_whole else float(self._rate),
+            fps=timing.fps if is_whole or timing.note else float(self._header.rate),
+            timing="; ".join(filter(None, (timing.note, *(contradictions(self._header, decoded) if is_whole else ())))),
             quarter_turns=quarter_turns,
             is_mirrored=is_mirrored,
             pictures=_joined(self._pictures),
@@ -184,7 +185,7 @@ class _Pass:
         """Take in all frames."""
         # In local variables: a frame of a small video is decoded in less than a tenth of a millisecond.
         num_frames = num_packets = num_hidden = num_damaged = 0
-        first = last = None
+        times: list[int | None] = []
         next_place = _place(0, self._num_expected)
         for packet in chain(demux(container, stream), [None]):
             if packet is not None:
@@ -203,12 +204,11 @@ class _Pass:
                     next_place = self._keep(frame, next_place)
                 if frame.is_corrupt:
                     num_damaged += 1
-                if (pts := frame.pts) is not None:
-                    first, last = pts if first is None else first, pts
+                times.append(frame.pts)
                 num_frames += 1
         self.num_frames, self.num_packets = num_frames, num_packets
         self._num_hidden, self._num_damaged = num_hidden, num_damaged
-        self._first, self._last = first, last
+        self._times = times if self._has_timestamps else []
 
     def _keep(self, frame: VideoFrame, place: int) -> int | None:
         """Keep a frame for all thumbnails at its place; the next place."""
@@ -217,25 +217,11 @@ class _Pass:
             self._pictures.append(small)
         return next_place
 
-    def _fps(self) -> float:
-        """Rate by the times of the frames; the declared one where that is the same but for rounding."""
-        declared = float(self._rate)
-        span_s = float(((self._last or 0) - (self._first or 0)) * self._time_base)
-        if self.num_frames < 2 or span_s <= 0:
-            return declared
-        measured = (self.num_frames - 1) / span_s
-        return declared if abs(measured - declared) <= 0.01 * declared else measured
-
-    def _num_missing(self) -> int:
-        """Frames that are promised, by number or else by duration, and did not come."""
-        if self._num_listed:
-            missing = self._num_listed - self._num_hidden - self.num_frames
-            return missing if missing > max(1, _MIN_GAP_SHARE * self._num_listed) else 0
-        if self._promised_s is None or self._last is None:
-            return 0
-        gap_s = self._promised_s - float(self._last * self._time_base) - 1 / self._fps()
-        is_clear = gap_s > max(_MIN_GAP_S, _MIN_GAP_SHARE * self._promised_s, 3 / self._fps())
-        return round(gap_s * self._fps()) if is_clear else 0
+    def _decoded(self) -> Decoded:
+        average, guessed = self._header.average_rate, self._header.guessed_rate
+        timing = frame_timing(self._times, time_base=self._time_base, average=average, guessed=guessed)
+        times_s = [float(time * self._time_base) for time in self._times if time is not None]
+        return Decoded(times_s, self.num_frames, self._num_hidden, self._num_damaged, timing)
 
 
 def _place(number: int, num_frames: int) -> int | None:
@@ -262,14 +248,3 @@ def _pixels(picture: VideoFrame) -> bytes:
     if size == THUMBNAIL_SIZE:
         return lines
     return b"".join(lines[start : start + THUMBNAIL_SIZE] for start in range(0, len(lines), size))
-
-
-def _promised_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """How long the header says that the pictures last, from time 0; None where it does not say."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    stated = stream.metadata.get("DURATION", "").split(":")
-    if len(stated) == 3:
-        return sum(float(part) * unit for part, unit in zip(stated, (3600, 60, 1), strict=True))
-    is_alone = len(container.streams) == 1  # sound may go on when the pictures have ended
-    return container.duration / av.time_base if is_alone and container.duration else None

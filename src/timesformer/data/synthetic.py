@@ -31,6 +31,8 @@ SETTINGS_FILE = "synthetic.json"
 """File, in the folder of a generated dataset, that holds the settings it was generated with."""
 
 _SPLITS = ("train", "val")
+_MIN_FPS, _MAX_FPS = 0.001, 1000
+"""Rates that an MP4 file of a few frames can say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: f
         fps: Frame rate, in frames a second.
 
     Raises:
-        ConfigError: No frames, a side that is not even and positive, or a frame rate that is not positive.
+        ConfigError: No frames, a side that is not even and positive, or a frame rate that is not from 0.001 to 1000.
     """
     if len(frames) == 0:
         raise ConfigError(f"{path}: a video needs at least 1 frame, got 0")
@@ -141,6 +143,8 @@ def _check_encodable(height: int, width: int, *, fps: float) -> None:
         raise ConfigError(f"a frame of {height}x{width} cannot be written as H.264: both sides must be even")
     if not fps > 0:
         raise ConfigError(f"fps={fps} must be greater than 0")
+    if not _MIN_FPS <= fps <= _MAX_FPS:
+        raise ConfigError(f"fps={fps} must be from {_MIN_FPS} to {_MAX_FPS}")
 
 
 def _claim(folder: Path, settings: _Settings) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_positive
 from timesformer.config.run import Precision
-from timesformer.data.dataset import read_test_views
+from timesformer.data.dataset import read_test_views, tell_timing
 from timesformer.data.decode import VideoInfo
 from timesformer.data.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.frame_folder import FRAMES_PER_SECOND
@@ -38,6 +38,7 @@ class Prediction:
     """The classes that a model gives to a video, most probable first.
 
     `probabilities` are those of the `labels`, of `num_classes` in all, fused over `num_views` views of the video.
+    `timing` says what is odd about its timestamps, and what was done about it; it is empty where they are plausible.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Prediction:
     num_frames: int
     fps: float
     duration_s: float
+    timing: str = ""
 
     @property
     def label(self) -> str:
@@ -144,7 +146,8 @@ class Predictor:
             video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
                 `[t, h, w, 3]`, an array or a tensor. Of a list, the next videos are read while the model computes.
             top_k: Classes to name; all of them where the model has fewer.
-            fps: Frames a second of frames in memory; 30 by default.
+            fps: Frames a second of frames in memory; 30 by default. Dense clips count frames where it is above 240 or
+                below 1, and a warning says so.
 
         Returns:
             One prediction for a video, a list in the same order for a list.
@@ -228,6 +231,7 @@ class Predictor:
     def _prediction(self, video: "_Read", logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
         check_finite(logits, video.path or "frames in memory")
         info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
+        tell_timing(video.path or "frames in memory", video.info, info.clip)
         top = probabilities.topk(min(top_k, len(probabilities)))
         indices = tuple(top.indices.tolist())
         return Prediction(
@@ -240,6 +244,7 @@ class Predictor:
             num_frames=video.info.num_frames,
             fps=video.info.fps,
             duration_s=video.info.duration_s,
+            timing=video.info.timing,
         )
 
     @torch.inference_mode()
