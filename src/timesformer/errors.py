@@ -13,6 +13,8 @@ Each message says what was given, what is allowed, and where the value came from
 import difflib
 from collections.abc import Iterable
 
+from timesformer.names import are_alike, tell_apart
+
 
 class TimeSformerError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -40,10 +42,15 @@ class DependencyError(TimeSformerError, ImportError):
 
 def closest(given: str, known: Iterable[str]) -> str | None:
     """The known name that a mistyped one most likely stands for, for a message; None where nothing is near."""
-    return next(iter(difflib.get_close_matches(given, list(known), n=1)), None)
+    known = list(known)
+    alike = (name for name in known if are_alike(given, name))
+    return next(alike, None) or next(iter(difflib.get_close_matches(given, known, n=1)), None)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The end of a message about a mistyped name, which suggests the nearest known one; empty where nothing is near."""
+    """The end of a message about a mistyped name, which suggests the nearest known one; empty where nothing is near.
+
+    A suggestion that prints like what was given is shown with its code points.
+    """
     close = closest(given, known)
-    return f"; did you mean {close!r}?" if close else ""
+    return f"; did you mean {tell_apart(given, close)[1]}?" if close else ""

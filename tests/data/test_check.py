@@ -26,6 +26,7 @@ def checked(planted):
 
 
 GROUP_KINDS = ("conflicting_group", "group_leak")  # planted in test_check_origins.py
+NAME_KINDS = ("similar_classes", "placeholder_label")
 
 
 def found(check, folder):
@@ -39,7 +40,16 @@ def test_all_planted_faults_are_found_and_nothing_else(checked, planted):
 
 
 def test_every_kind_is_planted_here_or_below():
-    elsewhere = {"missing", "bad_label", "imbalance", "passed_over", "timing", *GROUP_KINDS}
+    elsewhere = {
+        "missing",
+        "bad_label",
+        "imbalance",
+        "passed_over",
+        "timing",
+        "similar_classes",
+        "placeholder_label",
+        *GROUP_KINDS,
+    }
     assert {kind for kind, _ in FINDINGS} | elsewhere == set(KINDS)
 
 

@@ -495,8 +495,8 @@ def test_written_list_reads_back_as_the_same_manifest(pieces, separator, suffix,
     folder = tmp_path_factory.mktemp("lists")
     # resolved names differ, so that no two samples name one file
     paths = sorted({Path(f"{folder}/x{piece}y{suffix}".replace("..", "")) for piece in pieces})
-    names = data.draw(st.lists(st.from_regex(r"[^\s#](.*[^\s])?", fullmatch=True), min_size=1, max_size=4, unique=True))
-    names = [name for name in names if name.isprintable() and not name.isdecimal()] or ["only"]
+    names = data.draw(st.lists(st.from_regex(r"[^\s](.*[^\s])?", fullmatch=True), min_size=1, max_size=4, unique=True))
+    names = [name for name in names if name.isprintable() and not name.isdecimal()] or ["#only"]
     labels = [data.draw(st.integers(0, len(names) - 1)) for _ in paths]
     groups = [data.draw(GROUPS) for _ in paths]
     manifest = Manifest(tuple(map(Sample, paths, labels, groups)), tuple(names))
@@ -549,7 +549,6 @@ def test_class_names_of_another_set_are_not_replaced(tmp_path):
         ("a\nb.mp4", "x", "cannot be written in a line"),
         ("a\udcff.mp4", "x", "cannot be written in a line"),
         ("a.mp4", " x", "' x' cannot be written in a line"),
-        ("a.mp4", "#1", "class '#1' cannot be written to .*: '#' starts a comment there"),
     ],
 )
 def test_what_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):

@@ -342,7 +342,7 @@ def test_parts_of_different_classes_and_missing_videos_are_refused(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-@pytest.mark.parametrize("name", ["# 1", " x", "x\ny", "1"])
+@pytest.mark.parametrize("name", [" x", "x\ny", "1"])
 def test_names_of_classes_that_cannot_be_written_are_refused_before_anything_is_removed(name, tmp_path):
     manifest = write_set(tmp_path / "videos", num_videos=2, num_classes=2)
     write_shards(manifest, manifest, tmp_path / "s")

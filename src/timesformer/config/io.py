@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from timesformer.errors import ConfigError, closest
+from timesformer.errors import ConfigError, closest, did_you_mean
+from timesformer.names import tell_apart
 
 Config = TypeVar("Config")
 """A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
@@ -227,7 +228,10 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
     by_last_part = {name.rpartition(".")[2]: name for name in known}
     last = closest(key.rpartition(".")[2], by_last_part)
     close = closest(key, known) or (by_last_part[last] if last else None)
-    return f"unknown key {key}" + (f"; did you mean {close}?" if close else "")
+    if close is None:
+        return f"unknown key {key}"
+    given, shown = (text[1:-1] for text in tell_apart(key, close))
+    return f"unknown key {given}; did you mean {shown}?"
 
 
 def _square_image_size(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,8 +263,8 @@ def _describe(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing: {_show(problem['input'])} is too short"
     must = re.sub(r"^\w+ should", "must", problem["msg"])
-    close = closest(str(problem["input"]), re.findall(r"'(\w+)'", must))
-    return f"{key}={_show(problem['input'])} {must}" + (f"; did you mean {close!r}?" if close else "")
+    allowed = re.findall(r"'(\w+)'", must)
+    return f"{key}={_show(problem['input'])} {must}{did_you_mean(str(problem['input']), allowed)}"
 
 
 def _loads_json(text: str) -> Any:

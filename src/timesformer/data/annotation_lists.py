@@ -1,189 +1,230 @@
-"""Readers of lists and tables: text files with a path and a label a line, with or without a header."""
+"""Readers of lists and tables: text files with a path and a label a line, with or without a header.
 
-import csv
+`timesformer.data.annotation_tables` reads those with a header of more columns, and `timesformer.data.list_labels` says
+what the numbers behind a path mean.
+"""
+
 import re
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from timesformer.data.annotations import SEPARATORS, Finder, Row, is_integer, read_text
+from timesformer.data.annotation_tables import (
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    Line,
+    find_header,
+    read_table,
+    split_fields,
+)
+from timesformer.data.annotations import SEPARATORS, Finder, Row, is_integer, read_text, unquote
+from timesformer.data.list_labels import Entry, Reading, num_numbers, read_labels
+from timesformer.data.listed_paths import is_commented_out, listed_path, refuse_elsewhere, report_comments
+from timesformer.data.opening import probe
 from timesformer.data.video_paths import FRAME_SUFFIXES, VIDEO_SUFFIXES, is_video
-from timesformer.errors import DataError
-
-_PATH_COLUMNS = ("path", "video_path", "file_path", "filepath", "video", "file", "file_name", "filename", "folder")
-_ID_COLUMNS = ("youtube_id", "video_id", "id")
-_LABEL_COLUMNS = ("class_name", "label_name", "class", "label", "action", "category")
-_GROUP_COLUMN = "group"
+from timesformer.errors import DataError, DecodeError
+from timesformer.names import compose
 
 _SUFFIX = "|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES)
+_BETWEEN = {**SEPARATORS, "space": r"\s"}
 _LINES = {
     name: re.compile(rf"(.*\S(?:{_SUFFIX}))\s*{separator}\s*(\S.*)", re.IGNORECASE)
-    for name, separator in {**SEPARATORS, "space": r"\s"}.items()
+    for name, separator in _BETWEEN.items()
 }
-_COUNT_AND_LABEL = re.compile(r"[0-9]+\s*[\s,;]\s*(\S.*)")
+_QUOTED = {name: re.compile(rf'("(?:[^"]|"")+")\s*{separator}\s*(\S.*)') for name, separator in _BETWEEN.items()}
+_TICKS = re.compile(rf"^'([^'\"]+(?:{_SUFFIX}))'", re.IGNORECASE)
+_EXCEL = re.compile(r"sep=.", re.IGNORECASE)
 
 
-def read_list(path: Path) -> list[Row]:
+def read_list(path: Path, *, known: Collection[str] = ()) -> list[Row]:
     """Read a text file of videos and labels: `path label` lines, or a table with a header that names its columns.
 
     Lines are separated into path and label by a tab, a comma, a semicolon or spaces: by the first of these that
     fits all lines, preferring one that leaves whole numbers as labels. A path ends with the last extension of a
     video that has the separator behind it, so that both path and label may hold separators; either may also stand
-    in double quotes. Blank lines and lines from `#` are passed over.
+    in double quotes. Blank lines are passed over.
 
-    Where no separator fits so, lines may also name folders of frames: `folder label` or `folder num_frames label`,
-    with a number as label or a folder that is there. The number of frames is not needed; those in the folder count.
+    Where no separator fits so, lines may also name folders of frames, or videos without their extension, as
+    `path label` or `path num_frames label`, with a number as label or a video that is there. A number of frames is not
+    needed; those in the video count.
+
+    A line from `#` is a video if there is one of that name, or if it reads as one and there is none that is called so
+    without the `#`. Others are comments; those that look like a video are named in the log.
+
+    Args:
+        path: The file.
+        known: Names of the classes, if they are known; a label that is one of them is never taken apart.
 
     Raises:
-        DataError: The file is not text, or a line cannot be read; the message names the line.
+        DataError: The file is not text, or a line cannot be read, has several labels or a range of frames, or can be
+            read in two ways; the message names the line.
     """
-    raw = read_text(path).split("\n")
-    lines = [(number, line.strip()) for number, line in enumerate(raw, start=1)]
-    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
-    if not lines:
-        return []
-    header = _find_header(lines[0][1])
+    lines = _content_lines(path)
+    finder = Finder(path.parent, suffix=".mp4")
+    place = next((place for place, (_, line) in enumerate(lines) if not line.startswith("#")), len(lines))
+    header = find_header(lines[place][1], path=path) if place < len(lines) else None
     if header is None:
-        return _read_lines(path, lines)
-    if header.columns == [header.video, header.label] and header.video in _PATH_COLUMNS:
-        return _read_lines(path, lines[1:])
+        kept = _without_comments(path, lines, finder=finder)
+        return _read_lines(path, kept, finder=finder, known=known, has_header=False) if kept else []
+    if header.columns == [header.video, header.label] and header.video in PATH_COLUMNS:
+        kept = _without_comments(path, lines[place + 1 :], finder=finder)
+        return _read_lines(path, kept, finder=finder, known=known, has_header=True) if kept else []
+    raw = read_text(path).split("\n")
     # tabs at an end of a line separate cells that are empty
-    return _read_table(path, [(number, raw[number - 1].strip(" \r")) for number, _ in lines[1:]], header)
+    cells = [(number, raw[number - 1].strip(" \u00a0")) for number, _ in lines[place + 1 :]]
+    return read_table(path, cells, header=header, finder=finder, known=known)
 
 
-def _fields(line: str, separator: str) -> list[str]:
-    """Separate a line as CSV does; quotes that do not pair up leave the line whole."""
-    try:
-        return [
-            text.strip() for text in next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
-        ]
-    except csv.Error:
-        return [line]
+def _content_lines(path: Path) -> list[Line]:
+    """All lines that are not blank, with their numbers; a first line `sep=;`, which is for Excel, is left out.
+
+    Where every line is one field in double quotes, the quotes are taken off.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
+    lines = [(number, line) for number, line in lines if line and not (number == 1 and _EXCEL.fullmatch(line))]
+    plain = [(number, unquote(line)) for number, line in lines]
+    return plain if all(line != text for (_, line), (_, text) in zip(lines, plain, strict=True)) else lines
 
 
-def _split(line: str, name: str) -> tuple[str, str] | None:
-    if '"' in line:
-        fields = _fields(line, SEPARATORS[name])
-        if len(fields) == 2 and is_video(Path(fields[0])) and fields[1]:
-            return fields[0], fields[1]
+def _without_comments(path: Path, lines: Sequence[Line], *, finder: Finder) -> list[Line]:
+    kept, passed_over = [], []
+    for number, line in lines:
+        videos = [pair[0] for name in SEPARATORS if (pair := _split(line, name))] if line.startswith("#") else []
+        if not line.startswith("#") or _names_video(line, videos, finder=finder):
+            kept.append((number, line))
+        elif videos:
+            passed_over.append(number)
+    report_comments(path, passed_over)
+    return kept
+
+
+def _names_video(line: str, videos: Sequence[str], *, finder: Finder) -> bool:
+    """Whether a line from `#` is not a comment; `videos` are the paths that it may name."""
+    bare = [fields[0] for separator in SEPARATORS.values() if len(fields := split_fields(line, separator)) > 1]
+    if any(map(finder.has, (*videos, *bare))):
+        return True
+    return bool(videos) and not is_commented_out(videos[0], has=finder.has)
+
+
+def _split(line: str, name: str) -> tuple[str, str, tuple[str, ...]] | None:
+    """Path of a video, label, and the fields of the label; the path may stand in double or single quotes."""
+    separator = SEPARATORS[name]
+    match = _QUOTED[name].fullmatch(_TICKS.sub(r'"\1"', line))
+    if match is not None and is_video(Path(unquote(match[1]))):
+        return unquote(match[1]), *_label_fields(match[2], separator)
     match = _LINES[name].fullmatch(line)
-    return (match[1], match[2]) if match else None
+    return None if match is None else (match[1], *_label_fields(match[2], separator))
 
 
-def _read_lines(path: Path, lines: list[tuple[int, str]]) -> list[Row]:
-    readings = [_read_while_fitting(lines, name, _split) for name in SEPARATORS]
-    if not any(len(pairs) == len(lines) for pairs in readings):
-        split = partial(_split_or_folder, root=path.parent)
-        readings = [_read_while_fitting(lines, name, split) for name in SEPARATORS]
-    whole = [pairs for pairs in readings if len(pairs) == len(lines)]
+def _label_fields(text: str, separator: str) -> tuple[str, tuple[str, ...]]:
+    """The label and its fields, without quotes around one."""
+    if separator not in text and '"' not in text:
+        return text, (text,)
+    fields = split_fields(text, separator)
+    return separator.join(fields) if '"' in text else text, tuple(fields)
+
+
+def _read_lines(
+    path: Path, lines: Sequence[Line], *, finder: Finder, known: Collection[str], has_header: bool
+) -> list[Row]:
+    splits = {name: partial(_split_entry, path=path, name=name) for name in SEPARATORS}
+    readings = {name: _read_while_fitting(lines, split) for name, split in splits.items()}
+    if not any(len(entries) == len(lines) for entries in readings.values()):
+        readings = {name: _read_bare(path, lines, name=name, finder=finder) for name in SEPARATORS}
+    whole = [name for name, entries in readings.items() if len(entries) == len(lines)]
     if not whole:
-        number, line = lines[max(map(len, readings))]
-        raise DataError(
-            f"{path}, line {number}: {line!r} is not the path of a video and a label, separated by a tab, a comma, "
-            f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
-            f"folder of frames, and a header has one of {', '.join(_PATH_COLUMNS + _ID_COLUMNS)} and one of "
-            f"{', '.join(_LABEL_COLUMNS)}"
-        )
-    pairs = next((pairs for pairs in whole if all(is_integer(label) for _, label in pairs)), whole[0])
+        _refuse_line(path, *lines[max(map(len, readings.values()))])
+    name = next((name for name in whole if all(is_integer(entry.label) for entry in readings[name])), whole[0])
+    reading = Reading(
+        entries=readings[name],
+        separator=SEPARATORS[name],
+        known=known,
+        has_header=has_header,
+        count_frames=_count_frames,
+    )
     return [
-        Row(path=path.parent / video, label=_without_count(label, path.parent / video), where=f"line {number}")
-        for (number, _), (video, label) in zip(lines, pairs, strict=True)
+        Row(path=entry.path, label=label, where=f"line {number}")
+        for (number, _), entry, label in zip(lines, readings[name], _read_all_labels(reading), strict=True)
     ]
 
 
-def _split_or_folder(line: str, name: str, *, root: Path) -> tuple[str, str] | None:
-    """The same, or a folder of frames and a label, with or without the number of frames between."""
-    pair = _split(line, name)
-    if pair is not None:
-        return pair
-    fields = [field for field in _fields(line, SEPARATORS[name]) if field]
-    if len(fields) < 2:
+def _read_all_labels(reading: Reading) -> list[str]:
+    """The labels of files and of folders of frames, each kind decided apart: only one may have numbers of frames."""
+    if all(len(entry.fields) == 1 for entry in reading.entries):
+        return read_labels(reading)
+    is_folder = [entry.path.is_dir() or not is_video(entry.path) for entry in reading.entries]
+    labels = {}
+    for wanted in (False, True):
+        places = [place for place, folder in enumerate(is_folder) if folder is wanted]
+        entries = [reading.entries[place] for place in places]
+        labels |= zip(places, read_labels(replace(reading, entries=entries, is_trusted=wanted)), strict=True)
+    return [labels[place] for place in range(len(is_folder))]
+
+
+def _count_frames(path: Path) -> int | None:
+    try:
+        return probe(path).num_frames
+    except (DecodeError, OSError):
         return None
-    folder, *counts, label = fields
-    is_folder = Path(folder).suffix.lower() not in FRAME_SUFFIXES and (is_integer(label) or (root / folder).is_dir())
-    has_count = len(counts) == 1 and is_integer(counts[0])
-    return (folder, label) if is_folder and (not counts or has_count) else None
 
 
-def _without_count(label: str, video: Path) -> str:
-    """The label of a folder of frames that is called like a video file, without the number of frames before it."""
-    match = _COUNT_AND_LABEL.fullmatch(label)
-    return match[1] if match is not None and video.is_dir() else label
+def _split_entry(number: int, line: str, *, path: Path, name: str) -> Entry | None:
+    found = _split(line, name)
+    if found is None:
+        return None
+    video, label, fields = found
+    where = f"{path}, line {number}"
+    place = listed_path(video, root=path.parent, where=where)
+    return Entry(where, video, place, compose(label), tuple(map(compose, fields)))
 
 
-def _read_while_fitting(
-    lines: list[tuple[int, str]], name: str, split: Callable[[str, str], tuple[str, str] | None]
-) -> list[tuple[str, str]]:
-    """Path and label of every line up to the first that this separator does not fit."""
-    pairs = []
-    for _, line in lines:
-        pair = split(line, name)
-        if pair is None:
-            break
-        pairs.append(pair)
-    return pairs
+def _read_bare(path: Path, lines: Sequence[Line], *, name: str, finder: Finder) -> list[Entry]:
+    """Lines that may name folders of frames, or videos without extension; some may be missing if most are there."""
+    split = partial(_split_bare, path=path, name=name, finder=finder)
+    fitting = sum(split(number, line) is not None for number, line in lines)
+    return _read_while_fitting(lines, partial(split, may_be_missing=2 * fitting > len(lines)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    columns: list[str]
-    separator: str
-    video: str
-    label: str
+def _split_bare(
+    number: int, line: str, *, path: Path, name: str, finder: Finder, may_be_missing: bool = False
+) -> Entry | None:
+    """The same, or a folder of frames or a video without extension, with or without the number of frames behind it."""
+    entry = _split_entry(number, line, path=path, name=name)
+    if entry is not None:
+        return entry
+    fields = [field for field in split_fields(line, SEPARATORS[name]) if field]
+    if len(fields) < 2 or Path(fields[0]).suffix.lower() in FRAME_SUFFIXES:
+        return None
+    video, *rest = fields
+    has_count = len(rest) == 2 and is_integer(rest[0])
+    place = finder.find_bare(video, label=rest[-1])
+    is_name = (place is not None or may_be_missing) and not is_integer(rest[-1])
+    if not is_name and not (is_integer(rest[-1]) and (len(rest) == 1 or has_count)):
+        return None
+    where = f"{path}, line {number}"
+    place = place or listed_path(video, root=path.parent, where=where)
+    return Entry(where, video, place, compose(SEPARATORS[name].join(rest)), tuple(map(compose, rest)))
 
 
-def _find_header(line: str) -> _Header | None:
-    """The header that a line is, if it is one."""
-    for separator in SEPARATORS.values():
-        columns = [text.lower() for text in _fields(line, separator)]
-        video = next((name for name in _PATH_COLUMNS + _ID_COLUMNS if name in columns), None)
-        label = next((name for name in _LABEL_COLUMNS if name in columns), None)
-        if video is not None and label is not None:
-            return _Header(columns=columns, separator=separator, video=video, label=label)
-    return None
-
-
-def _read_table(path: Path, lines: list[tuple[int, str]], header: _Header) -> list[Row]:
-    finder = Finder(path.parent, suffix=".mp4")
-    rows, splits = [], set()
+def _read_while_fitting(lines: Sequence[Line], split: Callable[[int, str], Entry | None]) -> list[Entry]:
+    """Every line up to the first that this separator does not fit."""
+    entries = []
     for number, line in lines:
-        where = f"{path}, line {number}"
-        cells = _read_cells(line, header, where=where)
-        splits.add(cells.get("split", ""))
-        video = _locate(cells, header, where=where, finder=finder)
-        group = unicodedata.normalize("NFC", cells.get(_GROUP_COLUMN, ""))  # accents have two forms
-        rows.append(Row(path=video, label=cells[header.label], where=f"line {number}", group=group))
-    if len(splits) > 1:
-        names = ", ".join(sorted(splits))
-        raise DataError(f"{path} mixes splits ({names}) in its column 'split': write a file for each")
-    return rows
+        entry = split(number, line)
+        if entry is None:
+            break
+        entries.append(entry)
+    return entries
 
 
-def _read_cells(line: str, header: _Header, *, where: str) -> dict[str, str]:
-    fields = _fields(line, header.separator)
-    if len(fields) != len(header.columns):
-        raise DataError(f"{where}: {len(fields)} fields, but the header has {len(header.columns)}: {line!r}")
-    cells = dict(zip(header.columns, fields, strict=True))
-    for column in (header.video, header.label):
-        if not cells[column]:
-            raise DataError(f"{where}: the column {column!r} is empty")
-    return cells
-
-
-def _locate(cells: dict[str, str], header: _Header, *, where: str, finder: Finder) -> Path:
-    video = cells[header.video]
-    if header.video in _ID_COLUMNS:
-        return finder.find(_stems(video, cells), label=cells[header.label])
-    if not is_video(Path(video)) and not (finder.root / video).is_dir():
-        raise DataError(f"{where}: {video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder")
-    return finder.root / video
-
-
-def _stems(video: str, cells: dict[str, str]) -> list[str]:
-    """Names under which downloaders of Kinetics keep a clip: with its seconds in the source video, or without."""
-    times = [cells.get("time_start", ""), cells.get("time_end", "")]
-    if all(is_integer(time) for time in times):
-        return ["_".join([video, *(f"{int(time):06d}" for time in times)]), video]
-    return [video]
+def _refuse_line(path: Path, number: int, line: str) -> None:
+    refuse_elsewhere(line.lstrip("\"'"), where=f"{path}, line {number}")
+    numbers = max(num_numbers(line.partition(separator)[2]) for separator in SEPARATORS.values())
+    raise DataError(
+        f"{path}, line {number}: {line!r} is not the path of a video and a label, separated by a tab, a comma, "
+        f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
+        f"folder of frames, and a header has one of {', '.join(PATH_COLUMNS + ID_COLUMNS)} and one of "
+        f"{', '.join(LABEL_COLUMNS)}" + ("; ranges of frames and several labels are not read" if numbers > 2 else "")
+    )

@@ -9,10 +9,13 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from timesformer.data.annotation_tables import is_range
 from timesformer.data.annotations import Finder, Row, is_integer, read_json, read_text
+from timesformer.data.list_labels import refuse_numbers
+from timesformer.data.listed_paths import refuse_elsewhere
 from timesformer.data.video_paths import VIDEO_SUFFIXES
 from timesformer.errors import DataError
 
@@ -90,13 +93,26 @@ def _read_clip(path: Path, clip: object, *, where: str, finder: Finder) -> Row:
     if not isinstance(clip, dict) or not keys:
         raise DataError(f"{path}, {where}: has no 'id' or 'vid_name', got {clip!r}")
     name = str(clip[keys[0]])
-    if "template" in clip:
-        label = str(clip["template"]).replace("[", "").replace("]", "")
-    elif "label" in clip:
-        label = str(clip["label"])
-    else:
-        raise DataError(f"{path}, {where} ({keys[0]} {name}): has neither 'template' nor 'label'")
+    place = f"{path}, {where} ({keys[0]} {name})"
+    refuse_elsewhere(name, where=place)
+    ranges = [key for key in clip if is_range(key.lower()) and clip[key] not in (None, "", 0, -1)]
+    if ranges and keys[0] != "vid_name":
+        raise DataError(
+            f"{place}: a range of the video ({ranges[0]}={clip[ranges[0]]}); a clip takes one label for the whole "
+            "video: cut the range into a file"
+        )
+    label = _clip_label(clip, where=place)
     return Row(path=finder.find([name], label=label), label=label, where=where)
+
+
+def _clip_label(clip: Mapping[str, object], *, where: str) -> str:
+    if "template" not in clip and "label" not in clip:
+        raise DataError(f"{where}: has neither 'template' nor 'label'")
+    given = clip.get("template", clip.get("label"))
+    if not isinstance(given, str | int | float) or isinstance(given, bool) or given == "":
+        raise DataError(f"{where}: {given!r} is not a label; a video takes one, text or number")
+    refuse_numbers(str(given), where=where)
+    return str(given).replace("[", "").replace("]", "") if "template" in clip else str(given)
 
 
 def read_dives(path: Path) -> tuple[str, ...]:

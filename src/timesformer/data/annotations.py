@@ -4,14 +4,15 @@
 read by `timesformer.data.annotation_lists`, the files of named data sets by `timesformer.data.annotation_sets`.
 """
 
+import codecs
 import itertools
 import json
 import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from timesformer.data.folders import is_hidden, list_folders, list_paths, unreadable
@@ -20,6 +21,7 @@ from timesformer.data.video_paths import SUFFIXES_IN_SHORT, is_visible_video
 from timesformer.data.video_search import PassedOver, describe_passed_over, find_videos_below
 from timesformer.errors import DataError
 from timesformer.files import is_utf8, printable
+from timesformer.names import as_stored, compose
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,11 @@ SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 """What may stand between path and label, in the order in which it is looked for."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBERED = (
+    (re.compile(r"([0-9]{1,9})(?:\s*[,;:\t]\s*|[.)]?\s+)(\S.*)"), 1, 2),
+    (re.compile(r"(\S.*?)\s*[,;\t]\s*([0-9]{1,9})"), 2, 1),
+)
+"""Lines of a number and a name, and the places of both in a match."""
 _VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "frames", "rgb", ".")
 
 
@@ -58,21 +65,33 @@ def groups_of(rows: Sequence[Row], *, source: Path) -> dict[Path, str]:
     return {path: row.group for path, row in given.items()}
 
 
+def composed(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose labels have their accents in one form, so that labels that print alike are one."""
+    return [row if row.label.isascii() else replace(row, label=compose(row.label)) for row in rows]
+
+
 def is_integer(label: str) -> bool:
     """Whether a label is a whole number, with or without a sign."""
     return _INTEGER.fullmatch(label) is not None
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, whatever its line ends, with or without a byte order mark.
+    """Read a text file, whatever its line ends, with or without byte order marks.
 
     Raises:
         DataError: The file is not UTF-8 text.
     """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 4 * data.count(b"\0") > len(data) > 0:
+        raise DataError(f"{path} is not UTF-8 text but UTF-16, as Excel's 'Unicode text' is: save it as UTF-8")
+    if b"\0" in data:
+        raise DataError(f"{path} is not UTF-8 text: it holds NUL bytes")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}") from error
+        raise DataError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
+    # files that were joined have marks inside, where nobody sees them
+    return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path) -> object:
@@ -87,10 +106,63 @@ def read_json(path: Path) -> object:
         raise DataError(f"{path} is not JSON: {error}") from error
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Read names of classes, one a line, the first being class 0; blank lines and lines from `#` are passed over."""
-    lines = (line.strip() for line in read_text(path).split("\n"))
-    return tuple(line for line in lines if line and not line.startswith("#"))
+def read_class_names(path: Path, *, used: Collection[str] = ()) -> tuple[str, ...]:
+    """Read names of classes, one a line, the first being class 0; blank lines and comments are passed over.
+
+    A name may stand in double quotes. A line from `#` is a comment if a space follows; otherwise it is a name if that
+    is used, and a comment if only the name without `#` is. Where all lines have a number (`0 wave` or `wave,0`) and
+    none is used as it stands, the numbers 0, 1, 2, ... give the order.
+
+    Args:
+        path: The file.
+        used: Labels that are names of the classes, as far as they are known.
+
+    Raises:
+        DataError: The file is not UTF-8 text, a line from `#` can be a name or a comment, or the numbers count from 1.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), start=1)]
+    names = used or {line for _, line in lines}
+    kept = [line for number, line in lines if line and not _is_comment(line, names, where=f"{path}, line {number}")]
+    return tuple(map(unquote, kept if set(kept) & set(names) else _in_order(kept, path=path)))
+
+
+def quote(name: str) -> str:
+    """A name as a line of a file of classes: in double quotes where it could be taken for something else."""
+    is_numbered = any(pattern.fullmatch(name) for pattern, _, _ in _NUMBERED)
+    return '"' + name.replace('"', '""') + '"' if name.startswith(("#", '"')) or is_numbered else name
+
+
+def _in_order(lines: Sequence[str], *, path: Path) -> Sequence[str]:
+    """Names by the numbers that all lines have, or the lines where they have none."""
+    for pattern, number, name in _NUMBERED:
+        found = [match for match in map(pattern.fullmatch, lines) if match is not None]
+        by_number = {int(match[number]): match[name] for match in found}
+        if len(found) < len(lines) or len(found) < 2 or len(by_number) < len(found):
+            continue
+        if max(by_number) == len(lines) - 1:
+            return [by_number[place] for place in range(len(lines))]
+        if (min(by_number), max(by_number)) == (1, len(lines)):
+            raise DataError(
+                f"{path}: numbers the classes from 1 to {len(lines)}, but labels count from 0: leave the numbers out, "
+                "or put the names in double quotes if the numbers belong to them"
+            )
+    return lines
+
+
+def unquote(name: str) -> str:
+    """A name without the double quotes around it, in which quotes are doubled."""
+    return name[1:-1].replace('""', '"') if re.fullmatch(r'"([^"]|"")+"', name) else name
+
+
+def _is_comment(line: str, used: Collection[str], *, where: str) -> bool:
+    without = line.lstrip("#").strip()
+    if not line.startswith("#") or line in used:
+        return False
+    if not without or line[1].isspace() or line[1] == "#" or without in used:
+        return True
+    raise DataError(
+        f"{where}: {line!r} is the name of a class or a comment: put the name in double quotes, or a space behind '#'"
+    )
 
 
 def read_label_map(path: Path) -> tuple[str, ...]:
@@ -202,12 +274,26 @@ class Finder:
 
     def find(self, stems: Sequence[str], *, label: str) -> Path:
         """The first video of one of these names, in the usual folders or one below, named after the label."""
+        return self.search(stems, label=label) or self.root / self.home / f"{stems[0]}{self.suffix}"
+
+    def search(self, stems: Sequence[str], *, label: str = "") -> Path | None:
+        """The same; None where no video is found. A name may begin with folders."""
         for name in _VIDEO_FOLDERS:
-            for folder in (self.root / name, self.root / name / label):
-                found = next((self._list(folder)[stem] for stem in stems if stem in self._list(folder)), None)
-                if found is not None:
-                    return found
-        return self.root / self.home / f"{stems[0]}{self.suffix}"
+            for folder in (self.root / name, as_stored(self.root / name / label)):
+                for stem in map(compose, stems):
+                    place = (folder / stem).parent if "/" in stem else folder
+                    found = self._list(place).get(stem.rpartition("/")[2])
+                    if found is not None:
+                        return found
+        return None
+
+    def find_bare(self, name: str, *, label: str) -> Path | None:
+        """The folder of this path, or the video that is called so without its extension; None where there is none."""
+        return self.root / name if (self.root / name).is_dir() else self.search([name], label=label)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file or folder of this path, or a video that is called so without its extension."""
+        return os.path.lexists(self.root / name) or self.search([name]) is not None
 
     def _list(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
@@ -225,6 +311,6 @@ def _named(folder: Path) -> Iterator[tuple[str, Path]]:
     for is_file, name in found:
         path = folder / name
         if not is_file:
-            yield name, path
+            yield compose(name), path
         elif is_visible_video(path):
-            yield path.stem, path
+            yield compose(path.stem), path

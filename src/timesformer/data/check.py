@@ -11,6 +11,7 @@ import numpy as np
 from timesformer.data.check_cache import FingerprintCache, cache_path, fingerprint_all
 from timesformer.data.check_groups import group_by_content, name_repeats
 from timesformer.data.check_listing import ListedVideo, Listing, read_listing
+from timesformer.data.check_names import name_faults
 from timesformer.data.check_origins import name_group_faults
 from timesformer.data.fingerprint import Fingerprint
 from timesformer.data.video_files import video_exists
@@ -32,6 +33,8 @@ KINDS = {
     "duplicate": ("warning", "files with the same bytes"),
     "near_duplicate": ("warning", "files that show the same video"),
     "timing": ("warning", "timestamps or a rate that no recording has"),
+    "similar_classes": ("warning", "classes whose names look alike"),
+    "placeholder_label": ("warning", "the name of a class stands for a missing value"),
     "imbalance": ("warning", "one class is much larger than another"),
     "passed_over": ("warning", "in the folders of the classes, but not read"),
 }
@@ -192,6 +195,7 @@ def check_dataset(
         *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
         *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
         *_class_faults(listing),
+        *(Finding(*fault) for fault in name_faults(listing)),
         *_passed_over(listing),
     ]
     order = list(KINDS)
@@ -244,9 +248,11 @@ def _bad_labels(videos: Iterable[ListedVideo]) -> Iterator[Finding]:
 def _class_faults(listing: Listing) -> Iterator[Finding]:
     videos_in = Counter(video.label for video in listing.videos if video.split == "train")
     counts = {name: videos_in[label] for label, name in enumerate(listing.class_names)}
+    is_numbered = all(name == str(label) for label, name in enumerate(listing.class_names))
     for name, count in counts.items():
         if count == 0:
-            yield Finding("empty_class", (), f"no training video has class {name!r}")
+            hint = "; labels count from 0" if name == "0" and is_numbered else ""
+            yield Finding("empty_class", (), f"no training video has class {name!r}{hint}")
     used = {name: count for name, count in counts.items() if count > 0}
     if used and max(used.values()) > MAX_IMBALANCE * min(used.values()):
         large, small = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from timesformer.data.annotation_sets import refuse_folder_of_lists
-from timesformer.data.annotations import Row, find_class_videos, folder_rows, is_integer
+from timesformer.data.annotations import Row, composed, find_class_videos, folder_rows
+from timesformer.data.class_labels import ClassLabels, are_indices, to_index
 from timesformer.data.manifest import find_split, holds_splits, read_rows, refuse_no_path
 from timesformer.data.video_search import PassedOver
-from timesformer.errors import closest
+from timesformer.names import compose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +67,14 @@ def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
     refuse_no_path(source)
     train = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
     part = _read_part(train)
-    is_numbered = _is_numbered(part.rows, source=train)
+    is_numbered = _is_numbered(part.rows, part.known, source=train)
     names = part.known if part.known is not None else _class_names(part.rows, is_numbered=is_numbered)
-    videos = [_listed(row, names, names, split="train", is_numbered=is_numbered) for row in part.rows]
+    videos = _listed(part.rows, names, names, split="train", is_numbered=is_numbered)
     val = val or (source if holds_splits(source) else "")
     if not val:
         return Listing(tuple(_with_groups(videos)), tuple(names), part.passed_over, part.others)
     of_val = (find_split(val, "val") if holds_splits(val) else None) or Path(val)
-    val_part = _read_part(of_val)
+    val_part = _read_part(of_val, class_names=names)
     videos += _list_val(val_part, names, source=of_val)
     passed_over, others = part.passed_over + val_part.passed_over, part.others + val_part.others
     return Listing(tuple(_with_groups(videos)), tuple(names), passed_over, others)
@@ -90,61 +91,55 @@ def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
 
 def _list_val(part: _Part, names: Sequence[str], *, source: Path) -> list[ListedVideo]:
     """Validation has its own classes only in a folder, or where a file lies beside it; training knows the numbers."""
-    is_numbered = _is_numbered(part.rows, source=source)
-    own = names if part.known is None or not is_numbered else part.known
-    return [_listed(row, own, names, split="val", is_numbered=is_numbered) for row in part.rows]
+    own = names if part.known is None or source.is_dir() else part.known
+    return _listed(part.rows, own, names, split="val", is_numbered=_is_numbered(part.rows, own, source=source))
 
 
-def _read_part(source: Path) -> _Part:
+def _read_part(source: Path, *, class_names: Sequence[str] = ()) -> _Part:
     if not source.is_dir():
-        return _Part(*read_rows(source))
+        return _Part(*read_rows(source, class_names=class_names))
     refuse_folder_of_lists(source)
     found = find_class_videos(source)
     if not any(found.videos.values()):
         return _Part(*read_rows(source))  # refuses it: something else is wrong than that a class has no video
-    known = None if all(found.videos.values()) else list(found.videos)
-    return _Part(folder_rows(found.videos), known, found.passed_over, found.others)
+    known = None if all(found.videos.values()) else list(dict.fromkeys(map(compose, found.videos)))
+    return _Part(composed(folder_rows(found.videos)), known, found.passed_over, found.others)
 
 
-def _is_numbered(rows: Sequence[Row], *, source: Path) -> bool:
-    """Whether labels are indices: most of them are numbers."""
-    return not source.is_dir() and 2 * sum(is_integer(row.label) for row in rows) > len(rows)
+def _is_numbered(rows: Sequence[Row], known: Sequence[str] | None, *, source: Path) -> bool:
+    return not source.is_dir() and are_indices([row.label for row in rows], known)
 
 
 def _class_names(rows: Sequence[Row], *, is_numbered: bool) -> Sequence[str]:
     """The names that occur; of numbers, all up to the largest that leaves at least half of them in use."""
     if not is_numbered:
         return sorted({row.label for row in rows})
-    used = sorted({int(row.label) for row in rows if is_integer(row.label) and int(row.label) >= 0})
+    used = sorted({index for row in rows if (index := to_index(row.label)) is not None and index >= 0})
     while used and used[-1] + 1 > 2 * len(used):
         used.pop()
     return [str(label) for label in range(used[-1] + 1 if used else 0)]
 
 
-def _listed(row: Row, own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool) -> ListedVideo:
-    """Find the class of a row, whose label is a name or an index of `own`, among those of training."""
-    problem = _problem(row.label, own, is_numbered=is_numbered)
-    name = "" if problem else own[int(row.label)] if is_numbered else row.label
-    if not problem and name not in names:
-        problem = f"class {name!r} does not occur in training"
-    return ListedVideo(
-        path=row.path,
-        split=split,
-        given=row.label,
-        label=None if problem else names.index(name),
-        problem=f"{row.where}: {problem}" if problem else "",
-        group=row.group,
-    )
-
-
-def _problem(label: str, names: Sequence[str], *, is_numbered: bool) -> str:
-    if is_numbered and not is_integer(label):
-        return f"label {label!r} is no number, as the others are"
-    if is_numbered and int(label) < 0:
-        return f"label {label} is negative, labels count from 0"
-    if is_numbered and int(label) >= len(names):
-        return f"label {label} is out of range, allowed are 0 to {len(names) - 1}"
-    if not is_numbered and label not in names:
-        close = closest(label, names)
-        return f"unknown class {label!r}" + (f", did you mean {close!r}?" if close else "")
-    return ""
+def _listed(
+    rows: Sequence[Row], own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool
+) -> list[ListedVideo]:
+    """Find the classes of rows, whose labels are names or indices of `own`, among those of training."""
+    classes = ClassLabels([row.label for row in rows], own, is_numbered=is_numbered)
+    index = {compose(name): number for number, name in enumerate(names)}
+    videos = []
+    for row in rows:
+        problem = classes.problem(row.label)
+        name = "" if problem else compose(own[classes.index(row.label)])
+        if not problem and name not in index:
+            problem = f"class {name!r} does not occur in training"
+        videos.append(
+            ListedVideo(
+                path=row.path,
+                split=split,
+                given=row.label,
+                label=None if problem else index[name],
+                problem=f"{row.where}: {problem}" if problem else "",
+                group=row.group,
+            )
+        )
+    return videos

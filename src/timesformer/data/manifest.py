@@ -22,17 +22,21 @@ from timesformer.data.annotation_sets import is_hmdb51, read_clips, read_dives, 
 from timesformer.data.annotations import (
     Row,
     check_class_name,
+    composed,
     groups_of,
-    is_integer,
     read_class_names,
     read_folder,
     read_label_map,
+    read_text,
+    unquote,
 )
+from timesformer.data.class_labels import ClassLabels, are_indices, name_numbers
 from timesformer.data.holdout import hold_out
 from timesformer.data.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.video_files import video_exists
-from timesformer.errors import ConfigError, DataError, closest
+from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_address
+from timesformer.names import compose, quoted
 
 CLASSES_FILE = "classes.txt"
 """File beside a list that names its classes, one a line, the first being class 0."""
@@ -42,7 +46,7 @@ _JSON_CLASSES = {
     "something-something-v2-labels.json": read_label_map,
     "Diving48_vocab.json": read_dives,
 }
-_READERS = {**dict.fromkeys(LIST_SUFFIXES, read_list), ".json": read_clips}
+_SUFFIXES = (*LIST_SUFFIXES, ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,11 @@ class Manifest:
         return tuple(sorted({sample.group for sample in self.samples if sample.group}))
 
     def __post_init__(self) -> None:
-        repeated = [name for name, count in Counter(self.class_names).items() if count > 1]
+        counts = Counter(map(compose, self.class_names))
+        repeated = [name for name in dict.fromkeys(self.class_names) if counts[compose(name)] > 1]
         if repeated or not all(self.class_names):
-            raise DataError(f"names of classes must not be empty or given twice, got {repeated or ['']}")
+            shown = ", ".join(quoted(repeated or [""]))
+            raise DataError(f"names of classes must not be empty or given twice, got {shown}")
         for sample in self.samples:
             if not 0 <= sample.label < len(self.class_names):
                 raise DataError(f"{sample.path}: label {sample.label} with {len(self.class_names)} classes")
@@ -101,7 +107,7 @@ def load_manifest(
             are missing; the message names file and line.
         DecodeError: A tar file that a path leads into is damaged.
     """
-    rows, known = read_rows(source)
+    rows, known = read_rows(source, class_names=class_names or ())
     source = Path(source)
     known = tuple(class_names) if class_names is not None else known
     manifest = _resolve(rows, known, source=source)
@@ -110,8 +116,14 @@ def load_manifest(
     return manifest
 
 
-def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
+def read_rows(source: str | Path, *, class_names: Sequence[str] = ()) -> tuple[list[Row], tuple[str, ...] | None]:
     """Read what a source says, with its labels as they are written and nothing compared.
+
+    Accents in labels are in one form (NFC), whatever they have in the source; names of classes are as they are written.
+
+    Args:
+        source: As in `load_manifest`.
+        class_names: Names of classes that nothing beside the source has to give.
 
     Returns:
         The videos in order, and the names of the classes that lie beside a file; None where there are none.
@@ -125,15 +137,16 @@ def read_rows(source: str | Path) -> tuple[list[Row], tuple[str, ...] | None]:
         raise DataError(f"{source} does not exist: name a folder with one folder a class, or an annotation file")
     if source.is_dir():
         refuse_folder_of_lists(source)
-        return read_folder(source), None
-    rows, known = read_published(source) or (_read_file(source), _names_beside(source))
+        rows, known = read_folder(source), None
+    else:
+        rows, known = read_published(source) or _read_file(source, class_names=class_names)
     if not rows:
         raise DataError(f"{source} names no video")
     for row in rows:
         check_class_name(row.label, where=f"{source}, {row.where}")
     for name in known or ():
         check_class_name(name, where=f"{source}, the names beside it")
-    return rows, known
+    return composed(rows), known
 
 
 def refuse_no_path(source: str | Path) -> None:
@@ -219,23 +232,38 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
 
-def _read_file(source: Path) -> list[Row]:
-    reader = _READERS.get(source.suffix.lower())
-    if reader is None:
-        raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_READERS)} or a folder")
-    return reader(source)
+def _read_file(source: Path, *, class_names: Sequence[str]) -> tuple[list[Row], tuple[str, ...] | None]:
+    """Rows of an annotation file, and the names of its classes from the files that the formats keep beside it."""
+    suffix = source.suffix.lower()
+    beside = class_names_file(source)
+    if suffix in LIST_SUFFIXES:
+        lines = [] if beside is None else read_text(beside).split("\n")
+        known = {compose(unquote(line.strip())) for line in (*lines, *class_names)}
+        rows = read_list(source, known=known)
+    elif suffix == ".json":
+        rows = read_clips(source)
+    else:
+        raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_SUFFIXES)} or a folder")
+    if beside is None or beside.name in _JSON_CLASSES:
+        return rows, None if beside is None else _JSON_CLASSES[beside.name](beside)
+    return rows, read_class_names(beside, used={row.label for row in rows})
 
 
 def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
     """Turn labels into indices and refuse a video of two classes."""
-    is_numbered = all(is_integer(row.label) for row in rows) and not source.is_dir()
+    labels = [row.label for row in rows]
+    is_numbered = not source.is_dir() and are_indices(labels, known)
     if known is None:
-        known = _numbers(rows, source=source) if is_numbered else tuple(sorted({row.label for row in rows}))
-    index = {name: number for number, name in enumerate(known)}
+        names = name_numbers(rows, source=source, classes_file=CLASSES_FILE) if is_numbered else sorted(set(labels))
+        known = tuple(names)
+    classes = ClassLabels(labels, known, is_numbered=is_numbered)
     groups = groups_of(rows, source=source)
     samples, seen = [], {}
     for row in rows:
-        label = _check_index(row, index, source=source) if is_numbered else _look_up(row, index, source=source)
+        problem = classes.problem(row.label)
+        if problem:
+            raise DataError(f"{source}, {row.where}: {problem}{_hint(problem, known)}")
+        label = classes.index(row.label)
         first, first_label = seen.setdefault(row.path, (row, label))
         if first_label != label:
             raise DataError(
@@ -245,43 +273,10 @@ def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path
     return Manifest(samples=tuple(samples), class_names=known)
 
 
-def _numbers(rows: Sequence[Row], *, source: Path) -> tuple[str, ...]:
-    """Names of classes that have only numbers; every number from 0 must occur, since nothing else tells how many."""
-    labels = {_index(row, source=source) for row in rows}
-    if max(labels) >= len(labels):
-        absent = next(label for label in range(max(labels)) if label not in labels)
-        raise DataError(
-            f"{source}: labels go up to {max(labels)}, but {absent} is never used: name all classes, one a line, in "
-            f"{source.with_name(CLASSES_FILE)}"
-        )
-    return tuple(str(label) for label in range(len(labels)))
-
-
-def _index(row: Row, *, source: Path) -> int:
-    label = int(row.label)
-    if label < 0:
-        raise DataError(f"{source}, {row.where}: label {label} is negative, labels count from 0")
-    return label
-
-
-def _check_index(row: Row, index: dict[str, int], *, source: Path) -> int:
-    label = _index(row, source=source)
-    if label >= len(index):
-        raise DataError(f"{source}, {row.where}: label {label} is out of range, allowed are 0 to {len(index) - 1}")
-    if index.get(row.label, label) != label:
-        raise DataError(
-            f"{source}, {row.where}: label {label} is a number, but also the name of class {index[row.label]}: "
-            "give the classes other names"
-        )
-    return label
-
-
-def _look_up(row: Row, index: dict[str, int], *, source: Path) -> int:
-    if row.label not in index:
-        close = closest(row.label, index)
-        hint = f"did you mean {close!r}?" if close else f"the {len(index)} classes start with {list(index)[:5]}"
-        raise DataError(f"{source}, {row.where}: unknown class {row.label!r}, {hint}")
-    return index[row.label]
+def _hint(problem: str, known: Sequence[str]) -> str:
+    """What the classes are, where a problem with a name does not say so."""
+    is_bare = problem.startswith("unknown class") and "did you mean" not in problem
+    return f", the {len(known)} classes start with {list(known[:5])}" if is_bare else ""
 
 
 def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
@@ -292,9 +287,3 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
         raise DataError(
             f"{source}: {len(missing)} of {len(manifest.samples)} videos are missing: {', '.join(missing[:3])}{more}"
         )
-
-
-def _names_beside(source: Path) -> tuple[str, ...] | None:
-    """Names of the classes from the files that the formats keep beside an annotation file."""
-    beside = class_names_file(source)
-    return None if beside is None else _JSON_CLASSES.get(beside.name, read_class_names)(beside)

@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.data.annotations import SEPARATORS, read_class_names
+from timesformer.data.annotations import SEPARATORS, quote, read_class_names
 from timesformer.data.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
 from timesformer.data.video_paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_utf8, printable, replacing
+from timesformer.names import compose
 
 
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
@@ -47,8 +48,8 @@ def save_class_names(names: Sequence[str], path: Path) -> None:
     """
     check_class_names(names, path)
     if not path.exists():
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    elif read_class_names(path) != tuple(names):
+        path.write_text("".join(f"{quote(name)}\n" for name in names), encoding="utf-8")
+    elif list(map(compose, read_class_names(path, used=names))) != list(map(compose, names)):
         raise DataError(f"{path} holds other classes than the manifest: write to another folder")
 
 
@@ -60,8 +61,6 @@ def check_class_names(names: Sequence[str], path: Path) -> None:
     """
     for label, name in enumerate(names):
         _check_line(name)
-        if name.startswith("#"):
-            raise DataError(f"class {name!r} cannot be written to {path}: '#' starts a comment there")
         if name in map(str, range(len(names))) and name != str(label):
             raise DataError(
                 f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from timesformer.errors import ConfigError, closest
+from timesformer.names import tell_apart
 
 OPPOSITES = {
     "move_left": "move_right",
@@ -112,8 +113,9 @@ def check_motion(name: str) -> None:
     """
     if name not in MOTION_CLASSES:
         close = closest(name, MOTION_CLASSES)
-        hint = f"did you mean {close!r}? " if close else ""
-        raise ConfigError(f"unknown motion class {name!r}: {hint}The classes are {', '.join(MOTION_CLASSES)}")
+        given, shown = tell_apart(name, close or "")
+        hint = f"did you mean {shown}? " if close else ""
+        raise ConfigError(f"unknown motion class {given}: {hint}The classes are {', '.join(MOTION_CLASSES)}")
 
 
 def check_picture(*, num_frames: int, size: int | tuple[int, int], background: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from timesformer.data.manifest import (
     refuse_no_path,
 )
 from timesformer.errors import DataError, closest
+from timesformer.names import compose, tell_apart
 
 
 def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
@@ -51,7 +52,8 @@ def read_validation(source: str | Path, *, train: Manifest) -> Manifest:
 def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int) -> Manifest:
     """Give the videos the class indices of a model, going by name.
 
-    The videos need not show all classes. A model without label names takes the classes in their own order.
+    Accents may have either form (NFC or NFD). The videos need not show all classes. A model without label names takes
+    the classes in their own order.
 
     Raises:
         DataError: The model does not know a class, or has no label names and another number of classes.
@@ -63,16 +65,19 @@ def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int
                 f"tell which is which; give the model a labels.txt"
             )
         return manifest
-    unknown = [name for name in manifest.class_names if name not in labels]
+    index = {compose(name): number for number, name in enumerate(labels)}
+    used = {sample.label for sample in manifest.samples}
+    names = [compose(name) for name in manifest.class_names]
+    unknown = [name for label, name in enumerate(names) if label in used and name not in index]
     if unknown:
         raise DataError(_describe_unknown(unknown, labels))
-    index = {name: number for number, name in enumerate(labels)}
-    samples = tuple(replace(s, label=index[manifest.class_names[s.label]]) for s in manifest.samples)
+    samples = tuple(replace(s, label=index[names[s.label]]) for s in manifest.samples)
     return Manifest(samples, tuple(labels))
 
 
 def _describe_unknown(unknown: Sequence[str], labels: Sequence[str]) -> str:
-    names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
     close = closest(unknown[0], labels)
-    hint = f"did you mean {close!r}?" if close else f"its classes start with {list(labels[:5])}"
+    first, shown = tell_apart(unknown[0], close or "")
+    names = ", ".join((first, *map(repr, unknown[1:5]))) + (", ..." if len(unknown) > 5 else "")
+    hint = f"did you mean {shown}?" if close else f"its classes start with {list(labels[:5])}"
     return f"the model does not know {len(unknown)} of the videos' classes: {names}; {hint}"

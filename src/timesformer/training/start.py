@@ -15,6 +15,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.block import Step
 from timesformer.model.layers import MLP
 from timesformer.model.timesformer import TimeSformer
+from timesformer.names import compose
 from timesformer.training.history import EpochRecord
 from timesformer.weights.adapt import FIXED_BY_WEIGHTS
 from timesformer.weights.load import config_of, load
@@ -45,7 +46,7 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     _check_architecture(found, run)
     values = asdict(run.model)
     model = load(run.init_from, seed=run.seed, num_heads=found.num_heads, **{name: values[name] for name in _OTHERS})
-    has_other_labels = bool(model.info.labels) and model.info.labels != labels
+    has_other_labels = bool(model.info.labels) and [*map(compose, model.info.labels)] != [*map(compose, labels)]
     # a head that has learnt from raw features is none for standardised ones
     if has_other_labels or "head_norm.running_mean" in model.load_report.new:
         _replace_head(model, run)
