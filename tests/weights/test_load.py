@@ -94,8 +94,8 @@ def test_source_that_is_nothing_names_what_could_be(tmp_path: Path):
     ("source", "message"),
     [
         ("weights/vit.SAFETENSORS", r"weights/vit\.SAFETENSORS: no such file$"),
-        ("https://example.org/vit.pth", r"is an address; download the file first"),
-        ("s3://bucket/model", r"is an address; download the file first"),
+        ("https://example.org/vit.pth", "is an address, not a path: download it first"),
+        ("s3://bucket/model", "is an address, not a path: download it first"),
     ],
 )
 def test_file_that_is_not_here_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch, source: str, message: str):

@@ -133,14 +133,12 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
         return read_file(path, num_heads=num_heads)
     if path.is_dir():
         return _read_any_folder(path)
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
-        raise WeightsError(f"{path}: is an address; download the file first and name that")
+    if is_address(path):
+        raise WeightsError(f"{path} is an address, not a path: download it first, or name a hub id (owner/name)")
     if path.suffix.lower() in _FILE_SUFFIXES:
         raise WeightsError(f"{path}: no such file")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         return _read_any_folder(_from_hub(str(path)))
-    if is_address(path):
-        raise WeightsError(f"{path} is an address, not a path: download it first, or name a hub id (owner/name)")
     presets = ", ".join(PRESETS)
     raise WeightsError(f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets})")
 
