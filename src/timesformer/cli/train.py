@@ -11,11 +11,13 @@ from timesformer.cli.options import AsJson, Overwrite
 from timesformer.config.io import apply_overrides, read_config
 from timesformer.config.presets import clip_preset, preset
 from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError
+from timesformer.outputs import check_files
 from timesformer.training.fit import train as run_training
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict
 from timesformer.training.sheet import write_sheet
-from timesformer.weights.load import load
+from timesformer.weights.load import load, model_files
 
 
 def train(
@@ -112,12 +114,19 @@ def train(
     if dry_run:
         _show_plan(run, as_json=json)
     elif sheet:
-        _show_result({"sheet": str(write_sheet(run, sheet))}, as_json=json)
+        _show_result({"sheet": str(_write_sheet(run, sheet, config=config, overwrite=overwrite))}, as_json=json)
     else:
         folder = run_training(run, overwrite=overwrite, resume=resume)
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
         if not json:
             say(f"try it: timesformer predict VIDEO --model {folder}")
+
+
+def _write_sheet(run: RunConfig, sheet: Path, *, config: Path | None, overwrite: bool) -> Path:
+    sheet = sheet.expanduser()
+    reads = (*list_files(run.data.train, run.data.val), *model_files(run.init_from), *filter(None, [config]))
+    check_files(sheet, overwrite=overwrite, reads=reads)
+    return write_sheet(run, sheet)
 
 
 def _show_plan(run: RunConfig, *, as_json: bool) -> None:

@@ -30,13 +30,22 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
     path = Path(path)
     if separator not in SEPARATORS.values():
         raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
-    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
-        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+    check_list_name(path)
     rows = [(_path_field(s.path, path.parent), str(s.label), _field(s.group)) for s in manifest.samples]
     rows = [("path", "label", "group"), *rows] if manifest.groups else [row[:2] for row in rows]
     save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
     with replacing(path) as partial:
         partial.write_text("".join(f"{separator.join(row)}\n" for row in rows), encoding="utf-8")
+
+
+def check_list_name(path: Path) -> None:
+    """Refuse a path that no list has.
+
+    Raises:
+        ConfigError: Another extension, or the name of the file of class names.
+    """
+    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
+        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
 
 
 def save_class_names(names: Sequence[str], path: Path) -> None:
@@ -47,7 +56,8 @@ def save_class_names(names: Sequence[str], path: Path) -> None:
     """
     check_class_names(names, path)
     if not path.exists():
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     elif read_class_names(path) != tuple(names):
         raise DataError(f"{path} holds other classes than the manifest: write to another folder")
 

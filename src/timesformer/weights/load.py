@@ -14,7 +14,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
-from timesformer.weights.bundle import is_model_folder, read_folder
+from timesformer.weights.bundle import MODEL_FILES, is_model_folder, read_folder
 from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
 from timesformer.weights.transformers import INFO_FILE, read_transformers
 
@@ -68,6 +68,15 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
     logger.info("%s", model.load_report)
     return model
+
+
+def model_files(source: str | Path) -> list[Path]:
+    """The files that `load` may read of a source; none for a preset or a model of the hub."""
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    patterns = (*MODEL_FILES, "README.md")  # which may state the licence
+    return [file for folder in (path, path / "model") for pattern in patterns for file in folder.glob(pattern)]
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
