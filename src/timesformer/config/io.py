@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from timesformer.errors import ConfigError, closest
+from timesformer.files import is_utf8
 
 Config = TypeVar("Config")
 """A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
@@ -202,6 +203,8 @@ def _not_plain(value: Any) -> str:
         return "finite"
     if any(not isinstance(item, bool | int | float | str) for item in items):
         return "a number, a string, true, false or a list of them"
+    if not all(is_utf8(item) for item in items if isinstance(item, str)):
+        return "text in UTF-8"
     return ""
 
 
