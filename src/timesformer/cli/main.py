@@ -85,6 +85,8 @@ def _run(arguments: list[str]) -> int:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         return _fail("the memory of the GPU is full: take a smaller --batch-size, or --device cpu")
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        return 1
     except OSError as error:  # a place that no verb expected to be out of reach
         return 1 if stdout_error() else _fail(str(error))
 
