@@ -16,6 +16,7 @@ from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 from timesformer.training.fit import train as run_training
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict
+from timesformer.training.run_folder import RunFolder
 from timesformer.training.sheet import write_sheet
 from timesformer.weights.load import load, model_files
 
@@ -77,8 +78,8 @@ def train(
     seed
         Seed of weights, order, sampling and augmentation.
     resume
-        Go on from the last checkpoint in the output folder. The run ends with the weights that it would have had
-        without a stop, whenever it was stopped or killed.
+        Go on from the last checkpoint in the output folder: with the options of the start, or with `--output` alone.
+        The run ends with the weights that it would have had without a stop, whenever it was stopped or killed.
     dry_run
         Print the plan and stop: model, data, batch, optimiser, schedule, augmentation, and memory with the batch that
         fits. With `--config`, neither weights nor videos need be there.
@@ -87,6 +88,8 @@ def train(
     overrides
         Any other key of the run, such as `--set model.scheme=axial --set optim.weight_decay=0.1`.
     """
+    if resume and not (data or config or model or init_from):
+        config = _config_to_resume(output)
     if model and (config or init_from):
         raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
     if val and not data:
@@ -120,6 +123,12 @@ def train(
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
         if not json:
             say(f"try it: timesformer predict VIDEO --model {folder}")
+
+
+def _config_to_resume(output: str) -> Path | None:
+    """The config of the run that a folder holds; None if it holds none."""
+    config = RunFolder(Path(output or RunConfig().output).expanduser()).config
+    return config if config.exists() else None
 
 
 def _write_sheet(run: RunConfig, sheet: Path, *, config: Path | None, overwrite: bool) -> Path:

@@ -24,6 +24,7 @@ from timesformer.training.memory import MOMENTS, memory_advice
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
+    anchored,
     begin,
     check_can_write,
     check_is_free,
@@ -188,7 +189,7 @@ def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     steps = run.steps_per_epoch(job.size.train)
     module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)
     if not job.progress.has_begun:
-        begin(folder, run)
+        begin(folder, anchored(run))
     output.say(_describe(job, steps=steps))
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
     with open_trackers(run, folder, history=job.progress.history) as trackers:
