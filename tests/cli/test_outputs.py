@@ -230,3 +230,24 @@ def test_numbers_are_printed_even_if_the_table_cannot_be_written(run, data, mode
     assert status == 1
     assert "top-1" in out
     assert "p.csv: predictions cannot be written: No space left on device" in err
+
+
+def test_training_does_not_overwrite_the_model_that_it_starts_from(run, data, model, tmp_path):
+    small = ("--epochs", 1, "--device", "cpu", "--set", "data.num_workers=0")
+    assert run("train", data, "--init-from", model, "--output", tmp_path / "run", *small)[0] == 0
+    before = content_of(tmp_path / "run")
+    for start in (tmp_path / "run", tmp_path / "run/model"):
+        status, _, err = run("train", data, "--init-from", start, "--output", tmp_path / "run", *small, "--overwrite")
+        assert status == 2
+        assert "is read by this command" in err
+    assert content_of(tmp_path / "run") == before
+    assert run("train", data, "--init-from", model, "--output", tmp_path / "run", *small, "--overwrite")[0] == 0
+
+
+def test_folder_behind_a_link_keeps_all_that_it_holds(run, model, tmp_path):
+    assert run("convert", model, tmp_path / "real")[0] == 0
+    (tmp_path / "real/report.html").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    before = content_of(tmp_path / "real")
+    assert run("convert", model, tmp_path / "link", "--overwrite")[0] == 0
+    assert content_of(tmp_path / "real") == before

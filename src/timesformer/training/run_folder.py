@@ -12,8 +12,10 @@ from typing import Any
 from timesformer import files
 from timesformer.config.io import dump_toml, read_config, to_dict
 from timesformer.config.run import RunConfig
+from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.weights.bundle import is_model_folder
+from timesformer.weights.load import model_files
 
 _FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """What may differ when a run is resumed: it does not change what is computed."""
@@ -143,6 +145,16 @@ def anchored(run: RunConfig) -> RunConfig:
     data = replace(run.data, **{key: _absolute(path) for key in ("train", "val") if (path := getattr(run.data, key))})
     start = _absolute(run.init_from) if Path(run.init_from).expanduser().exists() else run.init_from
     return replace(run, data=data, init_from=start if run.init_from else "", output=_absolute(run.output))
+
+
+def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
+    """Refuse to begin a run in the place of the one that it starts from, or of its lists of videos.
+
+    Raises:
+        ConfigError: A file of the folder is read.
+    """
+    reads = (*model_files(run.init_from), *list_files(run.data.train, run.data.val))
+    files.refuse_inputs([*folder.files, *folder.model.glob("*")], reads)
 
 
 def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:

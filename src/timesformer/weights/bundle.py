@@ -158,17 +158,22 @@ def _swap(staging: Path, folder: Path) -> None:
         except OSError:
             os.rename(retired / "model", folder)
             raise
-        _keep_others(retired / "model", folder)
+        for path in _others(retired / "model"):
+            os.rename(path, folder / path.name)
     finally:
-        if folder.exists():  # never remove the only copy
+        if folder.exists() and not _others(retired / "model"):  # never remove the only copy
             shutil.rmtree(retired, ignore_errors=True)
 
 
-def _keep_others(old: Path, new: Path) -> None:
-    """Move what is no part of a model from the folder that was replaced to the new one."""
-    for path in old.iterdir():
-        if path.is_dir() or not any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
-            os.rename(path, new / path.name)
+def _others(folder: Path) -> list[Path]:
+    """What is no part of a model in its folder; nothing for a link, whose folder stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() or not any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)
+    ]
 
 
 def is_model_folder(folder: Path) -> bool:

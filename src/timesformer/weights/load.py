@@ -71,9 +71,9 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
 
 
 def model_files(source: str | Path) -> list[Path]:
-    """The files that `load` may read of a source; none for a preset or a model of the hub."""
+    """The files that `load` may read of a source; none for a preset, a model of the hub, or no source, `""`."""
     path = Path(source).expanduser()
-    if not path.is_dir():
+    if not path.is_dir() or not str(source):
         return [path] if path.is_file() else []
     patterns = (*MODEL_FILES, "README.md")  # which may state the licence
     return [file for folder in (path, path / "model") for pattern in patterns for file in folder.glob(pattern)]
