@@ -1,11 +1,17 @@
 """Files that are written whole or not at all, and what a text can be that names one."""
 
+import hashlib
 import os
 import re
+import shutil
+import stat
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+_MAX_NAME = 200
+"""Bytes of a name that leave room for the rest of a temporary name; file systems take 255."""
 _ADDRESS = re.compile(
     r"(^|.*/)(https?|ftps?|sftp|s3a?|gs|gcs|az|abfss?|hdfs|hf|file|rtsps?|rtmps?|mms|udp|srt|ssh|scp|magnet):/.*"
     r"|(www\.|m\.)?(youtube\.com|youtu\.be|vimeo\.com|bilibili\.com|tiktok\.com|drive\.google\.com)/.*|www\.[\w-]+\..*",
@@ -37,12 +43,31 @@ def printable(name: str) -> str:
 def replacing(path: Path) -> Generator[Path]:
     """Give a temporary path beside `path`, which takes its place when all went well and is deleted otherwise.
 
+    A pipe or a device, such as `/dev/stdout`, is written to and stays what it is.
+
     Raises:
         OSError: The disk refused.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / path.name
+            with open(Path(folder) / path.name, "rb") as content, open(path, "wb") as stream:
+                shutil.copyfileobj(content, stream)
+        return
+    encoded = os.fsencode(path.name)
+    name = path.name if len(encoded) <= _MAX_NAME else hashlib.blake2b(encoded, digest_size=16).hexdigest()
+    partial = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to a pipe, a terminal or a device such as `/dev/null`."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)

@@ -84,8 +84,8 @@ def test_convert_there_and_back_keeps_every_weight_and_the_labels(run, model_fol
 def test_convert_does_not_overwrite_unless_told(run, model_folder, tmp_path):
     assert run("convert", model_folder, tmp_path / "m")[0] == 0
     status, _, err = run("convert", model_folder, tmp_path / "m")
-    assert status == 1
-    assert "is there already" in err
+    assert status == 2
+    assert "already exists; --overwrite" in err
     assert run("convert", model_folder, tmp_path / "m", "--overwrite")[0] == 0
 
 

@@ -301,3 +301,74 @@ def test_overrides_are_read_without_a_configuration_to_fit():
         "image_size": 40,
         "num_heads": 7,
     }
+
+
+# --- Files of other editors and systems -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "text"), [("run.toml", "epochs = 7\n"), ("run.json", '{"epochs": 7}')])
+def test_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_config(tmp_path / name, kind=RunConfig).epochs == 7
+    (tmp_path / name).write_text(text, encoding="utf-16")
+    with pytest.raises(ConfigError, match=rf"{name}: 'utf-8' codec can't decode byte .*; save it as UTF-8"):
+        read_config(tmp_path / name, kind=RunConfig)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [r"C:\videos", r"C:\temp\new", r"C:\Users\me", r"C:\u", r"videos\train", r"\\server\share", r"D:\x\\y", r"a\.\b"],
+)
+@pytest.mark.parametrize("form", ["toml", "json", "set"])
+def test_backslashes_of_windows_are_refused_where_they_would_be_escapes(tmp_path, path, form):
+    message = rf'line {1 if form == "set" else 3}: a backslash in double quotes is an escape; write val with slashes, "'
+    if form == "set":
+        with pytest.raises(ConfigError, match=message):
+            apply_overrides(RunConfig(), [f'data.val="{path}"'])
+        return
+    text = (
+        f'epochs = 1\n[data]\nval = "{path}"' if form == "toml" else f'{{"epochs": 1, "data": {{\n\n"val": "{path}"}}}}'
+    )
+    (tmp_path / f"run.{form}").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_config(tmp_path / f"run.{form}", kind=RunConfig)
+    assert path.replace("\\", "/") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("train = 'C:\\temp'", r"C:\temp"),
+        (r'train = "C:\\temp"', r"C:\temp"),
+        (r'train = "x\\users\\n"', r"x\users\n"),
+        ('train = "C:/temp"', "C:/temp"),
+        (r'train = "caf\u00e9"', "caf\u00e9"),
+        (r'train = "a\"b"', 'a"b'),
+        ('# train = "C:\\temp"\ntrain = "x"', "x"),
+    ],
+)
+def test_path_that_says_what_it_means_is_taken(tmp_path, text, path):
+    (tmp_path / "run.toml").write_text(f"[data]\n{text}\n")
+    assert read_config(tmp_path / "run.toml", kind=RunConfig).data.train == path
+
+
+def test_name_with_a_tab_is_taken_if_it_is_there(tmp_path):
+    (tmp_path / "my\tvideos").mkdir()
+    (tmp_path / "run.toml").write_text(f'[data]\ntrain = "{tmp_path}/my\\tvideos"\n')
+    assert read_config(tmp_path / "run.toml", kind=RunConfig).data.train == f"{tmp_path}/my\tvideos"
+
+
+@pytest.mark.parametrize(
+    "path", ["C:\\temp", "C:\temp", "a\tb\nc", "C:\x08", 'C:"', "C:\\", "\\users", "D:\\\\x", "\x7f"]
+)
+def test_any_path_is_written_so_that_it_is_read_back(tmp_path, path):
+    run = RunConfig(data=DataConfig(train=path, val=path), output=path)
+    (tmp_path / "run.toml").write_text(dump_toml(run), encoding="utf-8")
+    assert read_config(tmp_path / "run.toml", kind=RunConfig) == run
+
+
+def test_text_that_is_not_utf8_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"given: data\.train=.* must be text in UTF-8; a file or folder of another name"
+    ):
+        from_dict({"data": {"train": "caf\udce9"}}, kind=RunConfig, source="given")

@@ -75,6 +75,14 @@ def test_several_processes_without_a_meeting_point_are_wrong_usage(
     assert "set MASTER_ADDR" in err
 
 
+def test_training_is_refused_before_it_writes_anything(video_list: Path, tmp_path: Path):
+    command = ["-m", "timesformer", "train", video_list, "--output", tmp_path / "run"]
+    status, out, err = finish(start(*TORCHRUN, *command))
+    assert (status, out) == (1, "")
+    assert err.count("error: WORLD_SIZE=2: `timesformer train` runs in one process") == 1
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture
 def run_alone(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process; gives exit status, stdout and stderr."""

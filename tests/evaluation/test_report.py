@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from timesformer.errors import DataError
-from timesformer.evaluation import Evaluation
+from timesformer.errors import ConfigError, DataError
+from timesformer.evaluation import Evaluation, write_predictions
 from timesformer.evaluation.calibration import Bin
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report import choose_examples, write_report
@@ -130,3 +130,17 @@ def test_page_that_cannot_be_written_is_an_error(evaluation: Evaluation, model: 
         write_report(evaluation, tmp_path, model=model, title="t")
     with pytest.raises(DataError, match="cannot be written"):
         write_report(evaluation, tmp_path / "absent" / "page.html", model=model, title="t")
+
+
+def test_page_and_table_that_exist_are_replaced_only_when_told(model: TimeSformer, videos: Path, tmp_path: Path):
+    found = evaluate(model, videos, device="cpu", num_workers=0)
+    page, table = tmp_path / "page.html", tmp_path / "p.csv"
+    for file in (page, table):
+        file.write_text("mine")
+    with pytest.raises(ConfigError, match=r"page\.html: already exists"):
+        write_report(found, page, model=model, title="t")
+    with pytest.raises(ConfigError, match=r"p\.csv: already exists"):
+        write_predictions(found, table)
+    write_report(found, page, model=model, title="t", overwrite=True)
+    write_predictions(found, table, overwrite=True)
+    assert "mine" not in (page.read_text("utf-8"), table.read_text("utf-8"))

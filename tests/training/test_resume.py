@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from timesformer.config.io import read_config
 from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
 from timesformer.data.manifest import load_split
 from timesformer.data.shards import write_shards
+from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.fit import is_finished, train
 from timesformer.training.history import EpochRecord, read_metrics
@@ -281,3 +284,51 @@ def test_run_is_finished_with_its_last_epoch_and_only_for_its_own_config(run: Ru
     assert is_finished(run)
     assert is_finished(replace(run, device="auto"))
     assert not is_finished(replace(run, seed=1))
+
+
+# --- From another working folder ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def relative(run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """A run with relative paths, cut off in its second epoch; the working folder is that of the run."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/videos").symlink_to(Path(run.data.train).absolute())
+    monkeypatch.chdir(tmp_path / "here")
+    cut = replace(run, data=replace(run.data, train="videos"), output="runs/cut")
+    with pytest.raises(Stopped):
+        train(cut, on_message=raise_at("epoch 2", Stopped()))
+    return cut
+
+
+@pytest.mark.parametrize("how", ["config", "arguments"])
+def test_run_is_resumed_from_another_working_folder(
+    relative: RunConfig, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    (tmp_path / "there/below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "there/below")
+    folder = tmp_path / "here/runs/cut"
+    if how == "config":
+        again = read_config(folder / "config.toml", kind=RunConfig)
+    else:
+        data = replace(relative.data, train="../../here/videos")
+        again = replace(relative, data=data, output="../../here/runs/cut")
+    train(again, resume=True, on_message=quiet)
+    train(replace(run, output=str(tmp_path / "whole")), on_message=quiet)
+    assert are_equal(weights_of(folder), weights_of(tmp_path / "whole"))
+
+
+def test_run_of_relative_paths_is_resumed_where_it_was_started(relative: RunConfig):
+    config = Path("runs/cut/config.toml")
+    text = config.read_text("utf-8")
+    config.write_text(text.replace(f"{Path.cwd()}/", ""), "utf-8")  # as earlier releases wrote it
+    assert 'train = "videos"' in config.read_text("utf-8")
+    train(relative, resume=True, on_message=quiet)
+    assert is_finished(relative)
+
+
+def test_other_videos_are_still_told_apart(relative: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree("here/videos", "videos")
+    with pytest.raises(ConfigError, match=r"data\.train was '.*/here/videos' and is 'videos'"):
+        train(replace(relative, output="here/runs/cut"), resume=True, on_message=quiet)

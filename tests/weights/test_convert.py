@@ -94,7 +94,7 @@ def test_released_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Pat
     path = save_released(random_model(square_config()), tmp_path / "model.pyth")
     before = path.read_bytes()
     other = random_model(square_config(), seed=1)
-    with pytest.raises(WeightsError, match="is there already; choose another place, or allow overwriting"):
+    with pytest.raises(ConfigError, match=r"already exists; --overwrite \(overwrite=True\) replaces it"):
         save_released(other, path)
     assert path.read_bytes() == before
     save_released(other, path, overwrite=True)
@@ -104,7 +104,7 @@ def test_released_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Pat
 def test_transformers_folder_that_is_there_is_replaced_only_when_told(tmp_path: Path):
     model = random_model(square_config())
     folder = save_transformers(model, tmp_path / "model")
-    with pytest.raises(WeightsError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         save_transformers(model, folder)
     save_transformers(random_model(square_config(), seed=1), folder, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

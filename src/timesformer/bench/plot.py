@@ -6,15 +6,22 @@ from typing import Any
 
 from timesformer.errors import DependencyError
 from timesformer.files import replacing
+from timesformer.outputs import refuse_existing
 
 _COLORS = {"joint_space_time": "#c8102e", "divided_space_time": "#1f4e79"}
 _PANELS = {"num_frames": "frames (224 x 224 pixels)", "side": "side of the frame, pixels (8 frames)"}
 
 
-def draw_cost(result: Mapping[str, Any], path: str | Path) -> None:
-    """Draw the JSON of `bench cost` into a PNG; a file that is there is replaced.
+def draw_cost(result: Mapping[str, Any], path: str | Path, *, overwrite: bool = False) -> None:
+    """Draw the JSON of `bench cost` into a PNG.
+
+    Args:
+        result: The JSON.
+        path: The file.
+        overwrite: Whether a file that already exists is replaced.
 
     Raises:
+        ConfigError: The file already exists and must not be replaced.
         DependencyError: matplotlib is not installed.
         OSError: The file cannot be written.
     """
@@ -23,6 +30,7 @@ def draw_cost(result: Mapping[str, Any], path: str | Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DependencyError("plots need matplotlib: pip install 'timesformer[train]'") from error
+    refuse_existing(Path(path), overwrite=overwrite)
     figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)  # draws without a window and without matplotlib's global state
     figure.suptitle(f"{result['title']} ({result['machine']['cpu']})", x=0.01, ha="left", fontweight="bold")

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from timesformer.cli.console import print_json, progress
-from timesformer.cli.options import AsJson, ComputeIn, Device
+from timesformer.cli.options import AsJson, ComputeIn, Device, Overwrite
 from timesformer.errors import ConfigError
+from timesformer.outputs import check_files
 
 What = Literal["model", "memory", "train", "predict", "decode", "loader", "cost"]
 
@@ -34,6 +35,7 @@ def bench(
     precision: ComputeIn = "fp32",
     clips: int | None = None,
     plot: Path | None = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
     """Measure speed and memory on this machine, beside what else you could take.
@@ -56,12 +58,16 @@ def bench(
     """
     if plot is not None and what != "cost":
         raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
+    if plot is None and overwrite:
+        raise ConfigError("--overwrite has no effect without --plot, the only file that `bench` writes")
+    if plot is not None:
+        check_files(plot, overwrite=overwrite)
     place = _place(what, device=device, precision=precision, clips=clips)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_round:
         result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
     if plot is not None:
-        import_module("timesformer.bench.plot").draw_cost(result, plot)
+        import_module("timesformer.bench.plot").draw_cost(result, plot, overwrite=overwrite)
     if json:
         print_json(result)
     else:

@@ -3,7 +3,7 @@
 import json as json_text
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from timesformer.cli.options import AsJson, Overwrite
 from timesformer.data.check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check_fix import CleanData, check_target, clean, save_clean
 from timesformer.data.check_report import write_check_page
+from timesformer.data.inputs import list_files
 from timesformer.data.manifest import holds_splits
 from timesformer.data.video_search import describe_others
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
+from timesformer.outputs import check_folder, refuse_existing, refuse_inputs
 
 _MAX_LINES = 40
 _MAX_FILES = 20
 _PAGE, _RESULT = "index.html", "check.json"
+_LISTS = ("train.csv", "val.csv")
 
 
 def check(
@@ -66,10 +69,14 @@ def check(
         Processes that decode; one for each core by default, 0 for this one.
     """
     has_val = bool(val) or holds_splits(data)
+    if overwrite and fix is None and output is None:
+        raise ConfigError("--overwrite has no effect without --fix or --output")
     if fix is not None:
+        refuse_inputs([fix, *map(fix.joinpath, _LISTS)], list_files(data, val))
         check_target(fix, has_val=has_val, overwrite=overwrite)
+        check_folder(fix if has_val else fix.parent)
     if output is not None:
-        _check_output(output, overwrite=overwrite)
+        _check_output(output, reads=list_files(data, val), overwrite=overwrite)
     with progress("checking") as on_progress:
         result = check_dataset(
             data,
@@ -80,7 +87,7 @@ def check(
         )
     content = result.to_dict()
     if output is not None:
-        content["page"] = str(_write_output(result, content, output))
+        content["page"] = str(_write_output(result, content, output, overwrite=overwrite))
     if fix is not None:
         cleaned = clean(result)
         content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
@@ -96,22 +103,21 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_output(folder: Path, *, overwrite: bool) -> None:
-    there = [str(folder / name) for name in (_PAGE, _RESULT) if (folder / name).exists()]
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file; name a folder")
-    if there and not overwrite:
-        raise ConfigError(f"{', '.join(there)}: exists already; --overwrite replaces it")
+def _check_output(folder: Path, *, reads: Iterable[Path], overwrite: bool) -> None:
+    files = [folder / name for name in (_PAGE, _RESULT)]
+    check_folder(folder)
+    refuse_inputs(files, reads)
+    refuse_existing(*files, overwrite=overwrite)
 
 
-def _write_output(result: DataCheck, content: dict[str, Any], folder: Path) -> Path:
+def _write_output(result: DataCheck, content: dict[str, Any], folder: Path, *, overwrite: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _RESULT) as partial:
             partial.write_text(json_text.dumps(content, indent=1) + "\n", "utf-8")
     except OSError as error:
         raise DataError(f"{folder}: the check cannot be written: {error.strerror}") from error
-    return write_check_page(result, folder / _PAGE)
+    return write_check_page(result, folder / _PAGE, overwrite=overwrite)
 
 
 def _fixed(cleaned: CleanData, lists: Sequence[Path]) -> dict[str, Any]:

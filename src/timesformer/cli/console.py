@@ -1,7 +1,6 @@
 """What the verbs share: where text goes, and progress that a person can watch."""
 
 import json
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from timesformer.cli.streams import say
+
+__all__ = ["OnProgress", "print_json", "progress", "say"]
+
 OnProgress = Callable[[int, int], None]
 """Called with the number of things done and the number of things to do."""
-
-
-def say(text: str) -> None:
-    """Tell the person at the terminal something; results never go this way."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

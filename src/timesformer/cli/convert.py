@@ -1,5 +1,6 @@
 """`timesformer convert`"""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -7,9 +8,10 @@ from typing import Literal
 from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
 from timesformer.config.class_names import read_class_names
-from timesformer.weights.bundle import save
-from timesformer.weights.convert import save_released, save_transformers
-from timesformer.weights.load import load
+from timesformer.outputs import check_folder, refuse_inputs
+from timesformer.weights.bundle import check_model_target, save
+from timesformer.weights.convert import check_released_target, save_released, save_transformers
+from timesformer.weights.load import load, model_files
 
 _WRITERS = {"native": save, "released": save_released, "transformers": save_transformers}
 
@@ -41,6 +43,7 @@ def convert(
         A file of class names to store with the weights: a name a line in index order, `0 abseiling` in every line, a
         table with the columns name and index, or JSON.
     """
+    _check_target(target, to=to, reads=[*model_files(source), *filter(None, [labels])], overwrite=overwrite)
     model = load(source, **model_overrides(overrides))
     if labels is not None:
         model.info = replace(model.info, labels=read_class_names(labels, num_classes=model.config.num_classes))
@@ -51,3 +54,13 @@ def convert(
         print_json({"written": str(written), "layout": to, "licence": model.info.licence})
     else:
         print(written)
+
+
+def _check_target(target: Path, *, to: str, reads: Sequence[Path], overwrite: bool) -> None:
+    """Refuse, before weights are read, a place that cannot be written to or holds what is read."""
+    refuse_inputs([target], reads)
+    if target.is_dir():
+        refuse_inputs(list(target.iterdir()), reads)
+    check = check_released_target if to == "released" else check_model_target
+    check(target, overwrite=overwrite)
+    check_folder(target.parent)

@@ -19,6 +19,7 @@ from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
 from timesformer.model.timesformer import TimeSformer
+from timesformer.outputs import refuse_existing
 from timesformer.training.fit import is_finished, train
 from timesformer.training.sources import validation_of
 from timesformer.weights.load import load
@@ -27,6 +28,7 @@ _PAIRS = ("move_left", "move_up", "shrink", "vanish")
 CLASSES = tuple(name for first in _PAIRS for name in (first, OPPOSITES[first]))
 """Four pairs of motions; in each pair one is the other played backwards."""
 
+_TABLE, _PAGE = "predictions.csv", "index.html"
 _UNSEEN_SEED = 2**31
 """Far from the seeds of the training and validation clips."""
 
@@ -72,13 +74,17 @@ def demo(
     if data and clips_per_class is not None:
         raise ConfigError(f"--clips-per-class {clips_per_class} has no effect beside --data, which brings the videos")
     count = 150 if clips_per_class is None else clips_per_class
+    files = output / _TABLE, output / _PAGE
+    if not (output / "config.toml").exists():
+        refuse_existing(*files, overwrite=overwrite)
     task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
+        refuse_existing(*files, overwrite=overwrite)
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
     model = load(output)
-    result = _evaluate(task, model, output)
+    result = _evaluate(task, model, output, overwrite=overwrite)
     prediction = Predictor(model)(task.unseen or result.predictions[0].path, top_k=3)
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
@@ -87,7 +93,7 @@ def demo(
     best, share = prediction.labels[0], prediction.probabilities[0]
     print(summary(result))
     print(f"prediction         {best} {share:.0%} for {prediction.path}{expected}")
-    print(f"page               {output / 'index.html'}")
+    print(f"page               {output / _PAGE}")
 
 
 def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int) -> _Task:
@@ -131,10 +137,13 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
     return _Task(run, f"A small divided TimeSformer on {data}", unseen="")
 
 
-def _evaluate(task: _Task, model: TimeSformer, output: Path) -> Evaluation:
-    """Evaluate on the validation videos of the run, and leave the result as table and page."""
+def _evaluate(task: _Task, model: TimeSformer, output: Path, *, overwrite: bool) -> Evaluation:
+    """Evaluate on the validation videos of the run; table and page of a run that was finished before are kept."""
     with progress("evaluating") as on_progress:
         result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
-    write_predictions(result, output / "predictions.csv")
-    write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
+    table, page = output / _TABLE, output / _PAGE
+    if overwrite or not table.exists():
+        write_predictions(result, table, overwrite=overwrite)
+    if overwrite or not page.exists():
+        write_report(result, page, model=model, title=task.title, curve=output / "curve.png", overwrite=overwrite)
     return result

@@ -17,19 +17,24 @@ from timesformer.cli.options import (
     ComputeIn,
     Device,
     Fast,
+    Overwrite,
     given_model,
     model_overrides,
 )
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
+from timesformer.data.inputs import list_files, video_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.answers import Options
+from timesformer.evaluation.labels import read_manifest
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.evaluation.shared import evaluate_shared
 from timesformer.evaluation.team import Place, find_place, join
 from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.outputs import check_files, refuse_inputs
+from timesformer.weights.load import model_files
 
 _CLIP = "clip."
 
@@ -47,6 +52,7 @@ def evaluate(
     csv: Path | None = None,
     page: Path | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    overwrite: Overwrite = False,
     json: AsJson = False,
     device: Device = "auto",
     batch_size: int = 8,
@@ -108,19 +114,25 @@ def evaluate(
         compile=compile,
         precision=precision,
     )
-    for file in (csv, page):
-        _check_target(file, place)
+    if overwrite and csv is None and page is None:
+        raise ConfigError("--overwrite has no effect without --csv or --page")
+    files = [file for file in (csv, page) if file is not None and place.rank == 0]  # only process 0 writes
+    check_files(*files, overwrite=overwrite, reads=(*list_files(data), *model_files(model)))
     with join(place) as team:
         loaded = _load(given_model(model), views, overrides)
+        videos = read_manifest(data, labels=loaded.info.labels)
+        refuse_inputs(files, video_files(videos))
         with _progress(place) as on_progress:
-            result = evaluate_shared(loaded, data, team=team, options=options, on_progress=on_progress, top_k=ks)
-        if result is None:
-            return
+            result = evaluate_shared(loaded, videos, team=team, options=options, on_progress=on_progress, top_k=ks)
+    if result is None:
+        return
+    try:
         if csv is not None:
-            write_predictions(result, csv)
+            write_predictions(result, csv, overwrite=overwrite)
         if page is not None:
-            write_report(result, page, model=loaded, title=f"{model} on {data}")
-    _show(result, as_json=json)
+            write_report(result, page, model=loaded, title=f"{model} on {data}", overwrite=overwrite)
+    finally:
+        _show(result, as_json=json)  # also where a disk became full meanwhile
 
 
 def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> Classifier:
@@ -141,16 +153,6 @@ def _parse_top_k(text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(f"--top-k {text!r} is not a list of whole numbers from 1, such as 1,5,10")
     return [int(part) for part in parts]
-
-
-def _check_target(file: Path | None, place: Place) -> None:
-    """Refuse a file that cannot be written before the work whose result it gets; only process 0 writes."""
-    if file is None or place.rank > 0:
-        return
-    if file.is_dir():
-        raise ConfigError(f"{file}: is a folder; name a file")
-    if not file.parent.is_dir():
-        raise ConfigError(f"{file}: cannot be written: there is no folder {file.parent}")
 
 
 def _progress(place: Place) -> AbstractContextManager[OnProgress]:

@@ -7,8 +7,9 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
-from timesformer.export.onnx import export_onnx
-from timesformer.weights.load import load
+from timesformer.export.onnx import check_onnx_target, export_onnx
+from timesformer.outputs import check_folder, refuse_inputs
+from timesformer.weights.load import load, model_files
 
 
 def export(
@@ -41,6 +42,10 @@ def export(
         Linear maps in 8 bits: about twice as fast on a CPU, a quarter of the size, answers slightly different; compare
         both by `evaluate`.
     """
+    output = output.expanduser()
+    refuse_inputs([output], model_files(model))
+    check_onnx_target(output, overwrite=overwrite)
+    check_folder(output.parent)
     loaded = load(model, **model_overrides(overrides))
     done = export_onnx(loaded, output, precision="int8" if int8 else "fp32", overwrite=overwrite)
     say(

@@ -1,17 +1,19 @@
 """`timesformer`: finds the verb, runs it, and turns every expected error into one line and an exit status."""
 
-import io
 import logging
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from cyclopts import App, Parameter
 
 from timesformer._version import __version__
+from timesformer.cli.streams import finish_streams, prepare_streams, say, stdout_error
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
+from timesformer.processes import read_place
 
 VERBS = {
     "demo": "Make a small video data set, train on it, and look at the result: the whole way in minutes.",
@@ -27,6 +29,9 @@ VERBS = {
     "shard": "Pack a data set into tar files for network storage and clusters.",
     "synth": "Write a data set of synthetic motion clips.",
 }
+
+_SHARED = ("evaluate",)
+"""Verbs that several processes do together."""
 
 
 def build_app(verb: str = "") -> App:
@@ -51,36 +56,39 @@ def build_app(verb: str = "") -> App:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("timesformer.training").setLevel(logging.INFO)  # where there is no terminal for a progress bar
-    _print_any_name()
+    sys.exit(finish_streams(_run(arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command line; gives the exit status."""
+    verb = arguments[0] if arguments else ""
     try:
         _refuse_empty(arguments)
-        app = build_app(arguments[0] if arguments else "")
-        sys.exit(app(arguments, result_action="return_int_as_exit_code_else_zero"))
+        if verb in VERBS and not {"--help", "-h"} & set(arguments):
+            refuse_several_processes(verb, os.environ)
+        return build_app(verb)(arguments, result_action="return_int_as_exit_code_else_zero")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TimeSformerError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        return _fail(str(error), status=2 if isinstance(error, ConfigError) else 1)
     except ImportError as error:  # cyclopts wraps what the module of a verb raises
         if not isinstance(error.__cause__, DependencyError):
             raise
-        print(f"error: {error.__cause__}", file=sys.stderr)
-        sys.exit(1)
+        return _fail(str(error.__cause__))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has had enough
-        sys.stderr.close()
-        sys.exit(1)
+        say("interrupted")
+        return 130
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
-        print("error: the memory of the GPU is full: take a smaller --batch-size, or --device cpu", file=sys.stderr)
-        sys.exit(1)
+        return _fail("the memory of the GPU is full: take a smaller --batch-size, or --device cpu")
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        return 1
     except OSError as error:  # a place that no verb expected to be out of reach
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1 if stdout_error() else _fail(str(error))
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -98,10 +106,32 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
             )
 
 
-def _print_any_name() -> None:
-    """Let stdout escape what its encoding lacks: a file can have any name, on a terminal of any kind."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+def _fail(message: str, *, status: int = 1) -> int:
+    stdout_error()  # what was printed before comes first
+    if message:
+        say(f"error: {message}")
+    return status
+
+
+def refuse_several_processes(verb: str, environment: Mapping[str, str]) -> None:
+    """Refuse a verb that several processes would each do on their own, at the same time and in the same place.
+
+    Raises:
+        ConfigError: A launcher such as torchrun started several; the message is empty but in process 0.
+    """
+    if verb in _SHARED:
+        return
+    place = read_place(environment)
+    name, size = place.said_by or "WORLD_SIZE", str(place.num_processes)
+    if not place.said_by and environment.get("WORLD_SIZE", "").isdecimal():
+        size = environment["WORLD_SIZE"]
+    if int(size) > 1:
+        raise ConfigError(
+            f"{name}={size}: `timesformer {verb}` runs in one process, and each of {size} would do all of it; start it "
+            f"without torchrun, srun or mpirun. Only {', '.join(_SHARED)} shares its work among processes"
+            if place.rank == 0
+            else ""
+        )
 
 
 def _default_worth_showing(default: Any) -> str | None:

@@ -12,7 +12,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
-Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is there already.")]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that already exist.")]
 Device = Annotated[str, Parameter(help="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")]
 Fast = Annotated[
     bool,

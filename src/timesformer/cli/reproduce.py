@@ -11,17 +11,20 @@ from timesformer.cli.options import AsJson, Overwrite
 from timesformer.cli.train import run_from_preset, starting_run
 from timesformer.config.io import apply_overrides
 from timesformer.config.run import RunConfig
+from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError, did_you_mean
+from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.reproduce.definitions import define
 from timesformer.reproduce.experiment import MAIN, Experiment
 from timesformer.reproduce.figure3 import cost_result
 from timesformer.reproduce.plan import plan_trainings
 from timesformer.reproduce.plot import draw
-from timesformer.reproduce.result import Result, markdown, write_result
+from timesformer.reproduce.result import FILES, PLOT, Result, check_can_write, markdown, write_result
 from timesformer.reproduce.runner import run_experiment
 from timesformer.reproduce.scales import SCALES, ScaleName, laptop_run, paper_run
 from timesformer.reproduce.videos import CLASSES, VideoSet, own_set, reversed_set, synthetic_set
 from timesformer.training.sources import load_data
+from timesformer.weights.load import model_files
 
 Name = Literal["schemes", "cost", "pretraining", "data-scale", "tokens", "position", "clips", "order", "long"]
 Flag = Parameter(negative=())
@@ -140,13 +143,18 @@ def reproduce(
     _check_seeds(seeds)
     if experiment == "cost":
         _refuse_settings(request, seeds=seeds, dry_run=dry_run)
-        _finish(cost_result(), output, as_json=json)
+        result = cost_result()
+        labels = [row.label for row in result.rows]
+        check_can_write(output, name=result.name, labels=labels, seeds=[], overwrite=overwrite)
+        check_folder(output)
+        _finish(result, output, as_json=json)
         return
     wanted = _define(experiment, request)
     if dry_run:
         _show_plan(wanted, request, as_json=json)
         return
     _check_can_run(experiment, request)
+    _check_output(wanted, request, output, seeds=seeds, overwrite=overwrite)
     videos = _videos(wanted, request, output / "data")
     result = run_experiment(
         wanted, videos, output / "runs", scale=_describe_scale(request), seeds=seeds, overwrite=overwrite, say=say
@@ -219,6 +227,21 @@ def _check_can_run(name: str, request: _Request) -> None:
         raise ConfigError("pretraining on your own videos needs weights to compare with: --init-from WEIGHTS")
 
 
+def _check_output(experiment: Experiment, request: _Request, output: Path, *, seeds: int, overwrite: bool) -> None:
+    """Refuse, before the work, to replace what is read, or another result."""
+    reads = (*list_files(request.data, request.val), *model_files(request.init_from), *filter(None, [request.config]))
+    refuse_inputs([output / name for name in FILES], reads)
+    first = experiment.base.seed
+    check_can_write(
+        output,
+        name=experiment.name,
+        labels=[arm.label for arm in experiment.arms],
+        seeds=range(first, first + seeds),
+        overwrite=overwrite,
+    )
+    check_folder(output)
+
+
 def _check_seeds(seeds: int) -> None:
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds} must be at least 1")
@@ -281,7 +304,7 @@ def _num_train(experiment: Experiment, request: _Request) -> int | None:
 def _finish(result: Result, output: Path, *, as_json: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_result(result, output)
-    draw(result, output / "plot.png")
+    draw(result, output / PLOT)
     if as_json:
         print_json({"folder": str(output), **result.to_dict()})
     else:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.data.manifest import Manifest, holds_splits, load_training
+from timesformer.data.inputs import list_files
+from timesformer.data.manifest import CLASSES_FILE, Manifest, holds_splits, load_training
 from timesformer.data.shards import write_shards
 from timesformer.errors import ConfigError
 from timesformer.evaluation.labels import read_validation
+from timesformer.outputs import check_folder, refuse_inputs
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _MAX_CLIPS = 100_000
@@ -52,6 +54,8 @@ def shard(
     max_bytes = _parse_size(max_size)
     for source in filter(None, (data, val)):
         _refuse_output(output, Path(source))
+    refuse_inputs([output / name for name in ("train.csv", "val.csv", CLASSES_FILE)], list_files(data, val))
+    check_folder(output)
     train, held_out = _read(data, val)
     with progress("packing") as on_progress:
         written = write_shards(

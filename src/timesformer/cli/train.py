@@ -12,12 +12,15 @@ from timesformer.cli.options import AsJson, Overwrite
 from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
 from timesformer.config.presets import clip_preset, preset
 from timesformer.config.run import RunConfig
+from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError
+from timesformer.outputs import check_files
 from timesformer.training.fit import train as run_training
 from timesformer.training.from_weights import fill_from_weights
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict
+from timesformer.training.run_folder import RunFolder
 from timesformer.training.sheet import write_sheet
-from timesformer.weights.load import is_here
+from timesformer.weights.load import is_here, model_files
 
 
 def train(
@@ -78,8 +81,8 @@ def train(
     seed
         Seed of weights, order, sampling and augmentation.
     resume
-        Go on from the last checkpoint in the output folder. The run ends with the weights that it would have had
-        without a stop, whenever it was stopped or killed.
+        Go on from the last checkpoint in the output folder: with the options of the start, or with `--output` alone.
+        The run ends with the weights that it would have had without a stop, whenever it was stopped or killed.
     dry_run
         Print the plan and stop: model, data, batch, optimiser, schedule, augmentation, and memory with the batch that
         fits. With `--config`, neither weights nor videos need be there; videos that are there and cannot be used end
@@ -89,6 +92,8 @@ def train(
     overrides
         Any other key of the run, such as `--set model.scheme=axial --set optim.weight_decay=0.1`.
     """
+    if resume and not (data or config or model or init_from):
+        config = _config_to_resume(output)
     if model and (config or init_from or parse_overrides(overrides, kind=RunConfig).get("init_from")):
         raise ConfigError(f"--model {model} has no effect beside --config or --init-from, which bring their own model")
     if val and not data:
@@ -119,13 +124,26 @@ def train(
     if dry_run:
         return _show_plan(run, as_json=json, may_lack_data=config is not None)
     if sheet:
-        _show_result({"sheet": str(write_sheet(run, sheet))}, as_json=json)
+        _show_result({"sheet": str(_write_sheet(run, sheet, config=config, overwrite=overwrite))}, as_json=json)
     else:
         folder = run_training(run, overwrite=overwrite, resume=resume)
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
         if not json:
             say(f"try it: timesformer predict VIDEO --model {folder}")
     return 0
+
+
+def _config_to_resume(output: str) -> Path | None:
+    """The config of the run that a folder holds; None if it holds none."""
+    config = RunFolder(Path(output or RunConfig().output).expanduser()).config
+    return config if config.exists() else None
+
+
+def _write_sheet(run: RunConfig, sheet: Path, *, config: Path | None, overwrite: bool) -> Path:
+    sheet = sheet.expanduser()
+    reads = (*list_files(run.data.train, run.data.val), *model_files(run.init_from), *filter(None, [config]))
+    check_files(sheet, overwrite=overwrite, reads=reads)
+    return write_sheet(run, sheet)
 
 
 def _show_plan(run: RunConfig, *, as_json: bool, may_lack_data: bool) -> int:

@@ -26,6 +26,8 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        for name in ("licence", "source"):  # which names of files enter, and those are not always UTF-8
+            object.__setattr__(self, name, printable(getattr(self, name)))
         for index, label in enumerate(self.labels):
             if not label.strip() or "\n" in label or "\r" in label:
                 raise ConfigError(f"label {index} is {label!r}; a label is one line of text")

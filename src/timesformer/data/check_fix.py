@@ -9,8 +9,9 @@ from timesformer.data.check import DataCheck
 from timesformer.data.check_listing import ListedVideo
 from timesformer.data.check_origins import leaking_groups
 from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.manifest_writing import save_manifest
+from timesformer.data.manifest_writing import check_list_name, fits_a_line, save_manifest
 from timesformer.errors import ConfigError, DataError
+from timesformer.outputs import refuse_existing
 
 _FAULTS = ("missing", "unreadable", "truncated", "too_short", "conflicting_label", "conflicting_group")
 """Findings about a file wherever it is listed; such files are left out."""
@@ -23,7 +24,7 @@ class LeftOut:
     path: Path
     split: str
     reason: str
-    """A kind of finding."""
+    """A kind of finding, or `bad_name`: no list can hold its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def save_clean(data: CleanData, target: str | Path, *, overwrite: bool = False) 
         The lists that were written.
 
     Raises:
-        ConfigError: A file where a folder is needed or the other way round, or a list is there already.
+        ConfigError: A file where a folder is needed or the other way round, a list already exists and must not be
+            replaced, or its name is that of no list.
         DataError: Other classes lie beside the lists, or a name cannot be written.
     """
     check_target(target, has_val=data.val is not None, overwrite=overwrite)
@@ -116,9 +118,8 @@ def check_target(target: str | Path, *, has_val: bool, overwrite: bool) -> None:
             f"{target}: a folder, but there is no validation: name a list, such as {target / 'clean.csv'}"
         )
     lists = [target / f"{split}.csv" for split in ("train", "val")] if has_val else [target]
-    there = [str(path) for path in lists if path.exists()]
-    if there and not overwrite:
-        raise ConfigError(f"{', '.join(there)}: exists already; --overwrite replaces it")
+    check_list_name(lists[0])
+    refuse_existing(*lists, overwrite=overwrite)
 
 
 def _reasons(check: DataCheck) -> dict[int, str]:
@@ -130,6 +131,9 @@ def _reasons(check: DataCheck) -> dict[int, str]:
         for place, video in enumerate(videos)
         if video.label is None or video.path in faults
     }
+    for place, video in enumerate(videos):
+        if place not in reasons and not fits_a_line(str(video.path)):
+            reasons[place] = "bad_name"
     reasons |= _group_leaks(videos, reasons)
     for group in check.groups:
         good = [place for place in group if place not in reasons]

@@ -12,6 +12,7 @@ from timesformer.data.check import KINDS, DataCheck, Finding
 from timesformer.data.opening import open_reader
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
+from timesformer.outputs import refuse_existing
 from timesformer.pages import data_url, document, encode, escape
 
 _MAX_SHOWN = 12
@@ -52,19 +53,22 @@ details { margin:10px 0 } summary { cursor:pointer; color:var(--bar) } li { over
 """
 
 
-def write_check_page(check: DataCheck, path: str | Path) -> Path:
+def write_check_page(check: DataCheck, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
 
     Frames of the videos that something was found about are decoded again, a few of each kind of finding.
 
     Args:
         check: What to show.
-        path: The HTML file; replaced at once.
+        path: The HTML file.
+        overwrite: Whether a file that already exists is replaced.
 
     Raises:
+        ConfigError: The file already exists and must not be replaced.
         DataError: The file cannot be written.
     """
     path = Path(path)
+    refuse_existing(path, overwrite=overwrite)
     sections = [_headline(check), _kinds(check), _findings(check), _classes(check), _spreads(check)]
     title = f"Check of {check.source}"
     page = document(title, style=_STYLE, body=f"<h1>{escape(title)}</h1>{''.join(sections)}")

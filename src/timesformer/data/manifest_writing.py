@@ -31,13 +31,22 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
     path = Path(path)
     if separator not in SEPARATORS.values():
         raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
-    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
-        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+    check_list_name(path)
     rows = [(_path_field(s.path, path.parent), str(s.label), _field(s.group)) for s in manifest.samples]
     rows = [("path", "label", "group"), *rows] if manifest.groups else [row[:2] for row in rows]
     save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
     with replacing(path) as partial:
         partial.write_text("".join(f"{separator.join(row)}\n" for row in rows), encoding="utf-8")
+
+
+def check_list_name(path: Path) -> None:
+    """Refuse a path that no list has.
+
+    Raises:
+        ConfigError: Another extension, or the name of the file of class names.
+    """
+    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
+        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
 
 
 def save_class_names(names: Sequence[str], path: Path) -> None:
@@ -48,7 +57,8 @@ def save_class_names(names: Sequence[str], path: Path) -> None:
     """
     check_class_names(names, path)
     if not path.exists():
-        path.write_text("".join(f"{quote(name)}\n" for name in names), encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text("".join(f"{quote(name)}\n" for name in names), encoding="utf-8")
     elif list(map(compose, read_class_names(path, used=names))) != list(map(compose, names)):
         raise DataError(f"{path} holds other classes than the manifest: write to another folder")
 
@@ -85,8 +95,13 @@ def _field(text: str) -> str:
     return text if re.fullmatch(r"[\w./+-]+", text) else '"' + text.replace('"', '""') + '"'
 
 
+def fits_a_line(text: str) -> bool:
+    """Whether a list can hold a text: in UTF-8, without line breaks, and without space around it."""
+    return is_utf8(text) and text == text.strip() and re.search(r"[\r\n\ufeff]", text) is None
+
+
 def _check_line(text: str) -> None:
     if not is_utf8(text):
         raise DataError(f"'{printable(text)}' cannot be written in a line: it is not UTF-8; rename it")
-    if text != text.strip() or re.search(r"[\r\n\ufeff]", text):
+    if not fits_a_line(text):
         raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")

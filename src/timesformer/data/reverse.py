@@ -70,7 +70,8 @@ def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
     size, mtime_ns = stamp
     key = f"{source.absolute()} {size} {mtime_ns}"
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
-    return folder / class_name.replace("/", "_") / f"{source.stem}_{digest}.mp4"
+    stem = "".join(letter if letter.isprintable() else "_" for letter in source.stem)  # lists need text in UTF-8
+    return folder / class_name.replace("/", "_") / f"{stem}_{digest}.mp4"
 
 
 def _copy(source: Path, forward: Path, backward: Path) -> None:

@@ -24,6 +24,7 @@ from timesformer.data.shard_index import MemberFile, find_member, split_member
 from timesformer.data.video_files import video_stamp
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
+from timesformer.outputs import refuse_existing
 
 _SHARD = re.compile(r"(train|val)-[0-9]{6,}\.tar")
 _LISTS = ("train.csv", "val.csv")
@@ -198,8 +199,8 @@ def _claim(folder: Path, videos: Sequence[Path], *, overwrite: bool) -> set[Path
     lists = [folder / name for name in _LISTS if (folder / name).exists()]
     if lists and not shards:
         raise ConfigError(f"{lists[0]}: is the list of other videos; name another folder")
-    if shards and not overwrite:
-        raise ConfigError(f"{min(shards)}: exists already; --overwrite replaces it")
+    if shards:
+        refuse_existing(min(shards), overwrite=overwrite)
     places = {place[0].resolve() for place in map(split_member, videos) if place is not None}
     if places & {shard.resolve() for shard in shards}:
         raise ConfigError(f"{folder}: holds the videos themselves; name another folder")

@@ -1,6 +1,5 @@
 """One page that shows how good a model is: numbers, curve, calibration, classes, confusion, mistakes and examples."""
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from timesformer.evaluation.result import Evaluation, VideoResult
 from timesformer.files import replacing
 from timesformer.inference.onnx_model import Classifier
 from timesformer.model.cost import cost
-from timesformer.pages import data_url, document
+from timesformer.outputs import refuse_existing
+from timesformer.pages import data_url, document, escape
 
 _STYLE = """
 :root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
@@ -48,18 +48,21 @@ def write_report(
     title: str,
     curve: Path | None = None,
     num_examples: int = 12,
+    overwrite: bool = False,
 ) -> Path:
     """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
 
     Args:
         evaluation: What to show.
-        path: The HTML file; replaced at once.
+        path: The HTML file.
         model: The model that was evaluated.
         title: Heading of the page.
         curve: PNG of the learning curve, if there is one.
         num_examples: Videos to show: wrong ones up to a half of them, and for the rest one of each class in turn.
+        overwrite: Whether a file that already exists is replaced.
 
     Raises:
+        ConfigError: The file already exists and must not be replaced.
         DataError: The file cannot be written.
     """
     sections = [
@@ -76,6 +79,7 @@ def write_report(
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")
+    refuse_existing(path, overwrite=overwrite)
     try:
         with replacing(path) as partial:
             partial.write_text(page, "utf-8")
@@ -109,8 +113,8 @@ def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
     skipped = f" {len(evaluation.skipped)} videos could not be read and count nowhere." if evaluation.skipped else ""
     return (
-        f"<h1>{html.escape(title)}</h1><div class=numbers>{cells}</div>"
-        f"<p class=protocol>Protocol: {html.escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
+        f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
+        f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
         f"{model.config.scheme_text}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
@@ -155,5 +159,5 @@ def _calibration(evaluation: Evaluation) -> str:
 def _skipped(evaluation: Evaluation) -> str:
     if not evaluation.skipped:
         return ""
-    items = "".join(f"<li class=name>{html.escape(video.reason)}</li>" for video in evaluation.skipped)
+    items = "".join(f"<li class=name>{escape(video.reason)}</li>" for video in evaluation.skipped)
     return f"<h2>Videos that could not be read</h2><ul>{items}</ul>"

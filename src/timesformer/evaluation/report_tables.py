@@ -1,13 +1,11 @@
 """Tables of the report: classes, confusion, and the pairs that are confused most."""
 
-import html
-
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from timesformer.evaluation.metrics import most_confused
 from timesformer.evaluation.result import Evaluation
-from timesformer.pages import data_url, encode
+from timesformer.pages import data_url, encode, escape
 
 _MAX_CONFUSION_CLASSES = 40
 _MAX_PAIRS = 12
@@ -22,7 +20,7 @@ def class_table(evaluation: Evaluation) -> str:
         share, precision = evaluation.per_class[index], evaluation.precision[index]
         bar = "" if np.isnan(share) else f'<span class=bar><i style="width:{100 * share:.1f}%"></i></span>{share:.0%}'
         rows.append(
-            f"<tr><td>{html.escape(evaluation.class_names[index])}<td>{bar or 'no videos'}"
+            f"<tr><td>{escape(evaluation.class_names[index])}<td>{bar or 'no videos'}"
             f"<td class=number>{'–' if np.isnan(precision) else f'{precision:.0%}'}<td class=number>{supports[index]}"
         )
     return (
@@ -39,7 +37,7 @@ def mistakes_table(evaluation: Evaluation) -> str:
         return ""
     names, supports = evaluation.class_names, evaluation.confusion.sum(axis=1)
     rows = "".join(
-        f"<tr><td>{html.escape(names[true])}<td>{html.escape(names[other])}<td class=number>{count}"
+        f"<tr><td>{escape(names[true])}<td>{escape(names[other])}<td class=number>{count}"
         f"<td class=number>{count / supports[true]:.0%}</tr>"
         for true, other, count in pairs
     )
@@ -54,9 +52,9 @@ def confusion_table(evaluation: Evaluation) -> str:
         side = min(800, 8 * len(evaluation.class_names))
         address = data_url(encode(confusion_picture(evaluation.confusion), kind="png"), "png")
         return f'{intro}<img class=pixels width="{side}" alt="confusion matrix" src="{address}">'
-    head = "".join(f"<th><span>{html.escape(name)}</span></th>" for name in evaluation.class_names)
+    head = "".join(f"<th><span>{escape(name)}</span></th>" for name in evaluation.class_names)
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th>{_cells(row, own=index)}</tr>"
+        f"<tr><th>{escape(name)}</th>{_cells(row, own=index)}</tr>"
         for index, (name, row) in enumerate(zip(evaluation.class_names, evaluation.confusion, strict=True))
     )
     return (

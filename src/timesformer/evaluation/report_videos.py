@@ -1,6 +1,5 @@
 """Videos of the report, as the model sees them."""
 
-import html
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from timesformer.data.transforms import denormalise
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
 from timesformer.inference.onnx_model import Classifier
-from timesformer.pages import data_url, encode
+from timesformer.pages import data_url, encode, escape
 
 _MIN_HEIGHT = 72
 _FRAMES_OF_EXAMPLE = 8
@@ -22,15 +21,15 @@ _FRAMES_OF_MISTAKE = 3
 def mistake_figure(video: VideoResult, model: Classifier) -> str:
     """First, middle and last frame of a video that was taken for another, with both classes."""
     caption = (
-        f"<span class=bad>predicted: {html.escape(video.predicted)} {video.probability:.0%}</span><br>"
-        f"true: {html.escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
+        f"<span class=bad>predicted: {escape(video.predicted)} {video.probability:.0%}</span><br>"
+        f"true: {escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
     )
     return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption)
 
 
 def example_figure(video: VideoResult, model: Classifier) -> str:
     """Up to eight frames of a video whose class was found."""
-    caption = f"<span class=good>{html.escape(video.predicted)} {video.probability:.0%}</span>"
+    caption = f"<span class=good>{escape(video.predicted)} {video.probability:.0%}</span>"
     return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption)
 
 
@@ -55,13 +54,13 @@ def _figure(video: VideoResult, model: Classifier, *, num_frames: int, caption: 
     try:
         views, _ = read_test_views(video.path, model.config, model.info.clip)
     except DecodeError as error:  # the file changed since it was evaluated
-        return f"<figure><figcaption class=bad>{html.escape(str(error))}</figcaption></figure>"
+        return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
     frames = denormalise(views[0], model.info.clip).numpy()
     enlarged = _enlargement(frames) > 1
     kind = "png" if enlarged else "jpeg"  # single pixels stay sharp; real pictures stay small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
     return (
-        f'<figure><img{" class=pixels" * enlarged} alt="{html.escape(video.label)}" src="{address}">'
-        f"<figcaption>{caption}<br><span class='soft name'>{html.escape(Path(video.path).name)}</span></figcaption>"
+        f'<figure><img{" class=pixels" * enlarged} alt="{escape(video.label)}" src="{address}">'
+        f"<figcaption>{caption}<br><span class='soft name'>{escape(Path(video.path).name)}</span></figcaption>"
         "</figure>"
     )

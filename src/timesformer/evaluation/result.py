@@ -14,7 +14,8 @@ from timesformer.errors import DataError
 from timesformer.evaluation.calibration import Calibration
 from timesformer.evaluation.intervals import IntervalMethod, describe_method, format_interval
 from timesformer.evaluation.metrics import most_confused
-from timesformer.files import replacing
+from timesformer.files import printable, replacing
+from timesformer.outputs import refuse_existing
 
 _MAX_CONFUSED = 20
 
@@ -129,15 +130,22 @@ class Evaluation:
         ]
 
 
-def write_predictions(evaluation: Evaluation, path: str | Path) -> None:
-    """Write a row for each video as CSV; a file is replaced at once.
+def write_predictions(evaluation: Evaluation, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a row for each video as CSV, all of it or nothing.
 
     The columns are the fields of `VideoResult` in their order; `group` is left out if no video has one. `top5` is a
-    JSON list of labels and probabilities.
+    JSON list of labels and probabilities. Bytes of a name that are not UTF-8 are written as escapes such as `\\xe9`.
+
+    Args:
+        evaluation: What to write.
+        path: The file.
+        overwrite: Whether a file that already exists is replaced.
 
     Raises:
+        ConfigError: The file already exists and must not be replaced.
         DataError: The file cannot be written.
     """
+    refuse_existing(Path(path), overwrite=overwrite)
     try:
         with replacing(Path(path)) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=_columns(evaluation), lineterminator="\n", extrasaction="ignore")
@@ -155,6 +163,7 @@ def _columns(evaluation: Evaluation) -> list[str]:
 def _row(video: VideoResult) -> dict[str, Any]:
     return {
         **asdict(video),
+        "path": printable(video.path),
         "probability": f"{video.probability:.6f}",
         "true_probability": f"{video.true_probability:.6f}",
         "top5": json.dumps([[label, round(share, 6)] for label, share in video.top5], ensure_ascii=False),

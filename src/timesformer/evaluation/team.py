@@ -19,18 +19,10 @@ from torch.distributed.rendezvous import rendezvous
 
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.evaluation.answers import Answer, Outcome, Unread
+from timesformer.processes import Place, read_place
 
 _FAILURE = "failure"
 _POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which one of `num_processes` processes this is, from 0; `local_rank` counts those on the same machine."""
-
-    rank: int = 0
-    num_processes: int = 1
-    local_rank: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,27 +38,19 @@ class Team:
 def find_place(environment: Mapping[str, str]) -> Place:
     """Read from the environment which process this is.
 
-    torchrun sets `RANK`, `WORLD_SIZE` and `LOCAL_RANK`; `srun` sets `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` and
-    `SLURM_LOCALID`. (`SLURM_NTASKS` is also there in a batch script that runs one process.) Otherwise it is alone.
+    Args:
+        environment: See `timesformer.processes.read_place`.
 
     Raises:
         ConfigError: A variable is missing or no number, or several processes have no place to meet.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "RANK" not in environment and "SLURM_PROCID" in environment and "SLURM_STEP_NUM_TASKS" in environment:
-        names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
-    if names[0] not in environment:
-        return Place()
-    rank, size = _number(environment, names[0]), _number(environment, names[1])
-    local_rank = _number(environment, names[2]) if names[2] in environment else 0
-    if not 0 <= rank < size:
-        raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment do not fit each other")
-    if size > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+    place = read_place(environment)
+    if place.num_processes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         raise ConfigError(
-            f"{names[1]}={size} processes have no place to meet: set MASTER_ADDR to the machine of process 0 and "
-            "MASTER_PORT to a free port there, or start them with torchrun"
+            f"{place.said_by}={place.num_processes} processes have no place to meet: set MASTER_ADDR to the machine of "
+            "process 0 and MASTER_PORT to a free port there, or start them with torchrun"
         )
-    return Place(rank=rank, num_processes=size, local_rank=local_rank)
+    return place
 
 
 @contextmanager
@@ -191,10 +175,3 @@ def _connection(team: Team) -> Generator[None]:
             f"process {team.place.rank} of {team.place.num_processes} lost the connection to process 0, which has "
             f"stopped or cannot be reached"
         ) from error
-
-
-def _number(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name, "")
-    if not text.isdecimal():
-        raise ConfigError(f"{name}={text!r} in the environment is not a number, which several processes need")
-    return int(text)

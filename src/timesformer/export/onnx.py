@@ -16,6 +16,7 @@ from timesformer.files import replacing
 from timesformer.inference.onnx_model import onnx_metadata, open_session, run_session
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
+from timesformer.outputs import refuse_existing
 from timesformer.weights.bundle import check_readable
 
 Precision = Literal["fp32", "int8"]
@@ -63,13 +64,14 @@ def export_onnx(
         overwrite: Whether a file that is there is replaced.
 
     Raises:
-        WeightsError: The file is there, has another ending, cannot be written, or the labels are not one a class.
+        WeightsError: The file has another ending, cannot be written, or the labels are not one a class.
         DependencyError: The exporter is not installed.
-        ConfigError: The model has hooks, or more weights than one ONNX file can hold.
+        ConfigError: The file already exists and must not be replaced; or the model has hooks, or more weights than one
+            ONNX file can hold.
         TimeSformerError: The model cannot be expressed, or ONNX Runtime gives other answers than torch.
     """
     path = Path(path).expanduser()
-    _check_target(path, overwrite=overwrite)
+    check_onnx_target(path, overwrite=overwrite)
     check_readable(model)
     clips = _random_clips(model.config)
     graph = trace(OrtForm(FastTimeSformer(model)), clips[:2])
@@ -109,13 +111,17 @@ def compare(found: Float[Tensor, "b k"], wanted: Float[Tensor, "b k"]) -> tuple[
     return ((found - wanted).abs().max() / spread).item(), cosine.item()
 
 
-def _check_target(path: Path, *, overwrite: bool) -> None:
+def check_onnx_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place to which `export_onnx` could not write.
+
+    Raises:
+        ConfigError, WeightsError: As `export_onnx`.
+    """
     if path.suffix.lower() != ".onnx":
         raise WeightsError(f"{path}: name a file that ends in .onnx")
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise WeightsError(f"{path}: is there already; choose another place, or allow overwriting")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def _describe(graph: Any, model: TimeSformer) -> None:

@@ -1,13 +1,18 @@
 """What an experiment found, beside what the paper printed: for machines (JSON) and for people (Markdown)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from timesformer.evaluation.intervals import format_interval
 from timesformer.files import replacing
+from timesformer.outputs import refuse_existing
+
+FILES = ("results.json", "table.md", "plot.png")
+"""Files that a result becomes: for machines, for people, and the plot."""
+_RESULT, _TABLE, PLOT = FILES
 
 Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
 
@@ -58,15 +63,69 @@ class Result:
         return asdict(self)
 
 
+def check_can_write(
+    folder: Path, *, name: str, labels: Collection[str], seeds: Collection[int], overwrite: bool
+) -> None:
+    """Refuse to replace anything but a result of the same experiment that the new one holds too.
+
+    Args:
+        folder: Where the result will be written.
+        name: Name of the experiment.
+        labels: Labels of its rows.
+        seeds: Its seeds.
+        overwrite: Whether whatever already exists is replaced.
+
+    Raises:
+        ConfigError: Another result, or a table that somebody changed, already exists.
+    """
+    there = None if overwrite else _read_result(folder / _RESULT)
+    is_contained = (
+        there is not None
+        and there.name == name
+        and all(row.label in labels and row.seeds.keys() <= set(seeds) for row in there.rows)
+    )
+    if there is None or not is_contained or not _is_table_of(there, folder / _TABLE):
+        refuse_existing(*(folder / file for file in FILES), overwrite=overwrite)
+
+
+def _read_result(path: Path) -> Result | None:
+    """Read what `write_result` wrote; None for anything else."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        values["rows"] = tuple(map(_read_row, values["rows"]))
+        values["notes"] = tuple(values["notes"])
+        return Result(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _read_row(values: dict[str, Any]) -> Row:
+    changed: dict[str, Any] = {
+        "interval": None if values["interval"] is None else tuple(values["interval"]),
+        "seeds": {int(seed): value for seed, value in values["seeds"].items()},
+    }
+    return Row(**{**values, **changed})
+
+
+def _is_table_of(result: Result, path: Path) -> bool:
+    """Whether a table is that of a result, as it was written, or absent."""
+    try:
+        return path.read_text("utf-8") == markdown(result)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
 def write_result(result: Result, folder: str | Path) -> None:
-    """Write `results.json` and `table.md`.
+    """Write `results.json` and `table.md`; files that are there are replaced: see `check_can_write`.
 
     Raises:
         OSError: The disk refused.
     """
     texts = {
-        "results.json": json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n",
-        "table.md": markdown(result),
+        _RESULT: json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n",
+        _TABLE: markdown(result),
     }
     for name, text in texts.items():
         with replacing(Path(folder) / name) as partial:

@@ -121,14 +121,14 @@ def write_share(videos: VideoSet, *, share: float, seed: int) -> None:
     With the same seed a smaller share is part of every larger one.
 
     Raises:
-        DataError: No class has two videos.
+        DataError: No class has two videos, or the folder holds a list of others.
     """
     if share < 1:
         everything = load_manifest(videos.train)
         # groups may be parted here: what is left out of training is not tested on
         left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - share, seed=seed)
         kept = Manifest(tuple(s for s in everything.samples if s.path not in left_out), everything.class_names)
-        save_manifest(kept, _share_file(videos.train, share))
+        _save_once(kept, _share_file(videos.train, share))
 
 
 def _share_file(train: Path, share: float) -> Path:

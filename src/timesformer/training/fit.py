@@ -24,9 +24,11 @@ from timesformer.training.memory import MOMENTS, memory_advice
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
+    anchored,
     begin,
     check_can_write,
     check_is_free,
+    check_keeps_inputs,
     check_same_run,
     differences,
     replace_text,
@@ -85,7 +87,8 @@ def train(
         The folder of the run.
 
     Raises:
-        ConfigError: A value cannot work, the folder holds a run and neither flag is set, or it cannot be written to.
+        ConfigError: A value cannot work, the folder holds a run and neither flag is set or what this one reads, or it
+            cannot be written to.
         DataError: The videos cannot be used.
         DecodeError: A video cannot be decoded; the message names it.
         DependencyError: The package of a tracker is missing.
@@ -165,6 +168,7 @@ def _progress(folder: RunFolder, run: RunConfig, split: Split) -> Progress:
 def _train(job: _Job, output: _Output) -> None:
     run, split, first_epoch = job.run, job.split, job.progress.epochs
     model = initial_model(run, labels=split.train.class_names)
+    check_keeps_inputs(job.folder, run)
     check_can_write(job.folder, num_bytes=_bytes_needed(model, run.optim))
     _warn_of_memory(job, output)
     with _own_randomness(job.device), _quiet_trainer():
@@ -188,7 +192,7 @@ def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
     steps = run.steps_per_epoch(job.size.train)
     module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)
     if not job.progress.has_begun:
-        begin(folder, run)
+        begin(folder, anchored(run))
     output.say(_describe(job, steps=steps))
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
     with open_trackers(run, folder, history=job.progress.history) as trackers:

@@ -3,20 +3,25 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from timesformer import files
 from timesformer.config.io import dump_toml, read_config, to_dict
 from timesformer.config.run import RunConfig
+from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.outputs import refuse_inputs
 from timesformer.weights.bundle import is_model_folder
+from timesformer.weights.load import model_files
 
 _FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """What may differ when a run is resumed: it does not change what is computed."""
+_PATHS = ("data.train", "data.val", "init_from")
+"""Keys that may name the same file from different working folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,37 @@ def differences(folder: RunFolder, run: RunConfig, *, besides: tuple[str, ...] =
     there = _flat(to_dict(read_config(folder.config, kind=RunConfig)))
     here = _flat(to_dict(run))
     compared = [key for key in here if key not in (*_FREE_TO_CHANGE, *besides)]
-    return [f"{key} was {there[key]!r} and is {here[key]!r}" for key in compared if there[key] != here[key]]
+    return [f"{key} was {there[key]!r} and is {here[key]!r}" for key in compared if not _is_same(key, there, here)]
+
+
+def _is_same(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    first, second = there[key], here[key]
+    if key in _PATHS and first and second:
+        return _absolute(first) == _absolute(second)
+    return first == second
+
+
+def _absolute(path: str) -> str:
+    """A path that is right from every working folder; as it is, if its folder has a name that no config can hold."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    return absolute if absolute.isprintable() else path
+
+
+def anchored(run: RunConfig) -> RunConfig:
+    """The same run with absolute paths, which mean the same from every working folder."""
+    data = replace(run.data, **{key: _absolute(path) for key in ("train", "val") if (path := getattr(run.data, key))})
+    start = _absolute(run.init_from) if Path(run.init_from).expanduser().exists() else run.init_from
+    return replace(run, data=data, init_from=start if run.init_from else "", output=_absolute(run.output))
+
+
+def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
+    """Refuse to begin a run in the place of the one that it starts from, or of its lists of videos.
+
+    Raises:
+        ConfigError: A file of the folder is read.
+    """
+    reads = (*model_files(run.init_from), *list_files(run.data.train, run.data.val))
+    refuse_inputs([*folder.files, *folder.model.glob("*")], reads)
 
 
 def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:

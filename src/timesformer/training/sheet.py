@@ -14,9 +14,11 @@ from torch import Tensor
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.dataset import TrainClips, read_test_views
+from timesformer.data.inputs import list_files, video_files
 from timesformer.data.manifest import Sample
 from timesformer.data.transforms import denormalise, to_floats
 from timesformer.files import replacing
+from timesformer.outputs import refuse_inputs
 from timesformer.training.sources import load_data, validation_clip
 
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -42,7 +44,7 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
 
     Args:
         run: The run; its clips are drawn by its own seed.
-        path: The file; one that is there is replaced.
+        path: The file; one that already exists is replaced.
         num_videos: Training videos that are shown, spread over all of them; fewer where there are fewer.
         num_draws: Augmented clips of each video.
 
@@ -50,11 +52,15 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
         The path of the PNG.
 
     Raises:
+        ConfigError: The file is one of the videos or lists of the run.
         ConfigError, DataError: The data cannot be used.
         DecodeError: One of the videos cannot be decoded.
         OSError: The file cannot be written.
     """
-    manifest = load_data(run.data, seed=run.seed).train
+    path = Path(path).expanduser()
+    split = load_data(run.data, seed=run.seed)
+    refuse_inputs([path], (*list_files(run.data.train, run.data.val), *video_files(*split)))
+    manifest = split.train
     data = replace(run.data, cache=False)  # a few videos are soon read
     clips = TrainClips(manifest, model=run.model, clip=run.clip, data=data, seed=run.seed, augment=run.augment)
     places = np.linspace(0, len(clips) - 1, min(num_videos, len(clips))).round().astype(int).tolist()
@@ -65,7 +71,6 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
         ]
         for place in places
     ]
-    path = Path(path).expanduser()
     with replacing(path) as partial:
         _lay_out(rows).save(partial, format="PNG")
     return path

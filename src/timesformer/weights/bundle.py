@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -23,9 +24,20 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
+from timesformer.outputs import refuse_existing
 from timesformer.weights.checkpoint import Checkpoint, parameter_shapes, read_json, read_tensors
 
 FORMAT_VERSION = 1
+MODEL_FILES = (
+    "config.json",
+    "labels.txt",
+    "preprocessor_config.json",
+    "timesformer.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*.bin*",
+)
+"""Files that a model consists of, in our folder or in that of `transformers`."""
 _WEIGHTS = "model.safetensors"
 _LABELS = "labels.txt"
 
@@ -50,7 +62,8 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
         overwrite: Whether a folder that is there, and is a model folder, is replaced.
 
     Raises:
-        WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
+        ConfigError: The folder already exists and must not be replaced.
+        WeightsError: What is there is not a model folder, the labels are not one a class, or the disk refused.
     """
     check_readable(model)
     info = model.info
@@ -86,13 +99,13 @@ def check_readable(model: TimeSformer) -> None:
 def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
     """Fill a new folder beside `folder` and put it in its place at once.
 
+    Files of the folder that are no part of a model, such as a report, are kept.
+
     Raises:
-        WeightsError: The folder is there and must not be replaced, or the disk refused; nothing is left half-written.
+        ConfigError: The folder already exists and must not be replaced.
+        WeightsError: What is there is not a model folder, or the disk refused; nothing is left half-written.
     """
-    if folder.exists() and not overwrite:
-        raise WeightsError(f"{folder}: is there already; choose another place, or allow overwriting")
-    if folder.exists() and not _may_be_replaced(folder):
-        raise WeightsError(f"{folder}: is not a model folder; refusing to replace it")
+    check_model_target(folder, overwrite=overwrite)
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +121,17 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def check_model_target(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that `write_folder` could not write or must not replace.
+
+    Raises:
+        ConfigError, WeightsError: As `write_folder`.
+    """
+    refuse_existing(folder, overwrite=overwrite)
+    if folder.exists() and not _may_be_replaced(folder):
+        raise WeightsError(f"{folder}: is not a model folder; refusing to replace it")
 
 
 def _may_be_replaced(folder: Path) -> bool:
@@ -134,9 +158,22 @@ def _swap(staging: Path, folder: Path) -> None:
         except OSError:
             os.rename(retired / "model", folder)
             raise
+        for path in _others(retired / "model"):
+            os.rename(path, folder / path.name)
     finally:
-        if folder.exists():  # never remove the only copy
+        if folder.exists() and not _others(retired / "model"):  # never remove the only copy
             shutil.rmtree(retired, ignore_errors=True)
+
+
+def _others(folder: Path) -> list[Path]:
+    """What is no part of a model in its folder; nothing for a link, whose folder stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() or not any(fnmatch(path.name, pattern) for pattern in MODEL_FILES)
+    ]
 
 
 def is_model_folder(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing
 from timesformer.model.fast import folded_head
 from timesformer.model.timesformer import TimeSformer
+from timesformer.outputs import refuse_existing
 from timesformer.weights.bundle import check_readable, write_folder
 from timesformer.weights.layouts import Layout, layout_for
 from timesformer.weights.transformers import INFO_FILE
@@ -56,8 +57,9 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
     look there and gives one head to each 64 of width.
 
     Raises:
-        ConfigError: The released code has no such scheme or variant, or another `norm_eps`.
-        WeightsError: The file is there and must not be replaced, or the disk refused.
+        ConfigError: The released code has no such scheme or variant, or another `norm_eps`; or the file already exists
+            and must not be replaced.
+        WeightsError: The path is that of a folder, or the disk refused.
     """
     path = Path(path)
     check_readable(model)
@@ -65,10 +67,7 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
     if model.config.norm_eps != _RELEASED_NORM_EPS:
         raise ConfigError(f"the released layout has norm_eps={_RELEASED_NORM_EPS}, not {model.config.norm_eps}")
     tensors = _foreign_tensors(model, layout_for("released", model.config.scheme))
-    if path.exists() and not overwrite:
-        raise WeightsError(f"{path}: is there already; choose another place, or allow overwriting")
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a folder; the released layout is one file")
+    check_released_target(path, overwrite=overwrite)
     content = {
         "epoch": 0,
         "model_state": {f"model.{name}": tensor for name, tensor in tensors.items()},
@@ -81,6 +80,17 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be written: {error}") from error
     return path
+
+
+def check_released_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place to which `save_released` could not write.
+
+    Raises:
+        ConfigError, WeightsError: As `save_released`.
+    """
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder; the released layout is one file")
+    refuse_existing(path, overwrite=overwrite)
 
 
 def _released_cfg(model: TimeSformer) -> dict[str, Any]:
@@ -112,8 +122,9 @@ def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool
     other frame counts than `num_frames`, and answers `space_only` by frame and not by clip.
 
     Raises:
-        ConfigError: `transformers` has no such scheme or variant.
-        WeightsError: The folder is there and must not be replaced, the labels are not one a class, or the disk refused.
+        ConfigError: `transformers` has no such scheme or variant, or the folder already exists and must not be
+            replaced.
+        WeightsError: What is there is not a model folder, the labels are not one a class, or the disk refused.
     """
     _check_expressible(model, "transformers")
     check_readable(model)

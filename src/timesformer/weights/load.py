@@ -14,7 +14,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
-from timesformer.weights.bundle import is_model_folder, read_folder
+from timesformer.weights.bundle import MODEL_FILES, is_model_folder, read_folder
 from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
 from timesformer.weights.transformers import INFO_FILE, read_transformers
 
@@ -106,6 +106,15 @@ def _inflated(checkpoint: Checkpoint) -> ModelConfig:
     if checkpoint.format != "image ViT":
         return checkpoint.config
     return replace(checkpoint.config, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
+
+
+def model_files(source: str | Path) -> list[Path]:
+    """The files that `load` may read of a source; none for a preset, a model of the hub, or no source, `""`."""
+    path = Path(source).expanduser()
+    if not path.is_dir() or not str(source):
+        return [path] if path.is_file() else []
+    patterns = (*MODEL_FILES, "README.md")  # which may state the licence
+    return [file for folder in (path, path / "model") for pattern in patterns for file in folder.glob(pattern)]
 
 
 def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:

@@ -1,0 +1,52 @@
+"""Which process this is of those that a launcher started."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from timesformer.errors import ConfigError
+
+_LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
+)
+"""Variables of the environment that give rank, number of processes and rank on the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which one of `num_processes` processes this is, from 0; `local_rank` counts those on the same machine."""
+
+    rank: int = 0
+    num_processes: int = 1
+    local_rank: int = 0
+    said_by: str = field(default="", compare=False)
+    """The variable of the environment that gives the number of processes; empty without a launcher."""
+
+
+def read_place(environment: Mapping[str, str]) -> Place:
+    """Read from the environment which process this is.
+
+    torchrun sets `RANK`, `WORLD_SIZE` and `LOCAL_RANK`; `srun` sets `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` and
+    `SLURM_LOCALID`. (`SLURM_NTASKS` is also there in a batch script that runs one process.) `mpirun` has names of its
+    own, those of Open MPI or of MPICH. Without any of these the process is alone.
+
+    Raises:
+        ConfigError: A variable is missing or no number, or rank and number do not fit each other.
+    """
+    names = next((names for names in _LAUNCHERS if names[0] in environment and names[1] in environment), _LAUNCHERS[0])
+    if names[0] not in environment:
+        return Place()
+    rank, size = _number(environment, names[0]), _number(environment, names[1])
+    local_rank = _number(environment, names[2]) if names[2] in environment else 0
+    if not 0 <= rank < size:
+        raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment do not fit each other")
+    return Place(rank=rank, num_processes=size, local_rank=local_rank, said_by=names[1])
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "")
+    if not text.isdecimal():
+        raise ConfigError(f"{name}={text!r} in the environment is not a number, which several processes need")
+    return int(text)
