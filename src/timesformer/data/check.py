@@ -17,7 +17,6 @@ from timesformer.data.fingerprint import Fingerprint
 from timesformer.data.video_files import video_exists
 from timesformer.data.video_search import REASONS
 from timesformer.errors import ConfigError, DecodeError
-from timesformer.files import is_address
 
 KINDS = {
     "missing": ("error", "the file is not there"),
@@ -222,8 +221,7 @@ def _faulty_files(
     for path in dict.fromkeys(video.path for video in videos):
         found = fingerprints.get(path)
         if found is None:
-            reason = "an address, not a path: download it first" if is_address(path) else "there is no such file"
-            yield Finding("missing", (path,), reason)
+            yield Finding("missing", (path,), "there is no such file")
         elif found.error:
             yield Finding("unreadable", (path,), found.error)
         else:

@@ -283,7 +283,6 @@ def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
     missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not video_exists(path)]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
-        more += "; addresses are not read: download these first" if any(map(is_address, missing)) else ""
         raise DataError(
             f"{source}: {len(missing)} of {len(manifest.samples)} videos are missing: {', '.join(missing[:3])}{more}"
         )
