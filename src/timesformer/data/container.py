@@ -3,7 +3,7 @@
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from fractions import Fraction
 
@@ -14,8 +14,9 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from timesformer.data.codecs import allowed_codecs, decoder_names
 from timesformer.data.shard_index import MemberFile, find_member
-from timesformer.errors import DecodeError
+from timesformer.errors import CodecError, DecodeError
 
 _PLAYLISTS = frozenset({"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
 """Formats that open other files, even over a network."""
@@ -30,19 +31,27 @@ _MAX_PIXELS = 2**26
 """Twice the size of an 8K frame; a small file can claim more."""
 
 
-def open_video(path: str | os.PathLike[str], *, num_threads: int) -> tuple[InputContainer, VideoStream]:
+def open_video(
+    path: str | os.PathLike[str], *, num_threads: int, allow_codecs: Collection[str] = ()
+) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose its first video stream; all other streams are switched off.
 
     Args:
         path: The file, which may lie in a tar file: see `timesformer.data.shard_index`.
         num_threads: Threads that decode; 0 takes one for each core.
+        allow_codecs: Codecs that may be decoded beside those of `timesformer.data.codecs`.
 
     Raises:
         DecodeError: The file is missing or unreadable, or holds no video stream that can be decoded.
+        CodecError: Its codec is not among those that may be decoded; no decoder has seen any of it.
+        ConfigError: One of `allow_codecs` is not a codec.
     """
-    container = _open_file(path)
+    codecs = allowed_codecs(allow_codecs)
+    container = _open_file(path, codecs)
     try:
         stream = _choose_stream(container, path)
+        _check_codec(stream, path, codecs)
+        _check_size(stream, path)
     except DecodeError:
         container.close()
         raise
@@ -98,7 +107,7 @@ def orientation(copy: VideoFrame) -> tuple[int, bool]:
     return round(math.atan2(-b, a) / (math.pi / 2)) % 4, is_mirrored
 
 
-def _open_file(path: str | os.PathLike[str]) -> InputContainer:
+def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputContainer:
     member = find_member(path)
     if member is None:
         _refuse_no_file(path)
@@ -106,7 +115,12 @@ def _open_file(path: str | os.PathLike[str]) -> InputContainer:
         raise DecodeError(f"{path}: an empty file, not a video")
     # Absolute, or a file called `pipe:0` would be taken for a protocol. Tags may be in any encoding.
     source = os.path.abspath(path) if member is None else MemberFile(member, path)
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    options = {
+        "format_whitelist": _FORMATS,
+        "protocol_whitelist": "file",
+        # what FFmpeg itself decodes to find sizes and colours; the decoder that PyAV opens does not heed it
+        "codec_whitelist": decoder_names(codecs),
+    }
     try:
         return av.open(source, "r", container_options=options, metadata_errors="ignore")
     except av.FFmpegError as error:
@@ -132,11 +146,24 @@ def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> V
         kinds = ["still picture" if stream.type == "video" else stream.type for stream in container.streams]
         raise DecodeError(f"{path}: no video stream (found: {', '.join(kinds) or 'no stream at all'})")
     chosen = streams[0]
-    if chosen.codec_context is None:
-        raise DecodeError(f"{path}: no decoder for its video stream")
-    if chosen.width * chosen.height > _MAX_PIXELS:
-        raise DecodeError(f"{path}: frames of {chosen.width}x{chosen.height}, above {_MAX_PIXELS} pixels")
     for stream in container.streams:
         if stream.index != chosen.index:
             stream.discard = Discard.all
     return chosen
+
+
+def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: frozenset[str]) -> None:
+    if stream.codec_context is None:
+        raise DecodeError(f"{path}: no decoder for its video stream")
+    name = stream.codec_context.codec.canonical_name
+    if name not in codecs:
+        raise CodecError(
+            f"{path}: its codec {name} is one that few videos have and is not decoded unasked; if you trust the file, "
+            f"allow it: --allow-codec {name} (in Python: allow_codecs=({name!r},))",
+            codec=name,
+        )
+
+
+def _check_size(stream: VideoStream, path: str | os.PathLike[str]) -> None:
+    if stream.width * stream.height > _MAX_PIXELS:
+        raise DecodeError(f"{path}: frames of {stream.width}x{stream.height}, above {_MAX_PIXELS} pixels")
