@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.evaluate import summary
-from timesformer.cli.options import AsJson, Overwrite
-from timesformer.cli.train import run_from_preset
+from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
+from timesformer.cli.train import run_from_preset, with_codecs
 from timesformer.config.run import RunConfig
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.synthetic import write_clip, write_motion_dataset
@@ -48,6 +48,7 @@ def demo(
     epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
     clips_per_class: int | None = None,
     seed: int = 0,
+    allow_codecs: AllowCodecs = (),
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -71,15 +72,19 @@ def demo(
     """
     if data and clips_per_class is not None:
         raise ConfigError(f"--clips-per-class {clips_per_class} has no effect beside --data, which brings the videos")
+    if allow_codecs and not data:
+        raise ConfigError("--allow-codec has no effect on synthetic videos: name yours with --data")
     count = 150 if clips_per_class is None else clips_per_class
     task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)
+    task = replace(task, run=with_codecs(task.run, allow_codecs))
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
     model = load(output)
     result = _evaluate(task, model, output)
-    prediction = Predictor(model)(task.unseen or result.predictions[0].path, top_k=3)
+    predictor = Predictor(model, allow_codecs=allow_codecs)
+    prediction = predictor(task.unseen or result.predictions[0].path, top_k=3)
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
         return
@@ -133,8 +138,10 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
 
 def _evaluate(task: _Task, model: TimeSformer, output: Path) -> Evaluation:
     """Evaluate on the validation videos of the run, and leave the result as table and page."""
+    codecs = task.run.data.allow_codecs
     with progress("evaluating") as on_progress:
-        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
+        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress, allow_codecs=codecs)
     write_predictions(result, output / "predictions.csv")
-    write_report(result, output / "index.html", model=model, title=task.title, curve=output / "curve.png")
+    page, curve = output / "index.html", output / "curve.png"
+    write_report(result, page, model=model, title=task.title, curve=curve, allow_codecs=codecs)
     return result

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import OnProgress, print_json, progress, say
 from timesformer.cli.options import (
     DEFAULT_MODEL,
+    AllowCodecs,
     AsJson,
     Compile,
     ComputeIn,
@@ -54,6 +55,7 @@ def evaluate(
     compile: Compile = False,
     precision: ComputeIn = "fp32",
     num_workers: Annotated[int, Parameter(help="Processes that decode; 0 decodes in this one.")] = 2,
+    allow_codecs: AllowCodecs = (),
     overrides: Annotated[
         tuple[str, ...],
         Parameter(
@@ -107,6 +109,7 @@ def evaluate(
         fast=fast,
         compile=compile,
         precision=precision,
+        allow_codecs=allow_codecs,
     )
     for file in (csv, page):
         _check_target(file, place)
@@ -119,7 +122,7 @@ def evaluate(
         if csv is not None:
             write_predictions(result, csv)
         if page is not None:
-            write_report(result, page, model=loaded, title=f"{model} on {data}")
+            write_report(result, page, model=loaded, title=f"{model} on {data}", allow_codecs=allow_codecs)
     _show(result, as_json=json)
 
 

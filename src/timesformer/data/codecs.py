@@ -51,7 +51,9 @@ def allowed_codecs(more: Collection[str] = ()) -> frozenset[str]:
 def decoder_names(codecs: frozenset[str]) -> str:
     """The decoders of some codecs in FFmpeg's form of a list, for what it decodes while it opens a file."""
     # a table of all decoders would take as long as opening twenty files
-    return ",".join(sorted({*codecs, *(av.Codec(name, "r").name for name in codecs), *_LIBRARIES & av.codecs_available}))
+    return ",".join(
+        sorted({*codecs, *(av.Codec(name, "r").name for name in codecs), *_LIBRARIES & av.codecs_available})
+    )
 
 
 @cache
