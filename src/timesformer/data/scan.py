@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.container import demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.header import Decoded, contradictions, num_missing, read_header
 from timesformer.data.timing import frame_timing
@@ -71,9 +72,13 @@ class Scanner:
 
     Args:
         allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
+
+    Raises:
+        ConfigError: One of them is unknown.
     """
 
     def __init__(self, *, allow_codecs: Collection[str] = ()) -> None:
+        allowed_codecs(allow_codecs)
         self._scaler = VideoReformatter()
         self._allow_codecs = allow_codecs
 
