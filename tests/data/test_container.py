@@ -32,7 +32,7 @@ NO_VIDEOS = [
         lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000))
     ),
     no_video("cut.mp4", "not a video, or cut off before its index")(lambda path: cut_off(write_video(path), 0.4)),
-    no_video("picture.png", "not a video, or cut off before its index")(
+    no_video("picture.png", r"a still picture, not a video \(png\)")(
         lambda path: write_video(path, num_frames=1, codec="png", pix_fmt="rgb24", format_options={"update": "1"})
     ),
     no_video("playlist.m3u8", "not a video, or cut off before its index")(

@@ -4,7 +4,7 @@ import math
 import os
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
 
 import av
@@ -15,18 +15,23 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from timesformer.data.codecs import allowed_codecs, decoder_names
+from timesformer.data.header import stated_end_s
 from timesformer.data.shard_index import MemberFile, find_member
+from timesformer.data.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
 from timesformer.errors import CodecError, DecodeError
 
 _PLAYLISTS = frozenset({"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
 """Formats that open other files, even over a network."""
 _TEXT_AND_PIXELS = frozenset({"adf", "bin", "idf", "tty", "xbin", "rawvideo", "image2", "image2pipe"})
-"""Formats that would draw a text, or that anything fits; with those called `..._pipe`, also still images."""
-_FORMATS = ",".join(
-    sorted(name for name in av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS if not name.endswith("_pipe"))
-)
+"""Formats that would draw a text, or that anything fits."""
+_DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "rtp", "sap", "video4linux2,v4l2", "x11grab"})
+"""Formats that read something else than a file."""
+_FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS - _DEVICES - PICTURE_FORMATS))
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
+_NO_VIDEO = "not a video, or cut off before its index"
+_STILL = "a still picture, not a video"
+_HEAD_BYTES = 2**16
 _MAX_PIXELS = 2**26
 """Twice the size of an 8K frame; a small file can claim more."""
 
@@ -34,7 +39,10 @@ _MAX_PIXELS = 2**26
 def open_video(
     path: str | os.PathLike[str], *, num_threads: int, allow_codecs: Collection[str] = ()
 ) -> tuple[InputContainer, VideoStream]:
-    """Open a file and choose its first video stream; all other streams are switched off.
+    """Open a file and choose a video stream; all other streams are switched off.
+
+    It is the first that is neither a cover nor a picture of an AVIF or HEIF file, without those that are known to have
+    less than half as many frames as another, such as previews.
 
     Args:
         path: The file, which may lie in a tar file: see `timesformer.data.shard_index`.
@@ -42,13 +50,14 @@ def open_video(
         allow_codecs: Codecs that may be decoded beside those of `timesformer.data.codecs`.
 
     Raises:
-        DecodeError: The file is missing or unreadable, or holds no video stream that can be decoded.
+        DecodeError: The file is missing, unreadable or a still picture, or no video stream in it can be decoded.
         CodecError: Its codec is not among those that may be decoded; no decoder has seen any of it.
         ConfigError: One of `allow_codecs` is not a codec.
     """
     codecs = allowed_codecs(allow_codecs)
     container = _open_file(path, codecs)
     try:
+        _refuse_loose_jpegs(container, path)
         stream = _choose_stream(container, path)
         _check_codec(stream, path, codecs)
         _check_size(stream, path)
@@ -124,7 +133,34 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
     try:
         return av.open(source, "r", container_options=options, metadata_errors="ignore")
     except av.FFmpegError as error:
-        raise DecodeError(f"{path}: not a video, or cut off before its index ({error.strerror})") from error
+        raise DecodeError(f"{path}: {_what_else(path) or f'{_NO_VIDEO} ({error.strerror})'}") from error
+
+
+def _what_else(path: str | os.PathLike[str]) -> str:
+    """What a file is that FFmpeg does not open as a video; empty where it is not known."""
+    head = _head(path)
+    if is_animated_webp(head):
+        return "an animated WebP, which FFmpeg does not decode: write it as MP4 or GIF"
+    kind = picture_kind(head)
+    return f"{_STILL} ({kind})" if kind else ""
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    member = find_member(path)
+    try:
+        with closing(open(path, "rb") if member is None else MemberFile(member, path)) as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _refuse_loose_jpegs(container: InputContainer, path: str | os.PathLike[str]) -> None:
+    """Refuse what only looks like a raw stream of JPEGs: pictures of several views, and documents with JPEGs inside."""
+    if container.format.name == "mjpeg":
+        head = _head(path)
+        kind = picture_kind(head)
+        if kind or not head.startswith(b"\xff\xd8"):
+            raise DecodeError(f"{path}: {f'{_STILL} ({kind})' if kind else f'{_NO_VIDEO} (JPEGs in something else)'}")
 
 
 def _refuse_no_file(path: str | os.PathLike[str]) -> None:
@@ -141,15 +177,28 @@ def _refuse_no_file(path: str | os.PathLike[str]) -> None:
 
 
 def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
-    streams = [stream for stream in container.streams.video if not stream.disposition & _NOT_MOVING]
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & _NOT_MOVING and not is_picture_item(stream)
+    ]
     if not streams:
+        if container.streams.video and len(container.streams.video) == len(container.streams):
+            raise DecodeError(f"{path}: {_STILL}")
         kinds = ["still picture" if stream.type == "video" else stream.type for stream in container.streams]
         raise DecodeError(f"{path}: no video stream (found: {', '.join(kinds) or 'no stream at all'})")
-    chosen = streams[0]
+    counts = [_num_stated_frames(stream) for stream in streams]
+    chosen = next(stream for stream, count in zip(streams, counts, strict=True) if 2 * count >= max(counts))
     for stream in container.streams:
         if stream.index != chosen.index:
             stream.discard = Discard.all
     return chosen
+
+
+def _num_stated_frames(stream: VideoStream) -> float:
+    """Frames that the header gives a stream; 0 where it says nothing of them."""
+    rate = stream.average_rate or stream.guessed_rate or 0
+    return stream.frames or (stated_end_s(stream) or 0.0) * float(rate)
 
 
 def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: frozenset[str]) -> None:

@@ -125,12 +125,21 @@ def _mean_rate(times_s: Sequence[float]) -> float:
     return (len(times_s) - 1) / span_s if span_s else 0.0
 
 
-def _end_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+def stated_end_s(stream: VideoStream) -> float | None:
+    """When the last picture of a stream ends by what is said of that stream; None where nothing is."""
+    # Matroska's tag first: FFmpeg may give a stream the duration of the whole file instead
     stated = stream.metadata.get("DURATION", "").split(":")
     with suppress(ValueError):  # a tag may say anything
         hours, minutes, seconds = map(float, stated)
         return 3600 * hours + 60 * minutes + seconds
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+
+
+def _end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    stated = stated_end_s(stream)
+    if stated is not None:
+        return stated
     is_alone = len(container.streams) == 1  # sound may go on when the pictures have ended
     return container.duration / av.time_base if is_alone and container.duration else None
