@@ -1,11 +1,14 @@
 """Still and animated pictures for tests, written at run time."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from struct import pack
 
 import av
-from PIL import Image
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image
 
 from videos import draw_frame, write_video
 
@@ -27,6 +30,40 @@ def write_picture(path: Path, *, num_frames: int = 1, alpha: int = 255, kind: st
     more = {"save_all": True, "append_images": frames[1:], "duration": 40} if num_frames > 1 else {}
     frames[0].save(path, **({"format": kind} if kind else {}), **more)
     return path
+
+
+def write_folder(folder: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Path:
+    """Write frames as a folder of numbered PNGs, and give it back."""
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number}.png")
+    return folder
+
+
+def write_turned_jpegs(path: Path, orientation: int, *, num_frames: int = 4) -> Path:
+    """Write frames 0, 1, 2, ... as a raw stream of JPEGs, stored so that their EXIF orientation brings them upright."""
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    path.write_bytes(b"")
+    for index in range(num_frames):
+        frame, turn = Image.fromarray(draw_frame(index)), _STORED.get(orientation)
+        content = io.BytesIO()
+        (frame if turn is None else frame.transpose(turn)).save(content, format="JPEG", quality=95, exif=tags)
+        with path.open("ab") as file:
+            file.write(content.getvalue())
+    return path
+
+
+_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""From upright to stored, for each EXIF orientation but 1."""
 
 
 def write_heif(path: Path, *, brand: bytes = b"heic", num_tiles: int = 1) -> Path:

@@ -18,7 +18,7 @@ DEFAULT_CODECS = frozenset(
         # cameras, phones and the web
         "h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mjpeg", "h263", "h263p", "mpeg1video", "mpeg2video", "theora",
         # animated pictures
-        "gif", "apng", "png",
+        "gif", "apng", "png", "webp_anim",
         # older files: Windows Media, RealVideo, Flash, QuickTime, DivX and AVI
         "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20", "rv30", "rv40", "flv1", "vp6", "vp6a", "vp6f", "svq1", "svq3",
         "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "cinepak", "msvideo1", "qtrle", "h261",
@@ -26,7 +26,8 @@ DEFAULT_CODECS = frozenset(
         "prores", "dnxhd", "cfhd", "dvvideo", "rawvideo", "v210", "ffv1", "huffyuv", "ffvhuff", "utvideo",
     }
 )  # fmt: skip
-"""Codecs that are decoded unless asked otherwise, by FFmpeg's names of them (not of their decoders: `av1`)."""
+"""Codecs that are decoded unless asked otherwise, by FFmpeg's names of them and not of their decoders, such as `av1`;
+`webp_anim` comes with FFmpeg 9."""
 
 
 _LIBRARIES = frozenset({"libdav1d", "libaom-av1", "libvpx", "libvpx-vp9"})
@@ -51,9 +52,14 @@ def allowed_codecs(more: Collection[str] = ()) -> frozenset[str]:
 def decoder_names(codecs: frozenset[str]) -> str:
     """The decoders of some codecs in FFmpeg's form of a list, for what it decodes while it opens a file."""
     # a table of all decoders would take as long as opening twenty files
-    return ",".join(
-        sorted({*codecs, *(av.Codec(name, "r").name for name in codecs), *_LIBRARIES & av.codecs_available})
-    )
+    return ",".join(sorted({*codecs, *map(_decoder_name, codecs), *_LIBRARIES}))
+
+
+def _decoder_name(codec: str) -> str:
+    try:
+        return av.Codec(codec, "r").name
+    except UnknownCodecError:  # of a newer FFmpeg
+        return codec
 
 
 @cache

@@ -9,13 +9,15 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.filter import Graph
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from timesformer.data.codecs import allowed_codecs, decoder_names
-from timesformer.data.header import stated_end_s
+from timesformer.data.header import as_fraction, stated_end_s
 from timesformer.data.shard_index import MemberFile, find_member
 from timesformer.data.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
 from timesformer.errors import CodecError, DecodeError
@@ -29,6 +31,10 @@ _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "rtp", "sap", 
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS - _DEVICES - PICTURE_FORMATS))
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
+_REFUSES_TAGS = int(av.__version__.partition(".")[0]) < 19
+"""Whether PyAV has to be told that tags may be in any encoding."""
+_MAX_KINDS = 64
+"""Twice the kinds of side data that FFmpeg 8 has."""
 _NO_VIDEO = "not a video, or cut off before its index"
 _STILL = "a still picture, not a video"
 _HEAD_BYTES = 2**16
@@ -96,7 +102,7 @@ def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
 
 def time_base_of(stream: VideoStream) -> Fraction:
     """Unit of a stream's timestamps, in seconds; microseconds where a damaged header says none or 0."""
-    return stream.time_base or Fraction(1, av.time_base)
+    return as_fraction(stream.time_base) or Fraction(1, av.time_base)
 
 
 def orientation(copy: VideoFrame) -> tuple[int, bool]:
@@ -105,7 +111,10 @@ def orientation(copy: VideoFrame) -> tuple[int, bool]:
     Args:
         copy: A small copy of the frame: reading side data ties a frame into a reference cycle that outlives its reader.
     """
-    matrix = copy.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = copy.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # of a kind of side data that FFmpeg has and PyAV does not know, such as EXIF in 18
+        matrix = _with_known_side_data(copy).side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
     # Rightwards (1, 0) is displayed as (a, b) and downwards (0, 1) as (c, d), with y pointing down.
@@ -116,13 +125,25 @@ def orientation(copy: VideoFrame) -> tuple[int, bool]:
     return round(math.atan2(-b, a) / (math.pi / 2)) % 4, is_mirrored
 
 
+def _with_known_side_data(copy: VideoFrame) -> VideoFrame:
+    """The frame without side data of kinds that are newer than PyAV, which gives none where it does not know one."""
+    graph = Graph()
+    graph.threads = 1  # a pool would hang a process that is forked before the graph is freed
+    nodes = [graph.add_buffer(width=copy.width, height=copy.height, format=copy.format, time_base=Fraction(1))]
+    nodes += [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(len(Type), _MAX_KINDS)]
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    graph.vpush(copy)
+    return graph.vpull()
+
+
 def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputContainer:
     member = find_member(path)
     if member is None:
         _refuse_no_file(path)
     elif member.size == 0:
         raise DecodeError(f"{path}: an empty file, not a video")
-    # Absolute, or a file called `pipe:0` would be taken for a protocol. Tags may be in any encoding.
+    # Absolute, or a file called `pipe:0` would be taken for a protocol.
     source = os.path.abspath(path) if member is None else MemberFile(member, path)
     options = {
         "format_whitelist": _FORMATS,
@@ -131,7 +152,9 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
         "codec_whitelist": decoder_names(codecs),
     }
     try:
-        return av.open(source, "r", container_options=options, metadata_errors="ignore")
+        if _REFUSES_TAGS:
+            return av.open(source, "r", container_options=options, metadata_errors="ignore")
+        return av.open(source, "r", container_options=options)
     except av.FFmpegError as error:
         raise DecodeError(f"{path}: {_what_else(path) or f'{_NO_VIDEO} ({error.strerror})'}") from error
 
@@ -140,7 +163,7 @@ def _what_else(path: str | os.PathLike[str]) -> str:
     """What a file is that FFmpeg does not open as a video; empty where it is not known."""
     head = _head(path)
     if is_animated_webp(head):
-        return "an animated WebP, which FFmpeg does not decode: write it as MP4 or GIF"
+        return "an animated WebP, which FFmpeg does not decode before version 9: write it as MP4 or GIF"
     kind = picture_kind(head)
     return f"{_STILL} ({kind})" if kind else ""
 

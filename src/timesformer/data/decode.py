@@ -36,6 +36,7 @@ from jaxtyping import Int64, UInt8
 
 from timesformer.data.codecs import allowed_codecs
 from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation, time_base_of
+from timesformer.data.header import as_fraction
 from timesformer.data.packets import PacketIndex, PacketRecord, build_index
 from timesformer.data.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
@@ -241,8 +242,8 @@ class VideoReader:
         # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
         return self._index.timing(
             time_base_of(self._stream),
-            average=self._stream.average_rate,
-            guessed=self._stream.guessed_rate,
+            average=as_fraction(self._stream.average_rate),
+            guessed=as_fraction(self._stream.guessed_rate),
             has_timestamps=has_timestamps(self._container, self._stream),
         )
 

@@ -7,6 +7,7 @@ FFmpeg may have measured it on the first frames, and the last frame may stay lon
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from numbers import Rational
 from typing import NamedTuple
 
 import av
@@ -74,7 +75,13 @@ class Decoded(NamedTuple):
 
 def read_header(container: InputContainer, stream: VideoStream) -> Header:
     """What an open file says; nothing is decoded."""
-    return Header(stream.frames, stream.average_rate, stream.guessed_rate, _end_s(container, stream))
+    average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
+    return Header(stream.frames, average, guessed, _end_s(container, stream))
+
+
+def as_fraction(number: Rational | None) -> Fraction | None:
+    """A time base or rate of PyAV, which since 19 has a kind of its own for them; None where it is not known or 0."""
+    return Fraction(number) if number else None
 
 
 def num_missing(header: Header, decoded: Decoded) -> int:

@@ -22,7 +22,7 @@ def picture_kind(head: bytes) -> str:
         return "jpeg"
     options = {"format_whitelist": ",".join(PICTURE_FORMATS), "codec_whitelist": "none"}
     try:
-        with av.open(io.BytesIO(head), "r", container_options=options, metadata_errors="ignore") as container:
+        with av.open(io.BytesIO(head), "r", container_options=options) as container:
             return container.format.name.removesuffix("_pipe")
     except av.FFmpegError:
         return ""
