@@ -80,11 +80,11 @@ def write_video(
         times_ms: When each frame is shown, in milliseconds, for a variable frame rate; None spaces them by `fps`.
         codec_options: Options of the encoder, such as `{"x264-params": "open-gop=1"}`.
         format_options: Options of the container, such as `{"movflags": "faststart"}`.
-        metadata: Tags of the file, written as Latin-1.
+        metadata: Tags of the file.
     """
     time_base = Fraction(1, 1000) if times_ms is not None else 1 / Fraction(fps)
     times = times_ms if times_ms is not None else range(num_frames)
-    with av.open(path, "w", options=dict(format_options or {}), metadata_encoding="latin-1") as container:
+    with av.open(path, "w", options=dict(format_options or {})) as container:
         container.metadata.update(metadata or {})
         stream = cast(VideoStream, container.add_stream(codec, rate=Fraction(fps), options=dict(codec_options or {})))
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt

@@ -4,6 +4,7 @@
     ├── ConfigError       a configuration value, key or combination that cannot work
     ├── DataError         a manifest, label or data folder that cannot be used
     ├── DecodeError       a file that holds no video, or whose frames cannot be decoded
+    │   └── CodecError    a video whose codec is decoded only where it is asked for
     ├── WeightsError      weights that do not fit, are unreadable or unexplained
     └── DependencyError   an optional dependency that is not installed
 
@@ -30,6 +31,14 @@ class DataError(TimeSformerError, ValueError):
 
 class DecodeError(TimeSformerError):
     """A file holds no video stream, or the wanted frames cannot be decoded; the message names the file."""
+
+
+class CodecError(DecodeError):
+    """A video's codec is not among those that may be decoded; `codec` is FFmpeg's name of it."""
+
+    def __init__(self, message: str, *, codec: str = "") -> None:
+        super().__init__(message)
+        self.codec = codec
 
 
 class WeightsError(TimeSformerError, ValueError):

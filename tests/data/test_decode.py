@@ -15,8 +15,10 @@ from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pictures import write_turned_jpegs
 from timesformer.data import container, decode
 from timesformer.data.decode import VideoInfo, VideoReader
+from timesformer.data.fingerprint import fingerprint
 from timesformer.data.opening import probe, read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
 from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
@@ -195,6 +197,14 @@ class TestUpright:
     def test_mirrored_video_is_mirrored_back(self, tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
         path = set_display_matrix(write_video(tmp_path / "video.mp4"), matrix)
         np.testing.assert_array_equal(read_frames(path, [6])[0], displayed(decode_all(path)[6], matrix))
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_frames_with_exif_of_their_own_are_turned(self, tmp_path: Path, orientation: int) -> None:
+        path = write_turned_jpegs(tmp_path / "video.mjpeg", orientation)
+        info, found = probe(path), fingerprint(path)
+        assert (info.num_frames, info.height, info.width) == (4, 48, 80)
+        assert frame_indices(read_frames(path, [3, 0])) == [3, 0]
+        assert (found.error, found.num_frames, found.height, found.width) == ("", 4, 48, 80)
 
     def test_frames_of_another_size_are_scaled_to_the_first(self, tmp_path: Path) -> None:
         small = write_video(tmp_path / "small.h264", num_frames=4)

@@ -3,7 +3,9 @@ import os
 import numpy as np
 import pytest
 
+from pictures import write_folder
 from timesformer.data.fingerprint import fingerprint
+from timesformer.data.opening import read_frames
 from timesformer.data.synthetic import write_clip
 from videos import cut_off, damage_packets, set_display_matrix, write_audio, write_video
 
@@ -40,6 +42,17 @@ def test_thumbnails_are_upright(tmp_path):
     turned = fingerprint(path)
     assert (turned.height, turned.width) == (80, 48)
     np.testing.assert_array_equal(turned.thumbnails, np.rot90(stored, -1, axes=(2, 3)))
+
+
+@pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0), (-1, 0, 0, -1)])
+def test_thumbnails_are_those_of_what_a_reader_gives(tmp_path, matrix):
+    path = set_display_matrix(write_video(tmp_path / "turned.mp4"), matrix)
+    upright = read_frames(path, range(10))
+    plain = write_folder(tmp_path / "plain", upright)
+    found = fingerprint(path)
+    assert (found.height, found.width) == upright.shape[1:3]
+    difference = np.abs(found.thumbnails.astype(int) - fingerprint(plain).thumbnails)
+    assert difference.mean() < 3  # pixels go through RGB on the way
 
 
 def test_thumbnails_are_right_where_the_container_promises_too_much(tmp_path):

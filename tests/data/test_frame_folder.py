@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
+from pictures import write_folder
 from timesformer.data.check import check_dataset
 from timesformer.data.decode import VideoInfo, VideoReader
 from timesformer.data.fingerprint import fingerprint
@@ -69,6 +70,117 @@ def test_pictures_of_other_kinds_become_rgb(mode, tmp_path):
     clip = write_frames(tmp_path / "clip", num_frames=2)
     Image.open(clip / "00001.png").convert(mode).save(clip / "00001.png")
     assert read_frames(clip, [0, 1]).shape == (2, 48, 80, 3)
+
+
+# --- orientation ---
+
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: stored.transpose(1, 0, 2)[::-1],
+}
+"""What row 0 and column 0 of a stored picture are, by the EXIF standard: 6 has the top at the right, and so on."""
+
+
+def write_turned(folder: Path, orientation: object, *, suffix: str = "png", num_frames: int = 3) -> list[np.ndarray]:
+    """Write numbered pictures of one EXIF orientation; gives the pixels as stored, 20 high and 40 wide."""
+    write_frames(folder, num_frames=num_frames, height=20, width=40, name="{:05d}." + suffix)
+    tags = exif_of(orientation)
+    stored = []
+    for path in sorted(folder.iterdir()):
+        with Image.open(path) as picture:
+            stored.append(np.asarray(picture.convert("RGB")))
+            if suffix == "png":
+                picture.save(path, exif=tags)
+                continue
+        data, segment = path.read_bytes(), tags.tobytes()  # Pillow would encode the pixels again
+        path.write_bytes(data[:2] + b"\xff\xe1" + pack(">H", len(segment) + 2) + segment + data[2:])
+    return stored
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_frames_are_turned_as_exif_says(tmp_path, orientation, suffix):
+    stored = write_turned(tmp_path / "clip", orientation, suffix=suffix)
+    upright = [UPRIGHT[orientation](frame) for frame in stored]
+    read = read_frames(tmp_path / "clip", [2, 0])
+    np.testing.assert_array_equal(read, [upright[2], upright[0]])
+    info = probe(tmp_path / "clip")
+    assert (info.height, info.width) == upright[0].shape[:2] == ((40, 20) if orientation > 4 else (20, 40))
+    assert info.rotation == 0
+    found = fingerprint(tmp_path / "clip")
+    assert (found.error, found.height, found.width) == ("", *upright[0].shape[:2])
+    np.testing.assert_array_equal(found.thumbnails, fingerprint(write_folder(tmp_path / "upright", upright)).thumbnails)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_what_exif_says_is_what_viewers_show(tmp_path, orientation):
+    write_turned(tmp_path / "clip", orientation, num_frames=1)
+    with Image.open(tmp_path / "clip" / "00001.png") as picture:
+        np.testing.assert_array_equal(read_frames(tmp_path / "clip", [0])[0], ImageOps.exif_transpose(picture))
+
+
+def test_sizes_are_compared_after_turning(tmp_path):
+    clip = write_frames(tmp_path / "clip", num_frames=2, height=20, width=40)
+    write_turned(tmp_path / "turned", 6, num_frames=1)
+    (tmp_path / "turned/00001.png").rename(clip / "00003.png")
+    with pytest.raises(DecodeError, match=r"00003\.png: 20x40 pixels, but the first frame has 40x20"):
+        read_frames(clip, [2])
+    Image.fromarray(draw_frame(2, height=40, width=20)).save(clip / "00003.png", exif=exif_of(8))
+    assert read_frames(clip, [2]).shape == (1, 20, 40, 3)
+
+
+def exif_of(orientation: object) -> Image.Exif:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9, 65535])
+def test_an_orientation_that_means_nothing_turns_nothing(tmp_path, orientation):
+    stored = write_turned(tmp_path / "clip", orientation)
+    np.testing.assert_array_equal(read_frames(tmp_path / "clip", range(3)), stored)
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_exif_never_keeps_a_frame_from_being_read(tmp_path_factory, data):
+    content = bytearray(exif_of(6).tobytes())
+    for place in data.draw(st.lists(st.integers(6, len(content) - 1), min_size=1, max_size=6)):
+        content[place] = data.draw(st.integers(0, 255))
+    folder = tmp_path_factory.mktemp("clip")
+    Image.fromarray(draw_frame(0, height=20, width=40)).save(folder / "1.jpg", exif=bytes(content))
+    info = probe(folder)
+    assert read_frames(folder, [0]).shape == (1, info.height, info.width, 3)
+
+
+def test_exif_behind_the_pixels_of_a_png_counts(tmp_path):
+    write_turned(tmp_path / "clip", 6, num_frames=1)
+    path = tmp_path / "clip" / "00001.png"
+    data = path.read_bytes()
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    last = data.index(b"IEND") - 4
+    assert end < data.index(b"IDAT")
+    path.write_bytes(data[:start] + data[end:last] + data[start:end] + data[last:])
+    assert (probe(tmp_path / "clip").height, probe(tmp_path / "clip").width) == (40, 20)
+    assert read_frames(tmp_path / "clip", [0]).shape == (1, 40, 20, 3)
+
+
+def test_a_damaged_first_frame_is_counted_and_not_the_end(tmp_path):
+    write_frames(tmp_path / "clip", num_frames=4)
+    cut_off(tmp_path / "clip" / "00001.png", 0.6)
+    found = fingerprint(tmp_path / "clip")
+    assert (found.error, found.num_frames, found.num_damaged) == ("", 3, 1)
+
+
+# --- readers ---
 
 
 def test_a_path_chooses_its_reader(folder, tmp_path):

@@ -66,6 +66,7 @@ ELSEWHERE = {
     "data.val": "test_sources.py",
     "data.val_fraction": "test_sources.py",
     "data.on_decode_error": "test_train.py",
+    "data.allow_codecs": "changes no weight: test_sources.py",
     "data.num_workers": "changes no weight: test_resume.py",
     "data.cache": "changes no weight: test_resume.py",
 }

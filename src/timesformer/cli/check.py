@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import AsJson, Overwrite
+from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
 from timesformer.data.check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check_fix import CleanData, check_target, clean, save_clean
 from timesformer.data.check_report import write_check_page
@@ -38,6 +38,7 @@ def check(
     output: Path | None = None,
     fix: Path | None = None,
     num_workers: int | None = None,
+    allow_codecs: AllowCodecs = (),
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> int:
@@ -83,6 +84,7 @@ def check(
             val=val,
             num_frames=num_frames,
             num_workers=_num_cores() if num_workers is None else num_workers,
+            allow_codecs=allow_codecs,
             on_progress=on_progress,
         )
     content = result.to_dict()

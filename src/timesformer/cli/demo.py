@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.evaluate import summary
-from timesformer.cli.options import AsJson, Overwrite
-from timesformer.cli.train import run_from_preset
+from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
+from timesformer.cli.train import run_from_preset, with_codecs
 from timesformer.config.run import RunConfig
 from timesformer.data.motion import OPPOSITES, render_clip
 from timesformer.data.synthetic import write_clip, write_motion_dataset
@@ -50,6 +50,7 @@ def demo(
     epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
     clips_per_class: int | None = None,
     seed: int = 0,
+    allow_codecs: AllowCodecs = (),
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -73,11 +74,14 @@ def demo(
     """
     if data and clips_per_class is not None:
         raise ConfigError(f"--clips-per-class {clips_per_class} has no effect beside --data, which brings the videos")
+    if allow_codecs and not data:
+        raise ConfigError("--allow-codec has no effect on synthetic videos: name yours with --data")
     count = 150 if clips_per_class is None else clips_per_class
     files = output / _TABLE, output / _PAGE
     if not (output / "config.toml").exists():
         refuse_existing(*files, overwrite=overwrite)
     task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)
+    task = replace(task, run=with_codecs(task.run, allow_codecs))
     if is_finished(task.run) and not overwrite:
         say(f"{output} is trained already; --overwrite trains it again")
     else:
@@ -85,7 +89,8 @@ def demo(
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
     model = load(output)
     result = _evaluate(task, model, output, overwrite=overwrite)
-    prediction = Predictor(model)(task.unseen or result.predictions[0].path, top_k=3)
+    predictor = Predictor(model, allow_codecs=allow_codecs)
+    prediction = predictor(task.unseen or result.predictions[0].path, top_k=3)
     if json:
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
         return
@@ -139,11 +144,12 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
 
 def _evaluate(task: _Task, model: TimeSformer, output: Path, *, overwrite: bool) -> Evaluation:
     """Evaluate on the validation videos of the run; table and page of a run that was finished before are kept."""
+    codecs = task.run.data.allow_codecs
     with progress("evaluating") as on_progress:
-        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress)
-    table, page = output / _TABLE, output / _PAGE
+        result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress, allow_codecs=codecs)
+    table, page, curve = output / _TABLE, output / _PAGE, output / "curve.png"
     if overwrite or not table.exists():
         write_predictions(result, table, overwrite=overwrite)
     if overwrite or not page.exists():
-        write_report(result, page, model=model, title=task.title, curve=output / "curve.png", overwrite=overwrite)
+        write_report(result, page, model=model, title=task.title, curve=curve, overwrite=overwrite, allow_codecs=codecs)
     return result

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import OnProgress, print_json, progress, say
 from timesformer.cli.options import (
     DEFAULT_MODEL,
+    AllowCodecs,
     AsJson,
     Compile,
     ComputeIn,
@@ -60,6 +61,7 @@ def evaluate(
     compile: Compile = False,
     precision: ComputeIn = "fp32",
     num_workers: Annotated[int, Parameter(help="Processes that decode; 0 decodes in this one.")] = 2,
+    allow_codecs: AllowCodecs = (),
     overrides: Annotated[
         tuple[str, ...],
         Parameter(
@@ -113,6 +115,7 @@ def evaluate(
         fast=fast,
         compile=compile,
         precision=precision,
+        allow_codecs=allow_codecs,
     )
     if overwrite and csv is None and page is None:
         raise ConfigError("--overwrite has no effect without --csv or --page")
@@ -130,7 +133,8 @@ def evaluate(
         if csv is not None:
             write_predictions(result, csv, overwrite=overwrite)
         if page is not None:
-            write_report(result, page, model=loaded, title=f"{model} on {data}", overwrite=overwrite)
+            title = f"{model} on {data}"
+            write_report(result, page, model=loaded, title=title, overwrite=overwrite, allow_codecs=allow_codecs)
     finally:
         _show(result, as_json=json)  # also where a disk became full meanwhile
 

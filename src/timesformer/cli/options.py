@@ -28,6 +28,15 @@ Compile = Annotated[
 ComputeIn = Annotated[
     Precision, Parameter(name="--precision", help="Numbers to compute in; `bf16` and `fp16` are for GPUs.")
 ]
+AllowCodecs = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--allow-codec",
+        negative=(),
+        help="Also decode a codec that few videos have, by FFmpeg's name of it, such as `magicyuv`: for files that you "
+        "trust; can be given several times.",
+    ),
+]
 Overrides = Annotated[
     tuple[str, ...],
     Parameter(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import (
     DEFAULT_MODEL,
+    AllowCodecs,
     AsJson,
     Compile,
     ComputeIn,
@@ -38,6 +39,7 @@ def predict(
     fast: Fast = True,
     compile: Compile = False,
     precision: ComputeIn = "fp32",
+    allow_codecs: AllowCodecs = (),
     overrides: Overrides = (),
 ) -> int:
     """Classify video files.
@@ -62,7 +64,7 @@ def predict(
     files = find_videos(paths)
     changes = model_overrides(overrides)
     how = {"device": device, "batch_size": batch_size, "fast": fast, "compile": compile, "precision": precision}
-    predictor = Predictor(given_model(model), **how, **changes)
+    predictor = Predictor(given_model(model), allow_codecs=allow_codecs, **how, **changes)
     failures = 0
     with progress("predicting") as on_progress:
         results = predictor.each(files, top_k=top_k, on_error="yield")

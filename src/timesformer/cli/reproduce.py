@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import AsJson, Overwrite
-from timesformer.cli.train import run_from_preset, starting_run
+from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
+from timesformer.cli.train import run_from_preset, starting_run, with_codecs
 from timesformer.config.io import apply_overrides
 from timesformer.config.run import RunConfig
 from timesformer.data.inputs import list_files
@@ -46,6 +46,7 @@ class _Request:
     epochs: int | None
     device: str | None
     seed: int | None
+    allow_codecs: tuple[str, ...]
     overrides: tuple[str, ...]
 
     @property
@@ -60,7 +61,8 @@ class _Request:
         options = {
             "--data": self.data, "--val": self.val, "--reversed": self.reversed_copies, "--config": self.config,
             "--init-from": self.init_from, "--schemes": self.schemes, "--clips": self.clips, "--epochs": self.epochs,
-            "--device": self.device, "--seed": self.seed, "--set": self.overrides,
+            "--device": self.device, "--seed": self.seed, "--allow-codec": self.allow_codecs,
+            "--set": self.overrides,
         }  # fmt: skip
         return [name for name, value in options.items() if value not in (None, "", (), False)]
 
@@ -83,6 +85,7 @@ def reproduce(
     seed: int | None = None,
     output: Path | None = None,
     dry_run: Annotated[bool, Flag] = False,
+    allow_codecs: AllowCodecs = (),
     overwrite: Overwrite = False,
     json: AsJson = False,
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -138,7 +141,7 @@ def reproduce(
     request = _Request(
         data=data, val=val, reversed_copies=reversed_copies, config=config, init_from=init_from, full=full,
         dry_run=dry_run, schemes=tuple(schemes.split(",")) if schemes else (), clips=clips, epochs=epochs,
-        device=device, seed=seed, overrides=overrides,
+        device=device, seed=seed, allow_codecs=allow_codecs, overrides=overrides,
     )  # fmt: skip
     _check_seeds(seeds)
     if experiment == "cost":
@@ -169,6 +172,8 @@ def _define(name: str, request: _Request) -> Experiment:
         raise ConfigError(
             f"--clips {request.clips} sets the number of synthetic videos and has no effect beside --data"
         )
+    if request.allow_codecs and request.scale == "laptop":
+        raise ConfigError("--allow-codec has no effect on synthetic videos: name yours with --data")
     if request.reversed_copies and not request.data:
         raise ConfigError("--reversed copies your videos and needs --data; synthetic motions come in such pairs anyway")
     experiment = define(name, _base_run(name, request), SCALES[request.scale])
@@ -202,7 +207,7 @@ def _base_run(name: str, request: _Request) -> RunConfig:
     run = replace(run, keep="last", **{key: value for key, value in given.items() if value is not None})
     if request.data:
         run = replace(run, data=replace(run.data, train=request.data, val=request.val))
-    run = apply_overrides(run, list(request.overrides))
+    run = with_codecs(apply_overrides(run, list(request.overrides)), request.allow_codecs)
     if run.data.train and not request.data:
         raise ConfigError(f"data.train={run.data.train!r} has no effect here: name the videos with --data")
     return run

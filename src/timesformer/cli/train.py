@@ -8,10 +8,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, say
-from timesformer.cli.options import AsJson, Overwrite
+from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
 from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
 from timesformer.config.presets import clip_preset, preset
 from timesformer.config.run import RunConfig
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
@@ -40,6 +41,7 @@ def train(
     resume: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     sheet: Path | None = None,
+    allow_codecs: AllowCodecs = (),
     overwrite: Overwrite = False,
     json: AsJson = False,
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
@@ -121,6 +123,7 @@ def train(
     if lr is not None:
         run = replace(run, optim=replace(run.optim, lr=lr))
     run = apply_overrides(run, list(overrides))
+    run = with_codecs(run, allow_codecs)
     if dry_run:
         return _show_plan(run, as_json=json, may_lack_data=config is not None)
     if sheet:
@@ -168,6 +171,17 @@ def _show_result(paths: dict[str, str], *, as_json: bool) -> None:
         print_json(paths)
     else:
         print(next(iter(paths.values())))
+
+
+def with_codecs(run: RunConfig, codecs: Sequence[str]) -> RunConfig:
+    """The run, with more codecs that may be decoded.
+
+    Raises:
+        ConfigError: One of them is unknown.
+    """
+    allowed_codecs(codecs)
+    codecs = tuple(dict.fromkeys((*run.data.allow_codecs, *codecs)))
+    return replace(run, data=replace(run.data, allow_codecs=codecs))
 
 
 def run_from_preset(name: str) -> RunConfig:

@@ -43,9 +43,14 @@ class DataConfig:
     on_decode_error: OnDecodeError = "raise"
     """A video that cannot be decoded ends the run (`raise`), or is left out, counted and reported (`skip`); no other
     video ever takes its place."""
+    allow_codecs: tuple[str, ...] = ()
+    """Codecs that may be decoded beside the usual ones, by FFmpeg's names, such as `magicyuv`: for videos that you
+    trust."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_range", tuple(self.scale_range))
+        refuse(isinstance(self.allow_codecs, str), f"allow_codecs={self.allow_codecs!r} must be a list of names")
+        object.__setattr__(self, "allow_codecs", tuple(self.allow_codecs))
         scale = self.scale_range
         refuse(
             len(scale) != 2 or not 1 <= scale[0] <= scale[1] < math.inf,

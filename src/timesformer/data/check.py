@@ -1,7 +1,7 @@
 """What is wrong with a data set: every file decoded once, every finding named; nothing is changed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ class DataCheck:
     """Videos of one content, as places in the listing, for each content that is there more than once."""
     findings: tuple[Finding, ...]
     """What is wrong, in the order of `KINDS`."""
+    allow_codecs: tuple[str, ...] = ()
+    """Codecs that were decoded beside the usual ones."""
 
     @property
     def num_errors(self) -> int:
@@ -163,6 +165,7 @@ def check_dataset(
     val: str | Path = "",
     num_frames: int = 8,
     num_workers: int = 0,
+    allow_codecs: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataCheck:
     """Decode every file of a data set and say what is wrong.
@@ -174,10 +177,11 @@ def check_dataset(
         val: Validation videos; empty takes those of `source`, if it holds splits.
         num_frames: Frames that a video must have, at least 1.
         num_workers: Processes that decode; 0 decodes in this one.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
         on_progress: Called with the number of files done and of all files.
 
     Raises:
-        ConfigError: `num_frames` is less than 1, or `num_workers` negative.
+        ConfigError: `num_frames` is less than 1, `num_workers` negative, or a codec unknown.
         DataError: A source is missing, empty or cannot be read at all.
         DecodeError: A decoding process ended without an answer.
     """
@@ -186,7 +190,9 @@ def check_dataset(
     listing = read_listing(source, val=val)
     present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _is_there(path)]
     with FingerprintCache(cache_path(source)) as cache:
-        fingerprints = fingerprint_all(present, cache=cache, num_workers=num_workers, on_progress=on_progress)
+        fingerprints = fingerprint_all(
+            present, cache=cache, num_workers=num_workers, allow_codecs=allow_codecs, on_progress=on_progress
+        )
     groups = group_by_content(listing.videos, fingerprints)
     findings = [
         *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
@@ -204,6 +210,7 @@ def check_dataset(
         fingerprints=fingerprints,
         groups=groups,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+        allow_codecs=tuple(allow_codecs),
     )
 
 

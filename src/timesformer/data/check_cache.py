@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, from_scan
 from timesformer.data.scan import scan_here
 from timesformer.data.scan_apart import scan_apart
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 CACHE_FILE = ".timesformer-check"
 """Name of the cache in the folder of the data."""
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised when fingerprints of the same file become different."""
 _BATCH = 32
 """Fingerprints that are written at once."""
@@ -116,6 +117,7 @@ def fingerprint_all(
     *,
     cache: FingerprintCache,
     num_workers: int = 0,
+    allow_codecs: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Path, Fingerprint]:
     """Fingerprint files, those that the cache does not know by decoding them.
@@ -124,24 +126,34 @@ def fingerprint_all(
         paths: Files, each once.
         cache: Cache, inside its `with`; what is found goes there at once, so that an interrupted run is not lost.
         num_workers: Processes that decode; 0 decodes in this one.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
         on_progress: Called with the number of files done, known ones among them, and of all files.
 
     Raises:
-        ConfigError: A negative number of processes.
+        ConfigError: A negative number of processes, or an unknown codec.
         DecodeError: A process ended without an answer.
     """
     if num_workers < 0:
         raise ConfigError(f"num_workers={num_workers} must be 0 (decode in this process) or more")
-    found = {path: known for path in paths if (known := cache.get(path)) is not None}
+    codecs = allowed_codecs(allow_codecs)
+    found = {path: known for path in paths if (known := cache.get(path)) is not None and _still_holds(known, codecs)}
     todo = [path for path in paths if path not in found]
     on_progress(len(found), len(paths))
     is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
-    scans = scan_here(todo) if is_small or num_workers == 0 else scan_apart(todo, num_workers=num_workers)
+    if is_small or num_workers == 0:
+        scans = scan_here(todo, allow_codecs=allow_codecs)
+    else:
+        scans = scan_apart(todo, num_workers=num_workers, allow_codecs=allow_codecs)
     for path, scan in scans:
         found[path] = from_scan(scan)
         cache.add(path, found[path])
         on_progress(len(found), len(paths))
     return found
+
+
+def _still_holds(known: Fingerprint, codecs: frozenset[str]) -> bool:
+    """Whether a file would be decoded or refused as it was, now that these codecs are allowed."""
+    return not known.codec or (known.codec in codecs) == (not known.error)
 
 
 def _read_lines(path: Path) -> list[bytes]:

@@ -1,7 +1,7 @@
 """One page that shows what a check found: numbers, findings with pictures, classes, and how videos differ."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +151,7 @@ def _figure(file: Path, check: DataCheck) -> str:
     facts = picture = ""
     if found is not None and not found.error:
         facts = f"{found.width}x{found.height}, {found.num_frames} frames, {found.fps:.4g} fps"
-        strip = film_strip(file)
+        strip = film_strip(file, allow_codecs=check.allow_codecs)
         picture = "" if strip is None else f'<img alt="" src="{data_url(strip, "jpeg")}">'
     return (
         f"<figure>{picture}<figcaption>{escape(_name(file, check))} {tags} <span class=soft>{facts}</span>"
@@ -166,10 +166,10 @@ def _name(file: Path, check: DataCheck) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else file)
 
 
-def film_strip(file: Path) -> bytes | None:
+def film_strip(file: Path, *, allow_codecs: Collection[str] = ()) -> bytes | None:
     """A JPEG of frames of a video, evenly spread, in time from left to right; None where they cannot be read now."""
     try:
-        with open_reader(file) as reader:
+        with open_reader(file, allow_codecs=allow_codecs) as reader:
             places = (2 * np.arange(_NUM_PICTURES) + 1) * reader.info.num_frames // (2 * _NUM_PICTURES)
             frames = reader.read(np.unique(places).tolist())
     except DecodeError:  # the file changed since it was checked

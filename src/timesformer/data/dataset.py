@@ -5,8 +5,9 @@ other takes its place.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data import sampling, transforms
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.decode import VideoInfo
 from timesformer.data.manifest import Manifest
 from timesformer.data.opening import Reader, open_reader
@@ -41,12 +43,12 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         manifest: The videos and their labels.
         model: Frame count and image size of the clips.
         clip: Which frames a clip has, and the order of its channels.
-        data: Scales, mirroring, and whether to keep the videos in memory (then call `preload` first).
+        data: Scales, mirroring, codecs, and whether to keep the videos in memory (then call `preload` first).
         augment: What happens to the clips beside scale, crop and mirroring, and how many a video gives.
         seed: Seed of all draws, 0 or more.
 
     Raises:
-        ConfigError: The model does not read 3 channels.
+        ConfigError: The model does not read 3 channels, or one of `data.allow_codecs` is unknown.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         augment: AugmentConfig = transforms.NO_AUGMENTATION,
     ) -> None:
         _check_channels(model)
+        allowed_codecs(data.allow_codecs)
         self._manifest = manifest
         self._model = model
         self._clip = clip
@@ -93,7 +96,10 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
                 raised for that video's clips instead, each time that one is asked for.
         """
         paths = [sample.path for sample in self._manifest.samples]
-        decode = _decode_or_error if self._data.on_decode_error == "skip" else _decode_all
+        decode = partial(
+            _decode_or_error if self._data.on_decode_error == "skip" else _decode_all,
+            allow_codecs=self._data.allow_codecs,
+        )
         cache = []
         with ThreadPoolExecutor(num_threads) as pool:
             for video in pool.map(decode, paths):
@@ -137,7 +143,8 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
         else:
-            with open_reader(self._manifest.samples[index].path) as reader:
+            path = self._manifest.samples[index].path
+            with open_reader(path, allow_codecs=self._data.allow_codecs) as reader:
                 self._tell_timing(index, reader.info)
                 frames = reader.read(self._draw(reader.info, generators))
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
@@ -166,15 +173,20 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
         manifest: The videos and their labels.
         model: Frame count and image size of the views.
         clip: Which views a video has, and the order of their channels.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
 
     Raises:
-        ConfigError: The model does not read 3 channels.
+        ConfigError: The model does not read 3 channels, or a codec is unknown.
     """
 
     __test__ = False  # tells pytest that the name is not that of a test class
 
-    def __init__(self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig) -> None:
+    def __init__(
+        self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str] = ()
+    ) -> None:
         _check_channels(model)
+        allowed_codecs(allow_codecs)
+        self._allow_codecs = tuple(allow_codecs)
         self._manifest = manifest
         self._model = model
         self._clip = clip
@@ -186,13 +198,13 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], int, int]:
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
-        views, info = _read_views(sample.path, self._model, self._clip)
+        views, info = _read_views(sample.path, self._model, self._clip, allow_codecs=self._allow_codecs)
         tell_timing(sample.path, info, self._clip, told=self._told[index])
         return views, sample.label, index
 
 
 def read_test_views(
-    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str] = ()
 ) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """Read all views of a video at test.
 
@@ -200,6 +212,7 @@ def read_test_views(
         video: A file, a folder of frames, a video in a tar file, or the reader of a video.
         model: Frame count and image size of the views.
         clip: Which clips and crops, and their normalisation.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
 
     Returns:
         Normalised views (all crops of the first clip, then all of the second, and on), and what is known of the video.
@@ -207,7 +220,7 @@ def read_test_views(
     Raises:
         DecodeError: The video cannot be decoded.
     """
-    views, info = _read_views(video, model, clip)
+    views, info = _read_views(video, model, clip, allow_codecs=allow_codecs)
     return transforms.to_floats(views, clip), info
 
 
@@ -232,23 +245,23 @@ class _CachedVideo(NamedTuple):
     frames: UInt8[np.ndarray, "n h w 3"]
 
 
-def _decode_all(path: Path) -> _CachedVideo:
-    with open_reader(path) as reader:
+def _decode_all(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo:
+    with open_reader(path, allow_codecs=allow_codecs) as reader:
         return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
 
 
-def _decode_or_error(path: Path) -> _CachedVideo | DecodeError:
+def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo | DecodeError:
     try:
-        return _decode_all(path)
+        return _decode_all(path, allow_codecs=allow_codecs)
     except DecodeError as error:
         return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
 
 
 def _read_views(
-    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """The views of `read_test_views`, before they are normalised."""
-    with open_reader(video) if isinstance(video, str | Path) else video as reader:
+    with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
         clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
             transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)

@@ -18,7 +18,7 @@ FFmpeg prints nothing: PyAV is silent until somebody calls `av.logging.set_level
 
 import operator
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -27,12 +27,16 @@ from typing import Literal, SupportsIndex
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from jaxtyping import Int64, UInt8
 
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.container import decode_or_skip, demux, has_timestamps, open_video, orientation, time_base_of
+from timesformer.data.header import as_fraction
 from timesformer.data.packets import PacketIndex, PacketRecord, build_index
 from timesformer.data.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
@@ -77,20 +81,27 @@ class VideoReader:
         path: The video file.
         num_threads: Threads that decode; 0 takes one for each core. More than one helps where the process has the
             machine to itself, and forbids forking while the reader is open.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
 
     Raises:
         DecodeError: On entry: the file is missing or unreadable, holds no video stream, or no frame can be decoded.
+        CodecError: On entry: the codec is not among those that may be decoded.
+        ConfigError: An argument is out of range, or a name in `allow_codecs` is unknown.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, num_threads: int = 1, allow_codecs: Collection[str] = ()
+    ) -> None:
         if num_threads < 0:
             raise ConfigError(f"num_threads={num_threads} must be 0 (one for each core) or more")
+        allowed_codecs(allow_codecs)  # an unknown name is an error here and not at the first file
         self._path = path
         self._num_threads = num_threads
+        self._allow_codecs = allow_codecs
         self._process: int | None = None
 
     def __enter__(self) -> "VideoReader":
-        self._container, self._stream = open_video(self._path, num_threads=self._num_threads)
+        self._container, self._stream = self._open()
         try:
             self._prepare()
         except av.FFmpegError as error:
@@ -105,6 +116,9 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        return open_video(self._path, num_threads=self._num_threads, allow_codecs=self._allow_codecs)
 
     def _close(self) -> None:
         # What FFmpeg holds must be gone before the process forks: freeing its threads in the child hangs it.
@@ -228,8 +242,8 @@ class VideoReader:
         # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
         return self._index.timing(
             time_base_of(self._stream),
-            average=self._stream.average_rate,
-            guessed=self._stream.guessed_rate,
+            average=as_fraction(self._stream.average_rate),
+            guessed=as_fraction(self._stream.guessed_rate),
             has_timestamps=has_timestamps(self._container, self._stream),
         )
 
@@ -306,7 +320,7 @@ class VideoReader:
     def _packets_anew(self) -> Iterator[Packet]:
         """All packets, of the file opened again: a seek to the start is not always one."""
         self._container.close()
-        self._container, self._stream = open_video(self._path, num_threads=self._num_threads)
+        self._container, self._stream = self._open()
         return demux(self._container, self._stream)
 
 

@@ -1,6 +1,7 @@
 """What a check knows of a video: whether it is whole, and what it looks like."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,8 @@ class Fingerprint:
     """BLAKE2b of its bytes, 128 bits in hexadecimal; empty where no frame can be decoded."""
     error: str = ""
     """Why no frame can be decoded; empty where one can."""
+    codec: str = ""
+    """FFmpeg's name of the codec: of a file that was decoded, or that was refused for its codec; else empty."""
     num_frames: int = 0
     """Frames that were decoded."""
     num_missing: int = 0
@@ -46,19 +49,20 @@ class Fingerprint:
         return self.num_frames / self.fps if self.fps else 0.0
 
 
-def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
+def fingerprint(path: str | os.PathLike[str], *, allow_codecs: Collection[str] = ()) -> Fingerprint:
     """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
-    return from_scan(Scanner().scan(Path(path)))
+    return from_scan(Scanner(allow_codecs=allow_codecs).scan(Path(path)))
 
 
 def from_scan(seen: Scan) -> Fingerprint:
     """The fingerprint of a video that was scanned: the same, upright."""
     if seen.error:
-        return Fingerprint(error=seen.error)
+        return Fingerprint(error=seen.error, codec=seen.codec)
     pictures = np.frombuffer(seen.pictures, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
     pictures = pictures[..., ::-1] if seen.is_mirrored else pictures
     is_upright = seen.quarter_turns % 2 == 0
     return Fingerprint(
+        codec=seen.codec,
         digest=seen.digest,
         num_frames=seen.num_frames,
         num_missing=seen.num_missing,

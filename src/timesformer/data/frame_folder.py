@@ -2,21 +2,22 @@
 
 The frames are counted in the order of their numbers, from 0, whatever the first number is. Numbers rise by one, or
 always by the same step; a gap is an error that says what is missing, since frames after it would be taken for earlier
-ones. Every picture must have the size of the first.
+ones. Pictures are turned and mirrored as their EXIF orientation says, as viewers show them; upright, each must have the
+size of the first.
 """
 
 import os
 import struct
 import zlib
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from timesformer.data.decode import VideoInfo, checked_indices
 from timesformer.data.video_paths import list_frames
@@ -26,6 +27,18 @@ FRAMES_PER_SECOND = 30.0
 """Rate of a folder of frames, which does not say it: that at which those of Something-Something v2 are extracted."""
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of an EXIF orientation upright; the others are."""
+_SWAPS_SIDES = range(5, 9)
 
 
 class FrameFolderReader:
@@ -91,13 +104,15 @@ class FrameFolderReader:
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Read a JPEG or PNG as RGB, 0 to 255; transparency is dropped.
+    """Read a JPEG or PNG as upright RGB, 0 to 255; transparency is dropped.
 
     Raises:
         DecodeError: It is neither, is damaged, or has more than 8 bits a colour.
     """
     with _open_picture(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+        image = picture.convert("RGB")
+        turn = _UPRIGHT.get(_orientation(picture))
+        return np.asarray(image if turn is None else image.transpose(turn))
 
 
 def check_size(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, size: tuple[int, int]) -> None:
@@ -112,13 +127,14 @@ def check_size(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, size: tuple[i
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture in pixels, without decoding it.
+    """Height and width of an upright picture in pixels; only a PNG is decoded, where EXIF may come last.
 
     Raises:
         DecodeError: It is neither JPEG nor PNG, or has more than 8 bits a colour.
     """
     with _open_picture(path) as picture:
-        return picture.height, picture.width
+        height, width = picture.height, picture.width
+        return (width, height) if _orientation(picture) in _SWAPS_SIDES else (height, width)
 
 
 @contextmanager
@@ -134,6 +150,14 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
     except _DAMAGE as error:
         raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 to 8: 1 where the picture does not say it, or where what it says is damaged."""
+    with suppress(*_DAMAGE):
+        found = picture.getexif().get(ExifTags.Base.Orientation)
+        return found if isinstance(found, int) and found in _UPRIGHT else 1
+    return 1
 
 
 def _png_bits(file: IO[bytes]) -> int:

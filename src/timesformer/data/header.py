@@ -7,6 +7,7 @@ FFmpeg may have measured it on the first frames, and the last frame may stay lon
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from numbers import Rational
 from typing import NamedTuple
 
 import av
@@ -74,7 +75,13 @@ class Decoded(NamedTuple):
 
 def read_header(container: InputContainer, stream: VideoStream) -> Header:
     """What an open file says; nothing is decoded."""
-    return Header(stream.frames, stream.average_rate, stream.guessed_rate, _end_s(container, stream))
+    average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
+    return Header(stream.frames, average, guessed, _end_s(container, stream))
+
+
+def as_fraction(number: Rational | None) -> Fraction | None:
+    """A time base or rate of PyAV, which since 19 has a kind of its own for them; None where it is not known or 0."""
+    return Fraction(number) if number else None
 
 
 def num_missing(header: Header, decoded: Decoded) -> int:
@@ -125,12 +132,21 @@ def _mean_rate(times_s: Sequence[float]) -> float:
     return (len(times_s) - 1) / span_s if span_s else 0.0
 
 
-def _end_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+def stated_end_s(stream: VideoStream) -> float | None:
+    """When the last picture of a stream ends by what is said of that stream; None where nothing is."""
+    # Matroska's tag first: FFmpeg may give a stream the duration of the whole file instead
     stated = stream.metadata.get("DURATION", "").split(":")
     with suppress(ValueError):  # a tag may say anything
         hours, minutes, seconds = map(float, stated)
         return 3600 * hours + 60 * minutes + seconds
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+
+
+def _end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    stated = stated_end_s(stream)
+    if stated is not None:
+        return stated
     is_alone = len(container.streams) == 1  # sound may go on when the pictures have ended
     return container.duration / av.time_base if is_alone and container.duration else None

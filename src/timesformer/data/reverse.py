@@ -1,7 +1,7 @@
 """Videos played backwards: a test of whether a model sees the order of frames, on videos of any kind."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
@@ -25,6 +25,7 @@ def write_reversed(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     num_threads: int = 4,
+    allow_codecs: Collection[str] = (),
 ) -> Manifest:
     """Copy every video twice, as it is and played backwards, which doubles the classes.
 
@@ -37,6 +38,7 @@ def write_reversed(
         folder: Gets a folder for each class.
         on_progress: Called in this thread with the number of copies done and their total.
         num_threads: Videos that are copied at a time.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
 
     Returns:
         The copies: all forward ones in the order of the manifest, then all reversed ones, whose classes follow the
@@ -52,7 +54,7 @@ def write_reversed(
     # a video that is listed twice is copied once
     copies = list(dict.fromkeys(zip(*([s.path for s in part] for part in (sources, forward, backward)), strict=True)))
     with ThreadPoolExecutor(num_threads) as pool:
-        for done, _ in enumerate(pool.map(lambda paths: _copy(*paths), copies), start=1):
+        for done, _ in enumerate(pool.map(lambda paths: _copy(*paths, allow_codecs), copies), start=1):
             on_progress(2 * done, 2 * len(copies))
     return Manifest((*forward, *backward), names)
 
@@ -74,10 +76,10 @@ def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
     return folder / class_name.replace("/", "_") / f"{stem}_{digest}.mp4"
 
 
-def _copy(source: Path, forward: Path, backward: Path) -> None:
+def _copy(source: Path, forward: Path, backward: Path, allow_codecs: Collection[str]) -> None:
     if forward.exists() and backward.exists():
         return
-    with open_reader(source) as reader:
+    with open_reader(source, allow_codecs=allow_codecs) as reader:
         frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
     if not is_plausible(fps):  # sampling counts frames then, as it does at this rate; most players refuse the other
         fps = ASSUMED_FPS

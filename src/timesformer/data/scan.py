@@ -6,7 +6,7 @@ Only the first folder of frames that comes makes a process import more.
 
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -18,12 +18,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.container import demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.header import Decoded, contradictions, num_missing, read_header
 from timesformer.data.timing import frame_timing
 from timesformer.data.video_files import video_digest
 from timesformer.data.video_paths import list_frames
-from timesformer.errors import DecodeError
+from timesformer.errors import CodecError, DecodeError
 
 NUM_THUMBNAILS = 16
 """Frames of a video that are kept, small, spread evenly over its time."""
@@ -40,6 +41,8 @@ class Scan(NamedTuple):
 
     error: str = ""
     """Why no frame can be decoded; empty where one can."""
+    codec: str = ""
+    """FFmpeg's name of the codec: of a file that was decoded, or that was refused for its codec; else empty."""
     digest: str = ""
     """BLAKE2b of its bytes, 128 bits in hexadecimal."""
     num_frames: int = 0
@@ -65,17 +68,27 @@ class Scan(NamedTuple):
 
 
 class Scanner:
-    """Scans videos one after the other: what makes the small pictures is set up once for all of one size."""
+    """Scans videos one after the other: what makes the small pictures is set up once for all of one size.
 
-    def __init__(self) -> None:
+    Args:
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
+
+    Raises:
+        ConfigError: One of them is unknown.
+    """
+
+    def __init__(self, *, allow_codecs: Collection[str] = ()) -> None:
+        allowed_codecs(allow_codecs)
         self._scaler = VideoReformatter()
+        self._allow_codecs = allow_codecs
 
     def scan(self, path: Path) -> Scan:
         """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
         try:
             return self._scan_folder(path) if os.path.isdir(path) else self._scan_file(path)
         except DecodeError as error:
-            return Scan(error=str(error).removeprefix(f"{path}: "))
+            codec = error.codec if isinstance(error, CodecError) else ""
+            return Scan(error=str(error).removeprefix(f"{path}: "), codec=codec)
         except (OSError, av.FFmpegError, ValueError, MemoryError) as error:  # such as a frame that the scaler refuses
             return Scan(error=f"its frames cannot be read ({error})")
 
@@ -86,7 +99,7 @@ class Scanner:
         return seen.result(video_digest(path))
 
     def _decode_all(self, path: Path, *, num_expected: int = 0) -> "_Pass":
-        container, stream = open_video(path, num_threads=1)
+        container, stream = open_video(path, num_threads=1, allow_codecs=self._allow_codecs)
         with container:
             seen = _Pass(container, stream, self._scaler, num_expected=num_expected)
             seen.decode(container, stream)
@@ -124,15 +137,15 @@ class Scanner:
         )
 
 
-def scan_here(paths: Iterable[Path]) -> Iterator[tuple[Path, Scan]]:
+def scan_here(paths: Iterable[Path], *, allow_codecs: Collection[str] = ()) -> Iterator[tuple[Path, Scan]]:
     """Scan videos in this process, one after the other."""
-    scanner = Scanner()
+    scanner = Scanner(allow_codecs=allow_codecs)
     return ((path, scanner.scan(path)) for path in paths)
 
 
-def serve(questions: IO[bytes], answers: IO[bytes]) -> None:
+def serve(questions: IO[bytes], answers: IO[bytes], *, allow_codecs: Collection[str] = ()) -> None:
     """Answer pickled lists of paths with pickled lists of scans, until there are no more."""
-    scanner = Scanner()
+    scanner = Scanner(allow_codecs=allow_codecs)
     with suppress(EOFError):
         while True:
             pickle.dump([scanner.scan(path) for path in pickle.load(questions)], answers)
@@ -149,6 +162,7 @@ class _Pass:
     def __init__(
         self, container: InputContainer, stream: VideoStream, scaler: VideoReformatter, *, num_expected: int
     ) -> None:
+        self._codec = stream.codec_context.codec.canonical_name
         self._header = read_header(container, stream)
         self._time_base = time_base_of(stream)
         self._has_timestamps = has_timestamps(container, stream)
@@ -168,6 +182,7 @@ class _Pass:
         is_whole = missing == self._num_damaged == 0
         quarter_turns, is_mirrored = orientation(self._pictures[0])
         return Scan(
+            codec=self._codec,
             digest=digest,
             num_frames=self.num_frames,
             num_missing=missing,

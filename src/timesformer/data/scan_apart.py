@@ -7,7 +7,7 @@ and end where what they read ends.
 
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,7 +25,7 @@ answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # what a library prints must not stand among the answers
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from timesformer.data.scan import serve
-serve(sys.stdin.buffer, answers)
+serve(sys.stdin.buffer, answers, allow_codecs=sys.argv[1:])
 """
 _MAX_BATCH = 4
 """Files that a process is asked for at once."""
@@ -34,11 +34,15 @@ _Batch = Sequence[Path]
 _Answer = list[Scan] | Exception
 
 
-def scan_apart(paths: Sequence[Path], *, num_workers: int) -> Iterator[tuple[Path, Scan]]:
+def scan_apart(
+    paths: Sequence[Path], *, num_workers: int, allow_codecs: Collection[str] = ()
+) -> Iterator[tuple[Path, Scan]]:
     """Scan files, each once, in the order in which they are done.
 
     Args:
+        paths: The files.
         num_workers: Processes, at least 1.
+        allow_codecs: Codecs that may be decoded beside the usual ones.
 
     Raises:
         DecodeError: A process ended without an answer.
@@ -49,7 +53,7 @@ def scan_apart(paths: Sequence[Path], *, num_workers: int) -> Iterator[tuple[Pat
     answers: SimpleQueue[tuple[_Batch, _Answer]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(min(num_workers, len(batches))):
-            worker = stack.enter_context(_Worker())
+            worker = stack.enter_context(_Worker(allow_codecs))
             thread = Thread(target=_feed, args=(worker, todo, answers), daemon=True)
             thread.start()
             stack.callback(thread.join)
@@ -65,9 +69,9 @@ def scan_apart(paths: Sequence[Path], *, num_workers: int) -> Iterator[tuple[Pat
 class _Worker:
     """A process that scans; killed where a `with` ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, allow_codecs: Collection[str]) -> None:
         # -P: otherwise a pickle.py that lies where the user is would be run
-        self._process = Popen([sys.executable, "-P", "-c", _PROGRAM], stdin=PIPE, stdout=PIPE)
+        self._process = Popen([sys.executable, "-P", "-c", _PROGRAM, *allow_codecs], stdin=PIPE, stdout=PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout

@@ -1,6 +1,6 @@
 """What a model says about each video: all of its views once, batch by batch."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from timesformer.config.run import Precision
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.dataset import TestViews
 from timesformer.data.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, TimeSformerError
@@ -38,6 +39,7 @@ class Options:
     fast: bool = True
     compile: bool = False
     precision: Precision = "fp32"
+    allow_codecs: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -46,6 +48,7 @@ class Options:
             raise ConfigError(f"num_workers={self.num_workers} must not be negative")
         if self.on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error={self.on_error!r} is not one of 'raise', 'skip'")
+        allowed_codecs(self.allow_codecs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,18 +98,20 @@ def answer_batches(
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     own = Manifest(samples, manifest.class_names)
     # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
-    with closing(_read(model, own, num_workers=options.num_workers)) as videos:
+    with closing(_read(model, own, options)) as videos:
         for batch in batches:
             read = list(islice(videos, len(batch)))
             yield _answer(predictor, batch, read, on_error=options.on_error)
 
 
-def _read(model: Classifier, manifest: Manifest, *, num_workers: int) -> Generator[_Read]:
+def _read(model: Classifier, manifest: Manifest, options: Options) -> Generator[_Read]:
     """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
     loader = DataLoader(
-        ErrorsAsValues(TestViews(manifest, model=model.config, clip=model.info.clip)),
+        ErrorsAsValues(
+            TestViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
+        ),
         batch_size=None,
-        num_workers=num_workers,
+        num_workers=options.num_workers,
         generator=torch.Generator(),  # a loader without its own draws from the global one
     )
     for sample, item in zip(manifest.samples, loader, strict=True):

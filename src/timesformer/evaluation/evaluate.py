@@ -1,6 +1,6 @@
 """One pass over the videos of a manifest: every view of every video once, and what came out of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from timesformer.config.run import Precision
@@ -30,6 +30,7 @@ def evaluate(
     on_progress: OnProgress = lambda done, total: None,
     on_error: str = "raise",
     top_k: Sequence[int] = (1, 5),
+    allow_codecs: Collection[str] = (),
 ) -> Evaluation:
     """Measure a model on videos with known classes, by the views that its `info.clip` asks for.
 
@@ -45,11 +46,12 @@ def evaluate(
         on_progress: Called after each video with the number done and their total.
         on_error: What to do about a video that cannot be decoded: `raise` its error, or `skip` and list it.
         top_k: The k of `Evaluation.top_k`, 1 or more each.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
 
     Raises:
         DecodeError: A video cannot be decoded, and `on_error` is `raise`.
         DataError: The videos have classes that the model does not know, or none of them can be decoded.
-        ConfigError: An argument is out of its range, or the device is not there.
+        ConfigError: An argument is out of its range, a codec is unknown, or the device is not there.
         WeightsError: The weights cannot be loaded.
     """
     options = Options(
@@ -60,6 +62,7 @@ def evaluate(
         fast=fast,
         compile=compile,
         precision=precision,
+        allow_codecs=allow_codecs,
     )
     check_top_k(top_k)
     model, manifest = open_both(model, videos)

@@ -1,6 +1,6 @@
 """One page that shows how good a model is: numbers, curve, calibration, classes, confusion, mistakes and examples."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from timesformer.errors import DataError
@@ -49,6 +49,7 @@ def write_report(
     curve: Path | None = None,
     num_examples: int = 12,
     overwrite: bool = False,
+    allow_codecs: Collection[str] = (),
 ) -> Path:
     """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
 
@@ -60,6 +61,7 @@ def write_report(
         curve: PNG of the learning curve, if there is one.
         num_examples: Videos to show: wrong ones up to a half of them, and for the rest one of each class in turn.
         overwrite: Whether a file that already exists is replaced.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
 
     Raises:
         ConfigError: The file already exists and must not be replaced.
@@ -68,7 +70,7 @@ def write_report(
     sections = [
         _headline(evaluation, model, title=title),
         _curve(curve),
-        _videos(choose_examples(evaluation.predictions, count=num_examples), model),
+        _videos(choose_examples(evaluation.predictions, count=num_examples), model, allow_codecs=allow_codecs),
         confusion_table(evaluation),
         mistakes_table(evaluation),
         class_table(evaluation),
@@ -126,9 +128,9 @@ def _curve(curve: Path | None) -> str:
     return f'<h2>Training</h2><img class=curve alt="learning curve" src="{data_url(curve.read_bytes(), "png")}">'
 
 
-def _videos(videos: Sequence[VideoResult], model: Classifier) -> str:
-    wrong = "".join(mistake_figure(video, model) for video in videos if video.rank > 1)
-    right = "".join(example_figure(video, model) for video in videos if video.rank == 1)
+def _videos(videos: Sequence[VideoResult], model: Classifier, *, allow_codecs: Collection[str]) -> str:
+    wrong = "".join(mistake_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank > 1)
+    right = "".join(example_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank == 1)
     mistakes = (
         "<h2>Surest mistakes</h2><p class=soft>Wrong answers with the highest probability: first, middle and last frame"
         f" of the first view.</p><div class=wrong>{wrong}</div>"

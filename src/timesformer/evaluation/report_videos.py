@@ -1,5 +1,6 @@
 """Videos of the report, as the model sees them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +19,19 @@ _FRAMES_OF_EXAMPLE = 8
 _FRAMES_OF_MISTAKE = 3
 
 
-def mistake_figure(video: VideoResult, model: Classifier) -> str:
+def mistake_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
     """First, middle and last frame of a video that was taken for another, with both classes."""
     caption = (
         f"<span class=bad>predicted: {escape(video.predicted)} {video.probability:.0%}</span><br>"
         f"true: {escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
     )
-    return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption)
+    return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption, allow_codecs=allow_codecs)
 
 
-def example_figure(video: VideoResult, model: Classifier) -> str:
+def example_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
     """Up to eight frames of a video whose class was found."""
     caption = f"<span class=good>{escape(video.predicted)} {video.probability:.0%}</span>"
-    return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption)
+    return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption, allow_codecs=allow_codecs)
 
 
 def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, num_frames: int) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -50,9 +51,11 @@ def _enlargement(frames: UInt8[np.ndarray, "t h w 3"]) -> int:
     return max(1, -(-_MIN_HEIGHT // frames.shape[1]))
 
 
-def _figure(video: VideoResult, model: Classifier, *, num_frames: int, caption: str) -> str:
+def _figure(
+    video: VideoResult, model: Classifier, *, num_frames: int, caption: str, allow_codecs: Collection[str]
+) -> str:
     try:
-        views, _ = read_test_views(video.path, model.config, model.info.clip)
+        views, _ = read_test_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
     except DecodeError as error:  # the file changed since it was evaluated
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
     frames = denormalise(views[0], model.info.clip).numpy()

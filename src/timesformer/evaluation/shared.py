@@ -90,5 +90,6 @@ def _collect(team: Team, batches: Sequence[range], *, fingerprint: str) -> Itera
 def _fingerprint(model: Classifier, manifest: Manifest, options: Options) -> str:
     """What must be equal in all processes; folders may have other names on other machines."""
     samples = [(sample.path.name, sample.label) for sample in manifest.samples]
-    task = (samples, manifest.class_names, model.config, model.info.clip, options.batch_size, options.on_error)
+    how = options.batch_size, options.on_error, sorted(options.allow_codecs)
+    task = (samples, manifest.class_names, model.config, model.info.clip, *how)
     return hashlib.sha256(repr(task).encode()).hexdigest()

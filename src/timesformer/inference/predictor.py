@@ -1,6 +1,6 @@
 """The predictor: a model, ready for files."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_positive
 from timesformer.config.run import Precision
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.dataset import read_test_views, tell_timing
 from timesformer.data.decode import VideoInfo
 from timesformer.data.frame_array import FrameArray, FrameArrayReader
@@ -89,11 +90,12 @@ class Predictor:
             kept by torch in its cache on the disk. On a GPU its kernels are then started as one graph. On a CPU it
             gains nothing beside `fast`.
         precision: Numbers in which the model computes: `bf16` or `fp16` on a GPU that has them; slower on a CPU.
+        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
         **overrides: Passed to `load`, such as `num_frames=16`.
 
     Raises:
         WeightsError: The weights cannot be loaded.
-        ConfigError: The device is not there, or an override cannot work.
+        ConfigError: The device is not there, a codec is unknown, or an override cannot work.
     """
 
     model: TimeSformer | FastTimeSformer | OnnxModel
@@ -108,11 +110,14 @@ class Predictor:
         fast: bool = True,
         compile: bool = False,
         precision: Precision = "fp32",
+        allow_codecs: Collection[str] = (),
         **overrides: Any,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size} must be at least 1")
         check_choice("precision", precision, Precision)
+        allowed_codecs(allow_codecs)
+        self._allow_codecs = tuple(allow_codecs)
         if isinstance(model, Classifier) and overrides:
             raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
         self.device = resolve_device(device)
@@ -209,8 +214,9 @@ class Predictor:
         if is_path and fps is not None:
             raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has a rate of its own")
         source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
+        config, clip = self.model.config, self.model.info.clip
         try:
-            views, info = read_test_views(source, self.model.config, self.model.info.clip)
+            views, info = read_test_views(source, config, clip, allow_codecs=self._allow_codecs)
         except DecodeError as error:
             return error
         return _Read(str(video) if is_path else "", views, info)

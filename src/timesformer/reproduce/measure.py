@@ -1,6 +1,6 @@
 """How one arm is measured: its model, on the clips and with the order of frames that the arm asks for."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from timesformer.weights.load import load
 _SEED = 0
 
 
-def measure(arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: int) -> Evaluation:
+def measure(
+    arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: int, allow_codecs: Collection[str] = ()
+) -> Evaluation:
     """Evaluate the model in a run's folder as an arm asks.
 
     Raises:
@@ -30,7 +32,7 @@ def measure(arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: i
     model = load(folder)
     model.info = replace(model.info, clip=arm.test_clip(model.info.clip))
     with frames_in_order(model, arm.frames):
-        return evaluate(model, videos, device=device, num_workers=num_workers)
+        return evaluate(model, videos, device=device, num_workers=num_workers, allow_codecs=allow_codecs)
 
 
 @contextmanager

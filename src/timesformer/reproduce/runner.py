@@ -142,7 +142,14 @@ def _interval(evaluations: Sequence[Evaluation]) -> tuple[float, float]:
 
 
 def _measure(arm: Arm, run: RunConfig, videos: VideoSet) -> Evaluation:
-    return measure(arm, Path(run.output), videos.val, device=run.device, num_workers=run.data.num_workers)
+    return measure(
+        arm,
+        Path(run.output),
+        videos.val,
+        device=run.device,
+        num_workers=run.data.num_workers,
+        allow_codecs=run.data.allow_codecs,
+    )
 
 
 def _remarks(evaluations: Sequence[Evaluation], runs: Sequence[RunConfig]) -> dict[str, str]:

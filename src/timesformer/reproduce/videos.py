@@ -109,8 +109,13 @@ def reversed_set(folder: Path, data: DataConfig, *, seed: int, on_progress: OnPr
     split = load_data(data, seed=seed)
     total = 2 * (split.size.train + split.size.val)
     before = 2 * split.size.train
-    train = write_reversed(split.train, folder / "clips", on_progress=lambda done, _: on_progress(done, total))
-    val = write_reversed(split.val, folder / "clips", on_progress=lambda done, _: on_progress(before + done, total))
+    clips, codecs = folder / "clips", data.allow_codecs
+    train = write_reversed(
+        split.train, clips, on_progress=lambda done, _: on_progress(done, total), allow_codecs=codecs
+    )
+    val = write_reversed(
+        split.val, clips, on_progress=lambda done, _: on_progress(before + done, total), allow_codecs=codecs
+    )
     description = f"{_describe(data)}, each video also played backwards, as a class of its own"
     return _write(Split(train, val), folder, description=description, is_paired=True)
 

@@ -7,6 +7,7 @@ import torch
 
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.manifest import holds_splits, source_exists
 from timesformer.errors import ConfigError, DataError, DecodeError
 from timesformer.inference.views import resolve_device
@@ -108,6 +109,7 @@ def make_plan(run: RunConfig) -> Plan:
     Raises:
         ConfigError: A value cannot work.
     """
+    allowed_codecs(run.data.allow_codecs)
     device = _device(run)
     data, split = _plan_data(run)
     run = with_num_classes(run, split) if split else run

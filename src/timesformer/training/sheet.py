@@ -77,7 +77,7 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
 
 
 def _plain_tile(sample: Sample, run: RunConfig, *, label: str) -> _Tile:
-    views, _ = read_test_views(sample.path, run.model, validation_clip(run.clip))
+    views, _ = read_test_views(sample.path, run.model, validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
     return _Tile(f"{label}: {sample.path.name}", _strip(views[0], run.clip))
 
 

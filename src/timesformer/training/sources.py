@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
+from timesformer.data.codecs import allowed_codecs
 from timesformer.data.dataset import TestViews, TrainClips
 from timesformer.data.manifest import Manifest, holds_splits, load_training, split_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
@@ -49,9 +50,10 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
     splits; else `data.val_fraction` of each training class, by whole groups where videos have groups.
 
     Raises:
-        ConfigError: `data.train` is empty.
+        ConfigError: `data.train` is empty, or one of `data.allow_codecs` is unknown.
         DataError: A source cannot be used, validation has a class that training has not, or there is only one class.
     """
+    allowed_codecs(data.allow_codecs)
     if not data.train:
         raise ConfigError("data.train is empty: name a folder with one folder a class, or a manifest file")
     source = Path(data.train)
@@ -244,7 +246,7 @@ def make_feed(
         DecodeError: A video cannot be decoded up front, and is not to be skipped.
     """
     clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed, augment=run.augment)
-    views = TestViews(split.val, model=run.model, clip=validation_clip(run.clip))
+    views = TestViews(split.val, model=run.model, clip=validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
     if run.data.cache:
         clips.preload(on_progress=on_progress)
     order = EpochOrder(len(clips), seed=run.seed)
