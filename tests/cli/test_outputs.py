@@ -213,6 +213,9 @@ def test_demo_does_not_replace_a_page_that_it_did_not_write(run, tmp_path):
     assert status == 2
     assert f"{tmp_path}/index.html: {EXISTS}" in err
     assert os.listdir(tmp_path) == ["index.html"]
+    status, _, err = run("demo", "--output", tmp_path / "index.html", "--clips-per-class", 1)
+    assert status == 2
+    assert "is a file; name a folder" in err
 
 
 def test_results_are_written_to_a_pipe_or_a_device(run, data, model, tmp_path):

@@ -90,13 +90,15 @@ def check(
     content = result.to_dict()
     if output is not None:
         content["page"] = str(_write_output(result, content, output, overwrite=overwrite))
-    if fix is not None:
-        cleaned = clean(result)
-        content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
-    if json:
-        print_json(content)
-    else:
-        _print(result, content)
+    try:
+        if fix is not None:
+            cleaned = clean(result)
+            content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
+    finally:  # what was found is told, also where no list can hold it
+        if json:
+            print_json(content)
+        else:
+            _print(result, content)
     return 1 if result.num_errors else 0
 
 

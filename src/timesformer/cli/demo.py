@@ -19,7 +19,7 @@ from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
 from timesformer.model.timesformer import TimeSformer
-from timesformer.outputs import refuse_existing
+from timesformer.outputs import check_folder, refuse_existing
 from timesformer.training.fit import is_finished, train
 from timesformer.training.sources import validation_of
 from timesformer.weights.load import load
@@ -78,6 +78,7 @@ def demo(
         raise ConfigError("--allow-codec has no effect on synthetic videos: name yours with --data")
     count = 150 if clips_per_class is None else clips_per_class
     files = output / _TABLE, output / _PAGE
+    check_folder(output)
     if not (output / "config.toml").exists():
         refuse_existing(*files, overwrite=overwrite)
     task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)

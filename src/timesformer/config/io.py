@@ -9,7 +9,6 @@ import datetime
 import functools
 import json
 import math
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from timesformer.config.backslashes import refuse_backslashes
 from timesformer.errors import ConfigError, closest, did_you_mean
 from timesformer.files import is_utf8
 from timesformer.names import tell_apart
@@ -26,9 +26,6 @@ Config = TypeVar("Config")
 """A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
 
 _adapter = functools.cache(TypeAdapter)
-_QUOTED_PATHS = re.compile(r"""\b(?P<key>train|val|output|init_from)"?\s*[=:]\s*"(?P<path>(?:[^"\\\n]|\\.)+)\"""")
-"""Keys whose values are paths, in TOML or JSON, with a value in double quotes."""
-_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-. "
 _BY_NUMBER = {"b": "\\u0008", "t": "\\u0009", "n": "\\u000a", "f": "\\u000c", "r": "\\u000d"}
 _NOT_TOML = datetime.date | datetime.time  # a datetime is a date
 
@@ -58,7 +55,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
     if path.suffix.lower() not in readers:
         raise ConfigError(f"{path}: a configuration is a .toml or a .json file")
     text = _read_text(path)
-    _refuse_backslashes(text, source=str(path))
+    refuse_backslashes(text, source=str(path))
     try:
         values = readers[path.suffix.lower()](text)
     except (ValueError, RecursionError) as error:  # what the parsers raise
@@ -139,7 +136,7 @@ def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = 
         if not equals:
             raise ConfigError(f"{source} {override}: write it as key=value")
         _check_key(key.strip(), kind=kind, source=f"{source} {override}")
-        _refuse_backslashes(f"{key.strip().rpartition('.')[2]} = {text}", source=f"{source} {override}")
+        refuse_backslashes(f"{key.strip().rpartition('.')[2]} = {text}", source=f"{source} {override}")
         values[key.strip()] = _parse_value(text.strip())
     return values
 
@@ -285,31 +282,6 @@ def _describe(problem: Mapping[str, Any]) -> str:
     must = re.sub(r"^\w+ should", "must", problem["msg"])
     allowed = re.findall(r"'(\w+)'", must)
     return f"{key}={_show(problem['input'])} {must}{did_you_mean(str(problem['input']), allowed)}"
-
-
-def _refuse_backslashes(text: str, *, source: str) -> None:
-    """Refuse a path of Windows in double quotes, whose backslashes would be escapes: in `"C:\\temp"` a tab.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    for match in _QUOTED_PATHS.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
-        is_comment = "#" in text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        if not is_comment and _is_of_windows(match["path"]):
-            slashes = match["path"].replace("\\", "/")
-            raise ConfigError(
-                f"{source}, line {line}: a backslash in double quotes is an escape; write {match['key']} with slashes, "
-                f'"{slashes}"'
-            )
-
-
-def _is_of_windows(quoted: str) -> bool:
-    """Whether a path, as it stands between double quotes, was meant to have the backslashes that are escapes there."""
-    escapes = set(re.findall(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", quoted)) & set(_LETTERS)
-    if re.match(r"[A-Za-z]:\\[^\\\"uU]", quoted) or not escapes <= set("bfnrt"):
-        return True
-    return bool(escapes) and not os.path.lexists(json.loads(f'"{quoted}"'))  # a name may hold a tab: then it is there
 
 
 def _loads_json(text: str) -> Any:
