@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,37 @@ class TestRefusal:
         monkeypatch.setattr(container, "_MAX_PIXELS", 80 * 48 - 1)
         with pytest.raises(DecodeError, match="frames of 80x48, above 3839 pixels"):
             probe(path)
+
+
+LISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n",
+    "hls-address": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{other}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile '{other}'\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet mimeType="video/mp4">'
+    '<Representation id="1" bandwidth="1"><BaseURL>{other}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "asx": '<asx version="3.0"><entry><ref href="{other}"/></entry></asx>',
+    "vobsub": "# VobSub index file, v7\nsize: 80x48\nid: en, index: 0\ntimestamp: 00:00:00:000, filepos: 000000000\n",
+}
+
+
+class TestOneFileAlone:
+    @pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.mpd", "list.idx", "list"])
+    @pytest.mark.parametrize("kind", LISTS)
+    def test_a_file_never_opens_another_one(self, tmp_path: Path, kind: str, name: str) -> None:
+        other = write_video(tmp_path / "other.mp4")
+        os.mkfifo(tmp_path / "list.sub")  # whoever opens it, waits
+        (tmp_path / name).write_text(LISTS[kind].format(other=other))
+        with pytest.raises(DecodeError, match="not a video, or cut off before its index"):
+            probe(tmp_path / name)
+
+    def test_no_format_reads_from_elsewhere(self) -> None:
+        names = [name for name in av.formats_available if name in container._FORMATS.split(",")]
+        assert len(names) > 200
+        for name in names:
+            with suppress(ValueError):  # formats that are only written
+                assert not av.ContainerFormat(name, "r").flags & av.format.Flags.no_file.value, name
 
 
 class TestAcceptance:

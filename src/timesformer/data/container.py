@@ -22,8 +22,10 @@ from timesformer.data.shard_index import MemberFile, find_member
 from timesformer.data.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
 from timesformer.errors import CodecError, DecodeError
 
-_PLAYLISTS = frozenset({"concat", "concatf", "dash", "hls", "imf", "rtsp", "sdp", "webm_dash_manifest"})
-"""Formats that open other files, even over a network."""
+_PLAYLISTS = frozenset(
+    {"concat", "concatf", "dash", "hls", "imf", "mlv", "rtsp", "sdp", "vobsub", "webm_dash_manifest"}
+)
+"""Formats that open other files: those that a list names, even over a network, or those with a name like theirs."""
 _TEXT_AND_PIXELS = frozenset({"adf", "bin", "idf", "tty", "xbin", "rawvideo", "image2", "image2pipe"})
 """Formats that would draw a text, or that anything fits."""
 _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "rtp", "sap", "video4linux2,v4l2", "x11grab"})
