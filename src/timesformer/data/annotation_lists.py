@@ -21,7 +21,7 @@ from timesformer.data.annotation_tables import (
 )
 from timesformer.data.annotations import SEPARATORS, Finder, Row, is_integer, read_text, unquote
 from timesformer.data.list_labels import Entry, Reading, num_numbers, read_labels
-from timesformer.data.listed_paths import is_commented_out, listed_path, refuse_elsewhere, report_comments
+from timesformer.data.listed_paths import OnComments, is_commented_out, listed_path, refuse_elsewhere, report_comments
 from timesformer.data.opening import probe
 from timesformer.data.video_paths import FRAME_SUFFIXES, VIDEO_SUFFIXES, is_video
 from timesformer.errors import DataError, DecodeError
@@ -38,7 +38,7 @@ _TICKS = re.compile(rf"^'([^'\"]+(?:{_SUFFIX}))'", re.IGNORECASE)
 _EXCEL = re.compile(r"sep=.", re.IGNORECASE)
 
 
-def read_list(path: Path, *, known: Collection[str] = ()) -> list[Row]:
+def read_list(path: Path, *, known: Collection[str] = (), on_comments: OnComments = report_comments) -> list[Row]:
     """Read a text file of videos and labels: `path label` lines, or a table with a header that names its columns.
 
     Lines are separated into path and label by a tab, a comma, a semicolon or spaces: by the first of these that
@@ -56,6 +56,7 @@ def read_list(path: Path, *, known: Collection[str] = ()) -> list[Row]:
     Args:
         path: The file.
         known: Names of the classes, if they are known; a label that is one of them is never taken apart.
+        on_comments: Called with the lines that look like a video, but are comments.
 
     Raises:
         DataError: The file is not text, or a line cannot be read, has several labels or a range of frames, or can be
@@ -66,15 +67,15 @@ def read_list(path: Path, *, known: Collection[str] = ()) -> list[Row]:
     place = next((place for place, (_, line) in enumerate(lines) if not line.startswith("#")), len(lines))
     header = find_header(lines[place][1], path=path) if place < len(lines) else None
     if header is None:
-        kept = _without_comments(path, lines, finder=finder)
+        kept = _without_comments(path, lines, finder=finder, on_comments=on_comments)
         return _read_lines(path, kept, finder=finder, known=known, has_header=False) if kept else []
     if header.columns == [header.video, header.label] and header.video in PATH_COLUMNS:
-        kept = _without_comments(path, lines[place + 1 :], finder=finder)
+        kept = _without_comments(path, lines[place + 1 :], finder=finder, on_comments=on_comments)
         return _read_lines(path, kept, finder=finder, known=known, has_header=True) if kept else []
     raw = read_text(path).split("\n")
     # tabs at an end of a line separate cells that are empty
     cells = [(number, raw[number - 1].strip(" \u00a0")) for number, _ in lines[place + 1 :]]
-    return read_table(path, cells, header=header, finder=finder, known=known)
+    return read_table(path, cells, header=header, finder=finder, known=known, on_comments=on_comments)
 
 
 def _content_lines(path: Path) -> list[Line]:
@@ -88,7 +89,7 @@ def _content_lines(path: Path) -> list[Line]:
     return plain if all(line != text for (_, line), (_, text) in zip(lines, plain, strict=True)) else lines
 
 
-def _without_comments(path: Path, lines: Sequence[Line], *, finder: Finder) -> list[Line]:
+def _without_comments(path: Path, lines: Sequence[Line], *, finder: Finder, on_comments: OnComments) -> list[Line]:
     kept, passed_over = [], []
     for number, line in lines:
         videos = [pair[0] for name in SEPARATORS if (pair := _split(line, name))] if line.startswith("#") else []
@@ -96,7 +97,7 @@ def _without_comments(path: Path, lines: Sequence[Line], *, finder: Finder) -> l
             kept.append((number, line))
         elif videos:
             passed_over.append(number)
-    report_comments(path, passed_over)
+    on_comments(path, passed_over)
     return kept
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from timesformer.data.annotations import SEPARATORS, Finder, Row, is_integer
 from timesformer.data.list_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
-from timesformer.data.listed_paths import is_commented_out, listed_path, refuse_elsewhere, report_comments
+from timesformer.data.listed_paths import OnComments, is_commented_out, listed_path, refuse_elsewhere, report_comments
 from timesformer.data.video_paths import VIDEO_SUFFIXES, is_video
 from timesformer.errors import DataError
 from timesformer.names import compose
@@ -84,7 +84,13 @@ def find_header(line: str, *, path: Path) -> Header | None:
 
 
 def read_table(
-    path: Path, lines: Sequence[Line], *, header: Header, finder: Finder, known: Collection[str] = ()
+    path: Path,
+    lines: Sequence[Line],
+    *,
+    header: Header,
+    finder: Finder,
+    known: Collection[str] = (),
+    on_comments: OnComments = report_comments,
 ) -> list[Row]:
     """Read the lines below a header.
 
@@ -94,12 +100,15 @@ def read_table(
         header: The header.
         finder: Finds videos without extension.
         known: Names of the classes, if they are known; a label that is one of them is never taken apart.
+        on_comments: Called with the lines that look like a row, but are comments.
 
     Raises:
         DataError: A line cannot be read, has several labels or is about a part of a video; the message names it.
     """
     rows, splits, times = [], set(), {}
-    for number, line in _without_comments(path, lines, header=header, finder=finder, known=known):
+    for number, line in _without_comments(
+        path, lines, header=header, finder=finder, known=known, on_comments=on_comments
+    ):
         where = f"{path}, line {number}"
         cells = _read_cells(line, header, where=where)
         splits.add(cells.get("split", ""))
@@ -118,7 +127,13 @@ def read_table(
 
 
 def _without_comments(
-    path: Path, lines: Sequence[Line], *, header: Header, finder: Finder, known: Collection[str]
+    path: Path,
+    lines: Sequence[Line],
+    *,
+    header: Header,
+    finder: Finder,
+    known: Collection[str],
+    on_comments: OnComments,
 ) -> list[Line]:
     plain = [split_fields(line, header.separator) for _, line in lines if not line.startswith("#")]
     place = header.columns.index(header.label)
@@ -131,7 +146,7 @@ def _without_comments(
             kept.append((number, line))
         elif looks_like_row:
             passed_over.append(number)
-    report_comments(path, passed_over)
+    on_comments(path, passed_over)
     return kept
 
 

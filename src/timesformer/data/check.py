@@ -35,7 +35,7 @@ KINDS = {
     "similar_classes": ("warning", "classes whose names look alike"),
     "placeholder_label": ("warning", "the name of a class stands for a missing value"),
     "imbalance": ("warning", "one class is much larger than another"),
-    "passed_over": ("warning", "in the folders of the classes, but not read"),
+    "passed_over": ("warning", "what looks like a video, but is not read"),
 }
 """Each kind of finding: how bad it is, `error` or `warning`, and what it means."""
 
@@ -266,6 +266,6 @@ def _class_faults(listing: Listing) -> Iterator[Finding]:
 
 def _passed_over(listing: Listing) -> Iterator[Finding]:
     for reason, meaning in REASONS.items():
-        files = tuple(passed.path for passed in listing.passed_over if passed.reason == reason)
-        if files:
-            yield Finding("passed_over", files, f"{meaning}: {len(files)}")
+        paths = [passed.path for passed in listing.passed_over if passed.reason == reason]
+        if paths:
+            yield Finding("passed_over", tuple(dict.fromkeys(paths)), f"{meaning}: {len(paths)}")

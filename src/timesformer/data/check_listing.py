@@ -38,7 +38,7 @@ class Listing:
     class_names: tuple[str, ...]
     """The classes of training."""
     passed_over: tuple[PassedOver, ...] = ()
-    """What could be a video in the class folders and is not read."""
+    """What could be a video in the class folders, or in a line of a list, and is not read."""
     others: Counter[str] = field(default_factory=Counter)
     """Number of other files in the class folders, by extension."""
 
@@ -97,7 +97,13 @@ def _list_val(part: _Part, names: Sequence[str], *, source: Path) -> list[Listed
 
 def _read_part(source: Path, *, class_names: Sequence[str] = ()) -> _Part:
     if not source.is_dir():
-        return _Part(*read_rows(source, class_names=class_names))
+        comments: list[PassedOver] = []
+
+        def note(path: Path, lines: Sequence[int]) -> None:
+            comments.extend([PassedOver(path, "comment")] * len(lines))
+
+        rows, known = read_rows(source, class_names=class_names, on_comments=note)
+        return _Part(rows, known, tuple(comments))
     refuse_folder_of_lists(source)
     found = find_class_videos(source)
     if not any(found.videos.values()):

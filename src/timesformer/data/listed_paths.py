@@ -62,6 +62,10 @@ def is_commented_out(text: str, *, has: Callable[[str], bool]) -> bool:
     return not has(text) and (text[1:2] in ("", " ", "\t", "#") or has(text.lstrip("#").strip()))
 
 
+OnComments = Callable[[Path, Sequence[int]], None]
+"""Called with a list and the numbers of its lines that look like a video, but are comments."""
+
+
 def report_comments(path: Path, lines: Sequence[int]) -> None:
     """Log the numbers of the lines that are taken for comments, but look like a video that was commented out."""
     if lines:

@@ -32,6 +32,7 @@ from timesformer.data.annotations import (
 )
 from timesformer.data.class_labels import ClassLabels, are_indices, name_numbers
 from timesformer.data.holdout import hold_out
+from timesformer.data.listed_paths import OnComments, report_comments
 from timesformer.data.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.video_files import video_exists
 from timesformer.errors import ConfigError, DataError
@@ -116,7 +117,9 @@ def load_manifest(
     return manifest
 
 
-def read_rows(source: str | Path, *, class_names: Sequence[str] = ()) -> tuple[list[Row], tuple[str, ...] | None]:
+def read_rows(
+    source: str | Path, *, class_names: Sequence[str] = (), on_comments: OnComments = report_comments
+) -> tuple[list[Row], tuple[str, ...] | None]:
     """Read what a source says, with its labels as they are written and nothing compared.
 
     Accents in labels are in one form (NFC), whatever they have in the source; names of classes are as they are written.
@@ -124,6 +127,7 @@ def read_rows(source: str | Path, *, class_names: Sequence[str] = ()) -> tuple[l
     Args:
         source: As in `load_manifest`.
         class_names: Names of classes that nothing beside the source has to give.
+        on_comments: Called with the lines of a list that look like a video, but are comments; logged by default.
 
     Returns:
         The videos in order, and the names of the classes that lie beside a file; None where there are none.
@@ -139,7 +143,7 @@ def read_rows(source: str | Path, *, class_names: Sequence[str] = ()) -> tuple[l
         refuse_folder_of_lists(source)
         rows, known = read_folder(source), None
     else:
-        rows, known = read_published(source) or _read_file(source, class_names=class_names)
+        rows, known = read_published(source) or _read_file(source, class_names=class_names, on_comments=on_comments)
     if not rows:
         raise DataError(f"{source} names no video")
     for row in rows:
@@ -232,14 +236,16 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
 
-def _read_file(source: Path, *, class_names: Sequence[str]) -> tuple[list[Row], tuple[str, ...] | None]:
+def _read_file(
+    source: Path, *, class_names: Sequence[str], on_comments: OnComments
+) -> tuple[list[Row], tuple[str, ...] | None]:
     """Rows of an annotation file, and the names of its classes from the files that the formats keep beside it."""
     suffix = source.suffix.lower()
     beside = class_names_file(source)
     if suffix in LIST_SUFFIXES:
         lines = [] if beside is None else read_text(beside).split("\n")
         known = {compose(unquote(line.strip())) for line in (*lines, *class_names)}
-        rows = read_list(source, known=known)
+        rows = read_list(source, known=known, on_comments=on_comments)
     elif suffix == ".json":
         rows = read_clips(source)
     else:

@@ -17,6 +17,7 @@ REASONS = {
     "unknown": "files without an extension of a video",
     "pictures": "folders of numbered pictures beside video files, taken for previews",
     "link": "links to a folder that is searched anyway, or that holds this one",
+    "comment": "lines that look like a video, but are comments, since they begin with a '#'",
     "no_class": "videos beside the folders of the classes, without a class",
 }
 """What could be a video and is passed over, each kind in words."""
