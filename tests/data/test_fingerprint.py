@@ -1,4 +1,6 @@
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,9 +39,10 @@ def test_thumbnails_are_the_frames_in_the_middles_of_equal_parts(tmp_path, num_f
 
 
 def test_thumbnails_are_upright(tmp_path):
-    stored = fingerprint(write_video(tmp_path / "stored.mp4", height=48, width=80)).thumbnails
-    path = set_display_matrix(write_video(tmp_path / "turned.mp4", height=48, width=80), (0, 1, -1, 0))
-    turned = fingerprint(path)
+    path = write_video(tmp_path / "stored.mp4", height=48, width=80)
+    stored = fingerprint(path).thumbnails
+    copy = Path(shutil.copy(path, tmp_path / "turned.mp4"))  # encoded once: two encodings may differ by a bit
+    turned = fingerprint(set_display_matrix(copy, (0, 1, -1, 0)))
     assert (turned.height, turned.width) == (80, 48)
     np.testing.assert_array_equal(turned.thumbnails, np.rot90(stored, -1, axes=(2, 3)))
 
