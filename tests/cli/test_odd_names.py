@@ -36,16 +36,24 @@ def test_evaluation_is_written_in_utf8_whatever_the_names(run, odd_folder, model
     assert r"caf\udce9.mp4" in page.read_text("utf-8")
 
 
-def test_check_tells_what_it_found_also_where_no_list_can_hold_a_name(run, odd_folder, tmp_path):
-    (odd_folder / "shrink/1.mp4").write_bytes(b"")
-    status, out, err = run(
+def test_check_reports_and_lists_what_a_list_can_hold(run, odd_folder, tmp_path):
+    _, out, _ = run(
         "check", odd_folder, "--num-frames", 3, "--output", tmp_path / "page", "--fix", tmp_path / "c.csv", "--json"
     )
-    assert status == 1
-    assert json.loads(out)["num_errors"] == 1
-    assert r"caf\xe9.mp4' cannot be written in a line: it is not UTF-8; rename it" in err
+    left_out = json.loads(out)["fix"]["left_out"]
+    assert left_out == [{"path": f"{odd_folder}/shrink/{ODD}.mp4", "split": "train", "reason": "bad_name"}]
+    assert len((tmp_path / "c.csv").read_text("utf-8").splitlines()) == 5
     json.loads((tmp_path / "page/check.json").read_text("utf-8"))
     (tmp_path / "page/index.html").read_text("utf-8")
+
+
+def test_check_tells_what_it_found_also_if_no_video_is_left_for_a_list(run, odd_folder, tmp_path):
+    for path in [*odd_folder.glob("*/[01].mp4")]:
+        path.write_bytes(b"")
+    status, out, err = run("check", odd_folder, "--num-frames", 3, "--fix", tmp_path / "c.csv", "--json")
+    assert status == 1
+    assert json.loads(out)["counts"] == {"unreadable": 5}
+    assert "no training video is left" in err
 
 
 @pytest.mark.parametrize("place", ["data", "output"])

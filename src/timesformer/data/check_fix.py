@@ -9,7 +9,7 @@ from timesformer.data.check import DataCheck
 from timesformer.data.check_listing import ListedVideo
 from timesformer.data.check_origins import leaking_groups
 from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.manifest_writing import check_list_name, save_manifest
+from timesformer.data.manifest_writing import check_list_name, fits_a_line, save_manifest
 from timesformer.errors import ConfigError, DataError
 from timesformer.outputs import refuse_existing
 
@@ -24,7 +24,7 @@ class LeftOut:
     path: Path
     split: str
     reason: str
-    """A kind of finding."""
+    """A kind of finding, or `bad_name`: no list can hold its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,9 @@ def _reasons(check: DataCheck) -> dict[int, str]:
         for place, video in enumerate(videos)
         if video.label is None or video.path in faults
     }
+    for place, video in enumerate(videos):
+        if place not in reasons and not fits_a_line(str(video.path)):
+            reasons[place] = "bad_name"
     reasons |= _group_leaks(videos, reasons)
     for group in check.groups:
         good = [place for place in group if place not in reasons]

@@ -95,8 +95,13 @@ def _field(text: str) -> str:
     return text if re.fullmatch(r"[\w./+-]+", text) else '"' + text.replace('"', '""') + '"'
 
 
+def fits_a_line(text: str) -> bool:
+    """Whether a list can hold a text: in UTF-8, without line breaks, and without space around it."""
+    return is_utf8(text) and text == text.strip() and re.search(r"[\r\n\ufeff]", text) is None
+
+
 def _check_line(text: str) -> None:
     if not is_utf8(text):
         raise DataError(f"'{printable(text)}' cannot be written in a line: it is not UTF-8; rename it")
-    if text != text.strip() or re.search(r"[\r\n\ufeff]", text):
+    if not fits_a_line(text):
         raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")
