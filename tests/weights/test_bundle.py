@@ -17,7 +17,7 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import bundle, save
 from timesformer.weights.load import load
-from tiny import SCHEME_NAMES, random_model, tiny_config
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 CLIP = ClipConfig(
     sampling="dense",
@@ -302,3 +302,9 @@ def test_truncated_weights_are_refused(folder: Path, keep: int):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WeightsError, match=r"model\.safetensors: cannot be read as weights"):
         load(folder)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path):
+    model = random_model(tiny_config())
+    folder = save(model, Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    assert torch.equal(load(folder)(random_clips(model.config)), model(random_clips(model.config)))

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from timesformer.errors import WeightsError
+from timesformer.files import is_utf8
 from timesformer.weights.file_kinds import HEAD_BYTES, is_torch_zip, looks_like_safetensors, what_it_is
 
 _DAMAGED = (  # what reading a damaged pickle raises
@@ -55,7 +56,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             raise WeightsError(f"{path}: cannot be read as weights: it {told}")
         with open(path, "rb") as file:
             is_safetensors = looks_like_safetensors(file.read(HEAD_BYTES))
-        return load_file(path) if is_safetensors else _unpickle(path)
+        return _read_safetensors(path) if is_safetensors else _unpickle(path)
     except WeightsError:
         raise
     except IsADirectoryError as error:
@@ -66,6 +67,11 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read as weights: {error.strerror or error}") from error
     except _DAMAGED as error:
         raise WeightsError(f"{path}: {_why_refused(path)}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    # the library opens only paths that are UTF-8
+    return load_file(path) if is_utf8(str(path.absolute())) else load(path.read_bytes())
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
