@@ -8,6 +8,7 @@ from pathlib import Path
 from timesformer.data.annotation_sets import refuse_folder_of_lists
 from timesformer.data.annotations import Row, composed, find_class_videos, folder_rows
 from timesformer.data.class_labels import ClassLabels, are_indices, to_index
+from timesformer.data.listed_paths import report_comments
 from timesformer.data.manifest import find_split, holds_splits, read_rows, refuse_no_path
 from timesformer.data.video_search import PassedOver
 from timesformer.names import compose
@@ -101,6 +102,7 @@ def _read_part(source: Path, *, class_names: Sequence[str] = ()) -> _Part:
 
         def note(path: Path, lines: Sequence[int]) -> None:
             comments.extend([PassedOver(path, "comment")] * len(lines))
+            report_comments(path, lines)  # which lines
 
         rows, known = read_rows(source, class_names=class_names, on_comments=note)
         return _Part(rows, known, tuple(comments))
