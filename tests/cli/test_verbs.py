@@ -163,10 +163,20 @@ def test_info_names_every_scheme_whole_on_a_narrow_terminal(run):
     assert "…" not in out
 
 
-def test_info_refuses_a_field_without_a_model_to_change(run):
-    status, _, err = run("info", "--set", "scheme=axial")
-    assert status == 2
-    assert "--set has no effect without a model" in err
+def test_info_with_a_field_alone_is_of_the_base_model(run):
+    status, out, _ = run("info", "--set", 'scheme=[["space"],["width"]]', "--json")
+    content = json.loads(out)
+    assert status == 0
+    assert content["model"]["scheme"] == [["space"], ["width"]]
+    assert content["model"]["embed_dim"] == 768
+
+
+@pytest.mark.parametrize(
+    ("scheme", "layout"), [("divided_space_time", "frames: every step"), ("axial", "sequences: every step")]
+)
+def test_info_tells_the_layout_of_tokens_in_fast_inference(run, scheme, layout):
+    _, out, _ = run("info", "base", "--set", f"scheme={scheme}")
+    assert f"layout {layout}" in out
 
 
 def test_a_field_is_checked_against_the_model_that_has_it(run):

@@ -19,7 +19,7 @@ from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import Precision as OnnxPrecision
 from timesformer.export.ort_form import OrtForm
 from timesformer.model.cost import cost
-from timesformer.model.fast import FastTimeSformer, multiply_accumulates
+from timesformer.model.fast import FastTimeSformer, layout_of, multiply_accumulates
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"
@@ -101,6 +101,7 @@ def run(
         notes=(
             f"Of {whole:.4g} GMAC {left:.4g} are left. Ours does {rate['ours_gmac_per_s']:.1f} in a second, "
             f"{rate['share_of_product']:.1%} of what one matrix product does here.",
+            f"Layout of tokens in fast inference: {layout_of(model.scheme)}.",
         ),
     )
 

@@ -13,10 +13,11 @@ from timesformer.cli.options import AsJson, Overrides, model_overrides
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
-from timesformer.errors import ConfigError
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.model.cost import cost
+from timesformer.model.fast import layout_of
 from timesformer.model.schemes import SCHEMES
+from timesformer.model.timesformer import scheme_of
 
 
 def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ()) -> None:
@@ -27,14 +28,12 @@ def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ())
     Parameters
     ----------
     model
-        A preset, or anything that `predict --model` takes: an ONNX file, too.
+        A preset, or anything that `predict --model` takes: an ONNX file, too. With `--set` alone, `base`.
     """
-    if not model and overrides:
-        raise ConfigError("--set has no effect without a model: name one, such as `timesformer info base --set ...`")
-    if not model:
+    if not model and not overrides:
         _show_paper(as_json=json)
         return
-    content = describe(model, model_overrides(overrides))
+    content = describe(model or "base", model_overrides(overrides))
     if json:
         print_json(content)
     else:
@@ -45,11 +44,12 @@ def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """Config, cost, clips, labels and licence of a model or preset; a preset is not built."""
     if name in PRESETS and not Path(name).exists():
         config = from_dict({**to_dict(PRESETS[name]), **overrides}, kind=ModelConfig, source="info")
-        return {"model": to_dict(config), "cost": _cost(config)}
+        return {"model": to_dict(config), "cost": _cost(config), "layout": layout_of(scheme_of(config))}
     model = open_model(name, **overrides)
     return {
         "model": to_dict(model.config),
         "cost": _cost(model.config),
+        "layout": layout_of(scheme_of(model.config)),
         "clip": to_dict(model.info.clip),
         "licence": model.info.licence,
         "source": model.info.source,

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from math import prod
 
+import torch
+
 from timesformer.config.schema import ModelConfig
 from timesformer.model.schemes import Grid
-from timesformer.model.timesformer import scheme_of
+from timesformer.model.timesformer import TimeSformer, scheme_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Cost:
 
 
 def cost(config: ModelConfig) -> Cost:
-    """Parameters and multiply-accumulates of a config in closed form; no weight or activation is built.
+    """Parameters, multiply-accumulates and memory of a config; no weight or activation is built.
 
     Source: Bertasius et al. 2021, tables 1, 2 and 5 (0.59, 5.11 and 7.14 TFLOPs count multiply-accumulates of 3 views).
     """
@@ -66,19 +68,9 @@ def _saved_for_cls(config: ModelConfig, grid: Grid) -> int:
 
 
 def _parameters(config: ModelConfig) -> int:
-    """Number of parameters, head and biases included."""
-    dim, (frames, rows, columns) = config.embed_dim, config.grid
-    scheme = scheme_of(config)
-    norm, square = 2 * dim, dim * dim + dim
-    attention = norm + 3 * dim * dim + 3 * dim * config.qkv_bias + square
-    steps = len(scheme.steps)
-    mlp = norm + 2 * dim * config.mlp_dim + config.mlp_dim + dim
-    block = steps * attention + (steps - 1) * square + mlp
-    patch = config.in_channels * config.patch_size**2 * dim + dim
-    position = (1 + rows * columns) * dim * (config.position_embedding != "none")
-    time = frames * dim * (config.position_embedding == "space_time" and not scheme.per_frame)
-    head = dim * config.num_classes + config.num_classes
-    return patch + dim + position + time + config.depth * block + norm + head
+    """Number of parameters, head and biases included: of a model that has shapes, but no content."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in TimeSformer(config).parameters())
 
 
 def _saved_per_token(config: ModelConfig) -> int:

@@ -65,11 +65,6 @@ class FastTimeSformer(nn.Module):
         self.head = _linear(weight.double(), bias.double(), like=model.head.weight)
         self.eval().requires_grad_(False)
 
-    @property
-    def layout(self) -> str:
-        """How tokens lie between steps: `frames` (in place, `FrameLayout`) or `sequences` (through the regroups)."""
-        return "frames" if FrameLayout.fits(self.scheme) else "sequences"
-
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one for each class; takes and raises what `TimeSformer.features` does."""
@@ -79,13 +74,20 @@ class FastTimeSformer(nn.Module):
     def features(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:
         """The class token after the last norm. See `TimeSformer.features`."""
         *blocks, last = cast(list[Block], list(self.blocks))
-        if self.layout == "frames":
+        if FrameLayout.fits(self.scheme):
             embedding = partial(FrameLayout.embed, self.embedding)
             functions = [*(FrameLayout(block).all_tokens for block in blocks), FrameLayout(last).cls]
         else:
             embedding, functions = self.embedding, [*blocks, last.cls]
         cls = class_token(clips, embedding=embedding, per_frame=self.scheme.per_frame, blocks=functions)
         return self.norm(cls)
+
+
+def layout_of(scheme: Scheme) -> str:
+    """How the tokens of a scheme lie in fast inference, for people."""
+    if FrameLayout.fits(scheme):
+        return "frames: every step works in place"
+    return "sequences: every step copies its tokens into sequences and back"
 
 
 def multiply_accumulates(config: ModelConfig) -> int:
