@@ -152,8 +152,16 @@ def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
     """Refuse to begin a run in the place of the one that it starts from, or of its lists of videos.
 
     Raises:
-        ConfigError: A file of the folder is read.
+        ConfigError: A file of the folder is read, or the folder holds the videos.
     """
+    root = folder.root.resolve()
+    for place in filter(None, (run.data.train, run.data.val)):
+        data = Path(place).expanduser().resolve()
+        holds_videos = data in root.parents and root.is_dir() and any(root.iterdir()) and not folder.config.exists()
+        if data.is_dir() and (root == data or holds_videos):
+            raise ConfigError(
+                f"output={str(folder.root)!r}: is a folder of the data set {place}; name a folder outside"
+            )
     reads = (*model_files(run.init_from), *list_files(run.data.train, run.data.val))
     refuse_inputs([*folder.files, *folder.model.glob("*")], reads)
 
