@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import DataConfig, RunConfig
 from timesformer.errors import ConfigError
-from timesformer.files import is_address, is_utf8, printable
+from timesformer.files import is_address, is_utf8, printable, replacing
 
 ADDRESSES = (
     "https://x.org/a.mp4",
@@ -72,3 +72,10 @@ def test_a_path_that_the_file_of_a_run_cannot_hold_is_refused(name):
 def test_a_label_that_no_file_can_hold_is_refused():
     with pytest.raises(ConfigError, match=r"label 1 is 'caf\\xe9', which is not UTF-8"):
         ModelInfo(labels=("wave", "caf\udce9"))
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    path = tmp_path / "table.csv"
+    with pytest.raises(OSError, match="table"), replacing(path):
+        Path("/dev/full").write_text("a")
+    assert not list(tmp_path.iterdir())

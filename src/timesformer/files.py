@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and what a text can be that names one."""
 
+import errno
 import hashlib
 import os
 import re
@@ -60,6 +61,10 @@ def replacing(path: Path) -> Generator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)  # of a write, which names no file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
