@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from timesformer.bench.rounds import OnRound, Timing, Way, interleave
+from timesformer.config.checks import MOST_IN_BATCH, check_at_most
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
@@ -98,3 +99,4 @@ def check_clips(clips: int) -> None:
     """
     if clips < 1:
         raise ConfigError(f"clips={clips}: at least 1 clip goes through a model")
+    check_at_most("clips", clips, MOST_IN_BATCH)

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,10 @@ _SHARED = ("evaluate",)
 """Verbs that several processes do together."""
 
 
+_NO_MEMORY = "the memory of this machine is full: take a smaller batch, fewer frames or a smaller picture"
+_LEAST_COLUMNS = 20
+
+
 def build_app(verb: str = "") -> App:
     """The command line; the help of `verb` is its own docstring, that of the others their line in the list of verbs.
 
@@ -57,9 +61,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     prepare_streams()
+    _widen(os.environ)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("timesformer.training").setLevel(logging.INFO)  # where there is no terminal for a progress bar
     sys.exit(finish_streams(_run(arguments)))
+
+
+def _widen(environment: MutableMapping[str, str]) -> None:
+    """Let `COLUMNS` be at least what a table needs: the help is never done where there is no room for a letter."""
+    columns = environment.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _LEAST_COLUMNS:
+        environment["COLUMNS"] = str(_LEAST_COLUMNS)
 
 
 def _run(arguments: list[str]) -> int:
@@ -81,7 +93,11 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+    except MemoryError:
+        return _fail(_NO_MEMORY)
     except RuntimeError as error:
+        if "DefaultCPUAllocator: can't allocate memory" in str(error):
+            return _fail(_NO_MEMORY)
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         return _fail("the memory of the GPU is full: take a smaller --batch-size, or --device cpu")

@@ -1,10 +1,17 @@
 """What the configurations refuse, in one wording."""
 
 import math
+import operator
 from typing import get_args
 
 from timesformer.errors import ConfigError
 from timesformer.files import is_utf8, printable
+
+MOST_WORKERS = 1000
+"""Processes that decode; each is a whole Python."""
+MOST_IN_BATCH = 2**31 - 1
+MOST_SEED = 2**64 - 1
+"""The largest seed that torch takes."""
 
 
 def refuse(condition: bool, message: str) -> None:
@@ -27,6 +34,17 @@ def check_positive(name: str, value: float) -> None:
 def check_at_most(name: str, value: float, most: float) -> None:
     """Refuse a number that no model or video has, and that only overflows later."""
     refuse(value > most, f"{name}={str(value)[:20]} must be at most {most}")
+
+
+def check_count(name: str, value: object, *, least: int = 1, most: int = 2**63 - 1) -> None:
+    """Refuse what is not a whole number from `least` to `most`, both included."""
+    try:
+        number = operator.index(value)  # ty: ignore[invalid-argument-type]
+    except TypeError as error:
+        raise ConfigError(f"{name}={value!r} is not a whole number") from error
+    refuse(isinstance(value, bool), f"{name}={value} is not a whole number")
+    refuse(number < least, f"{name}={value} must {f'be at least {least}' if least else 'not be negative'}")
+    check_at_most(name, number, most)
 
 
 def check_probability(name: str, value: float) -> None:

@@ -5,7 +5,18 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from timesformer.config.checks import check_choice, check_positive, check_probability, check_utf8, refuse
+from timesformer.config.checks import (
+    MOST_IN_BATCH,
+    MOST_SEED,
+    MOST_WORKERS,
+    check_at_most,
+    check_choice,
+    check_count,
+    check_positive,
+    check_probability,
+    check_utf8,
+    refuse,
+)
 from timesformer.config.schema import ClipConfig, ModelConfig
 
 OnDecodeError = Literal["raise", "skip"]
@@ -58,7 +69,7 @@ class DataConfig:
         )
         refuse(not 0 <= self.crop_spread <= 1, f"crop_spread={self.crop_spread} must lie between 0 and 1")
         refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
-        refuse(self.num_workers < 0, f"num_workers={self.num_workers} must not be negative")
+        check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
         for name in ("train", "val"):
             check_utf8(name, getattr(self, name))
@@ -110,7 +121,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
         check_choice("rand_operations", self.rand_operations, RandOperations)
-        refuse(self.rand_augment < 0, f"rand_augment={self.rand_augment} must not be negative")
+        check_count("rand_augment", self.rand_augment, least=0, most=100)
         refuse(not 0 <= self.rand_magnitude <= 10, f"rand_magnitude={self.rand_magnitude} must lie between 0 and 10")
         refuse(not 0 <= self.rotation <= 180, f"rotation={self.rotation} must lie between 0 and 180 degrees")
         refuse(not 1 <= self.aspect <= 4, f"aspect={self.aspect} must lie between 1 and 4")
@@ -283,6 +294,8 @@ class RunConfig:
         object.__setattr__(self, "trackers", tuple(self.trackers))
         for name in ("epochs", "batch_size", "accumulate", "init_scale"):
             check_positive(name, getattr(self, name))
+        check_at_most("batch_size", self.batch_size, MOST_IN_BATCH)
+        check_at_most("epochs", self.epochs, 10**15)
         for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
         for name in ("init_from", "output"):
@@ -317,5 +330,5 @@ class RunConfig:
             f"hue_jitter={self.augment.hue_jitter}, grayscale={self.augment.grayscale} have no effect with "
             f"clip.channel_order='time', which has no colours",
         )
-        refuse(self.seed < 0, f"seed={self.seed} must not be negative")
+        check_count("seed", self.seed, least=0, most=MOST_SEED)
         refuse(not self.output, "output is empty: name a folder for the run")

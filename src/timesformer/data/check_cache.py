@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from timesformer.config.checks import MOST_WORKERS, check_count
 from timesformer.data.codecs import allowed_codecs
 from timesformer.data.fingerprint import THUMBNAILS_SHAPE, Fingerprint, from_scan
 from timesformer.data.scan import scan_here
 from timesformer.data.scan_apart import scan_apart
 from timesformer.data.video_files import video_stamp
-from timesformer.errors import ConfigError
 from timesformer.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -133,8 +133,7 @@ def fingerprint_all(
         ConfigError: A negative number of processes, or an unknown codec.
         DecodeError: A process ended without an answer.
     """
-    if num_workers < 0:
-        raise ConfigError(f"num_workers={num_workers} must be 0 (decode in this process) or more")
+    check_count("num_workers", num_workers, least=0, most=MOST_WORKERS)
     codecs = allowed_codecs(allow_codecs)
     found = {path: known for path in paths if (known := cache.get(path)) is not None and _still_holds(known, codecs)}
     todo = [path for path in paths if path not in found]

@@ -41,6 +41,8 @@ from timesformer.data.packets import PacketIndex, PacketRecord, build_index
 from timesformer.data.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
 
+_LAST_INDEX = 2**62
+"""Of any frame; a number past the end gives the last one."""
 _MAX_FRAMES = 2**22
 """A day and a half at 30 frames a second; a small file can claim more."""
 _MAX_LATER = 16
@@ -344,4 +346,4 @@ def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]
             raise DataError(f"frame index {index!r} is negative: frames are counted from 0")
     if not wanted:
         raise DataError("indices is empty: ask for at least one frame")
-    return np.array(wanted, dtype=np.int64)
+    return np.array([min(index, _LAST_INDEX) for index in wanted], dtype=np.int64)

@@ -1,6 +1,9 @@
 """Frames that are in memory already, read like a video."""
 
+import math
 from collections.abc import Iterable
+from contextlib import suppress
+from numbers import Real
 from types import TracebackType
 from typing import SupportsIndex
 
@@ -29,13 +32,16 @@ class FrameArrayReader:
 
     def __init__(self, frames: FrameArray, *, fps: float) -> None:
         frames = frames.detach().cpu().numpy() if isinstance(frames, Tensor) else frames
+        if not isinstance(frames, np.ndarray):
+            raise DataError(
+                f"a video is a path or RGB frames as uint8 [frames, height, width, 3] in an array, not {type(frames)}"
+            )
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
             raise DataError(
                 f"frames of shape {frames.shape} and type {frames.dtype} are not a video: "
                 "allowed are RGB frames as uint8 [frames, height, width, 3]"
             )
-        if not 0 < fps < float("inf"):
-            raise DataError(f"fps={fps} must be greater than 0, and finite")
+        fps = _rate(fps)
         self._frames = frames
         num_frames, height, width, _ = frames.shape
         self.info = VideoInfo(
@@ -60,3 +66,10 @@ class FrameArrayReader:
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
         """The given frames, in the given order, as `timesformer.read_frames`."""
         return self._frames[np.minimum(checked_indices(indices), self.info.num_frames - 1)]
+
+
+def _rate(fps: object) -> float:
+    with suppress(OverflowError):
+        if isinstance(fps, Real) and 0 < (rate := float(fps)) < math.inf:
+            return rate
+    raise DataError(f"fps={str(fps)[:20]} must be greater than 0, and finite")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from timesformer.config.checks import check_at_most
 from timesformer.errors import ConfigError, closest
 from timesformer.names import tell_apart
 
@@ -30,6 +31,8 @@ MOTION_CLASSES = tuple(name for pair in OPPOSITES.items() for name in pair)
 BACKGROUNDS = ("dark", "plain", "texture")
 """A random colour near black, any random colour, or a smooth random texture: from easy to hard."""
 
+_MOST_SIDE = 8192
+_MOST_FRAMES = 100_000
 _BASE_RANGE = {"dark": (0.02, 0.15), "plain": (0.1, 0.9), "texture": (0.1, 0.9)}
 
 Course = float | Float[np.ndarray, " t"]
@@ -132,6 +135,8 @@ def check_picture(*, num_frames: int, size: int | tuple[int, int], background: s
         raise ConfigError(f"size={size} must be at least 1 pixel each way")
     if num_frames < 2:
         raise ConfigError(f"num_frames={num_frames} must be at least 2: one frame shows no motion")
+    check_at_most("size", max(height, width), _MOST_SIDE)
+    check_at_most("num_frames", num_frames, _MOST_FRAMES)
     if background not in BACKGROUNDS:
         raise ConfigError(f"background={background!r} is not one of {', '.join(map(repr, BACKGROUNDS))}")
     return height, width

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count
 from timesformer.config.run import Precision
 from timesformer.data.codecs import allowed_codecs
 from timesformer.data.dataset import TestViews
@@ -42,10 +43,8 @@ class Options:
     allow_codecs: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size={self.batch_size} must be at least 1")
-        if self.num_workers < 0:
-            raise ConfigError(f"num_workers={self.num_workers} must not be negative")
+        check_count("batch_size", self.batch_size, most=MOST_IN_BATCH)
+        check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         if self.on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error={self.on_error!r} is not one of 'raise', 'skip'")
         allowed_codecs(self.allow_codecs)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.checks import check_choice, check_positive
+from timesformer.config.checks import MOST_IN_BATCH, check_choice, check_count
 from timesformer.config.run import Precision
 from timesformer.data.codecs import allowed_codecs
 from timesformer.data.dataset import read_test_views, tell_timing
@@ -19,7 +19,7 @@ from timesformer.data.decode import VideoInfo
 from timesformer.data.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.frame_folder import FRAMES_PER_SECOND
 from timesformer.data.transforms import model_input
-from timesformer.errors import ConfigError, DecodeError, DependencyError
+from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.inference.views import check_finite, fuse, resolve_device
@@ -113,8 +113,7 @@ class Predictor:
         allow_codecs: Collection[str] = (),
         **overrides: Any,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size} must be at least 1")
+        check_count("batch_size", batch_size, most=MOST_IN_BATCH)
         check_choice("precision", precision, Precision)
         allowed_codecs(allow_codecs)
         self._allow_codecs = tuple(allow_codecs)
@@ -164,6 +163,8 @@ class Predictor:
             TimeSformerError: The model answers nan or inf.
         """
         is_one = isinstance(video, str | Path | FrameArray)
+        if not is_one and (isinstance(video, bytes) or not isinstance(video, Iterable)):
+            raise DataError(f"a video is a path or RGB frames as uint8 [frames, height, width, 3], not {type(video)}")
         results = list(self.each([video] if is_one else video, top_k=top_k, fps=fps, on_error="raise"))
         return results[0] if is_one else results
 
@@ -196,7 +197,7 @@ class Predictor:
             fps: See `__call__`.
             on_error: `yield` gives the error of a file that cannot be read in the place of its prediction.
         """
-        check_positive("top_k", top_k)
+        check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
         for group in self._groups(read_ahead(partial(self._read, fps=fps), videos)):
             views = [video.views for video in group if isinstance(video, _Read)]
