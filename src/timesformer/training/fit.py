@@ -24,6 +24,7 @@ from timesformer.training.memory import MOMENTS, memory_advice
 from timesformer.training.module import ClipClassifier
 from timesformer.training.run_folder import (
     RunFolder,
+    alone_in,
     anchored,
     begin,
     check_can_write,
@@ -109,11 +110,19 @@ def train(
     progress = _progress(folder, run, split) if resume else Progress()
     job = _Job(run, folder, device, split, progress)
     output = _Output(on_message)
+    with alone_in(folder):
+        if not resume and not overwrite:
+            check_is_free(folder)  # another may have ended since
+        _finish(job, output)
+    return folder.root
+
+
+def _finish(job: "_Job", output: "_Output") -> None:
+    run, progress = job.run, job.progress
     if is_over(progress.history, epochs=run.epochs, patience=run.patience):
         _write_what_is_missing(job, output)
     else:
         _train(job, output)
-    return folder.root
 
 
 def is_finished(run: RunConfig) -> bool:

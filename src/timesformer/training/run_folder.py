@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,30 @@ def check_is_free(folder: RunFolder) -> None:
             f"output={str(folder.root)!r} holds a run already: name another folder, or say whether to resume it "
             f"(--resume) or to overwrite it (--overwrite)"
         )
+
+
+@contextmanager
+def alone_in(folder: RunFolder) -> Generator[None]:
+    """Keep other processes from training into a folder; what ends in any way lets go. On Windows, keeps none off.
+
+    Raises:
+        ConfigError: Another process trains into it.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):  # a disk without locks; one that cannot be written to is told later
+            import fcntl
+
+            folder.root.mkdir(parents=True, exist_ok=True)
+            path = folder.root / ".training.lock"
+            file = stack.enter_context(path.open("a"))
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, not of its workers
+                stack.callback(path.unlink, missing_ok=True)
+            except (BlockingIOError, PermissionError) as error:
+                raise ConfigError(
+                    f"output={str(folder.root)!r}: another process trains into it at this moment: name another folder"
+                ) from error
+        yield
 
 
 def check_same_run(folder: RunFolder, run: RunConfig) -> None:
