@@ -36,3 +36,9 @@ def test_clips_are_refused_where_their_number_is_given(capsys: pytest.CaptureFix
         main(["bench", "memory", "--clips", "2"])
     assert stop.value.code == 2
     assert "--clips has no effect on `bench memory`" in capsys.readouterr().err
+
+
+def test_a_list_of_names_without_a_name_is_refused(run):
+    status, _, err = run("bench", "memory", "--only", ",")
+    assert status == 2
+    assert "--only ',' names nothing; separate names by commas" in err

@@ -98,3 +98,10 @@ def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):
         assert f"timing: {reason} of 30 frames a second\n    {path}\n" in out
         assert "0 errors, 1 warnings" in out
     assert reason in (tmp_path / "page/index.html").read_text()
+
+
+def test_a_clean_list_does_not_go_into_the_data_set_itself(run, planted):
+    status, _, err = run("check", planted, "--fix", planted)
+    assert status == 2
+    assert "is the data set itself, which would then have two sources for each part; name another folder" in err
+    assert not list(planted.glob("*.csv"))

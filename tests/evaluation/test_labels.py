@@ -88,3 +88,8 @@ def test_numbers_of_a_json_alone_mean_the_classes_of_the_model(tmp_path: Path):
     (tmp_path / "test.json").write_text('[{"vid_name": "a", "label": 1}]')
     manifest = read_manifest(tmp_path / "test.json", labels=("run", "walk", "swim"))
     assert manifest.class_names[manifest.samples[0].label] == "walk"
+
+
+def test_a_model_without_names_takes_the_classes_in_their_order_and_warns(caplog):
+    assert match_classes(MANIFEST, labels=(), num_classes=2) == MANIFEST
+    assert caplog.messages == ["the model does not name its classes: those of the videos are taken in their own order"]

@@ -90,7 +90,10 @@ def _place(what: What, *, device: str, precision: str, clips: int | None) -> dic
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if text and not names:
+        raise ConfigError(f"--only {text!r} names nothing; separate names by commas")
+    return names
 
 
 def _show(result: dict[str, Any]) -> None:

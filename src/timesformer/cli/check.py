@@ -76,6 +76,11 @@ def check(
         refuse_inputs([fix, *map(fix.joinpath, _LISTS)], list_files(data, val))
         check_target(fix, has_val=has_val, overwrite=overwrite)
         check_folder(fix if has_val else fix.parent)
+        if has_val and any(fix.resolve() == Path(source).resolve() for source in (data, val) if source):
+            raise ConfigError(
+                f"--fix {fix}: is the data set itself, which would then have two sources for each part; "
+                "name another folder"
+            )
     if output is not None:
         _check_output(output, reads=list_files(data, val), overwrite=overwrite)
     with progress("checking") as on_progress:

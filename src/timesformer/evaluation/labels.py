@@ -1,5 +1,6 @@
 """The classes of a set of videos as the classes of a model."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from timesformer.data.manifest import (
 )
 from timesformer.errors import DataError, closest
 from timesformer.names import compose, tell_apart
+
+logger = logging.getLogger(__name__)
 
 
 def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
@@ -53,7 +56,7 @@ def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int
     """Give the videos the class indices of a model, going by name.
 
     Accents may have either form (NFC or NFD). The videos need not show all classes. A model without label names takes
-    the classes in their own order.
+    the classes in their own order, with a warning.
 
     Raises:
         DataError: The model does not know a class, or has no label names and another number of classes.
@@ -64,6 +67,7 @@ def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int
                 f"the videos have {len(manifest.class_names)} classes and the model {num_classes}, without names to "
                 f"tell which is which; give the model a labels.txt"
             )
+        logger.warning("the model does not name its classes: those of the videos are taken in their own order")
         return manifest
     index = {compose(name): number for number, name in enumerate(labels)}
     used = {sample.label for sample in manifest.samples}
