@@ -25,6 +25,15 @@ MAX_INDEX = 2**NUM_BITS - 1
 LEFT, RIGHT = (200, 30, 30), (30, 30, 200)
 
 
+def touch(folder: Path, *names: str) -> Path:
+    """Make empty files and the folders above them, and give the folder back."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
 def draw_frame(index: int, *, height: int = 48, width: int = 80) -> UInt8[np.ndarray, "h w 3"]:
     """An RGB frame with its number drawn in; at least 20 x 40 pixels survive lossy codecs."""
     frame = np.empty((height, width, 3), dtype=np.uint8)

@@ -20,16 +20,9 @@ from timesformer.data.manifest import (
 from timesformer.data.manifest_writing import save_manifest
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.labels import read_manifest
+from videos import touch
 
 SEPARATORS = [",", " ", "\t", ";"]
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def write(path: Path, text: str) -> Path:

@@ -10,16 +10,9 @@ from timesformer.data.check_listing import read_listing
 from timesformer.data.manifest import load_manifest, load_split, load_training
 from timesformer.data.splits import SplitName, find_split, holds_splits, parse_split
 from timesformer.errors import DataError
+from videos import touch
 
 CLASSES = ("clap", "wave")
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def plant(folder: Path, *parts: str, classes: tuple[str, ...] = CLASSES) -> Path:

@@ -12,15 +12,7 @@ from timesformer.data.manifest import load_manifest
 from timesformer.data.video_paths import VIDEO_SUFFIXES
 from timesformer.data.video_search import describe_passed_over, find_videos_below, looks_like_video
 from timesformer.errors import DataError
-from videos import write_audio, write_frames, write_video
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
+from videos import touch, write_audio, write_frames, write_video
 
 
 def found(folder: Path) -> list[str]:
