@@ -64,8 +64,8 @@ def test_help_ends_where_the_terminal_has_no_columns(columns):
 
 
 def test_operations_and_workers_have_an_end():
-    with pytest.raises(ConfigError, match="rand_augment=1000 must be at most 100"):
-        AugmentConfig(rand_augment=1000)
+    with pytest.raises(ConfigError, match="rand_augment=1001 must be at most 1000"):
+        AugmentConfig(rand_augment=1001)
     with pytest.raises(ConfigError, match="seed=18446744073709551616 must be at most 18446744073709551615"):
         RunConfig(seed=2**64)
 

@@ -121,7 +121,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         check_positive("repeats", self.repeats)
         check_choice("rand_operations", self.rand_operations, RandOperations)
-        check_count("rand_augment", self.rand_augment, least=0, most=100)
+        check_count("rand_augment", self.rand_augment, least=0, most=1000)
         refuse(not 0 <= self.rand_magnitude <= 10, f"rand_magnitude={self.rand_magnitude} must lie between 0 and 10")
         refuse(not 0 <= self.rotation <= 180, f"rotation={self.rotation} must lie between 0 and 180 degrees")
         refuse(not 1 <= self.aspect <= 4, f"aspect={self.aspect} must lie between 1 and 4")

@@ -18,6 +18,8 @@ from timesformer.outputs import refuse_inputs
 from timesformer.weights.bundle import is_model_folder
 from timesformer.weights.load import model_files
 
+_LOCK = ".training.lock"
+"""File that a training holds locked while it runs, and removes at its end."""
 _FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """What may differ when a run is resumed: it does not change what is computed."""
 _PATHS = ("data.train", "data.val", "init_from")
@@ -105,7 +107,7 @@ def alone_in(folder: RunFolder) -> Generator[None]:
             import fcntl
 
             folder.root.mkdir(parents=True, exist_ok=True)
-            path = folder.root / ".training.lock"
+            path = folder.root / _LOCK
             file = stack.enter_context(path.open("a"))
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone, not of its workers
@@ -181,8 +183,9 @@ def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
     root = folder.root.resolve()
     for place in filter(None, (run.data.train, run.data.val)):
         data = Path(place).expanduser().resolve()
-        holds_videos = data in root.parents and root.is_dir() and any(root.iterdir()) and not folder.config.exists()
-        if data.is_dir() and (root == data or holds_videos):
+        is_inside = data in root.parents and not folder.config.exists()
+        holds_others = is_inside and root.is_dir() and any(path.name != _LOCK for path in root.iterdir())
+        if data.is_dir() and (root == data or holds_others):
             raise ConfigError(
                 f"output={str(folder.root)!r}: is a folder of the data set {place}; name a folder outside"
             )
