@@ -22,10 +22,10 @@ from pathlib import Path
 import av
 from machine import describe_machine
 
-from timesformer.data.check import check_dataset
-from timesformer.data.check_cache import CACHE_FILE
-from timesformer.data.motion import MOTION_CLASSES
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.check.cache import CACHE_FILE
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.synthetic.dataset import write_motion_dataset
+from timesformer.data.synthetic.motion import MOTION_CLASSES
 
 
 def draw(folder: Path, motion: str, *, clips_per_class: int, num_frames: int, size: int) -> None:

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer import PRESETS, ClipConfig, TimeSformer
-from timesformer.data.motion import OPPOSITES, render_clip
-from timesformer.data.transforms import normalise
+from timesformer.data.clips.transforms import normalise
+from timesformer.data.synthetic.motion import OPPOSITES, render_clip
 from timesformer.model.initialization import set_sinusoids
 
 PAIRS = ("move_left", "move_up", "shrink", "vanish")

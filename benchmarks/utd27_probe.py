@@ -27,8 +27,8 @@ from torch import Tensor
 
 import timesformer as tsf
 from timesformer.config.schema import ClipConfig
-from timesformer.data.dataset import TestViews
-from timesformer.data.manifest import Manifest, load_manifest
+from timesformer.data.clips.dataset import TestViews
+from timesformer.data.manifest.manifest import Manifest, load_manifest
 
 SIZE = (96, 64)
 PARTS = (4, 3)

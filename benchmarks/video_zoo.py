@@ -25,7 +25,7 @@ import av
 import numpy as np
 from machine import describe_machine
 
-from timesformer.data.decode import VideoReader
+from timesformer.data.video.file_reader import VideoReader
 from timesformer.errors import DecodeError
 
 EXPLAINED = {

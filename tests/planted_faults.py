@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from timesformer.data.motion import render_clip
-from timesformer.data.synthetic import write_clip
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import render_clip
 from videos import cut_off, damage_packets, write_video
 
 FINDINGS = {

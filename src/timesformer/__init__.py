@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     from timesformer.config.presets import CLIP_PRESETS, PRESETS
     from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
     from timesformer.config.schema import ClipConfig, ModelConfig
-    from timesformer.data.check import DataCheck, check_dataset
-    from timesformer.data.decode import VideoInfo
-    from timesformer.data.manifest import Manifest, load_manifest
-    from timesformer.data.opening import probe, read_frames
+    from timesformer.data.check.data_check import DataCheck, check_dataset
+    from timesformer.data.manifest.manifest import Manifest, load_manifest
+    from timesformer.data.video.file_reader import VideoInfo
+    from timesformer.data.video.reader import probe, read_frames
     from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError, TimeSformerError, WeightsError
     from timesformer.evaluation.calibration import Calibration
     from timesformer.evaluation.evaluate import evaluate
@@ -45,10 +45,10 @@ _HOMES = {
     "timesformer.config.presets": ["CLIP_PRESETS", "PRESETS"],
     "timesformer.config.run": ["AugmentConfig", "DataConfig", "OptimConfig", "RunConfig"],
     "timesformer.config.schema": ["ClipConfig", "ModelConfig"],
-    "timesformer.data.check": ["DataCheck", "check_dataset"],
-    "timesformer.data.decode": ["VideoInfo"],
-    "timesformer.data.manifest": ["Manifest", "load_manifest"],
-    "timesformer.data.opening": ["probe", "read_frames"],
+    "timesformer.data.check.data_check": ["DataCheck", "check_dataset"],
+    "timesformer.data.video.file_reader": ["VideoInfo"],
+    "timesformer.data.manifest.manifest": ["Manifest", "load_manifest"],
+    "timesformer.data.video.reader": ["probe", "read_frames"],
     "timesformer.errors": [
         "ConfigError",
         "DataError",

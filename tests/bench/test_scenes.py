@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from timesformer.bench.scenes import Scene, draw_frames, write_scene
-from timesformer.data.opening import probe, read_frames
+from timesformer.data.video.reader import probe, read_frames
 
 SCENE = Scene(num_frames=21, fps=15, height=48, width=64, seed=3)
 

@@ -8,7 +8,7 @@ import torch
 
 from timesformer.bench.scenes import Scene, write_scene
 from timesformer.bench.video_readers import OURS, readers
-from timesformer.data.opening import read_frames
+from timesformer.data.video.reader import read_frames
 from timesformer.errors import ConfigError
 
 

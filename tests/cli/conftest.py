@@ -4,8 +4,8 @@ import torch
 from timesformer.cli.main import main
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.motion import render_clip
-from timesformer.data.synthetic import write_clip
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import render_clip
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.bundle import save
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from planted_faults import FINDINGS, LEFT_OUT, plant
-from timesformer.data.manifest import load_split
-from timesformer.data.scan import Scanner
+from timesformer.data.check.scan import Scanner
+from timesformer.data.manifest.manifest import load_split
 from videos import write_timed
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from timesformer.data.motion import render_clip
+from timesformer.data.synthetic.motion import render_clip
 
 CLASSES = ("grow", "move_left")
 SMALL = [

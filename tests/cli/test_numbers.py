@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from timesformer.config.run import AugmentConfig, RunConfig
-from timesformer.data.decode import checked_indices
-from timesformer.data.frame_array import FrameArrayReader
+from timesformer.data.video.file_reader import checked_indices
+from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.errors import ConfigError, DataError
 
 HUGE = 10**23

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.check_listing import read_listing
-from timesformer.data.manifest import Manifest, load_manifest, source_exists
+from timesformer.data.check.listing import read_listing
+from timesformer.data.manifest.manifest import Manifest, load_manifest, source_exists
 from timesformer.errors import DataError
 
 

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesformer.config.run import AugmentConfig
-from timesformer.data import augment, colour, warp
-from timesformer.data.augment import OPERATIONS, Operation, augment_clip, draw_erased_box, draw_matrix, draw_operations
-from timesformer.data.sampling import Box
+from timesformer.data.clips import affine, augment, color
+from timesformer.data.clips.augment import (
+    OPERATIONS,
+    Operation,
+    augment_clip,
+    draw_erased_box,
+    draw_matrix,
+    draw_operations,
+)
+from timesformer.data.clips.sampling import Box
 
 OFF = AugmentConfig()
 EVERYTHING = AugmentConfig(
@@ -113,7 +120,7 @@ def test_geometry_is_the_rotation_and_then_each_operation_in_its_order():
     operations = [Operation("translate_x", 1.0), Operation("posterize", 1.0), Operation("rotate", -1.0)]
     angle = rng(3).uniform(-50, 50)
     matrix = draw_matrix(AugmentConfig(rotation=50), operations, size=(30, 40), generator=rng(3))
-    np.testing.assert_allclose(matrix, warp.rotate(-30) @ warp.translate(12, 0) @ warp.rotate(angle), atol=1e-12)
+    np.testing.assert_allclose(matrix, affine.rotate(-30) @ affine.translate(12, 0) @ affine.rotate(angle), atol=1e-12)
 
 
 def test_rotation_spreads_over_both_sides():
@@ -128,8 +135,8 @@ def test_colours_change_in_the_order_in_which_they_were_drawn(monkeypatch):
     drawn = [Operation(name, 0.5) for name in names]
     monkeypatch.setattr(augment, "draw_operations", lambda config, generator, has_colors: drawn)
     clip = random_clip(2, 8, 8)
-    sheared = warp.warp(clip, Box(0, 0, 8, 8), warp.shear(0.15, 0))
-    want = colour.brightness(colour.invert(colour.posterize(sheared, 6)), 1.45)
+    sheared = affine.warp(clip, Box(0, 0, 8, 8), affine.shear(0.15, 0))
+    want = color.brightness(color.invert(color.posterize(sheared, 6)), 1.45)
     torch.testing.assert_close(augment_clip(clip, AugmentConfig(rand_augment=4), rng()), want)
 
 
@@ -137,7 +144,7 @@ def test_jitter_keeps_to_its_range_in_brightness(monkeypatch):
     seen: dict[str, list[float]] = {}
     for name in ("brightness", "contrast", "saturation", "hue"):
         monkeypatch.setattr(
-            colour, name, lambda frames, factor, name=name: seen.setdefault(name, []).append(factor) or frames
+            color, name, lambda frames, factor, name=name: seen.setdefault(name, []).append(factor) or frames
         )
     config = AugmentConfig(color_jitter=0.3, hue_jitter=0.1)
     for seed in range(100):
@@ -154,7 +161,7 @@ def test_colours_are_jittered_in_every_order(monkeypatch):
     for seed in range(40):
         order: list[str] = []
         for name in ("brightness", "contrast", "saturation"):
-            monkeypatch.setattr(colour, name, lambda frames, factor, name=name, o=order: o.append(name) or frames)
+            monkeypatch.setattr(color, name, lambda frames, factor, name=name, o=order: o.append(name) or frames)
         augment.jitter_colours(random_clip(1, 2, 2), AugmentConfig(color_jitter=0.3), rng(seed))
         orders.add(tuple(order))
     assert len(orders) == 6
@@ -173,10 +180,10 @@ def test_erased_box_is_noise_in_all_frames_and_nothing_else_changes():
     generator.random()
     box = draw_erased_box(30, 41, generator=generator)
     erased = augment_clip(clip, AugmentConfig(erase=1), rng(2))
-    noise = warp.cut(erased, box)
+    noise = affine.cut(erased, box)
     torch.testing.assert_close(noise, noise[:1].expand_as(noise))
     assert noise[0].float().std() > 50
-    warp.cut(erased, box)[:] = warp.cut(clip, box)
+    affine.cut(erased, box)[:] = affine.cut(clip, box)
     torch.testing.assert_close(erased, clip)
 
 

@@ -5,12 +5,12 @@ import shutil
 import pytest
 
 from planted_faults import FINDINGS, LEFT_OUT, clip, plant, reencode
-from timesformer.data.check import KINDS, check_dataset, spread
-from timesformer.data.check_fix import clean, save_clean
-from timesformer.data.check_report import write_check_page
-from timesformer.data.manifest import load_manifest, load_split
-from timesformer.data.motion import MOTION_CLASSES
-from timesformer.data.synthetic import write_clip, write_motion_dataset
+from timesformer.data.check.clean import clean, save_clean
+from timesformer.data.check.data_check import KINDS, check_dataset, spread
+from timesformer.data.check.report import write_check_page
+from timesformer.data.manifest.manifest import load_manifest, load_split
+from timesformer.data.synthetic.dataset import write_clip, write_motion_dataset
+from timesformer.data.synthetic.motion import MOTION_CLASSES
 from timesformer.errors import ConfigError, DataError
 from videos import write_timed
 

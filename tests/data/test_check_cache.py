@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from timesformer.data import check_cache
-from timesformer.data.check_cache import CACHE_FILE, FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.scan import Scanner
+from timesformer.data.check import cache as check_cache
+from timesformer.data.check.cache import CACHE_FILE, FingerprintCache, cache_path, fingerprint_all
+from timesformer.data.check.scan import Scanner
 from timesformer.errors import ConfigError
 from videos import write_video
 

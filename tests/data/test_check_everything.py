@@ -11,8 +11,8 @@ from PIL import Image
 
 from planted_faults import clip, reencode
 from timesformer.cli.main import main
-from timesformer.data.check import KINDS, DataCheck, check_dataset
-from timesformer.data.synthetic import write_clip
+from timesformer.data.check.data_check import KINDS, DataCheck, check_dataset
+from timesformer.data.synthetic.dataset import write_clip
 from videos import cut_off, damage_packets, write_timed, write_video
 
 CLASSES = ("bow", "clap", "nan", "nod", "wave", "Wave")

@@ -1,6 +1,6 @@
 import pytest
 
-from timesformer.data.check_listing import read_listing
+from timesformer.data.check.listing import read_listing
 from timesformer.errors import DataError
 
 

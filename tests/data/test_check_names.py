@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.check import check_dataset
-from timesformer.data.check_listing import ListedVideo, Listing
-from timesformer.data.check_names import is_placeholder, name_faults
-from timesformer.data.motion import MOTION_CLASSES, render_clip
-from timesformer.data.synthetic import write_clip
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.names import is_placeholder, name_faults
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 
 
 def listing(*names: str) -> Listing:

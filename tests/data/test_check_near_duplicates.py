@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from planted_faults import reencode
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.motion import MOTION_CLASSES, OPPOSITES, render_clip
-from timesformer.data.near_duplicates import near_pairs
-from timesformer.data.synthetic import write_clip
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.check.near_duplicates import near_pairs
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import MOTION_CLASSES, OPPOSITES, render_clip
 
 
 def pairs_of(*clips):
@@ -88,7 +88,7 @@ def test_pairs_across_blocks_are_found(monkeypatch):
     clips = [drawn(motion, 5) for motion in MOTION_CLASSES[1::2]]
     expected = [(0, 6), (1, 7), (2, 8), (3, 9), (4, 10), (5, 11)]
     assert pairs_of(*clips, *clips) == expected
-    monkeypatch.setattr("timesformer.data.near_duplicates._BLOCK", 5)
+    monkeypatch.setattr("timesformer.data.check.near_duplicates._BLOCK", 5)
     assert pairs_of(*clips, *clips) == expected
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from planted_faults import clip
 from timesformer.cli.main import main
-from timesformer.data.check import check_dataset
-from timesformer.data.check_fix import clean, save_clean
-from timesformer.data.check_report import write_check_page
-from timesformer.data.manifest import load_manifest, load_split
-from timesformer.data.synthetic import write_clip
+from timesformer.data.check.clean import clean, save_clean
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.check.report import write_check_page
+from timesformer.data.manifest.manifest import load_manifest, load_split
+from timesformer.data.synthetic.dataset import write_clip
 from timesformer.errors import DataError
 
 TRAIN = ["0.mp4,wave,anna", "1.mp4,clap,anna", "2.mp4,wave,ben", "3.mp4,clap,ben", "4.mp4,wave,", "5.mp4,clap,"]

@@ -13,18 +13,19 @@ from torch.utils.data import DataLoader
 
 from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data import check_cache, container
-from timesformer.data.check import check_dataset
-from timesformer.data.check_report import film_strip, write_check_page
-from timesformer.data.codecs import DEFAULT_CODECS, _video_decoders, allowed_codecs, decoder_names
-from timesformer.data.dataset import TestViews, TrainClips, read_test_views
-from timesformer.data.decode import VideoReader
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.opening import open_reader, probe, read_frames
-from timesformer.data.reverse import write_reversed
-from timesformer.data.scan import scan_here
-from timesformer.data.scan_apart import scan_apart
+from timesformer.data.check import cache as check_cache
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.check.report import film_strip, write_check_page
+from timesformer.data.check.scan import scan_here
+from timesformer.data.check.worker_process import scan_apart
+from timesformer.data.clips.dataset import TestViews, TrainClips, read_test_views
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video import container
+from timesformer.data.video.codecs import DEFAULT_CODECS, _video_decoders, allowed_codecs, decoder_names
+from timesformer.data.video.file_reader import VideoReader
+from timesformer.data.video.reader import open_reader, probe, read_frames
 from timesformer.errors import CodecError, ConfigError, DecodeError
 from videos import draw_frame, frame_indices, write_frames, write_video
 
@@ -98,7 +99,7 @@ def test_no_decoder_sees_a_file_before_its_codec_is_checked(tmp_path, name):
 
 
 def test_the_reader_does_not_decode_what_it_refuses(rare, monkeypatch):
-    monkeypatch.setattr("timesformer.data.decode.decode_or_skip", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("timesformer.data.video.file_reader.decode_or_skip", lambda *_: pytest.fail("decoded"))
     with pytest.raises(CodecError), open_reader(rare):
         pass
 

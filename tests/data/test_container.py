@@ -10,8 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from timesformer.data import container, decode
-from timesformer.data.opening import probe, read_frames
+from timesformer.data.video import container
+from timesformer.data.video import file_reader as decode
+from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import DecodeError
 from videos import cut_off, damage_packets, frame_indices, write_audio, write_video
 

@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data import dataset, sampling, transforms
-from timesformer.data.dataset import TrainClips, read_test_views
-from timesformer.data.decode import VideoReader
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.opening import read_frames
-from timesformer.data.synthetic import write_clip
+from timesformer.data.clips import dataset, sampling, transforms
+from timesformer.data.clips.dataset import TrainClips, read_test_views
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.video.file_reader import VideoReader
+from timesformer.data.video.reader import read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
 
 MODEL = ModelConfig(num_frames=3, image_size=(8, 16), patch_size=4, embed_dim=8, num_heads=2, depth=1)

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pictures import write_turned_jpegs
-from timesformer.data import container, decode
-from timesformer.data.decode import VideoInfo, VideoReader
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.opening import probe, read_frames
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.video import container
+from timesformer.data.video import file_reader as decode
+from timesformer.data.video.file_reader import VideoInfo, VideoReader
+from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
 from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
 

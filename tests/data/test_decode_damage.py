@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from timesformer.data.decode import VideoReader
-from timesformer.data.opening import probe, read_frames
+from timesformer.data.video.file_reader import VideoReader
+from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import DecodeError
 from videos import cut_off, damage_packets, decode_all, frame_indices, write_video
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from timesformer.data.decode import VideoReader
+from timesformer.data.video.file_reader import VideoReader
 from videos import damage_packets, decode_all, write_video
 
 KINDS: Mapping[str, Mapping[str, object]] = {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pictures import write_folder
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.opening import read_frames
-from timesformer.data.synthetic import write_clip
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.video.reader import read_frames
 from videos import cut_off, damage_packets, set_display_matrix, write_audio, write_video
 
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from pictures import write_folder
-from timesformer.data.check import check_dataset
-from timesformer.data.decode import VideoInfo, VideoReader
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.frame_folder import FrameFolderReader
-from timesformer.data.manifest import Manifest, Sample, load_manifest
-from timesformer.data.manifest_writing import save_manifest
-from timesformer.data.opening import open_reader, probe, read_frames
-from timesformer.data.reverse import write_reversed
-from timesformer.data.scan import Scanner
-from timesformer.data.synthetic import write_clip
-from timesformer.data.video_files import video_digest, video_exists, video_stamp
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.check.scan import Scanner
+from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest.save import save_manifest
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video.file_reader import VideoInfo, VideoReader
+from timesformer.data.video.file_stat import video_digest, video_exists, video_stamp
+from timesformer.data.video.frame_folder import FrameFolderReader
+from timesformer.data.video.reader import open_reader, probe, read_frames
 from timesformer.errors import DataError, DecodeError
 from videos import cut_off, draw_frame, frame_indices, write_frames
 

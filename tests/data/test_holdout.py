@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.holdout import choose_groups, choose_videos
-from timesformer.data.manifest import Manifest, Sample, split_manifest
+from timesformer.data.manifest.holdout import choose_groups, choose_videos
+from timesformer.data.manifest.manifest import Manifest, Sample, split_manifest
 from timesformer.errors import DataError
 
 NAMES = ("a", "b", "c", "d")

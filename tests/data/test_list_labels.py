@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.check_listing import read_listing
-from timesformer.data.manifest import load_manifest
+from timesformer.data.check.listing import read_listing
+from timesformer.data.manifest.manifest import load_manifest
 from timesformer.errors import DataError
 from videos import write_frames, write_video
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.annotations import read_class_names
-from timesformer.data.check_listing import read_listing
-from timesformer.data.manifest import Manifest, Sample, load_manifest
-from timesformer.data.manifest_writing import save_class_names, save_manifest
+from timesformer.data.check.listing import read_listing
+from timesformer.data.manifest.classes import match_classes, read_manifest
+from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest.rows import read_class_names
+from timesformer.data.manifest.save import save_class_names, save_manifest
 from timesformer.errors import DataError
-from timesformer.evaluation.labels import match_classes, read_manifest
 
 NFC, NFD = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
 

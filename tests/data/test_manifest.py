@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesformer.data.check_listing import read_listing
-from timesformer.data.manifest import (
+from timesformer.data.check.listing import read_listing
+from timesformer.data.manifest.classes import read_manifest
+from timesformer.data.manifest.manifest import (
     Manifest,
     Sample,
     holds_splits,
@@ -17,9 +18,8 @@ from timesformer.data.manifest import (
     load_split,
     split_manifest,
 )
-from timesformer.data.manifest_writing import save_manifest
+from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError, DataError
-from timesformer.evaluation.labels import read_manifest
 from videos import touch
 
 SEPARATORS = [",", " ", "\t", ";"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.packets import PacketIndex, PacketRecord, build_index
+from timesformer.data.video.packet_index import PacketIndex, PacketRecord, build_index
 
 
 def records(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.patterns import find_matches
+from timesformer.data.manifest.patterns import find_matches
 
 NAMES = (
     "day [1]/a.mp4", "day [1]/b.mp4", "day 1/c.mp4", "day 2/d.mp4", "deep/day [1]/e.mp4", "deep/day 1/f.mp4",

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from timesformer.data.decode import VideoReader
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.motion import render_clip
-from timesformer.data.reverse import write_reversed
-from timesformer.data.synthetic import write_clip
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import render_clip
+from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video.file_reader import VideoReader
 from timesformer.errors import DecodeError
 from videos import frame_indices, write_video
 

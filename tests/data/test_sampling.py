@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from timesformer.config.schema import ClipConfig
-from timesformer.data import sampling
-from timesformer.data.sampling import Box, crop_boxes, random_box, resized_size
+from timesformer.data.clips import sampling
+from timesformer.data.clips.sampling import Box, crop_boxes, random_box, resized_size
 from timesformer.errors import DataError
 
 

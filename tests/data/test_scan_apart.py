@@ -8,9 +8,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from timesformer.data import scan_apart as module
-from timesformer.data.scan import scan_here
-from timesformer.data.scan_apart import scan_apart
+from timesformer.data.check import worker_process as module
+from timesformer.data.check.scan import scan_here
+from timesformer.data.check.worker_process import scan_apart
 from timesformer.errors import DecodeError
 from videos import write_frames, write_video
 
@@ -90,5 +90,6 @@ def test_who_stops_listening_ends_the_processes(paths, monkeypatch):
 
 
 def test_a_process_imports_nothing_heavy():
-    code = "import sys, timesformer.data.scan; print(*{'torch', 'numpy', 'jaxtyping', 'rich', 'PIL'} & {*sys.modules})"
+    heavy = {"torch", "numpy", "jaxtyping", "rich", "PIL"}
+    code = f"import sys, timesformer.data.check.scan; print(*{heavy} & {{*sys.modules}})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -15,15 +15,15 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesformer.data import shards
-from timesformer.data.check import check_dataset
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.manifest import Manifest, Sample, load_manifest, load_split, split_manifest
-from timesformer.data.opening import open_reader, probe, read_frames
-from timesformer.data.reverse import write_reversed
-from timesformer.data.shard_index import MemberFile, find_member, list_members, split_member
-from timesformer.data.shards import write_shards
-from timesformer.data.video_files import video_digest, video_exists, video_stamp
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.manifest import shard_writer as shards
+from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest, load_split, split_manifest
+from timesformer.data.manifest.shard_writer import write_shards
+from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video.file_stat import video_digest, video_exists, video_stamp
+from timesformer.data.video.reader import open_reader, probe, read_frames
+from timesformer.data.video.tar_member import MemberFile, find_member, list_members, split_member
 from timesformer.errors import ConfigError, DataError, DecodeError
 from videos import cut_off, damage_packets, decode_all, frame_indices, write_video
 

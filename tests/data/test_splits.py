@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.check_listing import read_listing
-from timesformer.data.manifest import load_manifest, load_split, load_training
-from timesformer.data.splits import SplitName, find_split, holds_splits, parse_split
+from timesformer.data.check.listing import read_listing
+from timesformer.data.manifest.manifest import load_manifest, load_split, load_training
+from timesformer.data.manifest.splits import SplitName, find_split, holds_splits, parse_split
 from timesformer.errors import DataError
 from videos import touch
 

@@ -13,11 +13,11 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from pictures import write_heif, write_picture
-from timesformer.data.container import open_video
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.header import stated_end_s
-from timesformer.data.opening import probe, read_frames
-from timesformer.data.still_pictures import picture_kind
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.video.container import open_video
+from timesformer.data.video.header import stated_end_s
+from timesformer.data.video.reader import probe, read_frames
+from timesformer.data.video.still_pictures import picture_kind
 from timesformer.errors import DecodeError
 from videos import draw_frame, frame_indices, write_video
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesformer.data import synthetic
-from timesformer.data.synthetic import (
+from timesformer.data.synthetic import dataset as synthetic
+from timesformer.data.synthetic.dataset import (
     MOTION_CLASSES,
     OPPOSITES,
     SETTINGS_FILE,
@@ -125,7 +125,7 @@ def test_longer_clip_shows_the_same_motion_more_finely():
 
 def test_same_seed_gives_the_same_pixels_in_another_process():
     code = (
-        "import sys; from timesformer.data.synthetic import render_clip;"
+        "import sys; from timesformer.data.synthetic.dataset import render_clip;"
         "sys.stdout.buffer.write(render_clip('grow', seed=5, num_frames=4, size=20).tobytes())"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

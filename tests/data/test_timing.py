@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.timing import FrameTiming, frame_timing, in_order_shown, is_plausible
+from timesformer.data.video.timing import FrameTiming, frame_timing, in_order_shown, is_plausible
 
 MS = Fraction(1, 1000)
 

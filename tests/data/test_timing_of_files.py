@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 
 from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data import sampling
-from timesformer.data.dataset import TestViews, TrainClips, read_test_views, tell_timing
-from timesformer.data.fingerprint import fingerprint
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.opening import probe, read_frames
-from timesformer.data.reverse import write_reversed
+from timesformer.data.check.fingerprint import fingerprint
+from timesformer.data.clips import sampling
+from timesformer.data.clips.dataset import TestViews, TrainClips, read_test_views, tell_timing
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video.reader import probe, read_frames
 from tiny import tiny_config
 from videos import cut_off, frame_indices, write_timed, write_video
 

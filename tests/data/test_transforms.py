@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data import transforms
-from timesformer.data.transforms import as_tensor, denormalise, normalise, resize, take_channels, to_floats, train_view
+from timesformer.data.clips import transforms
+from timesformer.data.clips.transforms import (
+    as_tensor,
+    denormalise,
+    normalise,
+    resize,
+    take_channels,
+    to_floats,
+    train_view,
+)
 
 PLAIN = ClipConfig(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data import video_search
-from timesformer.data.check import check_dataset
-from timesformer.data.manifest import load_manifest
-from timesformer.data.video_paths import VIDEO_SUFFIXES
-from timesformer.data.video_search import describe_passed_over, find_videos_below, looks_like_video
+from timesformer.data.check.data_check import check_dataset
+from timesformer.data.manifest import video_search
+from timesformer.data.manifest.manifest import load_manifest
+from timesformer.data.manifest.video_search import describe_passed_over, find_videos_below, looks_like_video
+from timesformer.data.video.paths import VIDEO_SUFFIXES
 from timesformer.errors import DataError
 from videos import touch, write_audio, write_frames, write_video
 
@@ -158,8 +158,8 @@ def test_a_line_names_each_kind_and_counts_the_rest(tmp_path):
 
 def test_every_reason_is_one_that_is_given():
     home = Path(video_search.__file__)
-    names = (home.name, "annotations.py", "check_listing.py")
-    source = "".join(home.with_name(name).read_text() for name in names)
+    homes = (home, home.with_name("rows.py"), home.parents[1] / "check/listing.py")
+    source = "".join(path.read_text() for path in homes)
     assert all(source.count(f'"{reason}"') >= 2 for reason in video_search.REASONS)
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.synthetic.dataset import write_motion_dataset
 
 
 def timesformer(*arguments, cwd):

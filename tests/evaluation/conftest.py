@@ -7,7 +7,7 @@ import torch
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.model.timesformer import TimeSformer
 
 CLASSES = ("move_left", "move_right", "grow")

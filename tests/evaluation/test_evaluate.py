@@ -11,8 +11,8 @@ import torch
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.dataset import read_test_views
-from timesformer.data.manifest import Manifest, load_manifest
+from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.manifest.manifest import Manifest, load_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation import Evaluation, write_predictions
 from timesformer.evaluation.evaluate import evaluate

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.manifest.classes import match_classes, read_manifest
+from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import DataError
-from timesformer.evaluation.labels import match_classes, read_manifest
 
 MANIFEST = Manifest((Sample(Path("a.mp4"), 0), Sample(Path("b.mp4"), 1)), ("run", "walk"))
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.dataset import read_test_views
-from timesformer.data.sampling import Box, crop_boxes, resized_size
-from timesformer.data.sampling import test_clips as clips_at_test
-from timesformer.data.transforms import denormalise
+from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.sampling import Box, crop_boxes, resized_size
+from timesformer.data.clips.sampling import test_clips as clips_at_test
+from timesformer.data.clips.transforms import denormalise
 from videos import decode_all, write_video
 
 

@@ -12,8 +12,8 @@ from timesformer.cli.main import main
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import to_dict
 from timesformer.config.schema import ClipConfig
-from timesformer.data.motion import render_clip
-from timesformer.data.synthetic import write_clip
+from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.motion import render_clip
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation.evaluate import open_both
 from timesformer.export import onnx as export_module

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from timesformer.config.run import DataConfig
-from timesformer.data.manifest import Manifest, load_manifest
-from timesformer.data.manifest_writing import save_manifest
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.manifest.manifest import Manifest, load_manifest
+from timesformer.data.manifest.save import save_manifest
+from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
 from timesformer.reproduce.videos import CLASSES, own_set, reversed_set, synthetic_set, write_share

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from timesformer.config.run import AugmentConfig
-from timesformer.data.sampling import Box
+from timesformer.data.clips.sampling import Box
 from timesformer.training.mixing import cut_mix, draw_box, mix_batch, smooth_targets
 
 LABELS = torch.tensor([2, 0, 3, 1, 2])

@@ -9,8 +9,8 @@ from timesformer.cli.main import main
 from timesformer.config.io import dump_toml
 from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
-from timesformer.data.manifest import Manifest, load_manifest
-from timesformer.data.manifest_writing import save_manifest
+from timesformer.data.manifest.manifest import Manifest, load_manifest
+from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError
 from timesformer.training.fit import train
 from timesformer.training.plan import format_plan, make_plan, plan_as_dict

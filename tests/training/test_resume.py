@@ -13,8 +13,8 @@ import torch
 
 from timesformer.config.io import read_config
 from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
-from timesformer.data.manifest import load_split
-from timesformer.data.shards import write_shards
+from timesformer.data.manifest.manifest import load_split
+from timesformer.data.manifest.shard_writer import write_shards
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.fit import is_finished, train

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from timesformer.config.run import AugmentConfig, RunConfig
-from timesformer.data.dataset import TrainClips
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.manifest_writing import save_manifest
-from timesformer.data.transforms import denormalise, to_floats
+from timesformer.data.clips.dataset import TrainClips
+from timesformer.data.clips.transforms import denormalise, to_floats
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import DecodeError
 from timesformer.training.sheet import write_sheet
 from timesformer.training.sources import load_data

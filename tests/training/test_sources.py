@@ -9,9 +9,9 @@ import torch
 
 from timesformer.config.run import AugmentConfig, DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.dataset import TestViews
-from timesformer.data.manifest import Manifest, Sample, load_manifest
-from timesformer.data.manifest_writing import save_manifest
+from timesformer.data.clips.dataset import TestViews
+from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.training.sources import (
     Batch,
@@ -327,7 +327,7 @@ def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch:
         split, run=cached, device=CPU, first_epoch=0, on_progress=lambda done, total: counts.append((done, total))
     )
     assert counts == [(done, 12) for done in range(1, 13)]
-    monkeypatch.setattr("timesformer.data.dataset.open_reader", None)
+    monkeypatch.setattr("timesformer.data.clips.dataset.open_reader", None)
     torch.testing.assert_close([batch[0] for batch in feed.train], plain)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 import timesformer.training
 from timesformer.config.io import read_config
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
-from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.training.callbacks import Recorder, WholeCheckpoints

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from timesformer.config.run import DataConfig, RunConfig
-from timesformer.data.dataset import TrainClips
+from timesformer.data.clips.dataset import TrainClips
 from timesformer.training import waiting
 from timesformer.training.fit import train
 from timesformer.training.history import read_metrics

@@ -22,8 +22,8 @@ from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
 from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data import sampling, transforms
-from timesformer.data.opening import probe
+from timesformer.data.clips import sampling, transforms
+from timesformer.data.video.reader import probe
 
 GOPS = (250, 30, 12)
 """Frames from one key frame to the next, at most: x264's default, a camera's, and what `your-videos.md` advises."""

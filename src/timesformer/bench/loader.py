@@ -21,11 +21,11 @@ from timesformer.bench.video_readers import OURS, Read, readers
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
 from timesformer.config.run import DataConfig, RunConfig
-from timesformer.data import sampling, transforms
-from timesformer.data.manifest import Manifest, Sample
-from timesformer.data.opening import probe
+from timesformer.data.clips import sampling, transforms
+from timesformer.data.clips.worker_errors import ErrorsAsValues
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.video.reader import probe
 from timesformer.errors import TimeSformerError
-from timesformer.evaluation.loading import ErrorsAsValues
 from timesformer.training.sources import Batch, EpochOrder, Loader, Split, collate, make_feed
 
 GOP = 250

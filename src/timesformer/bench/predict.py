@@ -18,8 +18,8 @@ from timesformer.bench.ways import build_ways
 from timesformer.config.info import ModelInfo
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
-from timesformer.data import sampling, transforms
-from timesformer.data.opening import probe
+from timesformer.data.clips import sampling, transforms
+from timesformer.data.video.reader import probe
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import fuse

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.bench.ways import build_ways
-from timesformer.data.opening import read_frames
+from timesformer.data.video.reader import read_frames
 
 Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]
 """Opens the file, reads the frames of these numbers, and closes it."""

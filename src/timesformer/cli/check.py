@@ -13,12 +13,12 @@ from rich.table import Table
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
-from timesformer.data.check import KINDS, DataCheck, check_dataset, spread
-from timesformer.data.check_fix import CleanData, check_target, clean, save_clean
-from timesformer.data.check_report import write_check_page
-from timesformer.data.inputs import list_files
-from timesformer.data.manifest import holds_splits
-from timesformer.data.video_search import describe_others
+from timesformer.data.check.clean import CleanData, check_target, clean, save_clean
+from timesformer.data.check.data_check import KINDS, DataCheck, check_dataset, spread
+from timesformer.data.check.report import write_check_page
+from timesformer.data.manifest.inputs import list_files
+from timesformer.data.manifest.manifest import holds_splits
+from timesformer.data.manifest.video_search import describe_others
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 from timesformer.outputs import check_folder, refuse_existing, refuse_inputs

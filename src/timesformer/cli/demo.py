@@ -11,8 +11,8 @@ from timesformer.cli.evaluate import summary
 from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
 from timesformer.cli.train import run_from_preset, with_codecs
 from timesformer.config.run import RunConfig
-from timesformer.data.motion import OPPOSITES, render_clip
-from timesformer.data.synthetic import write_clip, write_motion_dataset
+from timesformer.data.synthetic.dataset import write_clip, write_motion_dataset
+from timesformer.data.synthetic.motion import OPPOSITES, render_clip
 from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report import write_report

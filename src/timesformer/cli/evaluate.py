@@ -24,10 +24,10 @@ from timesformer.cli.options import (
 )
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
-from timesformer.data.inputs import list_files, video_files
+from timesformer.data.manifest.classes import read_manifest
+from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.answers import Options
-from timesformer.evaluation.labels import read_manifest
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions

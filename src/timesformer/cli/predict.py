@@ -19,9 +19,9 @@ from timesformer.cli.options import (
     given_model,
     model_overrides,
 )
-from timesformer.data.patterns import find_matches, is_pattern
-from timesformer.data.video_paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
-from timesformer.data.video_search import describe_passed_over, find_videos_below
+from timesformer.data.manifest.patterns import find_matches, is_pattern
+from timesformer.data.manifest.video_search import describe_passed_over, find_videos_below
+from timesformer.data.video.paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.files import is_address
 from timesformer.inference.predictor import Prediction, Predictor

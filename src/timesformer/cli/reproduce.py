@@ -11,7 +11,7 @@ from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
 from timesformer.cli.train import run_from_preset, starting_run, with_codecs
 from timesformer.config.io import apply_overrides
 from timesformer.config.run import RunConfig
-from timesformer.data.inputs import list_files
+from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.reproduce.definitions import define

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from timesformer.cli.console import print_json, progress, say
 from timesformer.cli.options import AsJson, Overwrite
-from timesformer.data.inputs import list_files
-from timesformer.data.manifest import CLASSES_FILE, Manifest, holds_splits, load_training
-from timesformer.data.shards import write_shards
+from timesformer.data.manifest.classes import read_validation
+from timesformer.data.manifest.inputs import list_files
+from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest, holds_splits, load_training
+from timesformer.data.manifest.shard_writer import write_shards
 from timesformer.errors import ConfigError
-from timesformer.evaluation.labels import read_validation
 from timesformer.outputs import check_folder, refuse_inputs
 
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import AsJson
-from timesformer.data.motion import MOTION_CLASSES
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.synthetic.dataset import write_motion_dataset
+from timesformer.data.synthetic.motion import MOTION_CLASSES
 
 
 def synth(

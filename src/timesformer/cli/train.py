@@ -12,8 +12,8 @@ from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
 from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
 from timesformer.config.presets import clip_preset, preset
 from timesformer.config.run import RunConfig
-from timesformer.data.codecs import allowed_codecs
-from timesformer.data.inputs import list_files
+from timesformer.data.manifest.inputs import list_files
+from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 from timesformer.training.fit import train as run_training

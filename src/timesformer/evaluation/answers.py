@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader
 
 from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count
 from timesformer.config.run import Precision
-from timesformer.data.codecs import allowed_codecs
-from timesformer.data.dataset import TestViews
-from timesformer.data.manifest import Manifest, Sample
+from timesformer.data.clips.dataset import TestViews
+from timesformer.data.clips.worker_errors import ErrorsAsValues
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DecodeError, TimeSformerError
-from timesformer.evaluation.loading import ErrorsAsValues
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.views import check_finite, fuse

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from timesformer.config.run import Precision
-from timesformer.data.manifest import Manifest
+from timesformer.data.manifest.classes import match_classes, read_manifest
+from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.answers import Options, Outcome, answer_batches
-from timesformer.evaluation.labels import match_classes, read_manifest
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.shards import plan_batches
@@ -46,7 +46,7 @@ def evaluate(
         on_progress: Called after each video with the number done and their total.
         on_error: What to do about a video that cannot be decoded: `raise` its error, or `skip` and list it.
         top_k: The k of `Evaluation.top_k`, 1 or more each.
-        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
 
     Raises:
         DecodeError: A video cannot be decoded, and `on_error` is `raise`.

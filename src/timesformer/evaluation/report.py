@@ -61,7 +61,7 @@ def write_report(
         curve: PNG of the learning curve, if there is one.
         num_examples: Videos to show: wrong ones up to a half of them, and for the rest one of each class in turn.
         overwrite: Whether a file that already exists is replaced.
-        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Raises:
         ConfigError: The file already exists and must not be replaced.

@@ -7,8 +7,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
-from timesformer.data.dataset import read_test_views
-from timesformer.data.transforms import denormalise
+from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.transforms import denormalise
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
 from timesformer.inference.onnx_model import Classifier

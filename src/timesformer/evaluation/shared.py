@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from timesformer.data.manifest import Manifest
+from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DataError
 from timesformer.evaluation.answers import Options, Outcome
 from timesformer.evaluation.evaluate import OnProgress, check_top_k, evaluate, open_both, run_batches

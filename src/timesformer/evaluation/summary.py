@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from timesformer.data.manifest import Manifest
+from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DataError
 from timesformer.evaluation.answers import Answer, Outcome, Unread
 from timesformer.evaluation.calibration import calibrate

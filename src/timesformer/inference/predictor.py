@@ -13,12 +13,12 @@ from torch import Tensor
 
 from timesformer.config.checks import MOST_IN_BATCH, check_choice, check_count
 from timesformer.config.run import Precision
-from timesformer.data.codecs import allowed_codecs
-from timesformer.data.dataset import read_test_views, tell_timing
-from timesformer.data.decode import VideoInfo
-from timesformer.data.frame_array import FrameArray, FrameArrayReader
-from timesformer.data.frame_folder import FRAMES_PER_SECOND
-from timesformer.data.transforms import model_input
+from timesformer.data.clips.dataset import read_test_views, tell_timing
+from timesformer.data.clips.transforms import model_input
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.data.video.file_reader import VideoInfo
+from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
+from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.read_ahead import read_ahead
@@ -90,7 +90,7 @@ class Predictor:
             kept by torch in its cache on the disk. On a GPU its kernels are then started as one graph. On a CPU it
             gains nothing beside `fast`.
         precision: Numbers in which the model computes: `bf16` or `fp16` on a GPU that has them; slower on a CPU.
-        allow_codecs: Codecs that may be decoded beside `timesformer.data.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
         **overrides: Passed to `load`, such as `num_frames=16`.
 
     Raises:

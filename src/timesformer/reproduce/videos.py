@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from timesformer.config.run import DataConfig
-from timesformer.data.holdout import hold_out
-from timesformer.data.manifest import CLASSES_FILE, Manifest, load_manifest
-from timesformer.data.manifest_writing import save_manifest
-from timesformer.data.motion import OPPOSITES
-from timesformer.data.reverse import write_reversed
-from timesformer.data.synthetic import write_motion_dataset
+from timesformer.data.manifest.holdout import hold_out
+from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest, load_manifest
+from timesformer.data.manifest.save import save_manifest
+from timesformer.data.synthetic.dataset import write_motion_dataset
+from timesformer.data.synthetic.motion import OPPOSITES
+from timesformer.data.synthetic.reversed import write_reversed
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
 from timesformer.training.sources import Split, load_data

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from timesformer.config.run import AugmentConfig
-from timesformer.data.sampling import Box
+from timesformer.data.clips.sampling import Box
 
 
 def mix_batch(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from timesformer.config.run import RunConfig
-from timesformer.data.transforms import model_input
+from timesformer.data.clips.transforms import model_input
 from timesformer.errors import DataError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.averaging import averaged_copy, update_average

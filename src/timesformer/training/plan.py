@@ -7,8 +7,8 @@ import torch
 
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
-from timesformer.data.codecs import allowed_codecs
-from timesformer.data.manifest import holds_splits, source_exists
+from timesformer.data.manifest.manifest import holds_splits, source_exists
+from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError
 from timesformer.inference.views import resolve_device
 from timesformer.model.cost import cost

@@ -12,7 +12,7 @@ from typing import Any
 from timesformer import files
 from timesformer.config.io import dump_toml, read_config, to_dict
 from timesformer.config.run import RunConfig
-from timesformer.data.inputs import list_files
+from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.outputs import refuse_inputs
 from timesformer.weights.bundle import is_model_folder

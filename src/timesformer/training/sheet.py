@@ -13,10 +13,10 @@ from torch import Tensor
 
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.dataset import TrainClips, read_test_views
-from timesformer.data.inputs import list_files, video_files
-from timesformer.data.manifest import Sample
-from timesformer.data.transforms import denormalise, to_floats
+from timesformer.data.clips.dataset import TrainClips, read_test_views
+from timesformer.data.clips.transforms import denormalise, to_floats
+from timesformer.data.manifest.inputs import list_files, video_files
+from timesformer.data.manifest.manifest import Sample
 from timesformer.files import replacing
 from timesformer.outputs import refuse_inputs
 from timesformer.training.sources import load_data, validation_clip

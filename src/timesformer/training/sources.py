@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.codecs import allowed_codecs
-from timesformer.data.dataset import TestViews, TrainClips
-from timesformer.data.manifest import Manifest, holds_splits, load_training, split_manifest
+from timesformer.data.clips.dataset import TestViews, TrainClips
+from timesformer.data.clips.worker_errors import ErrorsAsValues
+from timesformer.data.manifest.classes import read_validation
+from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
+from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
-from timesformer.evaluation.labels import read_validation
-from timesformer.evaluation.loading import ErrorsAsValues
 from timesformer.training.start import DataSize
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,184 @@
+"""Fingerprints of many files: decoded by all cores, and kept so that a file that did not change is not read again.
+
+The cache is a text file of one JSON object a line, beside the data; lines are only ever added, all of a batch at once,
+and what cannot be read is passed over. So a run that is interrupted, or two at a time, cost nothing but time.
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from timesformer.config.checks import MOST_WORKERS, check_count
+from timesformer.data.check.fingerprint import THUMBNAILS_SHAPE, Fingerprint, from_scan
+from timesformer.data.check.scan import scan_here
+from timesformer.data.check.worker_process import scan_apart
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.data.video.file_stat import video_stamp
+from timesformer.files import replacing
+
+logger = logging.getLogger(__name__)
+
+CACHE_FILE = ".timesformer-check"
+"""Name of the cache in the folder of the data."""
+
+_FORMAT = 4
+"""Raised when fingerprints of the same file become different."""
+_BATCH = 32
+"""Fingerprints that are written at once."""
+_SMALL_BYTES = 2**22
+"""Files that together are smaller than this are decoded sooner than another process starts."""
+
+_Key = tuple[int, int]
+
+
+def cache_path(source: str | Path) -> Path:
+    """Where the fingerprints of a data set are kept: in its folder, or the user's cache where that is read-only."""
+    folder = Path(os.path.abspath(source))
+    folder = folder if folder.is_dir() else folder.parent
+    path = folder / CACHE_FILE
+    if os.access(path if path.exists() else folder, os.W_OK):
+        return path
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "timesformer" / f"check-{hashlib.blake2b(str(folder).encode(), digest_size=8).hexdigest()}"
+
+
+@dataclass(slots=True)
+class FingerprintCache:
+    """Fingerprints by path, size and time of change of a file; reads and writes its file inside a `with`."""
+
+    path: Path
+    _known: dict[str, tuple[_Key, Fingerprint]] = field(default_factory=dict)
+    _unsaved: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> "FingerprintCache":
+        lines = _read_lines(self.path)
+        for name, key, known in filter(None, map(_parse, lines)):
+            self._known[name] = key, known
+        if len(lines) > 2 * len(self._known) + _BATCH:
+            self._rewrite()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._save()
+
+    def get(self, path: Path) -> Fingerprint | None:
+        """The fingerprint of a file; None where it is not known or the file has changed."""
+        key, known = self._known.get(self._name(path), (None, None))
+        return known if key is not None and key == video_stamp(path) else None
+
+    def add(self, path: Path, found: Fingerprint) -> None:
+        """Keep a fingerprint of a file as it is now."""
+        key = video_stamp(path)
+        if key is not None:
+            self._known[self._name(path)] = key, found
+            self._unsaved.append(_format(self._name(path), key, found))
+        if len(self._unsaved) >= _BATCH:
+            self._save()
+
+    def _name(self, path: Path) -> str:
+        """A path that stays right when the data set moves with its cache."""
+        path = Path(os.path.abspath(path))
+        return str(path.relative_to(self.path.parent) if path.is_relative_to(self.path.parent) else path)
+
+    def _save(self) -> None:
+        if not self._unsaved:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:  # the first line end closes a line that a crash left open
+                file.write("".join(["\n", *self._unsaved]).encode())
+        except OSError as error:
+            logger.warning("%s: what was found cannot be kept for the next run: %s", self.path, error.strerror)
+        self._unsaved.clear()
+
+    def _rewrite(self) -> None:
+        """Leave out what newer lines replace."""
+        try:
+            with replacing(self.path) as partial:
+                partial.write_text("".join(_format(name, *entry) for name, entry in self._known.items()), "utf-8")
+        except OSError:
+            logger.debug("%s cannot be made shorter", self.path, exc_info=True)
+
+
+def fingerprint_all(
+    paths: Sequence[Path],
+    *,
+    cache: FingerprintCache,
+    num_workers: int = 0,
+    allow_codecs: Collection[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Path, Fingerprint]:
+    """Fingerprint files, those that the cache does not know by decoding them.
+
+    Args:
+        paths: Files, each once.
+        cache: Cache, inside its `with`; what is found goes there at once, so that an interrupted run is not lost.
+        num_workers: Processes that decode; 0 decodes in this one.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+        on_progress: Called with the number of files done, known ones among them, and of all files.
+
+    Raises:
+        ConfigError: A negative number of processes, or an unknown codec.
+        DecodeError: A process ended without an answer.
+    """
+    check_count("num_workers", num_workers, least=0, most=MOST_WORKERS)
+    codecs = allowed_codecs(allow_codecs)
+    found = {path: known for path in paths if (known := cache.get(path)) is not None and _still_holds(known, codecs)}
+    todo = [path for path in paths if path not in found]
+    on_progress(len(found), len(paths))
+    is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
+    if is_small or num_workers == 0:
+        scans = scan_here(todo, allow_codecs=allow_codecs)
+    else:
+        scans = scan_apart(todo, num_workers=num_workers, allow_codecs=allow_codecs)
+    for path, scan in scans:
+        found[path] = from_scan(scan)
+        cache.add(path, found[path])
+        on_progress(len(found), len(paths))
+    return found
+
+
+def _still_holds(known: Fingerprint, codecs: frozenset[str]) -> bool:
+    """Whether a file would be decoded or refused as it was, now that these codecs are allowed."""
+    return not known.codec or (known.codec in codecs) == (not known.error)
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return [line for line in path.read_bytes().split(b"\n") if line]
+    except OSError:
+        return []
+
+
+def _format(name: str, key: _Key, found: Fingerprint) -> str:
+    pixels = zlib.compress(found.thumbnails.tobytes(), level=1)
+    content = {each.name: getattr(found, each.name) for each in fields(found)}
+    content["thumbnails"] = base64.b64encode(pixels).decode()
+    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": content}) + "\n"
+
+
+def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
+    """Read a line; None where it is damaged or of another version."""
+    try:
+        content: dict[str, Any] = json.loads(line)
+        if content["format"] != _FORMAT:
+            return None
+        found = dict(content["found"])
+        pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
+        thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
+        size, mtime_ns = content["key"]
+        return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**found, thumbnails=thumbnails)
+    except (ValueError, KeyError, TypeError, zlib.error):
+        return None

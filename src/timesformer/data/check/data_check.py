@@ -1,0 +1,271 @@
+"""What is wrong with a data set: every file decoded once, every finding named; nothing is changed."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timesformer.data.check.cache import FingerprintCache, cache_path, fingerprint_all
+from timesformer.data.check.duplicates import group_by_content, name_repeats
+from timesformer.data.check.fingerprint import Fingerprint
+from timesformer.data.check.listing import ListedVideo, Listing, read_listing
+from timesformer.data.check.names import name_faults
+from timesformer.data.check.origins import name_group_faults
+from timesformer.data.manifest.video_search import REASONS
+from timesformer.data.video.file_stat import video_exists
+from timesformer.errors import ConfigError, DecodeError
+
+KINDS = {
+    "missing": ("error", "the file is not there"),
+    "unreadable": ("error", "no frame can be decoded"),
+    "truncated": ("error", "frames are missing or damaged"),
+    "too_short": ("error", "fewer frames than the model takes"),
+    "bad_label": ("error", "the label names no class of training"),
+    "conflicting_label": ("error", "the same video under several classes"),
+    "conflicting_group": ("error", "the same video in several groups"),
+    "leak": ("error", "the same video in training and validation"),
+    "group_leak": ("error", "one group in training and validation"),
+    "empty_class": ("error", "a class without a training video"),
+    "duplicate": ("warning", "files with the same bytes"),
+    "near_duplicate": ("warning", "files that show the same video"),
+    "timing": ("warning", "timestamps or a rate that no recording has"),
+    "similar_classes": ("warning", "classes whose names look alike"),
+    "placeholder_label": ("warning", "the name of a class stands for a missing value"),
+    "imbalance": ("warning", "one class is much larger than another"),
+    "passed_over": ("warning", "what looks like a video, but is not read"),
+}
+"""Each kind of finding: how bad it is, `error` or `warning`, and what it means."""
+
+MAX_IMBALANCE = 10
+"""Times that the largest class may be as large as the smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    kind: str
+    """One of `KINDS`."""
+    files: tuple[Path, ...]
+    """The files it is about, training before validation; none where it is about classes."""
+    reason: str
+    """What was found, in one line."""
+
+    @property
+    def severity(self) -> str:
+        """`error` or `warning`."""
+        return KINDS[self.kind][0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataCheck:
+    """A data set and what is wrong with it."""
+
+    source: str
+    """What was checked."""
+    listing: Listing
+    """All videos as listed."""
+    fingerprints: dict[Path, Fingerprint]
+    """What decoding gave, for each file that is there."""
+    groups: tuple[tuple[int, ...], ...]
+    """Videos of one content, as places in the listing, for each content that is there more than once."""
+    findings: tuple[Finding, ...]
+    """What is wrong, in the order of `KINDS`."""
+    allow_codecs: tuple[str, ...] = ()
+    """Codecs that were decoded beside the usual ones."""
+
+    @property
+    def num_errors(self) -> int:
+        """Findings that are errors."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def num_warnings(self) -> int:
+        """Findings that are warnings."""
+        return len(self.findings) - self.num_errors
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of findings of each kind that was found."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    @property
+    def readable(self) -> list[Fingerprint]:
+        """What decoding gave for each file from which frames came, each file once."""
+        return [found for found in self.fingerprints.values() if not found.error]
+
+    def class_counts(self, split: str) -> list[int]:
+        """Videos listed in each class, in one split."""
+        counted = Counter(video.label for video in self.listing.videos if video.split == split)
+        return [counted[label] for label in range(len(self.listing.class_names))]
+
+    def num_videos(self, split: str) -> int:
+        """Videos listed in a split."""
+        return sum(video.split == split for video in self.listing.videos)
+
+    def num_groups(self, split: str) -> int:
+        """Groups that the videos of a split name."""
+        return len({video.group for video in self.listing.videos if video.split == split and video.group})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as JSON can hold it."""
+        return {
+            "source": self.source,
+            "num_videos": {split: self.num_videos(split) for split in ("train", "val")},
+            "num_groups": {split: self.num_groups(split) for split in ("train", "val")},
+            "classes": {
+                name: {"train": train, "val": val}
+                for name, train, val in zip(
+                    self.listing.class_names, self.class_counts("train"), self.class_counts("val"), strict=True
+                )
+            },
+            "num_errors": self.num_errors,
+            "num_warnings": self.num_warnings,
+            "counts": self.counts,
+            "other_files": dict(self.listing.others),
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "severity": finding.severity,
+                    "files": list(map(str, finding.files)),
+                    "reason": finding.reason,
+                }
+                for finding in self.findings
+            ],
+            "spread": {name: spread(values) for name, values in self.measures().items()},
+            "sizes": dict(self.sizes()),
+        }
+
+    def measures(self) -> dict[str, list[float]]:
+        """Frames, frame rate and duration of each readable file."""
+        return {
+            "num_frames": [float(found.num_frames) for found in self.readable],
+            "fps": [found.fps for found in self.readable],
+            "duration_s": [found.duration_s for found in self.readable],
+        }
+
+    def sizes(self) -> list[tuple[str, int]]:
+        """Sizes of frames as `width x height`, in pixels, with the number of files of each, the commonest first."""
+        return Counter(f"{found.width}x{found.height}" for found in self.readable).most_common()
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Smallest, median and largest of some numbers; nothing where there are none."""
+    if not values:
+        return {}
+    return {"min": float(min(values)), "median": float(np.median(values)), "max": float(max(values))}
+
+
+def check_dataset(
+    source: str | Path,
+    *,
+    val: str | Path = "",
+    num_frames: int = 8,
+    num_workers: int = 0,
+    allow_codecs: Collection[str] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DataCheck:
+    """Decode every file of a data set and say what is wrong.
+
+    What decoding gave is kept beside the data, or in the user's cache, and used again for files that did not change.
+
+    Args:
+        source: What training takes: a folder of class folders, one with `train` and `val`, or an annotation file.
+        val: Validation videos; empty takes those of `source`, if it holds splits.
+        num_frames: Frames that a video must have, at least 1.
+        num_workers: Processes that decode; 0 decodes in this one.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+        on_progress: Called with the number of files done and of all files.
+
+    Raises:
+        ConfigError: `num_frames` is less than 1, `num_workers` negative, or a codec unknown.
+        DataError: A source is missing, empty or cannot be read at all.
+        DecodeError: A decoding process ended without an answer.
+    """
+    if num_frames < 1:
+        raise ConfigError(f"num_frames={num_frames} must be at least 1")
+    listing = read_listing(source, val=val)
+    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _is_there(path)]
+    with FingerprintCache(cache_path(source)) as cache:
+        fingerprints = fingerprint_all(
+            present, cache=cache, num_workers=num_workers, allow_codecs=allow_codecs, on_progress=on_progress
+        )
+    groups = group_by_content(listing.videos, fingerprints)
+    findings = [
+        *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
+        *_bad_labels(listing.videos),
+        *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
+        *_class_faults(listing),
+        *(Finding(*fault) for fault in name_faults(listing)),
+        *_passed_over(listing),
+    ]
+    order = list(KINDS)
+    return DataCheck(
+        source=str(source),
+        listing=listing,
+        fingerprints=fingerprints,
+        groups=groups,
+        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+        allow_codecs=tuple(allow_codecs),
+    )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything to read; a damaged tar file is read, to say what is wrong with it."""
+    try:
+        return path.exists() or video_exists(path)
+    except DecodeError:
+        return True
+
+
+def _faulty_files(
+    videos: Sequence[ListedVideo], fingerprints: dict[Path, Fingerprint], *, num_frames: int
+) -> Iterator[Finding]:
+    for path in dict.fromkeys(video.path for video in videos):
+        found = fingerprints.get(path)
+        if found is None:
+            yield Finding("missing", (path,), "there is no such file")
+        elif found.error:
+            yield Finding("unreadable", (path,), found.error)
+        else:
+            if found.num_missing or found.num_damaged:
+                yield Finding("truncated", (path,), _damage(found))
+            if found.timing:
+                yield Finding("timing", (path,), found.timing)
+            if found.num_frames < num_frames:
+                yield Finding("too_short", (path,), f"frames: {found.num_frames}, wanted: {num_frames} or more")
+
+
+def _damage(found: Fingerprint) -> str:
+    missing = f"frames missing: {found.num_missing} of {found.num_frames + found.num_missing}"
+    damaged = f"damaged: {found.num_damaged}"
+    return ", ".join([missing] * bool(found.num_missing) + [damaged] * bool(found.num_damaged))
+
+
+def _bad_labels(videos: Iterable[ListedVideo]) -> Iterator[Finding]:
+    return (Finding("bad_label", (video.path,), video.problem) for video in videos if video.problem)
+
+
+def _class_faults(listing: Listing) -> Iterator[Finding]:
+    videos_in = Counter(video.label for video in listing.videos if video.split == "train")
+    counts = {name: videos_in[label] for label, name in enumerate(listing.class_names)}
+    is_numbered = all(name == str(label) for label, name in enumerate(listing.class_names))
+    for name, count in counts.items():
+        if count == 0:
+            hint = "; labels count from 0" if name == "0" and is_numbered else ""
+            yield Finding("empty_class", (), f"no training video has class {name!r}{hint}")
+    used = {name: count for name, count in counts.items() if count > 0}
+    if used and max(used.values()) > MAX_IMBALANCE * min(used.values()):
+        large, small = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])
+        yield Finding("imbalance", (), f"{used[large]} training videos of {large!r}, {used[small]} of {small!r}")
+
+
+def _passed_over(listing: Listing) -> Iterator[Finding]:
+    for reason, meaning in REASONS.items():
+        paths = [passed.path for passed in listing.passed_over if passed.reason == reason]
+        if paths:
+            yield Finding("passed_over", tuple(dict.fromkeys(paths)), f"{meaning}: {len(paths)}")

@@ -1,0 +1,98 @@
+"""Which videos of a data set are one: the same bytes, or the same to see (`timesformer.data.check.near_duplicates`)."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from timesformer.data.check.fingerprint import Fingerprint
+from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.near_duplicates import near_pairs
+
+Group = tuple[int, ...]
+"""Videos of one content, as rising places in a listing: training first."""
+
+
+class Repeat(NamedTuple):
+    """What is wrong with a group; the fields of a finding."""
+
+    kind: str
+    files: tuple[Path, ...]
+    reason: str
+
+
+def group_by_content(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> tuple[Group, ...]:
+    """All groups of two videos or more; a video with a wrong label, or without a frame, is in none."""
+    by_bytes: dict[str, list[int]] = defaultdict(list)
+    for place, video in enumerate(videos):
+        found = fingerprints.get(video.path)
+        if found is not None and not found.error and video.label is not None:
+            by_bytes[found.digest].append(place)
+    contents = list(by_bytes.values())
+    merged: dict[int, list[int]] = defaultdict(list)
+    for content, root in zip(
+        contents, _roots([fingerprints[videos[places[0]].path] for places in contents]), strict=True
+    ):
+        merged[root] += content
+    return tuple(sorted(tuple(sorted(group)) for group in merged.values() if len(group) > 1))
+
+
+def name_repeats(group: Group, listing: Listing, fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
+    """What is wrong with videos of one content: several classes, both splits, or several in one split."""
+    videos = [listing.videos[place] for place in group]
+    labels = {video.label: None for video in videos}
+    if len(labels) > 1:
+        names = ", ".join(listing.class_names[label] for label in labels if label is not None)
+        yield Repeat("conflicting_label", _files(videos), f"{_how_alike(videos, fingerprints)} in classes {names}")
+        return
+    splits = [[video for video in videos if video.split == split] for split in ("train", "val")]
+    if all(splits):
+        yield Repeat("leak", _files(videos), f"{_how_alike(videos, fingerprints)} in train and in val")
+    for part in splits:
+        yield from _repeats_in_split(part, fingerprints)
+
+
+def _repeats_in_split(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
+    by_bytes: dict[str, list[ListedVideo]] = defaultdict(list)
+    for video in videos:
+        by_bytes[fingerprints[video.path].digest].append(video)
+    for same in by_bytes.values():
+        if len(same) > 1:
+            files = _files(same)
+            what = f"{len(files)} files of the same bytes" if len(files) > 1 else f"one file, listed {len(same)} times"
+            yield Repeat("duplicate", files, f"{what} in {same[0].split}")
+    if len(by_bytes) > 1:
+        firsts = [same[0] for same in by_bytes.values()]
+        yield Repeat("near_duplicate", _files(firsts), f"{len(firsts)} files of the same video in {firsts[0].split}")
+
+
+def _how_alike(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> str:
+    is_one = len({fingerprints[video.path].digest for video in videos}) == 1
+    return "the same bytes" if is_one else "the same video"
+
+
+def _files(videos: Sequence[ListedVideo]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(video.path for video in videos))
+
+
+def _roots(contents: Sequence[Fingerprint]) -> list[int]:
+    """For each content the first that it is connected to by pairs that show the same."""
+    if not contents:
+        return []
+    pairs = near_pairs(
+        np.stack([found.thumbnails for found in contents]),
+        num_frames=np.array([found.num_frames for found in contents], dtype=np.int64),
+    )
+    roots = list(range(len(contents)))
+
+    def root(content: int) -> int:
+        while roots[content] != content:
+            content = roots[content]
+        return content
+
+    for one, other in pairs:
+        first, second = sorted((root(one), root(other)))
+        roots[second] = first
+    return [root(content) for content in range(len(contents))]

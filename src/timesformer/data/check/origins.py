@@ -1,0 +1,56 @@
+"""What is wrong with the groups of videos, which are persons, cameras or recordings as the data set lists them.
+
+Groups of videos that show the same are another thing: `timesformer.data.check.duplicates`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from timesformer.data.check.fingerprint import Fingerprint
+from timesformer.data.check.listing import ListedVideo
+
+
+class GroupFault(NamedTuple):
+    """What is wrong; the fields of a finding."""
+
+    kind: str
+    files: tuple[Path, ...]
+    reason: str
+
+
+def name_group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[GroupFault]:
+    """Videos in several groups, by path or by their bytes, and groups in training and in validation."""
+    by_content: dict[Path | str, list[ListedVideo]] = defaultdict(list)
+    by_group: dict[str, list[ListedVideo]] = defaultdict(list)
+    for video in videos:
+        if video.group:
+            by_content[_content(video, fingerprints)].append(video)
+            by_group[video.group].append(video)
+    for same in by_content.values():
+        groups = dict.fromkeys(video.group for video in same)
+        if len(groups) > 1:
+            files = _files(same)
+            what = "the same bytes" if len(files) > 1 else "one video"
+            yield GroupFault("conflicting_group", files, f"{what} in groups {', '.join(groups)}")
+    for group, members in by_group.items():
+        counts = [sum(video.split == split for video in members) for split in ("train", "val")]
+        if all(counts):
+            reason = f"group {group}: {counts[0]} videos in train and {counts[1]} in val"
+            yield GroupFault("group_leak", _files(members), reason)
+
+
+def leaking_groups(videos: Sequence[ListedVideo]) -> set[str]:
+    """Groups that have videos in training and in validation."""
+    train, val = ({video.group for video in videos if video.split == split} for split in ("train", "val"))
+    return (train & val) - {""}
+
+
+def _content(video: ListedVideo, fingerprints: Mapping[Path, Fingerprint]) -> Path | str:
+    found = fingerprints.get(video.path)
+    return video.path if found is None or found.error else found.digest
+
+
+def _files(videos: Sequence[ListedVideo]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(video.path for video in videos))

@@ -1,0 +1,1 @@
+"""Frames to model input: sampling, crops, augmentation, data sets of clips."""

@@ -1,0 +1,287 @@
+"""Videos of a manifest as torch datasets: one random clip of each for training, all views of each for a test.
+
+A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; no
+other takes its place.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from timesformer.config.run import AugmentConfig, DataConfig
+from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.data.clips import sampling, transforms
+from timesformer.data.manifest.manifest import Manifest
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.data.video.file_reader import VideoInfo
+from timesformer.data.video.reader import Reader, open_reader
+from timesformer.errors import ConfigError, DataError, DecodeError
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_PER_READ = 128
+"""Frames of several clips that are decoded in one go: clips that overlap share the work, and memory stays bounded."""
+
+
+class TrainClips(Dataset[tuple[Tensor, int]]):
+    """Random clips and the label of each video: uint8 `[repeats, 3, T, H, W]`, for `transforms.to_floats`, and an int.
+
+    What is drawn for a clip depends on the seed, the epoch, the video's place in the manifest and the clip's place
+    among the repeats, and on nothing else: any number of workers, in any order, gives the same clips.
+
+    Args:
+        manifest: The videos and their labels.
+        model: Frame count and image size of the clips.
+        clip: Which frames a clip has, and the order of its channels.
+        data: Scales, mirroring, codecs, and whether to keep the videos in memory (then call `preload` first).
+        augment: What happens to the clips beside scale, crop and mirroring, and how many a video gives.
+        seed: Seed of all draws, 0 or more.
+
+    Raises:
+        ConfigError: The model does not read 3 channels, or one of `data.allow_codecs` is unknown.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        model: ModelConfig,
+        clip: ClipConfig,
+        data: DataConfig,
+        seed: int,
+        augment: AugmentConfig = transforms.NO_AUGMENTATION,
+    ) -> None:
+        _check_channels(model)
+        allowed_codecs(data.allow_codecs)
+        self._manifest = manifest
+        self._model = model
+        self._clip = clip
+        self._data = data
+        self._augment = augment
+        self._seed = seed
+        # in shared memory, so that workers which live through many epochs see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._cache: list[_CachedVideo | DecodeError] = []
+        self._told = _told_of(manifest)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
+        self._epoch.fill_(epoch)
+
+    def preload(
+        self, *, on_progress: Callable[[int, int], None] = lambda done, total: None, num_threads: int = 4
+    ) -> None:
+        """Decode all frames of all videos into memory, in their own size; from then on nothing is decoded.
+
+        Clips from memory equal clips from files. A video takes num_frames x height x width x 3 bytes: 78 MB for 10 s of
+        340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160. Workers that are forked later share the
+        memory; workers that are spawned get a copy each.
+
+        Args:
+            on_progress: Called in this thread after each video with the number done and their total.
+            num_threads: Videos that are decoded at a time.
+
+        Raises:
+            DecodeError: A video cannot be decoded; nothing is kept then. With `data.on_decode_error="skip"` it is
+                raised for that video's clips instead, each time that one is asked for.
+        """
+        paths = [sample.path for sample in self._manifest.samples]
+        decode = partial(
+            _decode_or_error if self._data.on_decode_error == "skip" else _decode_all,
+            allow_codecs=self._data.allow_codecs,
+        )
+        cache = []
+        with ThreadPoolExecutor(num_threads) as pool:
+            for video in pool.map(decode, paths):
+                cache.append(video)
+                on_progress(len(cache), len(paths))
+        self._cache = cache
+        sizes = [video.frames.nbytes for video in cache if not isinstance(video, DecodeError)]
+        logger.info("decoded %d videos into memory: %.0f MB", len(sizes), sum(sizes) / 1e6)
+
+    def __len__(self) -> int:
+        return len(self._manifest.samples)
+
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "repeats 3 t s1 s2"], int]:
+        index = range(len(self))[index]  # an index from the end draws the same clip
+        generators = [self._generator(index, repeat) for repeat in range(self._augment.repeats)]
+        views = [
+            transforms.train_view(
+                frames,
+                self._clip,
+                self._data,
+                image_size=self._model.image_size,
+                generator=generator,
+                augment=self._augment,
+            )
+            for frames, generator in zip(self._read(index, generators), generators, strict=True)
+        ]
+        return torch.stack(views), self._manifest.samples[index].label
+
+    def _generator(self, index: int, repeat: int) -> np.random.Generator:
+        # the first clip is drawn as if it were the only one
+        return np.random.default_rng([self._seed, int(self._epoch), index, *([repeat] if repeat else [])])
+
+    def _read(self, index: int, generators: list[np.random.Generator]) -> UInt8[np.ndarray, "repeats t h w 3"]:
+        """The frames of all clips, decoded in one go."""
+        if self._cache:
+            video = self._cache[index]
+            if isinstance(video, DecodeError):
+                raise DecodeError(str(video))  # a new one, since each raising adds to an error's traceback
+            self._tell_timing(index, video.info)
+            frames = video.frames[self._draw(video.info, generators)]
+        elif self._data.cache:
+            raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
+        else:
+            path = self._manifest.samples[index].path
+            with open_reader(path, allow_codecs=self._data.allow_codecs) as reader:
+                self._tell_timing(index, reader.info)
+                frames = reader.read(self._draw(reader.info, generators))
+        return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
+
+    def _tell_timing(self, index: int, info: VideoInfo) -> None:
+        tell_timing(self._manifest.samples[index].path, info, self._clip, told=self._told[index])
+
+    def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
+        num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
+        return [
+            frame
+            for generator in generators
+            for frame in sampling.train_clip(
+                info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter
+            )
+        ]
+
+
+class TestViews(Dataset[tuple[Tensor, int, int]]):
+    """All views of each video, its label and its place in the manifest: uint8 `[views, 3, T, H, W]`, int, int.
+
+    The views are for `transforms.to_floats`, where the model is.
+    Videos can have different numbers of views (`coverage`): load them with `batch_size=None` or an own collation.
+
+    Args:
+        manifest: The videos and their labels.
+        model: Frame count and image size of the views.
+        clip: Which views a video has, and the order of their channels.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+
+    Raises:
+        ConfigError: The model does not read 3 channels, or a codec is unknown.
+    """
+
+    __test__ = False  # tells pytest that the name is not that of a test class
+
+    def __init__(
+        self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str] = ()
+    ) -> None:
+        _check_channels(model)
+        allowed_codecs(allow_codecs)
+        self._allow_codecs = tuple(allow_codecs)
+        self._manifest = manifest
+        self._model = model
+        self._clip = clip
+        self._told = _told_of(manifest)
+
+    def __len__(self) -> int:
+        return len(self._manifest.samples)
+
+    def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], int, int]:
+        index = range(len(self))[index]
+        sample = self._manifest.samples[index]
+        views, info = _read_views(sample.path, self._model, self._clip, allow_codecs=self._allow_codecs)
+        tell_timing(sample.path, info, self._clip, told=self._told[index])
+        return views, sample.label, index
+
+
+def read_test_views(
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str] = ()
+) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
+    """Read all views of a video at test.
+
+    Args:
+        video: A file, a folder of frames, a video in a tar file, or the reader of a video.
+        model: Frame count and image size of the views.
+        clip: Which clips and crops, and their normalisation.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+
+    Returns:
+        Normalised views (all crops of the first clip, then all of the second, and on), and what is known of the video.
+
+    Raises:
+        DecodeError: The video cannot be decoded.
+    """
+    views, info = _read_views(video, model, clip, allow_codecs=allow_codecs)
+    return transforms.to_floats(views, clip), info
+
+
+def tell_timing(path: str | Path, info: VideoInfo, clip: ClipConfig, *, told: Bool[Tensor, ""] | None = None) -> None:
+    """Warn of a video whose timing is odd, if its clips are chosen by its rate.
+
+    Args:
+        path: The video.
+        info: What is known of it.
+        clip: How its clips are chosen.
+        told: Whether this was said before; set when it is said, and then it is said no more.
+    """
+    is_followed = clip.sampling not in ("segment", "uniform")
+    if info.timing and is_followed and not (told is not None and told):
+        logger.warning("%s: %s", path, info.timing)
+        if told is not None:
+            told.fill_(True)
+
+
+class _CachedVideo(NamedTuple):
+    info: VideoInfo
+    frames: UInt8[np.ndarray, "n h w 3"]
+
+
+def _decode_all(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo:
+    with open_reader(path, allow_codecs=allow_codecs) as reader:
+        return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
+
+
+def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo | DecodeError:
+    try:
+        return _decode_all(path, allow_codecs=allow_codecs)
+    except DecodeError as error:
+        return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
+
+
+def _read_views(
+    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
+) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
+    """The views of `read_test_views`, before they are normalised."""
+    with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
+        clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
+        views = [
+            transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
+        ]
+        return torch.cat(views), reader.info
+
+
+def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    step = max(1, _FRAMES_PER_READ // len(clips[0]))
+    for first in range(0, len(clips), step):
+        group = clips[first : first + step]
+        frames = reader.read([index for clip in group for index in clip])
+        yield from rearrange(frames, "(clips t) h w c -> clips t h w c", clips=len(group))
+
+
+def _told_of(manifest: Manifest) -> Bool[Tensor, " videos"]:
+    """Whether a warning of each video was given: none yet; in shared memory, so that no other worker repeats one."""
+    return torch.zeros(len(manifest.samples), dtype=torch.bool).share_memory_()
+
+
+def _check_channels(model: ModelConfig) -> None:
+    if model.in_channels != 3:
+        raise ConfigError(f"in_channels={model.in_channels} does not fit videos, which have 3 channels")

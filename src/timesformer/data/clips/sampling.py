@@ -1,0 +1,306 @@
+"""Which frames of a video, and which parts of a frame, become clips: pure functions from numbers to numbers.
+
+A dense clip of T frames is a stretch of L frames of the video, and its frames lie evenly from the first to the last
+of that stretch:
+
+    video   |----------------------------------------------------|  n frames at `fps`
+    clip             ^      ^      ^      ^      ^                  L = T * frame_stride * fps / target_fps
+                   start                    start + L - 1
+
+so their distance is (L - 1) / (T - 1) frames: 36.4, not 32, for the paper's 8 frames at stride 32. Where the clip is
+longer than the video, the last frame is repeated. A rate that no recording has, above 240 or below 1, is not followed:
+`fps` is taken for `target_fps` then, and `VideoInfo.timing` says so.
+
+Source: the released data pipeline; Bertasius et al. 2021, section 4.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from timesformer.config.schema import ClipConfig
+from timesformer.data.video.timing import is_plausible
+from timesformer.errors import DataError
+
+
+@runtime_checkable
+class Timing(Protocol):
+    """What sampling must know of a video; `timesformer.data.video.file_reader.VideoInfo` has it."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the video, n."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second."""
+
+
+class Box(NamedTuple):
+    """A rectangle of a frame, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def test_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
+    """Choose the frames of every temporal view of a video at test.
+
+    Args:
+        info: Frame count and frame rate of the video.
+        clip: Which frames a view has.
+        num_frames: Frames of the model's clip, T.
+
+    Returns:
+        For each view, in the order of time, `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never
+        falling: they cover the stretch that `num_frames` would.
+
+    Raises:
+        DataError: The video has no frames or no frame rate.
+    """
+    _check_timing(info)
+    count = num_frames * clip.frames_per_step
+    if clip.sampling == "segment":
+        return [segment_midpoints(info.num_frames, num_frames=count)]
+    if clip.sampling == "uniform":
+        return [uniform_indices(info.num_frames, num_frames=count)]
+    length = clip_length(clip, num_frames=num_frames, fps=info.fps)
+    starts = _TEST_STARTS[clip.sampling](info.num_frames, length, clip.num_clips)
+    return [dense_indices(start, length=length, num_frames=count, total=info.num_frames) for start in starts]
+
+
+def train_clip(
+    info: Timing, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
+) -> list[int]:
+    """Draw the frames of one training clip.
+
+    `dense`, `centre` and `coverage` draw the start of a dense clip, every place in the video with the same chance;
+    `segment` draws one frame of each part. `uniform` draws nothing: it sees the same frames as at test.
+
+    Args:
+        info: Frame count and frame rate of the video.
+        clip: Which frames a clip has.
+        num_frames: Frames of the model's clip, T.
+        generator: Source of the draws.
+        jitter: Random speed, from 0 to less than 1. A dense clip's stretch is multiplied by 1 - jitter to 1 + jitter;
+            `segment` and `uniform` choose from a random stretch of 1 - jitter of the video to all of it.
+
+    Returns:
+        `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never falling.
+
+    Raises:
+        DataError: The video has no frames or no frame rate.
+    """
+    _check_timing(info)
+    count = num_frames * clip.frames_per_step
+    if clip.sampling in ("segment", "uniform"):
+        first, total = random_stretch(info.num_frames, jitter=jitter, generator=generator)
+        if clip.sampling == "segment":
+            chosen = segment_draws(total, num_frames=count, generator=generator)
+        else:
+            chosen = uniform_indices(total, num_frames=count)
+        return [first + index for index in chosen]
+    length = clip_length(clip, num_frames=num_frames, fps=info.fps)
+    if jitter:
+        length = max(1.0, length * generator.uniform(1 - jitter, 1 + jitter))
+    start = random_start(info.num_frames, length=length, generator=generator)
+    return dense_indices(start, length=length, num_frames=count, total=info.num_frames)
+
+
+def clip_length(clip: ClipConfig, *, num_frames: int, fps: float) -> float:
+    """Compute the stretch that a dense clip covers, L, in frames of the video: a real number, 1 at least."""
+    fps = fps if is_plausible(fps) else clip.target_fps
+    return max(1.0, num_frames * clip.frame_stride * fps / clip.target_fps)
+
+
+def dense_indices(start: float, *, length: float, num_frames: int, total: int) -> list[int]:
+    """Spread `num_frames` frames evenly from `start` to `start + length - 1`, cut to whole numbers.
+
+    Positions past the video's end become its last frame. The released code computes them in single precision: where
+    one falls on a whole number, its frame may be the one before.
+
+    Args:
+        start: First position, in frames of the video, from 0.
+        length: Stretch of the clip in frames, L.
+        num_frames: Frames of the clip, T.
+        total: Frames of the video, n.
+    """
+    steps = max(num_frames - 1, 1)
+    positions = (start + (length - 1) * i / steps for i in range(num_frames))
+    # a position that rounding left a hair below a whole number is that frame
+    return [int(min(max(position + 1e-9, 0), total - 1)) for position in positions]
+
+
+def view_starts(total: int, length: float, num_clips: int) -> list[float]:
+    """Place `num_clips` dense clips as released: view i of k at (n - L) * i / k, so that one view starts at 0.
+
+    The last of several views ends before the end of the video. All start at 0 where the clip is longer than it.
+    """
+    return [max(total - length, 0.0) * i / num_clips for i in range(num_clips)]
+
+
+def centre_start(total: int, length: float) -> float:
+    """Place one dense clip in the middle of the video, as the paper's text says: at (n - L) / 2, 0 at least."""
+    return max(total - length, 0.0) / 2
+
+
+def coverage_starts(total: int, length: float) -> list[float]:
+    """Place dense clips end to end over the whole video: at 0, L, 2 L and on, as long as a start is a frame of it.
+
+    The last clip keeps the length L and so may run past the end, where it repeats the last frame; it counts as much
+    as the others, even if one frame of it is new. A video shorter than one clip gives one clip.
+
+    Source: Bertasius et al. 2021, section 4.6 (HowTo100M).
+    """
+    return [i * length for i in range(int((total - 1) / length) + 1)]
+
+
+def random_start(total: int, *, length: float, generator: np.random.Generator) -> float:
+    """Draw the start of a dense training clip from 0 to n - L, all places alike; 0 where the clip is longer."""
+    return float(generator.uniform(0.0, max(total - length, 0.0)))
+
+
+def random_stretch(total: int, *, jitter: float, generator: np.random.Generator) -> tuple[int, int]:
+    """Draw a stretch of 1 - jitter of a video to all of it, every place alike; all of it where jitter is 0.
+
+    Returns:
+        Its first frame, and its number of frames, 1 at least.
+    """
+    if jitter == 0:
+        return 0, total
+    length = max(1, round(total * generator.uniform(1 - jitter, 1)))
+    return int(generator.integers(0, total - length, endpoint=True)), length
+
+
+def segments(total: int, *, num_frames: int) -> list[tuple[int, int]]:
+    """Cut a video into T equal parts.
+
+    Returns:
+        First and last frame of each part. Neighbours share a frame, as released; ties round to even.
+    """
+    size = (total - 1) / num_frames
+    return [(round(size * i), round(size * (i + 1))) for i in range(num_frames)]
+
+
+def segment_midpoints(total: int, *, num_frames: int) -> list[int]:
+    """Take the middle frame of each of T equal parts, the earlier one of two."""
+    return [(first + last) // 2 for first, last in segments(total, num_frames=num_frames)]
+
+
+def segment_draws(total: int, *, num_frames: int, generator: np.random.Generator) -> list[int]:
+    """Draw one frame of each of T equal parts, both ends included."""
+    parts = segments(total, num_frames=num_frames)
+    return [int(generator.integers(first, last, endpoint=True)) for first, last in parts]
+
+
+def uniform_indices(total: int, *, num_frames: int) -> list[int]:
+    """Spread T frames from the first to the last, both included, to the nearest frame; halves go up.
+
+    One frame is the middle one (the earlier of two); more frames than the video has repeat some.
+    """
+    if num_frames == 1:
+        return [(total - 1) // 2]
+    steps = num_frames - 1
+    return [(2 * i * (total - 1) + steps) // (2 * steps) for i in range(num_frames)]
+
+
+def resized_size(
+    height: int, width: int, *, crop: tuple[int, int], scale: float, stretch: float = 1.0
+) -> tuple[int, int]:
+    """Compute the size to which a frame is resized before it is cropped; without a stretch its shape is kept.
+
+    The frame is made the smallest that covers the crop, times `scale`. For a square crop this is the released rule:
+    the short side becomes round(scale * crop side) and the long side is floored.
+
+    Args:
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        crop: Height and width of the crop in pixels.
+        scale: Side of the frame over side of the crop, on the side that fits tighter; 1 or more.
+        stretch: Width over height of the resized frame, over that of the frame.
+
+    Returns:
+        Height and width in pixels, at least those of the crop.
+    """
+    crop_height, crop_width = crop
+    stretched = width * stretch
+    # float quotients first, as released: exact integers would differ by a pixel on a few sizes
+    if stretched * crop_height < height * crop_width:
+        new_width = round(scale * crop_width)
+        return max(math.floor(height / stretched * new_width), crop_height), new_width
+    new_height = round(scale * crop_height)
+    return new_height, max(math.floor(stretched / height * new_height), crop_width)
+
+
+def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int) -> list[Box]:
+    """Place the spatial views of a frame at test.
+
+    Args:
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        crop: Height and width of the crop in pixels.
+        num_crops: 1 (centre) or 3 (left, centre and right, or top, centre and bottom: along the side that leaves
+            more room). The centre is at ceil(room / 2), as released.
+
+    Raises:
+        DataError: The frame does not hold the crop, or the number of crops is another.
+    """
+    room_below, room_beside = _room(height, width, crop)
+    top, left = math.ceil(room_below / 2), math.ceil(room_beside / 2)
+    if num_crops == 1:
+        return [Box(top, left, *crop)]
+    if num_crops != 3:
+        raise DataError(f"num_crops={num_crops} must be 1 or 3")
+    if room_below > room_beside:
+        return [Box(place, left, *crop) for place in (0, top, room_below)]
+    return [Box(top, place, *crop) for place in (0, left, room_beside)]
+
+
+def random_box(
+    height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator, spread: float = 1.0
+) -> Box:
+    """Draw where a training clip is cropped, every place with the same chance.
+
+    Args:
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        crop: Height and width of the crop in pixels.
+        generator: Source of the draws.
+        spread: Share of the room around the centre in which the crop may lie: 1 is all of it, 0 the centre.
+
+    Raises:
+        DataError: The frame does not hold the crop.
+    """
+    top, left = (_draw_place(room, spread=spread, generator=generator) for room in _room(height, width, crop))
+    return Box(top, left, *crop)
+
+
+def _draw_place(room: int, *, spread: float, generator: np.random.Generator) -> int:
+    # both ends included; the released code never draws the last place
+    margin = round((1 - spread) * room / 2)
+    return int(generator.integers(min(margin, room // 2), max(room - margin, (room + 1) // 2), endpoint=True))
+
+
+def _room(height: int, width: int, crop: tuple[int, int]) -> tuple[int, int]:
+    room = height - crop[0], width - crop[1]
+    if min(room) < 0:
+        raise DataError(f"a frame of {height} x {width} pixels does not hold a crop of {crop[0]} x {crop[1]}")
+    return room
+
+
+def _check_timing(info: Timing) -> None:
+    if info.num_frames < 1 or not 0 < info.fps < math.inf:
+        raise DataError(
+            f"a video with num_frames={info.num_frames} and fps={info.fps} has no clip: both must be greater than 0"
+        )
+
+
+_TEST_STARTS: dict[str, Callable[[int, float, int], list[float]]] = {
+    "dense": view_starts,
+    "centre": lambda total, length, _: [centre_start(total, length)],
+    "coverage": lambda total, length, _: coverage_starts(total, length),
+}

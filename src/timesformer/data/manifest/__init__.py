@@ -1,0 +1,1 @@
+"""Which videos a data set has, and which classes they show."""

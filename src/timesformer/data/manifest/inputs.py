@@ -1,0 +1,27 @@
+"""Which files reading a data set reads: what nothing that is made of it may replace."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from timesformer.data.manifest.datasets import UCF101_CLASSES, is_hmdb51
+from timesformer.data.manifest.manifest import SPLIT_NAMES, Manifest, class_names_file, find_split, holds_splits
+from timesformer.data.video.tar_member import split_member
+
+
+def list_files(*sources: str | Path) -> Iterator[Path]:
+    """The annotation files of sources and the files of class names beside them; of no source, `""`, none."""
+    for source in map(Path, filter(None, sources)):
+        if source.is_dir() and holds_splits(source):
+            yield from list_files(*filter(None, (find_split(source, split) for split in SPLIT_NAMES)))
+        elif is_hmdb51(source):
+            yield from source.parent.glob("*_test_split*.txt")
+        elif source.is_file():
+            yield from (source, source.with_name(UCF101_CLASSES), *filter(None, [class_names_file(source)]))
+
+
+def video_files(*manifests: Manifest) -> Iterator[Path]:
+    """The files, folders of frames and tar files in which the videos of manifests are."""
+    for manifest in manifests:
+        for sample in manifest.samples:
+            member = split_member(sample.path)
+            yield sample.path if member is None else member[0]

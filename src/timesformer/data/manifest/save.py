@@ -1,0 +1,107 @@
+"""Manifests as files: a list of paths and labels, and the names of the classes beside it."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from timesformer.data.manifest.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
+from timesformer.data.manifest.rows import SEPARATORS, quote, read_class_names
+from timesformer.data.video.paths import VIDEO_SUFFIXES, holds_frames, is_video
+from timesformer.errors import ConfigError, DataError
+from timesformer.files import is_utf8, printable, replacing
+from timesformer.names import compose
+
+
+def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
+    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
+
+    Where a sample has a group it is a table with the header `path,label,group`, otherwise it has no header. Paths below
+    the list's folder are written relative to it, others absolute. An existing list is replaced; an existing
+    `classes.txt` must hold the same names, so that several lists can share it.
+
+    Args:
+        path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
+        separator: Tab, comma, semicolon or space.
+
+    Raises:
+        ConfigError: Another separator or extension.
+        DataError: Other class names are there already, or a path, name or group cannot be written in a line.
+    """
+    path = Path(path)
+    if separator not in SEPARATORS.values():
+        raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
+    check_list_name(path)
+    rows = [(_path_field(s.path, path.parent), str(s.label), _field(s.group)) for s in manifest.samples]
+    rows = [("path", "label", "group"), *rows] if manifest.groups else [row[:2] for row in rows]
+    save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{separator.join(row)}\n" for row in rows), encoding="utf-8")
+
+
+def check_list_name(path: Path) -> None:
+    """Refuse a path that no list has.
+
+    Raises:
+        ConfigError: Another extension, or the name of the file of class names.
+    """
+    if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
+        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+
+
+def save_class_names(names: Sequence[str], path: Path) -> None:
+    """Write names of classes, one a line; a file that is there must hold the same.
+
+    Raises:
+        DataError: It holds others, or a name cannot be written in a line.
+    """
+    check_class_names(names, path)
+    if not path.exists():
+        with replacing(path) as partial:
+            partial.write_text("".join(f"{quote(name)}\n" for name in names), encoding="utf-8")
+    elif list(map(compose, read_class_names(path, used=names))) != list(map(compose, names)):
+        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
+
+
+def check_class_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names of classes that `save_class_names` cannot write, whatever is there.
+
+    Raises:
+        DataError: A name cannot be written in a line.
+    """
+    for label, name in enumerate(names):
+        _check_line(name)
+        if name in map(str, range(len(names))) and name != str(label):
+            raise DataError(
+                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
+            )
+
+
+def _relative(video: Path, folder: Path) -> str:
+    video, folder = Path(os.path.abspath(video)), Path(os.path.abspath(folder))
+    return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
+
+
+def _path_field(path: Path, folder: Path) -> str:
+    video = _relative(path, folder)
+    if not is_video(path) and not holds_frames(path):
+        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
+    return _field(video)
+
+
+def _field(text: str) -> str:
+    """A field of a line: as it is where no reader can stumble, else in double quotes."""
+    _check_line(text)
+    return text if re.fullmatch(r"[\w./+-]+", text) else '"' + text.replace('"', '""') + '"'
+
+
+def fits_a_line(text: str) -> bool:
+    """Whether a list can hold a text: in UTF-8, without line breaks, and without space around it."""
+    return is_utf8(text) and text == text.strip() and re.search(r"[\r\n\ufeff]", text) is None
+
+
+def _check_line(text: str) -> None:
+    if not is_utf8(text):
+        raise DataError(f"'{printable(text)}' cannot be written in a line: it is not UTF-8; rename it")
+    if not fits_a_line(text):
+        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")

@@ -1,0 +1,91 @@
+"""Videos played backwards: a test of whether a model sees the order of frames, on videos of any kind."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.video.file_stat import video_stamp
+from timesformer.data.video.reader import open_reader
+from timesformer.data.video.timing import ASSUMED_FPS, is_plausible
+from timesformer.data.video.writer import encode
+from timesformer.errors import DecodeError
+from timesformer.files import replacing
+
+SUFFIX = " reversed"
+"""What the name of a class gets for its videos played backwards."""
+
+
+def write_reversed(
+    manifest: Manifest,
+    folder: str | Path,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    num_threads: int = 4,
+    allow_codecs: Collection[str] = (),
+) -> Manifest:
+    """Copy every video twice, as it is and played backwards, which doubles the classes.
+
+    Both copies are encoded without loss from the same pixels. They have the same frames to the bit, so that neither the
+    frames nor traces of a codec tell the two apart, but only the order. A copy that is there is taken as it is. Sides
+    that are odd lose a row or column of pixels.
+
+    Args:
+        manifest: The videos.
+        folder: Gets a folder for each class.
+        on_progress: Called in this thread with the number of copies done and their total.
+        num_threads: Videos that are copied at a time.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+
+    Returns:
+        The copies: all forward ones in the order of the manifest, then all reversed ones, whose classes follow the
+        others as `<class> reversed`. A copy is in the group of its original.
+
+    Raises:
+        DecodeError: A video cannot be decoded.
+        OSError: The disk refused.
+    """
+    names = (*manifest.class_names, *(name + SUFFIX for name in manifest.class_names))
+    sources, count = manifest.samples, len(manifest.class_names)
+    forward, backward = ([_copy_of(s, Path(folder), names, shift=shift) for s in sources] for shift in (0, count))
+    # a video that is listed twice is copied once
+    copies = list(dict.fromkeys(zip(*([s.path for s in part] for part in (sources, forward, backward)), strict=True)))
+    with ThreadPoolExecutor(num_threads) as pool:
+        for done, _ in enumerate(pool.map(lambda paths: _copy(*paths, allow_codecs), copies), start=1):
+            on_progress(2 * done, 2 * len(copies))
+    return Manifest((*forward, *backward), names)
+
+
+def _copy_of(sample: Sample, folder: Path, names: Sequence[str], *, shift: int) -> Sample:
+    label = sample.label + shift
+    return replace(sample, path=_copy_path(sample.path, folder, names[label]), label=label)
+
+
+def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
+    """Where the copy of a video lies: a video that has changed since gets another name."""
+    stamp = video_stamp(source)
+    if stamp is None:
+        raise DecodeError(f"{source}: there is no such video")
+    size, mtime_ns = stamp
+    key = f"{source.absolute()} {size} {mtime_ns}"
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    stem = "".join(letter if letter.isprintable() else "_" for letter in source.stem)  # lists need text in UTF-8
+    return folder / class_name.replace("/", "_") / f"{stem}_{digest}.mp4"
+
+
+def _copy(source: Path, forward: Path, backward: Path, allow_codecs: Collection[str]) -> None:
+    if forward.exists() and backward.exists():
+        return
+    with open_reader(source, allow_codecs=allow_codecs) as reader:
+        frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
+    if not is_plausible(fps):  # sampling counts frames then, as it does at this rate; most players refuse the other
+        fps = ASSUMED_FPS
+    height, width = (side - side % 2 for side in frames.shape[1:3])
+    frames = frames[:, :height, :width]
+    for path, ordered in ((forward, frames), (backward, frames[::-1])):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            encode(partial, ordered, rate=Fraction(fps).limit_denominator(100_000), quality={"qp": "0"})

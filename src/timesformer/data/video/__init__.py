@@ -1,0 +1,1 @@
+"""One video: a path to frames."""

@@ -1,0 +1,356 @@
+"""Frames of a video file by number, exactly, decoding only what is needed.
+
+A frame's number is its place in presentation order: `read_frames(path, [7])` gives what a decode of the whole file
+gives as its eighth frame. Frame counts, rates and seek tables of containers are not believed. The way:
+
+1. All packets are demuxed once, not decoded. Their timestamps number the frames.
+2. A seek goes to the key frame before the wanted frame. Each packet that then arrives is compared with those of the
+   first pass, and the first decoded frame has to be that key frame.
+3. From there on, H.264 frames that are not wanted and that no other is made of are not decoded.
+4. Where anything differs (containers seek badly, key frames are none, files are damaged), the read starts again from
+   the first packet, which defines what is right.
+
+Only in a damaged file, where a decoder patches holes with what it decoded before, can a frame depend on which others
+are read with it.
+
+FFmpeg prints nothing: PyAV is silent until somebody calls `av.logging.set_level`, and that is left as it is found.
+"""
+
+import operator
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from types import TracebackType
+from typing import Literal, SupportsIndex
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import Int64, UInt8
+
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.data.video.container import (
+    decode_or_skip,
+    demux,
+    has_timestamps,
+    open_video,
+    orientation,
+    time_base_of,
+)
+from timesformer.data.video.header import as_fraction
+from timesformer.data.video.packet_index import PacketIndex, PacketRecord, build_index
+from timesformer.data.video.timing import FrameTiming
+from timesformer.errors import ConfigError, DataError, DecodeError
+
+_LAST_INDEX = 2**62
+"""Of any frame; a number past the end gives the last one."""
+_MAX_FRAMES = 2**22
+"""A day and a half at 30 frames a second; a small file can claim more."""
+_MAX_LATER = 16
+"""Later frames to see before one is given up for missing: decoders keep no more back, if timestamps are damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What there is to know of a video before reading its frames."""
+
+    num_frames: int
+    """Frames that are shown, counted from the packets of the file and not from its header."""
+    fps: float
+    """Frames a second at the usual distance between frames: see `timesformer.data.video.timing`. Without gaps in the
+    timestamps this is the mean over the whole video."""
+    height: int
+    """Height in pixels as displayed, after rotation, of the first frame; all frames are scaled to it."""
+    width: int
+    """Width in pixels as displayed; pixels are taken to be square."""
+    duration_s: float
+    """`num_frames / fps`, in seconds: how long the frames last, without gaps between them."""
+    rotation: int
+    """Turn that brings the stored frames upright, in degrees counter-clockwise: 0, 90, 180 or 270."""
+    timing: str = ""
+    """What is odd about the timestamps, and by which rate clips are chosen then; empty where they are plausible."""
+
+
+class _NotAsIndexedError(Exception):
+    """What is read now might differ from what a decode of the whole file gives."""
+
+
+class VideoReader:
+    """An open video: one pass over its packets serves `info` and any number of reads.
+
+    It opens the file where a `with` statement enters, for one process and one thread.
+
+    Args:
+        path: The video file.
+        num_threads: Threads that decode; 0 takes one for each core. More than one helps where the process has the
+            machine to itself, and forbids forking while the reader is open.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+
+    Raises:
+        DecodeError: On entry: the file is missing or unreadable, holds no video stream, or no frame can be decoded.
+        CodecError: On entry: the codec is not among those that may be decoded.
+        ConfigError: An argument is out of range, or a name in `allow_codecs` is unknown.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, num_threads: int = 1, allow_codecs: Collection[str] = ()
+    ) -> None:
+        if num_threads < 0:
+            raise ConfigError(f"num_threads={num_threads} must be 0 (one for each core) or more")
+        allowed_codecs(allow_codecs)  # an unknown name is an error here and not at the first file
+        self._path = path
+        self._num_threads = num_threads
+        self._allow_codecs = allow_codecs
+        self._process: int | None = None
+
+    def __enter__(self) -> "VideoReader":
+        self._container, self._stream = self._open()
+        try:
+            self._prepare()
+        except av.FFmpegError as error:
+            self._close()
+            raise DecodeError(f"{self._path}: its first frame cannot be converted ({error})") from error
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        return open_video(self._path, num_threads=self._num_threads, allow_codecs=self._allow_codecs)
+
+    def _close(self) -> None:
+        # What FFmpeg holds must be gone before the process forks: freeing its threads in the child hangs it.
+        self._container.close()
+        self._process = None
+        del self._container, self._stream
+
+    def _prepare(self) -> None:
+        self._index, first = self._scan()
+        self._size = first.height, first.width
+        # Elsewhere "not a reference" does not always mean that no frame is made of it; nor for one field of a frame.
+        is_sure = self._stream.codec_context.name == "h264" and not first.interlaced_frame
+        self._skip_unasked: Literal["DEFAULT", "NONREF"] = "NONREF" if is_sure else "DEFAULT"
+        self._quarter_turns, self._is_mirrored = orientation(
+            first.reformat(width=2, height=2, format="gray", threads=1)
+        )
+        self._count_frames()
+        self._timing = self._measure_timing()
+        self._scaler = VideoReformatter()
+        self._process = os.getpid()
+
+    @property
+    def info(self) -> VideoInfo:
+        """What there is to know of the video before reading its frames."""
+        self._check_open()
+        height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
+        return VideoInfo(
+            num_frames=self._index.num_frames,
+            fps=self._timing.fps,
+            height=height,
+            width=width,
+            duration_s=self._index.num_frames / self._timing.fps,
+            rotation=90 * self._quarter_turns,
+            timing=self._timing.note,
+        )
+
+    def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
+        """Decode the given frames, in the given order: see `timesformer.data.video.reader.read_frames`."""
+        info = self.info
+        wanted = np.minimum(checked_indices(indices), info.num_frames - 1)
+        ranks, places = np.unique(wanted, return_inverse=True)
+        frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
+        try:
+            if not self._fill_by_seeking(frames, ranks):
+                self._fill(frames, ranks, self._all_frames(self._packets_anew()))
+        except (av.FFmpegError, _NotAsIndexedError) as error:
+            raise DecodeError(f"{self._path}: frames were found but cannot be read ({error})") from error
+        return frames if np.array_equal(ranks, wanted) else frames[places]
+
+    def _check_open(self) -> None:
+        if self._process != os.getpid():
+            raise DecodeError(f"{self._path}: the reader is not open here; use it inside `with`, in the same process")
+
+    def _fill_by_seeking(self, out: UInt8[np.ndarray, "t h w 3"], ranks: Int64[np.ndarray, " t"]) -> bool:
+        """Fill in the frames by the short way; False where it does not lead to what is certainly right."""
+        if not self._index.is_timed:
+            return False
+        try:
+            for start, part in self._index.segments(ranks):
+                self._fill(out[part], ranks[part], self._frames_from(start, ranks[part]))
+        except (av.FFmpegError, _NotAsIndexedError):
+            return False
+        return True
+
+    def _fill(
+        self,
+        out: UInt8[np.ndarray, "t h w 3"],
+        ranks: Int64[np.ndarray, " t"],
+        frames: Iterator[tuple[int, VideoFrame]],
+    ) -> None:
+        """Give each of the rising ranks its frame or the nearest earlier one, and take no more frames than needed."""
+        nearest: list[tuple[int, VideoFrame | None]] = [(-1, None)] * len(ranks)
+        first, num_missing, num_later = None, len(ranks), 0
+        for rank, frame in frames:
+            first = first or frame
+            place = int(np.searchsorted(ranks, rank))
+            if place == len(ranks):
+                num_later += 1
+            elif rank == ranks[place] > nearest[place][0]:
+                out[place], nearest[place] = self._to_rgb(frame), (rank, None)
+                num_missing -= 1
+            elif rank > nearest[place][0]:
+                nearest[place] = rank, frame
+            if num_missing == 0 or num_later > _MAX_LATER:
+                break
+        if first is None:
+            raise _NotAsIndexedError("no frame came")
+        for place, (rank, frame) in enumerate(nearest):
+            if rank != ranks[place]:
+                out[place] = out[place - 1] if frame is None and place > 0 else self._to_rgb(frame or first)
+
+    def _to_rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        height, width = self._size
+        # The scaler's default is a pool of threads; a process forked while one exists hangs when it frees it.
+        image = self._scaler.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
+        return np.rot90(image[:, ::-1] if self._is_mirrored else image, self._quarter_turns)
+
+    def _scan(self) -> tuple[PacketIndex, VideoFrame]:
+        """Index all packets, and decode the first frame on the way."""
+        records: list[PacketRecord] = []
+        first: list[VideoFrame] = []
+        for packet in demux(self._container, self._stream):
+            records.append(_record(packet))
+            first = first or decode_or_skip(self._stream, packet)
+            if len(records) > _MAX_FRAMES:
+                raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
+        first = first or decode_or_skip(self._stream, None)
+        if not first or not any(packet.is_shown for packet in records):
+            reason = f"none of its {len(records)} frames can be decoded" if records else "its video stream is empty"
+            raise DecodeError(f"{self._path}: {reason}")
+        is_timed = has_timestamps(self._container, self._stream) and first[0].pts is not None
+        return build_index(records, has_timestamps=is_timed), first[0]
+
+    def _count_frames(self) -> None:
+        """Count by decoding where packets may be half a frame: interlaced streams without a container's framing."""
+        if not self._index.is_timed and self._container.format.name != "avi":
+            num_frames = sum(1 for _ in self._all_frames(self._packets_anew()))
+            self._index = self._index.cut(num_frames)
+
+    def _measure_timing(self) -> FrameTiming:
+        # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
+        return self._index.timing(
+            time_base_of(self._stream),
+            average=as_fraction(self._stream.average_rate),
+            guessed=as_fraction(self._stream.guessed_rate),
+            has_timestamps=has_timestamps(self._container, self._stream),
+        )
+
+    def _all_frames(self, packets: Iterable[Packet]) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames of all packets with their ranks, without those that cannot be decoded."""
+        frames = chain.from_iterable(decode_or_skip(self._stream, packet) for packet in chain(packets, [None]))
+        if not self._index.is_timed:
+            return enumerate(frames)
+        return ((rank, frame) for frame in frames if (rank := self._index.rank(frame.pts)) is not None)
+
+    def _frames_from(self, start: int, ranks: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames of some ranks by decoding from a key frame on, or an error as soon as that is not certain."""
+        key_rank = self._index.rank(self._index.packets[start].pts) if start > 0 else None
+        is_key_met, missing = key_rank is None, set(ranks.tolist())
+        for frame in chain.from_iterable(self._decode_needed(start, self._index.positions[ranks])):
+            rank = self._index.rank(frame.pts)
+            # An open group shows frames before its key frame that need the group before: nobody asks them from here.
+            if rank is None or (key_rank is not None and rank < key_rank):
+                continue
+            is_key_met = is_key_met or (frame.key_frame and rank == key_rank)
+            if not is_key_met or frame.is_corrupt:
+                raise _NotAsIndexedError("decoding cannot start here")
+            if rank in missing:
+                missing.remove(rank)
+                yield rank, frame
+        if missing:
+            raise _NotAsIndexedError("a frame did not come")
+
+    def _decode_needed(self, start: int, positions: Int64[np.ndarray, " t"]) -> Iterator[list[VideoFrame]]:
+        """What comes of the packets from one position to the last of those asked for.
+
+        Frames that nobody asks for and no other is made of are not decoded. Then the decoder gives what it holds back,
+        which spares it the packets that would have made it do so.
+        """
+        asked = set(positions.tolist())
+        for position, packet in enumerate(self._packets_from(start), start):
+            self._stream.codec_context.skip_frame = "DEFAULT" if position in asked else self._skip_unasked
+            yield self._stream.decode(packet)
+            asked.discard(position)
+            if not asked:
+                break
+        yield self._stream.decode(None)
+
+    def _packets_from(self, start: int) -> Iterator[Packet]:
+        """The packets from a position on, or an error as soon as one is not as in the first pass."""
+        position, packets = self._land(start)
+        for packet in packets:
+            if not self._index.matches(position, _record(packet)):
+                raise _NotAsIndexedError("another packet came")
+            if position >= start:
+                yield packet
+            position += 1
+        if position < len(self._index.packets):
+            raise _NotAsIndexedError("packets are missing")
+
+    def _land(self, start: int) -> tuple[int, Iterator[Packet]]:
+        """Go to a packet or before it: the position of the first packet that comes, and all packets from it on."""
+        for packets in self._ways_to(start):
+            first = next(packets, None)
+            position = None if first is None else self._index.position(_record(first))
+            if first is not None and position is not None and position <= start:
+                return position, chain([first], packets)
+        raise _NotAsIndexedError("no way leads here")
+
+    def _ways_to(self, start: int) -> Iterator[Iterator[Packet]]:
+        # Some formats seek by the one time, some by the other.
+        for time in (self._index.packets[start].pts, self._index.packets[start].dts):
+            with suppress(av.FFmpegError):
+                if time is not None:
+                    self._container.seek(time, stream=self._stream)
+                    yield demux(self._container, self._stream)
+        yield self._packets_anew()
+
+    def _packets_anew(self) -> Iterator[Packet]:
+        """All packets, of the file opened again: a seek to the start is not always one."""
+        self._container.close()
+        self._container, self._stream = self._open()
+        return demux(self._container, self._stream)
+
+
+def _record(packet: Packet) -> PacketRecord:
+    return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
+
+
+def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
+    """Frame numbers as integers.
+
+    Raises:
+        DataError: There are none, or one is not a whole number from 0.
+    """
+    wanted = []
+    for index in indices:
+        try:
+            wanted.append(operator.index(index))
+        except TypeError as error:
+            raise DataError(f"frame index {index!r} is not a whole number") from error
+        if wanted[-1] < 0:
+            raise DataError(f"frame index {index!r} is negative: frames are counted from 0")
+    if not wanted:
+        raise DataError("indices is empty: ask for at least one frame")
+    return np.array([min(index, _LAST_INDEX) for index in wanted], dtype=np.int64)

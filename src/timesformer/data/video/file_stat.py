@@ -1,0 +1,56 @@
+"""A video as bytes, be it a file, a folder of frames or a member of a tar file: is it there, did it change."""
+
+import hashlib
+from contextlib import closing
+from pathlib import Path
+
+from timesformer.data.video.paths import holds_frames, list_frames
+from timesformer.data.video.tar_member import MemberFile, find_member, list_members, split_member
+from timesformer.errors import DecodeError
+
+
+def video_exists(path: Path) -> bool:
+    """Whether there is a file, a folder of frames or a member of a tar file at a path; it may be no good.
+
+    Raises:
+        DecodeError: The tar file of the path is damaged or cut off.
+    """
+    place = split_member(path)
+    if place is None:
+        return path.is_file() or holds_frames(path)
+    shard, name = place
+    return shard.is_file() and name in list_members(shard)
+
+
+def video_stamp(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of the last change, in ns; of a folder, of all its frames. None where there is nothing."""
+    try:
+        member = find_member(path)
+        if member is not None:
+            return member.size, member.shard.stat().st_mtime_ns
+        status = path.stat()
+        if not path.is_dir():
+            return status.st_size, status.st_mtime_ns
+        frames = [frame.stat() for frame in list_frames(path)]
+    except (OSError, DecodeError):
+        return None
+    return sum(frame.st_size for frame in frames), max(status.st_mtime_ns, *(frame.st_mtime_ns for frame in frames))
+
+
+def video_digest(path: Path) -> str:
+    """BLAKE2b of the bytes of a video, 128 bits in hexadecimal; of a folder, of those of its frames in their order.
+
+    Raises:
+        OSError, DecodeError: The bytes cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    if path.is_dir():
+        for frame in list_frames(path):
+            content = frame.read_bytes()
+            digest.update(len(content).to_bytes(8, "little") + content)
+        return digest.hexdigest()
+    member = find_member(path)
+    with closing(path.open("rb", buffering=0) if member is None else MemberFile(member, path)) as file:
+        while block := file.read(2**18):
+            digest.update(block)
+    return digest.hexdigest()

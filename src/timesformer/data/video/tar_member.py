@@ -1,0 +1,127 @@
+"""Videos inside tar files, at paths such as `train-000000.tar/clip.mp4`, read where they lie without unpacking.
+
+A tar file is read once, header by header, to know where its videos lie. What was found is kept for the process, and by
+those that are forked from it, until the file changes.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from timesformer.data.video.paths import is_video
+from timesformer.errors import DecodeError
+
+_BLOCK = 512
+"""Bytes of a header; a tar file ends with two blocks of zeros."""
+
+
+class Member(NamedTuple):
+    """A file in a tar file: which, and where its bytes are."""
+
+    shard: Path
+    offset: int
+    size: int
+
+
+def split_member(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """The tar file and the name in it that a path leads to; None for a path that goes through no tar file."""
+    path = Path(path)
+    if ".tar" not in str(path).lower():
+        return None
+    named_so = (above for above in reversed(path.parents) if above.suffix.lower() == ".tar")
+    shard = next((above for above in named_so if not above.is_dir()), None)
+    return None if shard is None else (shard, path.relative_to(shard).as_posix())
+
+
+def find_member(path: str | os.PathLike[str]) -> Member | None:
+    """Where the bytes of a video are that lies in a tar file; None for a path that goes through no tar file.
+
+    Raises:
+        DecodeError: The tar file is missing, damaged or cut off, or holds no video of this name.
+    """
+    place = split_member(path)
+    if place is None:
+        return None
+    shard, name = place
+    members = list_members(shard)
+    if name not in members:
+        raise DecodeError(f"{path}: {shard.name} holds no video {name!r}")
+    return members[name]
+
+
+def list_members(shard: Path) -> Mapping[str, Member]:
+    """All videos in a tar file, by name.
+
+    Raises:
+        DecodeError: The file is missing, is no tar file, or is damaged or cut off.
+    """
+    try:
+        status = shard.stat()
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"{shard}: {getattr(error, 'strerror', None) or error}") from error
+    return _read_members(shard, status.st_size, status.st_mtime_ns)
+
+
+class MemberFile(io.RawIOBase):
+    """The bytes of a member as a file of its own, for reading; `name` is its path."""
+
+    def __init__(self, member: Member, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self.name = os.fspath(path)
+        self._member = member
+        self._position = 0
+        self._file = member.shard.open("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place in the member."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """The place in the member."""
+        return self._position
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on from the place: as many bytes, or all to the end of the member."""
+        left = max(0, self._member.size - self._position)
+        self._file.seek(self._member.offset + self._position)
+        content = self._file.read(left if size < 0 else min(size, left)) or b""
+        self._position += len(content)
+        return content
+
+    def close(self) -> None:
+        """Close the tar file; also done when nothing holds this object any more."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+@cache
+def _read_members(shard: Path, size: int, mtime_ns: int) -> Mapping[str, Member]:
+    """Read the headers of a tar file as it is now; the time of its last change makes another one another call."""
+    try:
+        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            found = {info.name: info for info in tar if info.isfile() and is_video(Path(info.name))}
+            file.seek(tar.offset)
+            is_whole = file.read(_BLOCK) == bytes(_BLOCK)
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise DecodeError(f"{shard}: no tar file, or cut off ({error})") from error
+    if not is_whole or any(info.offset_data + info.size > size for info in found.values()):
+        raise DecodeError(f"{shard}: a tar file that is damaged or cut off")
+    return {
+        name.removeprefix("./"): Member(shard=shard, offset=info.offset_data, size=info.size)
+        for name, info in found.items()
+    }
