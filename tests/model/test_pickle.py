@@ -42,6 +42,13 @@ def test_model_saved_whole_by_torch_is_read_back(scheme: str, tmp_path: Path):
     assert torch.equal(again(random_clips(model.config)), model(random_clips(model.config)))
 
 
+def test_predictor_of_an_onnx_file_opens_it_again(tmp_path: Path):
+    model = random_model(tiny_config())
+    predictor = tsf.Predictor(tsf.export_onnx(model, tmp_path / "model.onnx").path)
+    clips = random_clips(model.config)
+    assert torch.equal(pickle.loads(pickle.dumps(predictor)).logits(clips), predictor.logits(clips))
+
+
 def _predict(predictor: tsf.Predictor, path: str) -> tuple[float, ...]:
     return predictor(path).probabilities
 

@@ -34,11 +34,13 @@ class OnnxModel(nn.Module):
         session: An `onnxruntime.InferenceSession` with one input, the clips, and one output, the logits.
         config: The architecture; clips must have its sizes, and any batch.
         info: Preprocessing, label names and licence.
+        path: The file of the session, which is opened again where the model is unpickled: a session cannot be pickled.
     """
 
-    def __init__(self, session: Any, *, config: ModelConfig, info: ModelInfo) -> None:
+    def __init__(self, session: Any, *, config: ModelConfig, info: ModelInfo, path: Path) -> None:
         super().__init__()
         self.session = session
+        self.path = path
         self.config = config
         self.info = info
 
@@ -56,6 +58,13 @@ class OnnxModel(nn.Module):
                 f"{', '.join(map(str, wanted))}]; export the model again for other sizes"
             )
         return run_session(self.session, clips)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, (self.path.absolute(), self.config, self.info)
+
+
+def _open(path: Path, config: ModelConfig, info: ModelInfo) -> OnnxModel:
+    return OnnxModel(open_session(path), config=config, info=info, path=path)
 
 
 Classifier = TimeSformer | OnnxModel
@@ -119,7 +128,7 @@ def read_onnx(path: str | Path) -> OnnxModel:
     session = open_session(path)
     config, info = _read_metadata(session.get_modelmeta().custom_metadata_map, path)
     _check_graph(session, config, path)
-    return OnnxModel(session, config=config, info=info)
+    return OnnxModel(session, config=config, info=info, path=path)
 
 
 def _check_graph(session: Any, config: ModelConfig, path: Path) -> None:

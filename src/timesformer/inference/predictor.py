@@ -125,7 +125,6 @@ class Predictor:
         if isinstance(model, OnnxModel):
             _refuse_for_onnx(device=device, fast=fast, compile=compile, precision=precision)
             self.device = torch.device("cpu")
-        if isinstance(model, OnnxModel):
             self.model = model
         elif fast and not has_hooks(model):
             self.model = FastTimeSformer(model).to(self.device, self.dtype)
