@@ -8,12 +8,7 @@ import pytest
 from timesformer.data.check.listing import read_listing
 from timesformer.data.manifest.manifest import Manifest, load_manifest, source_exists
 from timesformer.errors import DataError
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+from videos import touch
 
 
 def write(path: Path, text: str) -> Path:

@@ -14,15 +14,9 @@ from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
 from timesformer.data.manifest.rows import read_class_names
 from timesformer.data.manifest.save import save_class_names, save_manifest
 from timesformer.errors import DataError
+from videos import touch
 
 NFC, NFD = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
-
-
-def touch(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return folder
 
 
 def write(path: Path, text: str) -> Path:
