@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from timesformer.bench.peers import random_weights
+from timesformer.bench.baselines import random_weights
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import interleave
+from timesformer.bench.timing import interleave
 from timesformer.config.presets import preset as preset_config
 from timesformer.model import fast
 from timesformer.model.fast import FastTimeSformer

@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from timesformer import __version__
-from timesformer.machine import processor_name
+from timesformer.device import processor_name
 
 
 def describe_machine() -> dict[str, str | int | None]:

@@ -27,18 +27,18 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError, TimeSformerError, WeightsError
     from timesformer.evaluation.calibration import Calibration
     from timesformer.evaluation.evaluate import evaluate
-    from timesformer.evaluation.report import write_report
+    from timesformer.evaluation.report.page import write_report
     from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
     from timesformer.export.onnx import export_onnx
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
     from timesformer.model.timesformer import TimeSformer
-    from timesformer.training.fit import train
+    from timesformer.training.train import train
     from timesformer.weights.adapt import LoadReport
-    from timesformer.weights.bundle import save
     from timesformer.weights.convert import save_released, save_transformers
     from timesformer.weights.load import load
+    from timesformer.weights.model_folder import save
 
 _HOMES = {
     "timesformer.config.info": ["ModelInfo"],
@@ -59,16 +59,16 @@ _HOMES = {
     ],
     "timesformer.evaluation.calibration": ["Calibration"],
     "timesformer.evaluation.evaluate": ["evaluate"],
-    "timesformer.evaluation.report": ["write_report"],
+    "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
-    "timesformer.training.fit": ["train"],
+    "timesformer.training.train": ["train"],
     "timesformer.weights.adapt": ["LoadReport"],
-    "timesformer.weights.bundle": ["save"],
+    "timesformer.weights.model_folder": ["save"],
     "timesformer.weights.convert": ["save_released", "save_transformers"],
     "timesformer.weights.load": ["load"],
 }

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from timesformer.bench import loader
-from timesformer.bench.rounds import Timing
 from timesformer.bench.scenes import Scene
+from timesformer.bench.timing import Timing
 
 SCENE = Scene(num_frames=14, height=40, width=56)
 

@@ -2,7 +2,7 @@ import pytest
 
 from timesformer.bench import memory
 from timesformer.bench.memory import OURS, run
-from timesformer.bench.peak import Peak
+from timesformer.bench.peak_memory import Peak
 from timesformer.errors import ConfigError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from timesformer.bench import model, peers
+from timesformer.bench import baselines, model
 from timesformer.bench.model import OURS, run
 from timesformer.errors import ConfigError, DependencyError
 
@@ -69,5 +69,5 @@ def test_random_weights_leave_nothing_at_zero():
     from timesformer.config.presets import PRESETS
     from timesformer.model import TimeSformer
 
-    module = peers.random_weights(TimeSformer(PRESETS["tiny"]))
+    module = baselines.random_weights(TimeSformer(PRESETS["tiny"]))
     assert all(parameter.abs().min() > 0 for parameter in module.parameters())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from timesformer.bench import train
-from timesformer.bench.peak import Peak
+from timesformer.bench.peak_memory import Peak
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError

@@ -7,7 +7,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import render_clip
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import save
+from timesformer.weights.model_folder import save
 
 LABELS = ("move_left", "move_right", "shrink")
 

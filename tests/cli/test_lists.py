@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from timesformer.weights.bundle import save
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 
 NFC, NFD = (unicodedata.normalize(form, "éclair") for form in ("NFC", "NFD"))
 

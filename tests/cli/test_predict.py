@@ -13,8 +13,8 @@ from timesformer.cli.predict import find_videos
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError
-from timesformer.weights.bundle import save
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 from tiny import random_model, tiny_config
 from videos import write_frames, write_timed
 

@@ -9,10 +9,19 @@ import torch
 from torch.distributed import HashStore, Store
 
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
-from timesformer.evaluation.answers import Options
+from timesformer.evaluation.distributed import evaluate_shared
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.evaluation.shared import evaluate_shared
-from timesformer.evaluation.team import Place, Team, find_place, join, own_device, receive, send, telling_failures
+from timesformer.evaluation.predictions import Options
+from timesformer.evaluation.process_group import (
+    Place,
+    Team,
+    find_place,
+    join,
+    own_device,
+    receive,
+    send,
+    telling_failures,
+)
 
 ALONE = Place()
 SKIP = Options(device="cpu", batch_size=2, num_workers=0, on_error="skip")

@@ -10,7 +10,7 @@ import pytest
 from timesformer.cli.main import main
 from timesformer.config.schema import ClipConfig
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import save
+from timesformer.weights.model_folder import save
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,10 +17,10 @@ from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerE
 from timesformer.evaluation import Evaluation, write_predictions
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.metrics import wilson_interval
+from timesformer.inference.fusion import fuse
 from timesformer.inference.predictor import Predictor
-from timesformer.inference.views import fuse
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import save
+from timesformer.weights.model_folder import save
 
 
 def _evaluate(model: TimeSformer, videos: Path | Manifest, **options: object) -> Evaluation:

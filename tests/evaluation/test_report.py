@@ -8,10 +8,10 @@ from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation import Evaluation, write_predictions
 from timesformer.evaluation.calibration import Bin
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.evaluation.report import choose_examples, write_report
-from timesformer.evaluation.report_charts import reliability_diagram
-from timesformer.evaluation.report_tables import confusion_picture
-from timesformer.evaluation.report_videos import film_strip
+from timesformer.evaluation.report.charts import reliability_diagram
+from timesformer.evaluation.report.page import choose_examples, write_report
+from timesformer.evaluation.report.tables import confusion_picture
+from timesformer.evaluation.report.videos import film_strip
 from timesformer.evaluation.result import VideoResult
 from timesformer.model.timesformer import TimeSformer
 

@@ -21,8 +21,8 @@ from timesformer.export.onnx import export_onnx
 from timesformer.inference.onnx_model import onnx_metadata, read_onnx
 from timesformer.inference.predictor import Predictor
 from timesformer.model.cost import cost
-from timesformer.weights.bundle import save
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 from tiny import random_clips, random_model, tiny_config
 
 pytestmark = pytest.mark.xdist_group("onnx")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from timesformer.export.ort_form import OrtForm
+from timesformer.export.onnxruntime import OrtForm
 from timesformer.model import TimeSformer
 from timesformer.model.block import Step
 from timesformer.model.fast import FastTimeSformer

@@ -7,7 +7,7 @@ import pytest
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.synthetic.dataset import write_motion_dataset
-from timesformer.training.fit import train
+from timesformer.training.train import train
 
 CLASSES = ("move_left", "move_right", "grow")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
-from timesformer.training.fit import train
+from timesformer.training.train import train
 from training_runs import quiet, weights_of
 
 KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [

@@ -12,9 +12,9 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.training.from_weights import fill_from_weights
-from timesformer.weights.bundle import save
 from timesformer.weights.convert import save_released
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 from tiny import random_model, square_config
 
 NARROW = {"embed_dim": 128, "num_heads": 2, "depth": 3, "mlp_ratio": 2.0, "patch_size": 8, "image_size": (16, 16)}

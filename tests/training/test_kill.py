@@ -17,8 +17,8 @@ import torch
 from timesformer.cli.main import main
 from timesformer.config.io import dump_toml
 from timesformer.config.run import OptimConfig, RunConfig
-from timesformer.training.fit import is_finished, train
-from timesformer.weights import bundle
+from timesformer.training.train import is_finished, train
+from timesformer.weights import model_folder
 from timesformer.weights.load import load
 from training_runs import are_equal, content_of, quiet
 
@@ -124,7 +124,7 @@ def _run_and_die(config: str, output: str, *, moment: int) -> str:
 
 def _count_moments(last: int, tell: Callable[[str], object]) -> None:
     """Let this process die at a moment: before a part of a batch, amid a file, or before a file takes its place."""
-    from timesformer.training.module import ClipClassifier
+    from timesformer.training.lightning_module import ClipClassifier
 
     count = 0
 
@@ -155,7 +155,7 @@ def _count_moments(last: int, tell: Callable[[str], object]) -> None:
 
     ClipClassifier.training_step = before(ClipClassifier.training_step, "step")
     torch.save = save_in_halves
-    bundle.save_file = before(bundle.save_file, "before-model")
+    model_folder.save_file = before(model_folder.save_file, "before-model")
     Path.replace = before(Path.replace, "before-replace")
     os.rename = before(os.rename, "before-rename")
 

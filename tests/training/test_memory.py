@@ -15,8 +15,8 @@ from timesformer.config.run import AugmentConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training import memory
+from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.memory import MemoryEstimate, estimate_memory, free_memory, gigabytes, memory_advice
-from timesformer.training.module import ClipClassifier
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(

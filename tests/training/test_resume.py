@@ -17,12 +17,12 @@ from timesformer.data.manifest.manifest import load_split
 from timesformer.data.manifest.shard_writer import write_shards
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.fit import is_finished, train
 from timesformer.training.history import EpochRecord, read_metrics
-from timesformer.training.module import ClipClassifier
-from timesformer.training.start import DataSize, read_progress
-from timesformer.weights.bundle import save
+from timesformer.training.init_weights import DataSize, read_progress
+from timesformer.training.lightning_module import ClipClassifier
+from timesformer.training.train import is_finished, train
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 from training_runs import Stopped, are_equal, content_of, quiet, raise_at, weights_of
 
 

@@ -23,7 +23,7 @@ from timesformer.training.run_folder import (
     replacing,
     tidy,
 )
-from timesformer.weights.bundle import save
+from timesformer.weights.model_folder import save
 
 TINY = ModelConfig(num_frames=2, image_size=8, patch_size=4, embed_dim=8, depth=1, num_heads=2, num_classes=3)
 

@@ -22,10 +22,10 @@ from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.training.callbacks import Recorder, WholeCheckpoints
-from timesformer.training.fit import check_precision, is_finished, train
+from timesformer.training.dataloaders import Split, load_data, validation_of, with_num_classes
 from timesformer.training.history import best_epoch, read_metrics
-from timesformer.training.sources import Split, load_data, validation_of, with_num_classes
-from timesformer.training.start import initial_model
+from timesformer.training.init_weights import initial_model
+from timesformer.training.train import check_precision, is_finished, train
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
 
@@ -100,7 +100,7 @@ def test_lines_go_to_the_log_where_there_is_no_terminal(run: RunConfig, caplog: 
 def test_terminal_shows_a_bar_with_the_epochs_above_it(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     text = io.StringIO()
     monkeypatch.setattr(
-        "timesformer.training.fit.Console",
+        "timesformer.training.train.Console",
         lambda **options: Console(**{**options, "file": text, "force_terminal": True, "width": 120}),
     )
     train(replace(run, data=replace(run.data, cache=True)))
@@ -159,7 +159,7 @@ def test_skipped_videos_are_counted_in_the_table_and_in_the_line(run: RunConfig,
         sample.path.write_bytes(b"no video")
     train_too = Manifest((*split.train.samples, *broken[:2]), split.train.class_names)
     val_too = Manifest((*split.val.samples, broken[2]), split.val.class_names)
-    monkeypatch.setattr("timesformer.training.fit.load_data", lambda data, seed: Split(train_too, val_too))
+    monkeypatch.setattr("timesformer.training.train.load_data", lambda data, seed: Split(train_too, val_too))
     lines: list[str] = []
     train(replace(run, epochs=1, data=replace(run.data, on_decode_error="skip")), on_message=lines.append)
     history = read_metrics(Path(run.output) / "metrics.csv")
@@ -284,7 +284,7 @@ def test_unreadable_video_stops_the_run_with_its_name(
     broken.write_bytes(b"no video")
     split = load_data(run.data, seed=0)
     bad = split._replace(train=Manifest((*split.train.samples, Sample(broken, 0)), split.train.class_names))
-    monkeypatch.setattr("timesformer.training.fit.load_data", lambda data, seed: bad)
+    monkeypatch.setattr("timesformer.training.train.load_data", lambda data, seed: bad)
     with pytest.raises(DecodeError, match=r"broken\.mp4") as caught:
         train(replace(run, data=replace(run.data, num_workers=num_workers)), on_message=quiet)
     assert "Traceback" not in str(caught.value)
@@ -310,7 +310,7 @@ def test_interrupted_run_says_how_to_go_on_and_can_be_interrupted_again(run: Run
 @pytest.mark.parametrize(
     ("writer", "message"),
     [
-        ("timesformer.weights.bundle.save_file", r"model: cannot be written: .*No space left on device"),
+        ("timesformer.weights.model_folder.save_file", r"model: cannot be written: .*No space left on device"),
         ("timesformer.training.callbacks.torch.save", r"last\.ckpt: cannot be written: No space left on device"),
         ("timesformer.training.callbacks.shutil.copyfile", r"best\.ckpt: cannot be written: No space left on device"),
         ("timesformer.training.run_folder.os.fsync", r"best\.ckpt: cannot be written: Read-only file system"),

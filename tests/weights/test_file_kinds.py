@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 
 from timesformer.cli.main import main
 from timesformer.errors import WeightsError
-from timesformer.weights.bundle import save
 from timesformer.weights.convert import save_released, save_transformers
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
 from tiny import random_model, square_config, tiny_config
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 343261234\n"

@@ -12,8 +12,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import save, save_transformers
+from timesformer.weights.formats.transformers import read_transformers
 from timesformer.weights.load import load
-from timesformer.weights.transformers import read_transformers
 from tiny import random_model, square_config, tiny_config
 
 

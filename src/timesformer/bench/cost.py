@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from timesformer.bench.peers import random_weights
-from timesformer.bench.place import Place, interleave_with_product, matrix_product, setting
+from timesformer.bench.baselines import random_weights
+from timesformer.bench.candidates import check_known
+from timesformer.bench.matmul_reference import Place, interleave_with_product, matrix_product, setting
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Timing, Way, interleave
-from timesformer.bench.ways import check_known
+from timesformer.bench.timing import OnRound, Timing, Way, interleave
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.config.schema import ModelConfig

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way, interleave
 from timesformer.bench.scenes import Scene, write_scene
+from timesformer.bench.timing import OnRound, Way, interleave
 from timesformer.bench.video_readers import OURS, Read, readers
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset

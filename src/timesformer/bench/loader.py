@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Timing, interleave
 from timesformer.bench.scenes import Scene, write_scene
+from timesformer.bench.timing import OnRound, Timing, interleave
 from timesformer.bench.video_readers import OURS, Read, readers
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
@@ -26,7 +26,7 @@ from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.reader import probe
 from timesformer.errors import TimeSformerError
-from timesformer.training.sources import Batch, EpochOrder, Loader, Split, collate, make_feed
+from timesformer.training.dataloaders import Batch, EpochOrder, Loader, Split, collate, make_feed
 
 GOP = 250
 """x264's default."""

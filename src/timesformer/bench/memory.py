@@ -5,20 +5,20 @@ from itertools import product
 
 import torch
 
-from timesformer.bench import peers
-from timesformer.bench.peak import Peak, peak_above
+from timesformer.bench import baselines
+from timesformer.bench.candidates import choose
+from timesformer.bench.peak_memory import Peak, peak_above
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, quartiles
-from timesformer.bench.ways import choose
+from timesformer.bench.timing import OnRound, quartiles
 from timesformer.config.presets import preset as preset_config
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"
-MAKERS: dict[str, Callable[[TimeSformer], peers.Logits]] = {
+MAKERS: dict[str, Callable[[TimeSformer], baselines.Logits]] = {
     OURS: FastTimeSformer,
     "ours block by block": lambda model: model,
-    "transformers": lambda model: peers.transformers_logits(peers.transformers_module(model)),
+    "transformers": lambda model: baselines.transformers_logits(baselines.transformers_module(model)),
 }
 
 
@@ -72,7 +72,7 @@ def prepare(way: str, preset: str) -> Callable[[], object]:
     return work
 
 
-def _load(way: str, preset: str) -> tuple[peers.Logits, torch.Tensor]:
+def _load(way: str, preset: str) -> tuple[baselines.Logits, torch.Tensor]:
     config = preset_config(preset)
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
-    return MAKERS[way](peers.random_weights(TimeSformer(config))), clip
+    return MAKERS[way](baselines.random_weights(TimeSformer(config))), clip

@@ -7,17 +7,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from timesformer.bench import peers
-from timesformer.bench.peers import Logits
-from timesformer.bench.place import Place, check_clips, interleave_with_product, matrix_product, rates, setting
+from timesformer.bench import baselines
+from timesformer.bench.baselines import Logits
+from timesformer.bench.candidates import build_ways
+from timesformer.bench.matmul_reference import (
+    Place,
+    check_clips,
+    interleave_with_product,
+    matrix_product,
+    rates,
+    setting,
+)
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way
-from timesformer.bench.ways import build_ways
+from timesformer.bench.timing import OnRound, Way
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import Precision as OnnxPrecision
-from timesformer.export.ort_form import OrtForm
+from timesformer.export.onnxruntime import OrtForm
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer, layout_of, multiply_accumulates
 from timesformer.model.timesformer import TimeSformer
@@ -26,25 +33,27 @@ OURS = "ours"
 
 
 def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
-    return peers.onnx_logits(peers.transformers_logits(peers.transformers_module(model)), clip, precision=precision)
+    return baselines.onnx_logits(
+        baselines.transformers_logits(baselines.transformers_module(model)), clip, precision=precision
+    )
 
 
 def _exported(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
     """What `timesformer export` writes, as `predict` runs it."""
-    return peers.onnx_logits(OrtForm(FastTimeSformer(model)), clip, precision=precision)
+    return baselines.onnx_logits(OrtForm(FastTimeSformer(model)), clip, precision=precision)
 
 
 BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     OURS: lambda model, clip: FastTimeSformer(model),
     "ours block by block": lambda model, clip: model,
-    "ours compiled": lambda model, clip: peers.compiled(FastTimeSformer(model)),
+    "ours compiled": lambda model, clip: baselines.compiled(FastTimeSformer(model)),
     "ours exported": partial(_exported, precision="fp32"),
     "ours exported in int8": partial(_exported, precision="int8"),
-    "transformers": lambda model, clip: peers.transformers_logits(peers.transformers_module(model)),
-    "transformers compiled": lambda model, clip: peers.compiled_logits(peers.transformers_module(model)),
+    "transformers": lambda model, clip: baselines.transformers_logits(baselines.transformers_module(model)),
+    "transformers compiled": lambda model, clip: baselines.compiled_logits(baselines.transformers_module(model)),
     "transformers in ONNX Runtime": partial(_in_onnx_runtime, precision="fp32"),
     "transformers in ONNX Runtime in int8": partial(_in_onnx_runtime, precision="int8"),
-    "timesformer-pytorch": lambda model, clip: peers.lucidrains_logits(model.config),
+    "timesformer-pytorch": lambda model, clip: baselines.lucidrains_logits(model.config),
 }
 """Each way to classify, made from a model and clips of its size, both on the CPU."""
 OTHER_WEIGHTS = ("timesformer-pytorch",)
@@ -78,7 +87,7 @@ def run(
     """
     check_clips(clips)
     place = Place.of(device, precision)
-    model = peers.random_weights(TimeSformer(preset_config(preset)))
+    model = baselines.random_weights(TimeSformer(preset_config(preset)))
     config = model.config
     batch = torch.randn(clips, config.in_channels, config.num_frames, *config.image_size)
     ways, absent = _build(model, batch, only, place)

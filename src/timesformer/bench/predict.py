@@ -9,20 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from timesformer.bench import peers
+from timesformer.bench import baselines
+from timesformer.bench.candidates import build_ways
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way, interleave
 from timesformer.bench.scenes import Scene, write_scene
+from timesformer.bench.timing import OnRound, Way, interleave
 from timesformer.bench.video_readers import Read, readers
-from timesformer.bench.ways import build_ways
 from timesformer.config.info import ModelInfo
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
 from timesformer.data.clips import sampling, transforms
 from timesformer.data.video.reader import probe
 from timesformer.errors import ConfigError, DependencyError
+from timesformer.inference.fusion import fuse
 from timesformer.inference.predictor import Predictor
-from timesformer.inference.views import fuse
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"
@@ -54,7 +54,7 @@ def run(
     """
     scene = scene or Scene()
     info = ModelInfo(clip=clip_preset(preset))
-    model = peers.random_weights(TimeSformer(model_preset(preset), info=info))
+    model = baselines.random_weights(TimeSformer(model_preset(preset), info=info))
     ways, absent = _build(model, only)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.mp4"
@@ -108,7 +108,7 @@ def _predictor(model: TimeSformer, *, fast: bool) -> Probabilities:
 
 
 def _transformers(model: TimeSformer, read: Read) -> Probabilities:
-    logits = peers.transformers_logits(peers.transformers_module(model))
+    logits = baselines.transformers_logits(baselines.transformers_module(model))
     clip, config = model.info.clip, model.config
 
     @torch.inference_mode()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timesformer._version import __version__
-from timesformer.bench.rounds import Timing, speedup
-from timesformer.machine import processor_name
+from timesformer.bench.timing import Timing, speedup
+from timesformer.device import processor_name
 
 _PACKAGES = ("torch", "transformers", "onnxruntime", "timesformer-pytorch", "av", "torchcodec", "decord", "numpy")
 

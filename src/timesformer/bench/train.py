@@ -8,13 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timesformer.bench import peers
-from timesformer.bench.peak import peak_above
-from timesformer.bench.peers import Logits
-from timesformer.bench.place import Place, check_clips, interleave_with_product, matrix_product, rates, setting
+from timesformer.bench import baselines
+from timesformer.bench.baselines import Logits
+from timesformer.bench.candidates import build_ways
+from timesformer.bench.matmul_reference import (
+    Place,
+    check_clips,
+    interleave_with_product,
+    matrix_product,
+    rates,
+    setting,
+)
+from timesformer.bench.peak_memory import peak_above
 from timesformer.bench.result import Bench
-from timesformer.bench.rounds import OnRound, Way
-from timesformer.bench.ways import build_ways
+from timesformer.bench.timing import OnRound, Way
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.run import Precision
 from timesformer.errors import ConfigError
@@ -139,14 +146,14 @@ def _learner(way: str, preset: str, *, place: Place, clips: int) -> Learner:
     """
     # the peer has no norm of features, and draws of its own for stochastic depth
     config = replace(preset_config(preset), drop_path=0.0, head_norm="none")
-    model = peers.random_weights(TimeSformer(config))
+    model = baselines.random_weights(TimeSformer(config))
     shape = (clips, config.in_channels, config.num_frames, *config.image_size)
     batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     names = [name for name, _ in model.named_parameters()]
     if way == PEER:
-        module = peers.transformers_module(model)
+        module = baselines.transformers_module(model)
         theirs = layout_for("transformers", config.scheme).rename_all(names)
-        return Learner(module, peers.transformers_logits(module), batch, theirs, place)
+        return Learner(module, baselines.transformers_logits(module), batch, theirs, place)
     model.checkpoint_activations = way == CHECKPOINTED
     return Learner(model, model, batch, {name: name for name in names}, place)
 

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 from torch import Tensor
 
-from timesformer.bench.ways import build_ways
+from timesformer.bench.candidates import build_ways
 from timesformer.data.video.reader import read_frames
 
 Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]

@@ -9,9 +9,9 @@ from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
 from timesformer.config.class_names import read_class_names
 from timesformer.outputs import check_folder, refuse_inputs
-from timesformer.weights.bundle import check_model_target, save
 from timesformer.weights.convert import check_released_target, save_released, save_transformers
 from timesformer.weights.load import load, model_files
+from timesformer.weights.model_folder import check_model_target, save
 
 _WRITERS = {"native": save, "released": save_released, "transformers": save_transformers}
 

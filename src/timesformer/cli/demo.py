@@ -15,13 +15,13 @@ from timesformer.data.synthetic.dataset import write_clip, write_motion_dataset
 from timesformer.data.synthetic.motion import OPPOSITES, render_clip
 from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.evaluation.report import write_report
+from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.predictor import Predictor
 from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import check_folder, refuse_existing
-from timesformer.training.fit import is_finished, train
-from timesformer.training.sources import validation_of
+from timesformer.training.dataloaders import validation_of
+from timesformer.training.train import is_finished, train
 from timesformer.weights.load import load
 
 _PAIRS = ("move_left", "move_up", "shrink", "vanish")

@@ -27,12 +27,12 @@ from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.errors import ConfigError
-from timesformer.evaluation.answers import Options
+from timesformer.evaluation.distributed import evaluate_shared
+from timesformer.evaluation.predictions import Options
+from timesformer.evaluation.process_group import Place, find_place, join
 from timesformer.evaluation.protocol import change_views
-from timesformer.evaluation.report import write_report
+from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
-from timesformer.evaluation.shared import evaluate_shared
-from timesformer.evaluation.team import Place, find_place, join
 from timesformer.inference.onnx_model import Classifier, open_model
 from timesformer.outputs import check_files, refuse_inputs
 from timesformer.weights.load import model_files

@@ -14,16 +14,16 @@ from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.outputs import check_folder, refuse_inputs
-from timesformer.reproduce.definitions import define
+from timesformer.reproduce.dry_run import plan_trainings
 from timesformer.reproduce.experiment import MAIN, Experiment
+from timesformer.reproduce.experiments import define
 from timesformer.reproduce.figure3 import cost_result
-from timesformer.reproduce.plan import plan_trainings
 from timesformer.reproduce.plot import draw
 from timesformer.reproduce.result import FILES, PLOT, Result, check_can_write, markdown, write_result
 from timesformer.reproduce.runner import run_experiment
-from timesformer.reproduce.scales import SCALES, ScaleName, laptop_run, paper_run
+from timesformer.reproduce.sizes import SCALES, ScaleName, laptop_run, paper_run
 from timesformer.reproduce.videos import CLASSES, VideoSet, own_set, reversed_set, synthetic_set
-from timesformer.training.sources import load_data
+from timesformer.training.dataloaders import load_data
 from timesformer.weights.load import model_files
 
 Name = Literal["schemes", "cost", "pretraining", "data-scale", "tokens", "position", "clips", "order", "long"]

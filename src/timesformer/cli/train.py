@@ -16,11 +16,11 @@ from timesformer.data.manifest.inputs import list_files
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
-from timesformer.training.fit import train as run_training
+from timesformer.training.augmentation_preview import write_sheet
+from timesformer.training.dry_run import format_plan, make_plan, plan_as_dict
 from timesformer.training.from_weights import fill_from_weights
-from timesformer.training.plan import format_plan, make_plan, plan_as_dict
 from timesformer.training.run_folder import RunFolder
-from timesformer.training.sheet import write_sheet
+from timesformer.training.train import train as run_training
 from timesformer.weights.load import is_here, model_files
 
 

@@ -7,10 +7,10 @@ from timesformer.config.run import Precision
 from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import ConfigError
-from timesformer.evaluation.answers import Options, Outcome, answer_batches
+from timesformer.evaluation.partition import plan_batches
+from timesformer.evaluation.predictions import Options, Outcome, answer_batches
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
-from timesformer.evaluation.shards import plan_batches
 from timesformer.evaluation.summary import summarise
 from timesformer.inference.onnx_model import Classifier, open_model
 

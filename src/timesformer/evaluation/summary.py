@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DataError
-from timesformer.evaluation.answers import Answer, Outcome, Unread
 from timesformer.evaluation.calibration import calibrate
 from timesformer.evaluation.intervals import accuracy_interval
 from timesformer.evaluation.metrics import (
@@ -18,6 +17,7 @@ from timesformer.evaluation.metrics import (
     top_k_accuracy,
     true_class_ranks,
 )
+from timesformer.evaluation.predictions import Answer, Outcome, Unread
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 
 _NUM_NAMED = 5  # classes that the row of a video names

@@ -11,13 +11,13 @@ from torch import Tensor
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import TimeSformerError, WeightsError
 from timesformer.export.graph import to_int8, trace
-from timesformer.export.ort_form import OrtForm
+from timesformer.export.onnxruntime import OrtForm
 from timesformer.files import replacing
 from timesformer.inference.onnx_model import onnx_metadata, open_session, run_session
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import refuse_existing
-from timesformer.weights.bundle import check_readable
+from timesformer.weights.model_folder import check_readable
 
 Precision = Literal["fp32", "int8"]
 

@@ -19,8 +19,8 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.bundle import FORMAT_VERSION, StoredConfig
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import FORMAT_VERSION, StoredConfig
 
 _CONFIG, _LABELS = "timesformer.config", "timesformer.labels"
 

@@ -20,9 +20,9 @@ from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
+from timesformer.inference.fusion import check_finite, fuse, resolve_device
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.read_ahead import read_ahead
-from timesformer.inference.views import check_finite, fuse, resolve_device
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from timesformer.config.run import RunConfig
+from timesformer.device import processor_name
 from timesformer.evaluation.result import Evaluation
-from timesformer.inference.views import resolve_device
-from timesformer.machine import processor_name
+from timesformer.inference.fusion import resolve_device
 from timesformer.model.cost import cost
 from timesformer.reproduce.experiment import MAIN, Arm, Experiment
 from timesformer.reproduce.measure import hits, interval_over_seeds, measure
 from timesformer.reproduce.result import Result, Row
 from timesformer.reproduce.videos import VideoSet, write_share
-from timesformer.training.fit import is_finished, train
 from timesformer.training.history import read_metrics
+from timesformer.training.train import is_finished, train
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def run_experiment(
 
     Raises:
         ConfigError: The folder holds a training of another config, or a value cannot work.
-        TimeSformerError: As `timesformer.training.fit.train` and `timesformer.evaluation.evaluate`.
+        TimeSformerError: As `timesformer.training.train.train` and `timesformer.evaluation.evaluate`.
     """
     total = seeds * len(experiment.trainings)
     runs = _plan(experiment, videos, folder, seeds=seeds)

@@ -13,7 +13,7 @@ from timesformer.data.synthetic.motion import OPPOSITES
 from timesformer.data.synthetic.reversed import write_reversed
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
-from timesformer.training.sources import Split, load_data
+from timesformer.training.dataloaders import Split, load_data
 
 OnProgress = Callable[[int, int], None]
 
@@ -93,7 +93,7 @@ def own_set(folder: Path, data: DataConfig, *, seed: int) -> VideoSet:
         seed: Seed of the split, where `data` names no validation videos.
 
     Raises:
-        ConfigError, DataError: As `timesformer.training.sources.load_data`.
+        ConfigError, DataError: As `timesformer.training.dataloaders.load_data`.
         DataError: The folder holds the lists of other videos.
     """
     return _write(load_data(data, seed=seed), folder, description=_describe(data), is_paired=False)

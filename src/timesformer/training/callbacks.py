@@ -19,11 +19,11 @@ from timesformer.config.run import RunConfig
 from timesformer.errors import TimeSformerError
 from timesformer.training.curve import draw_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over
-from timesformer.training.module import ClipClassifier
+from timesformer.training.init_weights import DataSize
+from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.run_folder import RunFolder, replace_text, replacing
-from timesformer.training.start import DataSize
-from timesformer.training.waiting import WaitMeter
-from timesformer.weights.bundle import save
+from timesformer.training.throughput import WaitMeter
+from timesformer.weights.model_folder import save
 
 _REFRESH_S = 0.2
 _REDRAW_S = 30.0

@@ -14,8 +14,8 @@ from torch.func import functional_call
 from timesformer.config.run import RunConfig
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.module import ClipClassifier
-from timesformer.training.start import image_lacks
+from timesformer.training.init_weights import image_lacks
+from timesformer.training.lightning_module import ClipClassifier
 
 MOMENTS = {"adamw": 2, "sgd": 1}
 """Numbers that each optimiser keeps for a weight."""

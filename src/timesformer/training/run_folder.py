@@ -15,8 +15,8 @@ from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.outputs import refuse_inputs
-from timesformer.weights.bundle import is_model_folder
 from timesformer.weights.load import model_files
+from timesformer.weights.model_folder import is_model_folder
 
 _LOCK = ".training.lock"
 """File that a training holds locked while it runs, and removes at its end."""

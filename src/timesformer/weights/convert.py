@@ -16,9 +16,9 @@ from timesformer.files import replacing
 from timesformer.model.fast import folded_head
 from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import refuse_existing
-from timesformer.weights.bundle import check_readable, write_folder
+from timesformer.weights.formats.transformers import INFO_FILE
 from timesformer.weights.layouts import Layout, layout_for
-from timesformer.weights.transformers import INFO_FILE
+from timesformer.weights.model_folder import check_readable, write_folder
 
 _RELEASED_NORM_EPS = 1e-6
 

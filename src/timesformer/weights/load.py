@@ -14,9 +14,9 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
-from timesformer.weights.bundle import MODEL_FILES, is_model_folder, read_folder
 from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
-from timesformer.weights.transformers import INFO_FILE, read_transformers
+from timesformer.weights.formats.transformers import INFO_FILE, read_transformers
+from timesformer.weights.model_folder import MODEL_FILES, is_model_folder, read_folder
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from timesformer.data.check.data_check import KINDS, DataCheck, Finding
 from timesformer.data.video.reader import open_reader
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
+from timesformer.html import data_url, document, encode, escape
 from timesformer.outputs import refuse_existing
-from timesformer.pages import data_url, document, encode, escape
 
 _MAX_SHOWN = 12
 """Findings of a kind that are shown with pictures; of the others only the names."""

@@ -1,0 +1,141 @@
+"""What a model says about each video: all of its views once, batch by batch."""
+
+from collections.abc import Collection, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count
+from timesformer.config.run import Precision
+from timesformer.data.clips.dataset import TestViews
+from timesformer.data.clips.worker_errors import ErrorsAsValues
+from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.errors import ConfigError, DecodeError, TimeSformerError
+from timesformer.inference.fusion import check_finite, fuse
+from timesformer.inference.onnx_model import Classifier
+from timesformer.inference.predictor import Predictor
+
+_Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the videos go through the model; `evaluate` says what each option means.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    device: str = "auto"
+    batch_size: int = 8
+    num_workers: int = 2
+    on_error: str = "raise"
+    fast: bool = True
+    compile: bool = False
+    precision: Precision = "fp32"
+    allow_codecs: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size, most=MOST_IN_BATCH)
+        check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
+        if self.on_error not in ("raise", "skip"):
+            raise ConfigError(f"on_error={self.on_error!r} is not one of 'raise', 'skip'")
+        allowed_codecs(self.allow_codecs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The probabilities of all classes for one video, fused over its views; `index` is its place in the manifest."""
+
+    index: int
+    probabilities: Float[np.ndarray, " k"]
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A video that could not be decoded, by its place in the manifest, and why."""
+
+    index: int
+    reason: str
+
+
+Outcome = Answer | Unread
+
+
+def answer_batches(
+    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: Options
+) -> Generator[list[Outcome]]:
+    """Yield what the model says about the videos of each batch, in order; the model is left in eval mode.
+
+    Args:
+        model: The model; it is moved to the device.
+        manifest: The videos, with the classes of the model.
+        batches: Places of the videos in the manifest, those of a batch together.
+        options: Device, batch size, workers, what an unreadable video does, and how to compute.
+
+    Raises:
+        DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
+        TimeSformerError: The model answers nan or inf.
+        ConfigError: The device is not there.
+    """
+    predictor = Predictor(
+        model,
+        device=options.device,
+        batch_size=options.batch_size,
+        fast=options.fast,
+        compile=options.compile,
+        precision=options.precision,
+    )
+    samples = tuple(manifest.samples[index] for batch in batches for index in batch)
+    own = Manifest(samples, manifest.class_names)
+    # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
+    with closing(_read(model, own, options)) as videos:
+        for batch in batches:
+            read = list(islice(videos, len(batch)))
+            yield _answer(predictor, batch, read, on_error=options.on_error)
+
+
+def _read(model: Classifier, manifest: Manifest, options: Options) -> Generator[_Read]:
+    """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
+    loader = DataLoader(
+        ErrorsAsValues(
+            TestViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
+        ),
+        batch_size=None,
+        num_workers=options.num_workers,
+        generator=torch.Generator(),  # a loader without its own draws from the global one
+    )
+    for sample, item in zip(manifest.samples, loader, strict=True):
+        yield sample, item if isinstance(item, TimeSformerError) else item[0]
+
+
+def _answer(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_error: str) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    readable: list[tuple[int, Sample, Tensor]] = []
+    for index, (sample, views) in zip(batch, videos, strict=True):
+        if not isinstance(views, TimeSformerError):
+            readable.append((index, sample, views))
+        elif on_error == "skip" and isinstance(views, DecodeError):
+            outcomes.append(Unread(index, str(views)))
+        else:
+            raise views
+    if readable:
+        outcomes += _classify(predictor, readable)
+    return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]) -> list[Answer]:
+    logits = predictor.logits(torch.cat([views for _, _, views in videos]))
+    answers = []
+    for (index, sample, _), own in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
+        check_finite(own, sample.path)
+        answers.append(Answer(index, fuse(own, predictor.model.info.clip.fusion).numpy(), len(own)))
+    return answers

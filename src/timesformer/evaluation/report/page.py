@@ -1,0 +1,165 @@
+"""One page that shows how good a model is: numbers, curve, calibration, classes, confusion, mistakes and examples."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from timesformer.errors import DataError
+from timesformer.evaluation.report.charts import reliability_diagram
+from timesformer.evaluation.report.tables import class_table, confusion_table, mistakes_table
+from timesformer.evaluation.report.videos import example_figure, mistake_figure
+from timesformer.evaluation.result import Evaluation, VideoResult
+from timesformer.files import replacing
+from timesformer.html import data_url, document, escape
+from timesformer.inference.onnx_model import Classifier
+from timesformer.model.cost import cost
+from timesformer.outputs import refuse_existing
+
+_STYLE = """
+:root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
+--cautious:#b9cdf3 }
+* { box-sizing:border-box } body { font:15px/1.5 system-ui,sans-serif; color:var(--ink); margin:0; background:#fff }
+main { max-width:1080px; margin:0 auto; padding:36px 24px 64px } h1 { font-size:26px; line-height:1.25; margin:0 }
+h2 { font-size:18px; margin:44px 0 6px } p { margin:0 0 14px; max-width:76ch } .soft { color:var(--soft) }
+.numbers { display:flex; flex-wrap:wrap; gap:14px 36px; margin:22px 0 18px } .numbers b { display:block; font-size:30px;
+line-height:1.2; font-variant-numeric:tabular-nums } .protocol { border-left:3px solid var(--bar); padding-left:12px }
+table { border-collapse:collapse; font-variant-numeric:tabular-nums } td,th { padding:3px 18px 3px 0; text-align:left }
+th { font-weight:500; color:var(--soft); font-size:13px } .lines td { border-top:1px solid var(--line) }
+.lines .number { text-align:right } .bar { display:inline-block; height:10px; width:160px; background:var(--line);
+border-radius:2px; vertical-align:middle; margin-right:8px } .bar i { display:block; height:10px; border-radius:2px;
+background:var(--bar) } .scroll { overflow:auto; max-height:640px } .confusion td { width:32px; min-width:32px;
+height:28px; padding:0; text-align:center; border:1px solid var(--line); font-size:12px }
+.confusion th { color:var(--ink); font-weight:400; padding:0 10px 0 0; white-space:nowrap }
+.confusion thead th { vertical-align:bottom; padding:0 0 6px; text-align:center } .confusion thead
+span { writing-mode:vertical-rl; transform:rotate(180deg) } .pair { display:flex; flex-wrap:wrap; gap:20px 48px;
+align-items:flex-start }
+.wrong,.videos { display:grid; gap:20px } .wrong { grid-template-columns:repeat(auto-fill,minmax(300px,1fr)) }
+.videos { grid-template-columns:repeat(auto-fill,minmax(460px,1fr)) } figure { margin:0 } figcaption { font-size:14px }
+figure img { width:100% } .pixels { image-rendering:pixelated } .good { color:var(--good) }
+.bad { color:var(--bad) } img.curve { max-width:100% } .name { font-size:12px; overflow-wrap:anywhere }
+@media (max-width:520px) { .videos { grid-template-columns:1fr } }
+"""
+
+
+def write_report(
+    evaluation: Evaluation,
+    path: str | Path,
+    *,
+    model: Classifier,
+    title: str,
+    curve: Path | None = None,
+    num_examples: int = 12,
+    overwrite: bool = False,
+    allow_codecs: Collection[str] = (),
+) -> Path:
+    """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
+
+    Args:
+        evaluation: What to show.
+        path: The HTML file.
+        model: The model that was evaluated.
+        title: Heading of the page.
+        curve: PNG of the learning curve, if there is one.
+        num_examples: Videos to show: wrong ones up to a half of them, and for the rest one of each class in turn.
+        overwrite: Whether a file that already exists is replaced.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+
+    Raises:
+        ConfigError: The file already exists and must not be replaced.
+        DataError: The file cannot be written.
+    """
+    sections = [
+        _headline(evaluation, model, title=title),
+        _curve(curve),
+        _videos(choose_examples(evaluation.predictions, count=num_examples), model, allow_codecs=allow_codecs),
+        confusion_table(evaluation),
+        mistakes_table(evaluation),
+        class_table(evaluation),
+        _calibration(evaluation),
+        _skipped(evaluation),
+    ]
+    page = document(title, style=_STYLE, body="".join(sections))
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: the report cannot be written: it is a folder")
+    refuse_existing(path, overwrite=overwrite)
+    try:
+        with replacing(path) as partial:
+            partial.write_text(page, "utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: the report cannot be written: {error.strerror}") from error
+    return path
+
+
+def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[VideoResult]:
+    """Wrong ones, the surest first: half of `count`, or what right ones leave. Then right ones, classes in turn."""
+    wrong = sorted((video for video in predictions if video.rank > 1), key=lambda video: -video.probability)
+    by_class: dict[str, list[VideoResult]] = {}
+    for video in predictions:
+        if video.rank == 1:
+            by_class.setdefault(video.label, []).append(video)
+    longest = max(map(len, by_class.values()), default=0)
+    right = [videos[i] for i in range(longest) for videos in by_class.values() if i < len(videos)]
+    shown = wrong[: max(count // 2, count - len(right))]
+    return shown + right[: count - len(shown)]
+
+
+def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
+    numbers = {
+        "top-1 accuracy": f"{evaluation.top1:.1%}",
+        **{f"top-{k}": f"{share:.1%}" for k, share in evaluation.top_k.items() if k > 1},
+        "mean over classes": f"{evaluation.mean_class:.1%}",
+        "calibration error": f"{evaluation.calibration.ece:.1%}",
+        "videos": f"{evaluation.num_videos}",
+        "parameters": f"{cost(model.config).parameters / 1e6:.1f} M",
+    }
+    cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
+    skipped = f" {len(evaluation.skipped)} videos could not be read and count nowhere." if evaluation.skipped else ""
+    return (
+        f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
+        f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
+        f"{model.config.scheme_text}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
+        f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
+    )
+
+
+def _curve(curve: Path | None) -> str:
+    if curve is None or not curve.exists():
+        return ""
+    return f'<h2>Training</h2><img class=curve alt="learning curve" src="{data_url(curve.read_bytes(), "png")}">'
+
+
+def _videos(videos: Sequence[VideoResult], model: Classifier, *, allow_codecs: Collection[str]) -> str:
+    wrong = "".join(mistake_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank > 1)
+    right = "".join(example_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank == 1)
+    mistakes = (
+        "<h2>Surest mistakes</h2><p class=soft>Wrong answers with the highest probability: first, middle and last frame"
+        f" of the first view.</p><div class=wrong>{wrong}</div>"
+    )
+    examples = (
+        "<h2>Right answers, as the model sees the videos</h2><p class=soft>Frames of the first view, in time from left"
+        f" to right.</p><div class=videos>{right}</div>"
+    )
+    return (mistakes if wrong else "") + (examples if right else "")
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    found = evaluation.calibration
+    measures = {
+        "expected calibration error": f"{found.ece:.3f}",
+        "negative log likelihood": f"{found.nll:.3f} nats",
+        "Brier score": f"{found.brier:.3f}",
+    }
+    rows = "".join(f"<tr><td>{name}<td>{value}</tr>" for name, value in measures.items())
+    return (
+        "<h2>Can its probabilities be trusted?</h2><p class=soft>Videos sorted by the probability of the predicted "
+        "class, and the share of them that is right. On the diagonal the model is as often right as it says; red is "
+        "where it is too sure, light blue where it is too cautious. Numbers above the bars count videos.</p>"
+        f"<div class=pair>{reliability_diagram(found.bins)}<table>{rows}</table></div>"
+    )
+
+
+def _skipped(evaluation: Evaluation) -> str:
+    if not evaluation.skipped:
+        return ""
+    items = "".join(f"<li class=name>{escape(video.reason)}</li>" for video in evaluation.skipped)
+    return f"<h2>Videos that could not be read</h2><ul>{items}</ul>"

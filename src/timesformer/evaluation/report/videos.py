@@ -1,0 +1,69 @@
+"""Videos of the report, as the model sees them."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import UInt8
+
+from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.transforms import denormalise
+from timesformer.errors import DecodeError
+from timesformer.evaluation.result import VideoResult
+from timesformer.html import data_url, encode, escape
+from timesformer.inference.onnx_model import Classifier
+
+_MIN_HEIGHT = 72
+_FRAMES_OF_EXAMPLE = 8
+_FRAMES_OF_MISTAKE = 3
+
+
+def mistake_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
+    """First, middle and last frame of a video that was taken for another, with both classes."""
+    caption = (
+        f"<span class=bad>predicted: {escape(video.predicted)} {video.probability:.0%}</span><br>"
+        f"true: {escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
+    )
+    return _figure(video, model, num_frames=_FRAMES_OF_MISTAKE, caption=caption, allow_codecs=allow_codecs)
+
+
+def example_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
+    """Up to eight frames of a video whose class was found."""
+    caption = f"<span class=good>{escape(video.predicted)} {video.probability:.0%}</span>"
+    return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption, allow_codecs=allow_codecs)
+
+
+def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, num_frames: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Put frames side by side, a white line between: `num_frames` from first to last, or all where there are fewer.
+
+    Small ones are enlarged by whole pixels until their height, 72 pixels or more, can be seen.
+    """
+    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), num_frames)).round().astype(int)]
+    gap = max(1, frames.shape[2] // 60)
+    padded = np.pad(chosen, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    strip = rearrange(padded, "t h w c -> h (t w) c")[:, :-gap]
+    factor = _enlargement(frames)
+    return strip.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _enlargement(frames: UInt8[np.ndarray, "t h w 3"]) -> int:
+    return max(1, -(-_MIN_HEIGHT // frames.shape[1]))
+
+
+def _figure(
+    video: VideoResult, model: Classifier, *, num_frames: int, caption: str, allow_codecs: Collection[str]
+) -> str:
+    try:
+        views, _ = read_test_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
+    except DecodeError as error:  # the file changed since it was evaluated
+        return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
+    frames = denormalise(views[0], model.info.clip).numpy()
+    enlarged = _enlargement(frames) > 1
+    kind = "png" if enlarged else "jpeg"  # single pixels stay sharp; real pictures stay small
+    address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
+    return (
+        f'<figure><img{" class=pixels" * enlarged} alt="{escape(video.label)}" src="{address}">'
+        f"<figcaption>{caption}<br><span class='soft name'>{escape(Path(video.path).name)}</span></figcaption>"
+        "</figure>"
+    )

@@ -1,0 +1,118 @@
+"""Reading a `transformers` TimeSformer folder."""
+
+import math
+from pathlib import Path
+from typing import cast
+
+from timesformer.config.class_names import is_class_name
+from timesformer.config.info import ModelInfo
+from timesformer.config.io import from_dict
+from timesformer.config.schema import ClipConfig, ModelConfig, SchemeName
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.weights.checkpoint import Checkpoint, match_names, read_json
+from timesformer.weights.fields import Fields, as_index, as_number, show
+from timesformer.weights.preprocessing import read_preprocessing
+from timesformer.weights.sharded import read_shards
+
+INFO_FILE = "timesformer.json"
+"""File in which our own writer keeps sampling, channel order, fusion, licence and origin."""
+
+
+def read_transformers(folder: Path) -> Checkpoint:
+    """Read a `transformers` TimeSformer folder: `config.json`, weights, and preprocessing if it is there.
+
+    Raises:
+        WeightsError: A file is missing or damaged, holds a value of another type, asks for what this model cannot do,
+            or the tensors do not match the config.
+        ConfigError: The sizes in `config.json` do not fit each other.
+    """
+    fields = Fields(folder / "config.json", read_json(folder / "config.json"))
+    num_classes, labels = _classes(fields)
+    config = _config(fields, num_classes=num_classes)
+    if fields.values.get("hidden_act", "gelu") != "gelu":
+        raise WeightsError(f"{fields.path}: hidden_act={fields.values['hidden_act']!r}, this model has 'gelu' only")
+    clip = read_preprocessing(folder, image_size=config.image_size)
+    info = _own_info(folder, clip=clip, labels=labels) or ModelInfo(
+        clip=clip or ClipConfig(),
+        labels=labels,
+        licence=_model_card_licence(folder),
+        source="transformers TimeSformer",
+    )
+    return match_names("transformers", config, info, read_shards(folder), origin=str(folder))
+
+
+def _own_info(folder: Path, *, clip: ClipConfig | None, labels: tuple[str, ...]) -> ModelInfo | None:
+    """What our own writer left beside the files of `transformers`, which cannot say all of it."""
+    path = folder / INFO_FILE
+    if not path.exists():
+        return None
+    info = from_dict(read_json(path), kind=ModelInfo, source=str(path))
+    cure = f"edit both, or delete {INFO_FILE} to lose the rest of it"
+    if _without_placeholders(info.labels) != labels:
+        raise WeightsError(f"{path}: its labels are not those of id2label in config.json: {cure}")
+    if clip is not None and not _close((*clip.mean, *clip.std), (*info.clip.mean, *info.clip.std)):
+        raise WeightsError(f"{path}: its mean and std are not those of preprocessor_config.json: {cure}")
+    return info
+
+
+def _close(ours: tuple[float, ...], theirs: tuple[float, ...]) -> bool:
+    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(ours, theirs, strict=True))
+
+
+def _classes(fields: Fields) -> tuple[int, tuple[str, ...]]:
+    """Number of classes, and their names in index order if somebody named them."""
+    stored = fields.values.get("id2label")
+    if stored is None or stored == {}:
+        return (2 if fields.values.get("num_labels") is None else fields.integer("num_labels")), ()
+    if not isinstance(stored, dict):
+        raise fields.wrong("id2label", 'a map of numbers to names, such as {"0": "abseiling"}')
+    by_index = {as_index(key): str(name) if as_number(name) is not None else name for key, name in stored.items()}
+    if None in by_index or len(by_index) < len(stored):
+        raise fields.wrong("id2label", "a map whose keys are numbers, each once")
+    lacking = next((index for index in range(len(stored)) if index not in by_index), None)
+    if lacking is not None:
+        raise WeightsError(f"{fields.path}: has no '{lacking}' in id2label, whose {len(stored)} keys count from 0")
+    names = [by_index[index] for index in range(len(stored))]
+    for index, name in enumerate(names):
+        if not is_class_name(name):
+            raise WeightsError(f"{fields.path}: id2label.{index}={show(name)} must be a name of one line")
+    return len(names), _without_placeholders(tuple(names))
+
+
+def _without_placeholders(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names, or none if they are what `transformers` calls classes that nobody named."""
+    return () if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
+
+
+def _config(fields: Fields, *, num_classes: int) -> ModelConfig:
+    width, patch = fields.integer("hidden_size"), fields.square("patch_size")
+    if patch[0] != patch[1]:
+        raise fields.wrong("patch_size", "square")
+    try:
+        return ModelConfig(
+            scheme=cast(SchemeName, fields.text("attention_type")),
+            num_frames=fields.integer("num_frames"),
+            image_size=fields.square("image_size"),
+            patch_size=patch[0],
+            in_channels=fields.integer("num_channels"),
+            embed_dim=width,
+            depth=fields.integer("num_hidden_layers"),
+            num_heads=fields.integer("num_attention_heads"),
+            mlp_ratio=fields.integer("intermediate_size") / width,
+            qkv_bias=fields.flag("qkv_bias"),
+            norm_eps=fields.number("layer_norm_eps"),
+            dropout=fields.number("hidden_dropout_prob", 0),
+            attention_dropout=fields.number("attention_probs_dropout_prob", 0),
+            drop_path=fields.number("drop_path_rate", 0),
+            position_embedding="space_time",
+            num_classes=num_classes,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{fields.path}: {error}") from error
+
+
+def _model_card_licence(folder: Path) -> str:
+    card = folder / "README.md"
+    lines = card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
+    stated = [line.partition(":")[2].strip(" \"'") for line in lines if line.lower().startswith("license:")]
+    return stated[0] if stated and stated[0] else "unspecified"
