@@ -1,4 +1,4 @@
-"""What each step towards exact fast inference gains: one forward pass, the steps added one after the other.
+"""What each step toward exact fast inference gains: one forward pass, the steps added one after the other.
 
     python benchmarks/fast_steps.py --preset base --rounds 7
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer import PRESETS, ClipConfig, TimeSformer
-from timesformer.data.clips.transforms import normalise
+from timesformer.data.clips.transforms import normalize
 from timesformer.data.synthetic.motion import OPPOSITES, render_clip
 from timesformer.model.initialization import set_sinusoids
 
@@ -32,13 +32,13 @@ CLASSES = [name for first in PAIRS for name in (first, OPPOSITES[first])]
 
 
 def clips(count: int, *, split: int, background: str) -> tuple[Tensor, Tensor]:
-    """`count` clips of each class, normalised, and their labels."""
+    """`count` clips of each class, normalized, and their labels."""
     frames, labels = [], []
     for label, name in enumerate(CLASSES):
         for number in range(count):
             seed = np.random.default_rng([split, label, number])
             frames.append(
-                normalise(render_clip(name, seed=seed, num_frames=8, size=32, background=background), ClipConfig())
+                normalize(render_clip(name, seed=seed, num_frames=8, size=32, background=background), ClipConfig())
             )
             labels.append(label)
     return torch.stack(frames), torch.tensor(labels)

@@ -44,8 +44,8 @@ def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:
     """The same for a model that exists: its weights, in place, and eval mode."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-        parameter.copy_(centre + 0.2 * torch.randn(parameter.shape, generator=generator))
+        center = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        parameter.copy_(center + 0.2 * torch.randn(parameter.shape, generator=generator))
     for name, buffer in model.named_buffers():
         if name in ("head_norm.running_mean", "head_norm.running_var"):
             buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))

@@ -53,11 +53,11 @@ def frame_index(frame: UInt8[np.ndarray, "h w 3"]) -> int:
     height, width, _ = frame.shape
     lower = frame[height // 2 + height // 8 :]
     sides = _mean(lower[:, : width // 3]), _mean(lower[:, -(width // 3) :])
-    if any(np.abs(side - colour).max() > 60 for side, colour in zip(sides, (LEFT, RIGHT), strict=True)):
+    if any(np.abs(side - color).max() > 60 for side, color in zip(sides, (LEFT, RIGHT), strict=True)):
         raise ValueError(f"not an upright test frame: its lower corners are {sides[0].round()} and {sides[1].round()}")
     edges = np.arange(NUM_BITS + 1) * width / NUM_BITS
-    centres = ((edges[:-1] + edges[1:]) / 2).astype(int)
-    bright = [frame[height // 8 : height // 2 - height // 8, x].mean() > 127 for x in centres]
+    centers = ((edges[:-1] + edges[1:]) / 2).astype(int)
+    bright = [frame[height // 8 : height // 2 - height // 8, x].mean() > 127 for x in centers]
     return int("".join(str(int(bit)) for bit in bright), 2)
 
 

@@ -19,7 +19,7 @@ def model_folder(tmp_path_factory):
     config = ModelConfig(
         num_frames=2, image_size=(16, 24), patch_size=8, embed_dim=12, depth=2, num_heads=3, num_classes=len(LABELS)
     )
-    info = ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1), labels=LABELS, licence="MIT", source="a test")
+    info = ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1), labels=LABELS, license="MIT", source="a test")
     return save(TimeSformer(config, info=info), tmp_path_factory.mktemp("models") / "tiny")
 
 

@@ -195,7 +195,7 @@ def test_a_compiled_model_gives_the_same_probabilities(model_folder, video_folde
 
 
 def test_odd_timing_is_a_line_on_stderr_and_a_field_of_the_json(tmp_path):
-    model = random_model(tiny_config(), info=ModelInfo(clip=ClipConfig(sampling="centre", num_crops=1)))
+    model = random_model(tiny_config(), info=ModelInfo(clip=ClipConfig(sampling="center", num_crops=1)))
     path = write_timed(tmp_path / "pause.mp4", [40 * frame + 60000 * (frame > 9) for frame in range(20)])
     told = "a gap of 60.04 s after frame 9; dense clips follow the usual rate of the timestamps, 25 frames a second"
     command = ["predict", path, "--model", save(model, tmp_path / "model"), "--json"]

@@ -52,7 +52,7 @@ def test_info_prints_the_papers_numbers(run):
     assert [round(row["tmacs_of_3_views"], 2) for row in content["models"]] == [0.59, 5.11, 7.14]
 
 
-def test_info_of_a_model_folder_shows_labels_and_licence(run, model_folder):
+def test_info_of_a_model_folder_shows_labels_and_license(run, model_folder):
     status, out, _ = run("info", model_folder)
     assert status == 0
     assert "move_left, move_right, shrink" in out

@@ -52,7 +52,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
 
 clips = st.builds(
     ClipConfig,
-    sampling=st.sampled_from(["dense", "centre"]),
+    sampling=st.sampled_from(["dense", "center"]),
     target_fps=positive | st.integers(1, 100),
     mean=triples,
     std=st.tuples(positive, positive, positive),
@@ -125,7 +125,7 @@ def test_empty_file_gives_the_defaults(tmp_path):
 
 
 def test_other_configs_nest_too():
-    info = ModelInfo(clip=ClipConfig(frame_stride=4), labels=("run", "jump"), licence="MIT")
+    info = ModelInfo(clip=ClipConfig(frame_stride=4), labels=("run", "jump"), license="MIT")
     assert from_dict(to_dict(info), kind=ModelInfo, source="config.json") == info
 
 

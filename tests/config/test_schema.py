@@ -55,7 +55,7 @@ REFUSED = [
     (ModelConfig, {"image_size": 40}, r"image_size=\(40, 40\) is not a multiple of patch_size=16"),
     (ModelConfig, {"image_size": (0, 16)}, r"image_size=\(0, 16\) is not a multiple of patch_size=16"),
     (ModelConfig, {"image_size": (16, 16, 16)}, r"image_size=\(16, 16, 16\) must be one side or \(height, width\)"),
-    (ClipConfig, {"sampling": "random"}, "sampling='random' is not one of 'dense', 'centre', 'segment'"),
+    (ClipConfig, {"sampling": "random"}, "sampling='random' is not one of 'dense', 'center', 'segment'"),
     (ClipConfig, {"channel_order": "gbr"}, "channel_order='gbr' is not one of 'rgb', 'bgr', 'time'"),
     (ClipConfig, {"background": "blur"}, "background='blur' is not one of 'keep', 'remove'"),
     (ClipConfig, {"fusion": "max"}, "fusion='max' is not one of 'softmax', 'logits'"),
@@ -69,7 +69,7 @@ REFUSED = [
     (ClipConfig, {"std": (0.2, 0.0, 0.2)}, r"std=\(0.2, 0.0, 0.2\) must be greater than 0"),
     *(
         (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no meaning for sampling='{name}'")
-        for name in ("centre", "segment", "uniform", "coverage")
+        for name in ("center", "segment", "uniform", "coverage")
     ),
     (
         DataConfig,
@@ -98,7 +98,7 @@ REFUSED = [
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
-    (DataConfig, {"crop_spread": 1.5}, "crop_spread=1.5 must lie between 0 and 1"),
+    (DataConfig, {"crop_jitter": 1.5}, "crop_jitter=1.5 must lie between 0 and 1"),
     (OptimConfig, {"pretrained_lr": 0.0}, "pretrained_lr=0.0 must be greater than 0 and at most 1"),
     (
         OptimConfig,

@@ -91,7 +91,7 @@ def test_operations_come_from_the_set_and_all_of_them_come():
     assert len(OPERATIONS["all"]) == 14
 
 
-def test_channels_that_are_no_colours_are_never_treated_as_colours():
+def test_channels_that_are_no_colors_are_never_treated_as_colors():
     config = AugmentConfig(rand_augment=300)
     drawn = {operation.name for operation in draw_operations(config, rng(), has_colors=False)}
     assert drawn == set(OPERATIONS["all"]) - {"saturation", "autocontrast", "equalize"}
@@ -104,9 +104,9 @@ def test_channels_that_are_no_colours_are_never_treated_as_colours():
 
 def test_noise_of_an_erased_box_is_the_same_in_channels_that_are_frames():
     erased = augment_clip(random_clip(2, 9, 8), AugmentConfig(erase=1), rng(), has_colors=False)
-    is_grey = (erased == erased[..., :1]).all(dim=-1)
-    assert is_grey.any()
-    assert torch.equal(erased[0][is_grey.all(dim=0)], erased[1][is_grey.all(dim=0)])
+    is_gray = (erased == erased[..., :1]).all(dim=-1)
+    assert is_gray.any()
+    assert torch.equal(erased[0][is_gray.all(dim=0)], erased[1][is_gray.all(dim=0)])
 
 
 def test_operations_go_in_both_directions_by_a_tenth_of_the_magnitude():
@@ -130,7 +130,7 @@ def test_rotation_spreads_over_both_sides():
     assert 17 < max(angles) <= 20
 
 
-def test_colours_change_in_the_order_in_which_they_were_drawn(monkeypatch):
+def test_colors_change_in_the_order_in_which_they_were_drawn(monkeypatch):
     names = ("posterize", "invert", "shear_x", "brightness")
     drawn = [Operation(name, 0.5) for name in names]
     monkeypatch.setattr(augment, "draw_operations", lambda config, generator, has_colors: drawn)
@@ -148,7 +148,7 @@ def test_jitter_keeps_to_its_range_in_brightness(monkeypatch):
         )
     config = AugmentConfig(color_jitter=0.3, hue_jitter=0.1)
     for seed in range(100):
-        augment.jitter_colours(random_clip(1, 2, 2), config, rng(seed))
+        augment.jitter_colors(random_clip(1, 2, 2), config, rng(seed))
     for name in ("brightness", "contrast", "saturation"):
         assert 0.7 <= min(seen[name]) < 0.75
         assert 1.25 < max(seen[name]) <= 1.3
@@ -156,13 +156,13 @@ def test_jitter_keeps_to_its_range_in_brightness(monkeypatch):
     assert 0.08 < max(seen["hue"]) <= 0.1
 
 
-def test_colours_are_jittered_in_every_order(monkeypatch):
+def test_colors_are_jittered_in_every_order(monkeypatch):
     orders = set()
     for seed in range(40):
         order: list[str] = []
         for name in ("brightness", "contrast", "saturation"):
             monkeypatch.setattr(color, name, lambda frames, factor, name=name, o=order: o.append(name) or frames)
-        augment.jitter_colours(random_clip(1, 2, 2), AugmentConfig(color_jitter=0.3), rng(seed))
+        augment.jitter_colors(random_clip(1, 2, 2), AugmentConfig(color_jitter=0.3), rng(seed))
         orders.add(tuple(order))
     assert len(orders) == 6
 

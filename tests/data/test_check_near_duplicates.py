@@ -9,11 +9,11 @@ from timesformer.data.synthetic.motion import MOTION_CLASSES, OPPOSITES, render_
 
 
 def pairs_of(*clips):
-    """The pairs among clips of 32 x 32 grey pixels and at least 16 frames."""
+    """The pairs among clips of 32 x 32 gray pixels and at least 16 frames."""
     middles = [(np.arange(16) * 2 + 1) * len(clip) // 32 for clip in clips]
     small = [clip[places].reshape(16, 16, 2, 16, 2).mean((2, 4)) for clip, places in zip(clips, middles, strict=True)]
-    grey = np.rint(np.stack(small)).astype(np.uint8)
-    thumbnails = np.stack([grey, np.full_like(grey, 128), np.full_like(grey, 128)], axis=2)
+    gray = np.rint(np.stack(small)).astype(np.uint8)
+    thumbnails = np.stack([gray, np.full_like(gray, 128), np.full_like(gray, 128)], axis=2)
     return near_pairs(thumbnails, num_frames=np.array([len(clip) for clip in clips]))
 
 
@@ -105,13 +105,13 @@ def test_a_video_that_was_encoded_again_is_one(tmp_path, change):
 
 
 @pytest.mark.parametrize("ground", [(0, 0, 0), (150, 60, 20)])
-def test_one_motion_in_two_colours_is_two_videos(tmp_path, ground):
+def test_one_motion_in_two_colors_is_two_videos(tmp_path, ground):
     green, red = (0, 100, 0), (196, 0, 0)  # equally bright
     for name, color in {"green": green, "red": red}.items():
         frames = np.where(square(range(24))[..., None] > 100, color, ground).astype(np.uint8)
         write_clip(tmp_path / f"{name}.mp4", frames)
         reencode(tmp_path / f"{name}.mp4", tmp_path / f"{name} again.mp4", crf=26)
     found = [fingerprint(tmp_path / f"{name}.mp4") for name in ("green", "green again", "red", "red again")]
-    grey = [each.thumbnails[:, 0].astype(int) for each in found]
-    assert np.abs(grey[0] - grey[2]).mean() < 2  # only colour tells them apart
+    gray = [each.thumbnails[:, 0].astype(int) for each in found]
+    assert np.abs(gray[0] - gray[2]).mean() < 2  # only color tells them apart
     assert near_pairs(np.stack([each.thumbnails for each in found]), num_frames=np.full(4, 24)) == [(0, 1), (2, 3)]

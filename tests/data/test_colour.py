@@ -1,4 +1,4 @@
-"""Colour operations against formulas value by value, and against Pillow where it has the same one."""
+"""Color operations against formulas value by value, and against Pillow where it has the same one."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_whole_turn_of_the_hue_changes_nothing(turn):
     torch.testing.assert_close(color.hue(clip, turn), clip)
 
 
-def test_hue_keeps_greys_and_luma():
+def test_hue_keeps_grays_and_luma():
     torch.testing.assert_close(color.hue(ALL_VALUES, 0.3), ALL_VALUES.contiguous())
     clip = random_clip(2, 5, 7, low=100, high=150)  # far enough from the faces of the cube not to leave it
     weights = torch.tensor([0.299, 0.587, 0.114])
@@ -137,7 +137,7 @@ def test_equalize_is_exactly_that_of_pillow_over_all_frames(seed):
 
 
 @pytest.mark.parametrize("operation", [color.equalize, color.autocontrast])
-def test_clip_of_one_colour_is_left(operation):
+def test_clip_of_one_color_is_left(operation):
     clip = torch.full((2, 20, 20, 3), 93, dtype=torch.uint8)
     torch.testing.assert_close(operation(clip), clip)
 

@@ -204,7 +204,7 @@ def test_dataset_survives_the_trip_to_a_spawned_process(manifest):
     torch.testing.assert_close(all_clips(there), all_clips(clips), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["dense", "centre", "segment", "uniform", "coverage"])
+@pytest.mark.parametrize("name", ["dense", "center", "segment", "uniform", "coverage"])
 def test_clips_from_memory_equal_clips_from_files(manifest, name):
     clip = ClipConfig(sampling=name, frame_stride=32 if name in ("segment", "uniform") else 4)
     cached = train_clips(manifest, data=dataclasses.replace(DATA, cache=True), clip=clip)
@@ -301,11 +301,11 @@ def test_missing_video_is_named(manifest, tmp_path):
 
 
 def test_model_of_other_channels_is_refused(manifest):
-    grey = dataclasses.replace(MODEL, in_channels=1)
+    gray = dataclasses.replace(MODEL, in_channels=1)
     with pytest.raises(ConfigError, match="in_channels=1 does not fit videos, which have 3 channels"):
-        TrainClips(manifest, model=grey, clip=CLIP, data=DATA, seed=0)
+        TrainClips(manifest, model=gray, clip=CLIP, data=DATA, seed=0)
     with pytest.raises(ConfigError, match="in_channels=1 does not fit videos"):
-        dataset.TestViews(manifest, model=grey, clip=CLIP)
+        dataset.TestViews(manifest, model=gray, clip=CLIP)
 
 
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(1, 1), (1, 3), (2, 3)])

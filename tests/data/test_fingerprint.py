@@ -12,7 +12,7 @@ from timesformer.data.video.reader import read_frames
 from videos import cut_off, damage_packets, set_display_matrix, write_audio, write_video
 
 
-def grey_clip(num_frames, *, step=4):
+def gray_clip(num_frames, *, step=4):
     """Frame k is all of brightness 20 + step * k."""
     levels = 20 + step * np.arange(num_frames)
     return np.broadcast_to(levels[:, None, None, None], (num_frames, 32, 48, 3)).astype(np.uint8)
@@ -31,7 +31,7 @@ def test_a_whole_video_is_whole_in_every_container(tmp_path, name):
 
 @pytest.mark.parametrize("num_frames", [4, 16, 50])
 def test_thumbnails_are_the_frames_in_the_middles_of_equal_parts(tmp_path, num_frames):
-    write_clip(tmp_path / "video.mp4", grey_clip(num_frames))
+    write_clip(tmp_path / "video.mp4", gray_clip(num_frames))
     found = fingerprint(tmp_path / "video.mp4")
     assert found.thumbnails.shape == (16, 3, 16, 16)
     shown = (found.thumbnails[:, 0].mean(axis=(1, 2)) - 20) / 4

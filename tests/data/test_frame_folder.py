@@ -270,18 +270,18 @@ def test_a_damaged_frame_is_an_error_that_names_it(damage, message, tmp_path):
         read_frames(clip, [1])
 
 
-@pytest.mark.parametrize(("kind", "num_colours"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"])
-def test_a_png_of_16_bits_a_colour_is_refused_and_not_cut_to_8(kind, num_colours, tmp_path):
+@pytest.mark.parametrize(("kind", "num_colors"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["L", "RGB", "LA", "RGBA"])
+def test_a_png_of_16_bits_a_color_is_refused_and_not_cut_to_8(kind, num_colors, tmp_path):
     clip = write_frames(tmp_path / "clip", num_frames=2)
     chunks = {
         b"IHDR": pack(">IIBBBBB", 80, 48, 16, kind, 0, 0, 0),
-        b"IDAT": zlib.compress(48 * bytes(1 + 2 * num_colours * 80)),
+        b"IDAT": zlib.compress(48 * bytes(1 + 2 * num_colors * 80)),
         b"IEND": b"",
     }
     parts = [pack(">I", len(c)) + name + c + pack(">I", zlib.crc32(name + c)) for name, c in chunks.items()]
     (clip / "00001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     for use in (probe, lambda path: read_frames(path, [0])):
-        with pytest.raises(DecodeError, match=r"00001.png: more than 8 bits a colour \(16\); write frames with 8"):
+        with pytest.raises(DecodeError, match=r"00001.png: more than 8 bits a color \(16\); write frames with 8"):
             use(clip)
 
 

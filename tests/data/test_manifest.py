@@ -93,7 +93,7 @@ def test_class_called_train_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize("separator", [*SEPARATORS, ", ", "   ", " ; ", "\t\t"])
-def test_any_separator_is_recognised(separator, tmp_path):
+def test_any_separator_is_recognized(separator, tmp_path):
     text = f"videos/a.mp4{separator}0\nb.MKV{separator}1\n"
     assert rows(load(tmp_path / "list.txt", text), tmp_path) == [("videos/a.mp4", "0"), ("b.MKV", "1")]
 

@@ -46,7 +46,7 @@ def test_the_copies_have_the_same_frames_to_the_bit_in_opposite_order(manifest, 
         )
         np.testing.assert_array_equal(backward, forward[::-1])
         assert backward_fps == pytest.approx(fps)
-        assert np.abs(forward.astype(int) - original).mean() < 6  # colour is halved once more
+        assert np.abs(forward.astype(int) - original).mean() < 6  # color is halved once more
         assert (forward[0] != forward[-1]).any()
 
 

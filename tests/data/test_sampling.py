@@ -25,7 +25,7 @@ class Video:
 videos = st.builds(Video, num_frames=st.integers(1, 4000), fps=st.sampled_from([1.0, 12.5, 24.0, 25.0, 29.97, 60.0]))
 strides = st.sampled_from([1, 4, 16, 32])
 clips = st.one_of(
-    st.builds(ClipConfig, sampling=st.sampled_from(["centre", "coverage"]), frame_stride=strides),
+    st.builds(ClipConfig, sampling=st.sampled_from(["center", "coverage"]), frame_stride=strides),
     st.builds(ClipConfig, sampling=st.sampled_from(["segment", "uniform"])),
     st.builds(ClipConfig, frame_stride=strides, num_clips=st.integers(1, 10)),
 )
@@ -104,9 +104,9 @@ def test_several_views_of_a_short_video_are_alike():
     assert clips_of(Video(100), num_clips=3) == clips_of(Video(100)) * 3
 
 
-def test_centre_leaves_as_much_before_as_after():
-    assert clips_of(Video(300), sampling="centre") == [[22, 58, 94, 131, 167, 204, 240, 277]]
-    assert clips_of(Video(100), sampling="centre") == clips_of(Video(100))
+def test_center_leaves_as_much_before_as_after():
+    assert clips_of(Video(300), sampling="center") == [[22, 58, 94, 131, 167, 204, 240, 277]]
+    assert clips_of(Video(100), sampling="center") == clips_of(Video(100))
 
 
 def test_segment_takes_the_middle_of_equal_parts():
@@ -216,7 +216,7 @@ def test_segment_draws_reach_both_ends_of_every_part():
     assert draws.max(axis=0).tolist() == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize("name", ["dense", "centre", "coverage"])
+@pytest.mark.parametrize("name", ["dense", "center", "coverage"])
 def test_training_starts_of_dense_clips_spread_over_the_whole_room(name):
     generator = np.random.default_rng(0)
     clip = ClipConfig(sampling=name)
@@ -240,17 +240,17 @@ def test_video_without_frames_or_frame_rate_is_refused(video):
         sampling.train_clip(video, ClipConfig(), num_frames=8, generator=np.random.default_rng(0))
 
 
-def test_three_crops_of_a_wide_frame_are_left_centre_and_right():
+def test_three_crops_of_a_wide_frame_are_left_center_and_right():
     boxes = crop_boxes(224, 341, crop=(224, 224), num_crops=3)
     assert boxes == [Box(0, 0, 224, 224), Box(0, 59, 224, 224), Box(0, 117, 224, 224)]
 
 
-def test_three_crops_of_a_tall_frame_are_top_centre_and_bottom():
+def test_three_crops_of_a_tall_frame_are_top_center_and_bottom():
     boxes = crop_boxes(341, 230, crop=(224, 224), num_crops=3)
     assert boxes == [Box(0, 3, 224, 224), Box(59, 3, 224, 224), Box(117, 3, 224, 224)]
 
 
-def test_single_crop_is_the_centre_rounded_up():
+def test_single_crop_is_the_center_rounded_up():
     assert crop_boxes(256, 341, crop=(224, 224), num_crops=1) == [Box(16, 59, 224, 224)]
 
 
@@ -330,7 +330,7 @@ def test_random_box_reaches_every_place():
 
 
 @given(st.integers(5, 60), st.integers(5, 60), seeds, st.floats(0, 1))
-def test_box_of_a_small_spread_lies_about_the_centre(height, width, seed, spread):
+def test_box_of_a_small_spread_lies_about_the_center(height, width, seed, spread):
     box = random_box(height, width, crop=(5, 4), generator=np.random.default_rng(seed), spread=spread)
     for place, room in ((box.top, height - 5), (box.left, width - 4)):
         assert 0 <= place <= room

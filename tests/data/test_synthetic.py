@@ -29,7 +29,7 @@ def decode(path: Path) -> np.ndarray:
 
 
 def foreground(clip: np.ndarray) -> np.ndarray:
-    """Where a clip on a plain background is not background; the background is its commonest colour."""
+    """Where a clip on a plain background is not background; the background is its commonest color."""
     codes = clip.astype(np.int64) @ [1, 256, 65536]
     values, counts = np.unique(codes, return_counts=True)
     return (codes != values[counts.argmax()]).astype(float)
@@ -55,7 +55,7 @@ def direction_of_time(motion: str, clip: np.ndarray) -> float:
         rows, columns = np.indices(mask.shape[1:])
         spread = [(m * ((columns - a) ** 2 + (rows - b) ** 2)).mean() for m, a, b in zip(mask, x, y, strict=True)]
         return spread[-1] - spread[0]
-    # the centre of a turning shape goes round in the sense of the turn (rows count downwards)
+    # the center of a turning shape goes round in the sense of the turn (rows count downwards)
     along, down = np.diff(x), np.diff(y)
     return float((along[:-1] * down[1:] - down[:-1] * along[1:]).sum())
 
@@ -170,7 +170,7 @@ def test_written_file_is_h264_of_the_given_rate_and_decodes_near_the_frames(tmp_
         key_frames = [number for number, frame in enumerate(container.decode(stream)) if frame.key_frame]
     assert key_frames == [0, 12]
     difference = decode(tmp_path / "clip.mp4").astype(float) - clip
-    # brightness to 2 of 255 levels; colour, which is kept at half the resolution, to 5
+    # brightness to 2 of 255 levels; color, which is kept at half the resolution, to 5
     assert np.abs(difference @ [0.299, 0.587, 0.114]).mean() < 2
     assert np.abs(difference).mean() < 5
 

@@ -15,8 +15,8 @@ from timesformer.config.schema import ClipConfig
 from timesformer.data.clips import transforms
 from timesformer.data.clips.transforms import (
     as_tensor,
-    denormalise,
-    normalise,
+    denormalize,
+    normalize,
     resize,
     take_channels,
     to_floats,
@@ -46,11 +46,11 @@ def rows(view: torch.Tensor) -> list[int]:
     return view[1, 0, :, 0].tolist()
 
 
-def test_normalised_value_is_the_share_of_255_less_the_mean_over_the_deviation():
+def test_normalized_value_is_the_share_of_255_less_the_mean_over_the_deviation():
     clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
     frames = np.array([0, 51, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
     want = torch.tensor([(0 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (1 - 0.3) / 0.125])
-    got = normalise(frames, clip)
+    got = normalize(frames, clip)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.flatten(), want)
 
@@ -59,7 +59,7 @@ def test_bgr_model_reads_blue_first_with_the_first_mean():
     clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125), channel_order="bgr")
     frames = np.array([0, 51, 255], dtype=np.uint8).reshape(1, 1, 1, 3)
     want = torch.tensor([(1 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (0 - 0.3) / 0.125])
-    torch.testing.assert_close(normalise(frames, clip).flatten(), want)
+    torch.testing.assert_close(normalize(frames, clip).flatten(), want)
 
 
 TIMES = dataclasses.replace(PLAIN, channel_order="time")
@@ -67,8 +67,8 @@ TIMES = dataclasses.replace(PLAIN, channel_order="time")
 
 def test_channels_that_are_times_hold_the_luma_of_three_frames_in_a_row():
     clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125), channel_order="time")
-    greys = np.array([0, 51, 255, 102, 153, 204], dtype=np.uint8)
-    frames = np.broadcast_to(greys[:, None, None, None], (6, 1, 1, 3))
+    grays = np.array([0, 51, 255, 102, 153, 204], dtype=np.uint8)
+    frames = np.broadcast_to(grays[:, None, None, None], (6, 1, 1, 3))
     got = to_floats(transforms.test_views(frames, clip, image_size=(1, 1))[1], clip)
     want = [[(v / 255 - m) / s for v in (first, second)] for first, second, m, s in zip(
         (0, 51, 255), (102, 153, 204), clip.mean, clip.std, strict=True
@@ -76,38 +76,38 @@ def test_channels_that_are_times_hold_the_luma_of_three_frames_in_a_row():
     torch.testing.assert_close(got[:, :, 0, 0], torch.tensor(want))
 
 
-def test_luma_weighs_the_colours_as_the_eye_does():
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8).reshape(3, 1, 1, 3)
-    assert take_channels(colours, TIMES).flatten().tolist() == [77, 149, 29]  # 255 times the weights of BT.601
+def test_luma_weighs_the_colors_as_the_eye_does():
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8).reshape(3, 1, 1, 3)
+    assert take_channels(colors, TIMES).flatten().tolist() == [77, 149, 29]  # 255 times the weights of BT.601
 
 
-def test_pictures_of_times_are_the_grey_frames_in_their_order():
-    greys = random_frames(6, 4, 5)[..., :1].repeat(3, axis=-1)
-    view = normalise(take_channels(greys, TIMES), TIMES)
-    torch.testing.assert_close(denormalise(view, TIMES), torch.from_numpy(greys))
+def test_pictures_of_times_are_the_gray_frames_in_their_order():
+    grays = random_frames(6, 4, 5)[..., :1].repeat(3, axis=-1)
+    view = normalize(take_channels(grays, TIMES), TIMES)
+    torch.testing.assert_close(denormalize(view, TIMES), torch.from_numpy(grays))
 
 
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr", "time"])
-def test_what_stands_still_becomes_middle_grey_where_the_background_is_removed(channel_order: str):
+def test_what_stands_still_becomes_middle_gray_where_the_background_is_removed(channel_order: str):
     clip = dataclasses.replace(PLAIN, background="remove", channel_order=channel_order)
     still = random_frames(1, 4, 5).repeat(6, axis=0)
-    got = normalise(take_channels(still, clip), clip)
+    got = normalize(take_channels(still, clip), clip)
     torch.testing.assert_close(got, torch.full_like(got, 0.5))
 
 
 def test_each_pixel_keeps_its_distance_to_its_mean_over_the_clip_where_the_background_is_removed():
     values = np.array([[10, 40, 100], [30, 40, 20]], dtype=np.uint8).reshape(2, 1, 1, 3)
-    got = normalise(values, dataclasses.replace(PLAIN, background="remove"))[:, :, 0, 0] * 255
+    got = normalize(values, dataclasses.replace(PLAIN, background="remove"))[:, :, 0, 0] * 255
     torch.testing.assert_close(got, 127.5 + torch.tensor([[-10.0, 10], [0, 0], [40, -40]]))
-    greys = np.broadcast_to(np.array([0, 30, 60], dtype=np.uint8).reshape(3, 1, 1, 1), (3, 1, 1, 3))
+    grays = np.broadcast_to(np.array([0, 30, 60], dtype=np.uint8).reshape(3, 1, 1, 1), (3, 1, 1, 3))
     clip = dataclasses.replace(TIMES, background="remove")
-    got = normalise(take_channels(greys, clip), clip).flatten() * 255
+    got = normalize(take_channels(grays, clip), clip).flatten() * 255
     torch.testing.assert_close(got, 127.5 + torch.tensor([-30.0, 0, 30]))
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr", "time"])
 @pytest.mark.parametrize("background", ["keep", "remove"])
-def test_views_are_normalised_together_as_each_is_alone(order, background):
+def test_views_are_normalized_together_as_each_is_alone(order, background):
     clip = ClipConfig(channel_order=order, background=background, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     views = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 4, 3, 5, 6, 7), dtype=np.uint8))
     got = to_floats(views, clip)
@@ -116,25 +116,25 @@ def test_views_are_normalised_together_as_each_is_alone(order, background):
         torch.testing.assert_close(got[i, j], to_floats(views[i, j], clip), rtol=0, atol=1e-6)
 
 
-def test_normalise_puts_channels_before_frames():
+def test_normalize_puts_channels_before_frames():
     frames = random_frames(2, 4, 5)
-    got = normalise(frames, PLAIN)
+    got = normalize(frames, PLAIN)
     assert got.shape == (3, 2, 4, 5)
     assert got.is_contiguous()
     torch.testing.assert_close(got[1, 1], torch.from_numpy(frames[1, :, :, 1]) / 255)
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_denormalise_undoes_normalise(order):
+def test_denormalize_undoes_normalize(order):
     clip = ClipConfig(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), channel_order=order)
     every_value = np.stack([np.arange(256)] * 3, axis=-1).astype(np.uint8).reshape(2, 8, 16, 3)
     every_value[..., 1] = every_value[..., 1][::-1]
-    torch.testing.assert_close(denormalise(normalise(every_value, clip), clip), torch.from_numpy(every_value))
+    torch.testing.assert_close(denormalize(normalize(every_value, clip), clip), torch.from_numpy(every_value))
 
 
-def test_denormalise_holds_values_past_black_and_white_at_them():
+def test_denormalize_holds_values_past_black_and_white_at_them():
     view = torch.tensor([-9.0, 0.5, 9.0]).reshape(3, 1, 1, 1)
-    assert denormalise(view, PLAIN).flatten().tolist() == [0, 128, 255]
+    assert denormalize(view, PLAIN).flatten().tolist() == [0, 128, 255]
 
 
 def test_resize_to_the_same_size_keeps_the_frames():
@@ -153,14 +153,14 @@ def test_resize_is_within_one_level_of_the_antialiased_filter_on_floats():
     torch.testing.assert_close(got.float(), want, atol=1.0, rtol=0)
 
 
-def test_resize_shrinks_a_checkerboard_to_grey():
+def test_resize_shrinks_a_checkerboard_to_gray():
     board = np.indices((32, 48)).sum(axis=0) % 2 * 255
     frames = np.broadcast_to(board[None, :, :, None], (1, 32, 48, 3)).astype(np.uint8)
     inner = resize(frames, (8, 12))[0, 1:-1, 1:-1].float()
     torch.testing.assert_close(inner, torch.full_like(inner, 127.5), atol=2.0, rtol=0)
 
 
-def test_single_test_view_is_the_centre_at_the_test_scale():
+def test_single_test_view_is_the_center_at_the_test_scale():
     clip = dataclasses.replace(PLAIN, num_crops=1, test_scale=1.25)
     (view,) = transforms.test_views(ramp(20, 30), clip, image_size=(16, 16))
     assert view.shape == (3, 2, 16, 16)
@@ -168,12 +168,12 @@ def test_single_test_view_is_the_centre_at_the_test_scale():
     assert rows(view) == list(range(2, 18))
 
 
-def test_three_test_views_are_left_centre_and_right_at_the_crops_side():
-    left, centre, right = transforms.test_views(ramp(16, 31), PLAIN, image_size=(16, 16))
+def test_three_test_views_are_left_center_and_right_at_the_crops_side():
+    left, center, right = transforms.test_views(ramp(16, 31), PLAIN, image_size=(16, 16))
     assert columns(left) == list(range(16))
-    assert columns(centre) == list(range(8, 24))
+    assert columns(center) == list(range(8, 24))
     assert columns(right) == list(range(15, 31))
-    assert rows(left) == rows(centre) == rows(right) == list(range(16))
+    assert rows(left) == rows(center) == rows(right) == list(range(16))
 
 
 def test_views_of_other_shapes_have_the_shape_of_the_model():
@@ -316,12 +316,12 @@ def test_stretched_view_spans_less_of_one_side_than_of_the_other():
 
 def test_turned_view_brings_in_the_frame_around_it_before_black():
     bright = np.full((2, 100, 100, 3), 200, dtype=np.uint8)
-    centre = DataConfig(scale_range=(3, 3))
+    center = DataConfig(scale_range=(3, 3))
     views = [
         train_view(
             bright,
             PLAIN,
-            centre,
+            center,
             image_size=(8, 8),
             generator=np.random.default_rng(seed),
             augment=AugmentConfig(rotation=45),

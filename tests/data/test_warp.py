@@ -23,7 +23,7 @@ def test_quarter_turns_are_those_of_torch(quarters):
     torch.testing.assert_close(turned, torch.rot90(clip, quarters, (1, 2)))
 
 
-def test_quarter_turn_of_a_box_is_about_its_centre():
+def test_quarter_turn_of_a_box_is_about_its_center():
     clip, box = random_clip(2, 9, 12), Box(2, 5, 4, 4)
     turned = affine.warp(clip, box, affine.rotate(-90))
     torch.testing.assert_close(turned, torch.rot90(affine.cut(clip, box), -1, (1, 2)))
@@ -44,7 +44,7 @@ def test_half_a_pixel_is_the_mean_of_two():
     assert shifted[0, 0, :, 0].tolist() == [5, 16, 111]
 
 
-def test_shear_moves_rows_by_their_distance_to_the_centre():
+def test_shear_moves_rows_by_their_distance_to_the_center():
     clip = random_clip(2, 3, 5)
     sheared = affine.warp(clip, whole(clip), affine.shear(1, 0))
     want = torch.zeros_like(clip)

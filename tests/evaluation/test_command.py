@@ -35,8 +35,8 @@ def run(model: TimeSformer, videos: Path, tmp_path: Path, capsys: pytest.Capture
         ((), "dense 2x1 at 30 fps, 1 clip x 1 crop of 16x16, softmax fusion", 1),
         (("--num-clips", 5, "--num-crops", 3), "dense 2x1 at 30 fps, 5 clips x 3 crops of 16x16, softmax fusion", 15),
         (
-            ("--sampling", "centre", "--num-crops", 3),
-            "centre 2x1 at 30 fps, 1 clip x 3 crops of 16x16, softmax fusion (views and fusion as in the paper)",
+            ("--sampling", "center", "--num-crops", 3),
+            "center 2x1 at 30 fps, 1 clip x 3 crops of 16x16, softmax fusion (views and fusion as in the paper)",
             3,
         ),
         # 5 frames at 16 a second: clips of 2 frames start at 0, 2 and 4

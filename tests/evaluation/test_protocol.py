@@ -31,10 +31,10 @@ def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
 @pytest.mark.parametrize(
     ("clip", "whose"),
     [
-        (ClipConfig(sampling="centre"), " (views and fusion as in the paper)"),
+        (ClipConfig(sampling="center"), " (views and fusion as in the paper)"),
         (ClipConfig(fusion="logits"), " (views and fusion as in the released code)"),
-        (ClipConfig(sampling="centre", fusion="logits"), "fusion"),
-        (ClipConfig(sampling="centre", num_crops=1), "fusion"),
+        (ClipConfig(sampling="center", fusion="logits"), "fusion"),
+        (ClipConfig(sampling="center", num_crops=1), "fusion"),
     ],
 )
 def test_protocol_says_whose_it_is_only_where_all_of_it_agrees(clip: ClipConfig, whose: str):

@@ -49,7 +49,7 @@ def test_as_many_are_shown_as_there_are_and_as_are_asked_for(right, wrong, count
 
 @pytest.fixture(scope="module")
 def frames():
-    """Five frames of 36 x 60 pixels, each of one grey value."""
+    """Five frames of 36 x 60 pixels, each of one gray value."""
     return np.full((5, 36, 60, 3), 0, dtype=np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None, None] * 50
 
 
@@ -80,7 +80,7 @@ def test_bar_of_the_diagram_ends_at_accuracy_and_its_gap_at_confidence():
     assert "nan" not in drawn
 
 
-def test_too_cautious_has_another_colour_than_too_sure():
+def test_too_cautious_has_another_color_than_too_sure():
     drawn = reliability_diagram((Bin(low=0, high=1, count=1, confidence=0.5, accuracy=1),))
     assert "--cautious" in drawn
     assert "--gap" not in drawn

@@ -10,7 +10,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips.dataset import read_test_views
 from timesformer.data.clips.sampling import Box, crop_boxes, resized_size
 from timesformer.data.clips.sampling import test_clips as clips_at_test
-from timesformer.data.clips.transforms import denormalise
+from timesformer.data.clips.transforms import denormalize
 from videos import decode_all, write_video
 
 
@@ -25,7 +25,7 @@ class Video:
     [
         # L = 8 * 32 = 256 frames of 300: 44 are left over
         (ClipConfig(), [(0, 255)]),
-        (ClipConfig(sampling="centre"), [(22, 277)]),
+        (ClipConfig(sampling="center"), [(22, 277)]),
         (ClipConfig(num_clips=5), [(0, 255), (8, 263), (17, 272), (26, 281), (35, 290)]),
         (ClipConfig(sampling="coverage"), [(0, 255), (256, 299)]),
         (ClipConfig(sampling="coverage", frame_stride=10), [(0, 79), (80, 159), (160, 239), (240, 299)]),
@@ -67,7 +67,7 @@ MODEL = ModelConfig(num_frames=4, image_size=48, patch_size=16, embed_dim=8, num
         # L = 4 * 8 = 32, its frames 31 / 3 apart; the second of two clips starts at 28 / 2
         (ClipConfig(frame_stride=8), [[0, 10, 20, 31]], [0, 16, 32]),
         (ClipConfig(frame_stride=8, num_clips=2), [[0, 10, 20, 31], [14, 24, 34, 45]], [0, 16, 32]),
-        (ClipConfig(frame_stride=8, sampling="centre"), [[14, 24, 34, 45]], [0, 16, 32]),
+        (ClipConfig(frame_stride=8, sampling="center"), [[14, 24, 34, 45]], [0, 16, 32]),
         (ClipConfig(frame_stride=8, sampling="coverage"), [[0, 10, 20, 31], [32, 42, 52, 59]], [0, 16, 32]),
         (
             ClipConfig(frame_stride=8, num_clips=2, num_crops=1, test_scale=1.0),
@@ -82,4 +82,4 @@ def test_every_view_has_its_pixels(video: Path, clip: ClipConfig, frames: list[l
     expected = [stored[indices][:, :, left : left + 48] for indices in frames for left in lefts]
     assert len(views) == len(expected)
     for view, pixels in zip(views, expected, strict=True):
-        torch.testing.assert_close(denormalise(view, clip), pixels, rtol=0, atol=0)
+        torch.testing.assert_close(denormalize(view, clip), pixels, rtol=0, atol=0)

@@ -33,7 +33,7 @@ CONFIG = tiny_config()
 
 def _model():
     clip = ClipConfig(sampling="uniform", num_crops=1)
-    return random_model(CONFIG, info=ModelInfo(clip=clip, labels=LABELS, licence="MIT", source="a test"))
+    return random_model(CONFIG, info=ModelInfo(clip=clip, labels=LABELS, license="MIT", source="a test"))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_file_holds_the_config_and_all_that_travels_with_the_weights(file):
 
 @torch.no_grad()
 def test_a_mask_is_exported_too(tmp_path):
-    model = random_model(tiny_config("sparse_local_global_centred", num_frames=2))
+    model = random_model(tiny_config("sparse_local_global_centered", num_frames=2))
     export_onnx(model, tmp_path / "model.onnx")
     clips = random_clips(model.config, batch=1)
     torch.testing.assert_close(read_onnx(tmp_path / "model.onnx")(clips), model(clips), rtol=1e-4, atol=1e-5)
@@ -205,7 +205,7 @@ def test_info_shows_what_a_file_holds_and_costs(file, int8_file, capsys):
     assert content["model"] == to_dict(CONFIG)
     assert content["cost"]["parameters"] == cost(CONFIG).parameters
     assert content["clip"] == to_dict(_model().info.clip)
-    assert (content["labels"], content["licence"], content["source"]) == (list(LABELS), "MIT", "a test")
+    assert (content["labels"], content["license"], content["source"]) == (list(LABELS), "MIT", "a test")
     assert content["weights"] == f"ONNX file {file}, {file.stat().st_size:,} bytes"
     status, out, _ = run(capsys, "info", int8_file)
     assert status == 0

@@ -99,7 +99,7 @@ def test_an_impossible_rate_is_refused(model: TimeSformer, fps: float):
 
 
 def test_a_given_rate_that_no_recording_has_is_told(model: TimeSformer, caplog: pytest.LogCaptureFixture):
-    model.info = replace(model.info, clip=ClipConfig(sampling="centre", num_crops=1))
+    model.info = replace(model.info, clip=ClipConfig(sampling="center", num_crops=1))
     prediction = Predictor(model)(np.zeros((4, 8, 20, 3), np.uint8), fps=480.0)
     told = "480 frames a second as given, above 240; dense clips count frames, as if the video had the target rate"
     assert (prediction.fps, prediction.timing) == (480.0, f"{told} of the clips")

@@ -84,7 +84,7 @@ def test_field_changes_what_it_says(field: str):
 
 
 @pytest.mark.parametrize("field", ONLY_IN_TRAINING)
-def test_regularisation_changes_nothing_in_eval_mode(field: str):
+def test_regularization_changes_nothing_in_eval_mode(field: str):
     base = tiny_config()
     torch.testing.assert_close(answer(replace(base, **{field: 0.3})), answer(base), rtol=0, atol=0)
 
@@ -105,7 +105,7 @@ def test_dropout_acts_after_the_embedding_after_attention_and_in_the_mlp(place: 
 
 
 @pytest.mark.parametrize(
-    "scheme", ["space_only", "joint_space_time", "sparse_local_global", "sparse_local_global_centred"]
+    "scheme", ["space_only", "joint_space_time", "sparse_local_global", "sparse_local_global_centered"]
 )
 @pytest.mark.parametrize("build", [TimeSformer, cost])
 def test_class_token_in_time_is_refused_where_there_is_no_step_over_time(scheme: str, build: Callable):

@@ -15,7 +15,7 @@ from timesformer.model.cost import cost
 from tiny import SCHEME_NAMES, tiny_config
 
 WITH_TIME = ("divided_space_time", "axial", "space_time_reversed", "parallel")
-UNMASKED = tuple(name for name in SCHEME_NAMES if name != "sparse_local_global_centred")
+UNMASKED = tuple(name for name in SCHEME_NAMES if name != "sparse_local_global_centered")
 
 
 def built_parameters(config: ModelConfig) -> int:
@@ -71,7 +71,7 @@ def test_parameters_are_those_that_the_formulas_give(config: ModelConfig):
         ("joint_space_time", 85.9),
         ("divided_space_time", 121.4),
         ("sparse_local_global", 121.4),
-        ("sparse_local_global_centred", 121.4),
+        ("sparse_local_global_centered", 121.4),
         ("axial", 156.8),
     ],
 )
@@ -129,7 +129,7 @@ def test_class_token_in_time_costs_one_more_token_in_each_sequence():
 
 
 def test_masked_attention_costs_the_pairs_that_its_mask_admits():
-    base = tiny_config("sparse_local_global_centred", depth=1, image_size=(16, 16), num_frames=2)
+    base = tiny_config("sparse_local_global_centered", depth=1, image_size=(16, 16), num_frames=2)
     dim, tokens = 24, 1 + 2 * 16
     local = 32 * (1 + 2 * 2 * 2) + tokens  # each patch: class token, a 2 x 2 window in 2 frames; the class token: all
     sparse = tokens * (1 + 1 * 2 * 2)
@@ -145,7 +145,7 @@ def test_weights_take_four_bytes_a_parameter_and_activations_grow_with_the_clip(
     assert large.activation_bytes > small.activation_bytes > 0
 
 
-# The masks of the centred reading of sparse local-global are kept for the backward pass too, and are not estimated.
+# The masks of the centered reading of sparse local-global are kept for the backward pass too, and are not estimated.
 @pytest.mark.parametrize("scheme", UNMASKED)
 def test_training_memory_is_estimated_within_a_tenth_of_what_autograd_keeps(scheme: str):
     config = ModelConfig(

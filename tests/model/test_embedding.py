@@ -33,7 +33,7 @@ def test_nearest_time_from_8_to_12_is_the_released_table():
     assert nearest_frames(8, 12) == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]
 
 
-def test_linear_time_keeps_the_ends_and_lies_between_neighbours():
+def test_linear_time_keeps_the_ends_and_lies_between_neighbors():
     line = resize_time(numbered(2), num_frames=4, mode="bicubic").flatten()
     torch.testing.assert_close(line, torch.tensor([0, 0.25, 0.75, 1]))
 

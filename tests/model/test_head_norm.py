@@ -1,4 +1,4 @@
-"""What stands before the classifier: features standardised over the batch."""
+"""What stands before the classifier: features standardized over the batch."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_classifier_reads_numbers_of_mean_0_and_deviation_1_over_the_batch_in_tr
 
 
 @torch.no_grad()
-def test_classifier_reads_features_standardised_by_the_running_statistics_after_training():
+def test_classifier_reads_features_standardized_by_the_running_statistics_after_training():
     model, clips = random_model(BATCH), random_clips(BATCH)
     norm = model.head_norm
     standard = (model.features(clips) - norm.running_mean) / (norm.running_var + 1e-5).sqrt()
@@ -35,7 +35,7 @@ def test_running_statistics_follow_the_batches_by_a_tenth():
 
 
 @torch.no_grad()
-def test_a_single_clip_in_training_is_standardised_as_after_it():
+def test_a_single_clip_in_training_is_standardized_as_after_it():
     model, clips = random_model(BATCH), random_clips(BATCH, batch=1)
     wanted = model(clips)
     torch.testing.assert_close(model.train()(clips), wanted)

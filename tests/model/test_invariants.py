@@ -11,7 +11,7 @@ from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 # Sparse attention joins every second frame, so there the order matters even without a time embedding.
 SEES_ALL_FRAMES_ALIKE = ("axial", "divided_space_time", "joint_space_time", "parallel", "space_time_reversed")
-SPARSE = ("sparse_local_global", "sparse_local_global_centred")
+SPARSE = ("sparse_local_global", "sparse_local_global_centered")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # sums in another order
 FRAME_ORDER = [2, 0, 1]
 
@@ -156,7 +156,7 @@ OWNS_NO_FC = {
     "joint_space_time": "joint",
     "divided_space_time": "space",
     "sparse_local_global": "sparse",
-    "sparse_local_global_centred": "sparse",
+    "sparse_local_global_centered": "sparse",
     "axial": "height",
     "space_time_reversed": "space",
     "parallel": "space",

@@ -34,7 +34,7 @@ def stages(draw: st.DrawFn) -> tuple[tuple[str, ...], ...]:
 def test_config_and_model_know_the_same_steps_and_schemes():
     assert set(get_args(RegroupName)) == set(REGROUPS)
     assert {name: scheme_from(stages) for name, stages in STAGES.items()} == {name: SCHEMES[name] for name in STAGES}
-    assert SCHEMES.keys() - STAGES.keys() == {"space_only", "sparse_local_global_centred"}
+    assert SCHEMES.keys() - STAGES.keys() == {"space_only", "sparse_local_global_centered"}
 
 
 @pytest.mark.parametrize("name", STAGES)

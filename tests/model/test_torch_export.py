@@ -6,7 +6,7 @@ import torch
 from tiny import random_clips, random_model, tiny_config
 
 
-@pytest.mark.parametrize("scheme", ["divided_space_time", "sparse_local_global_centred"])
+@pytest.mark.parametrize("scheme", ["divided_space_time", "sparse_local_global_centered"])
 @torch.no_grad()
 def test_exported_program_answers_batches_of_any_size_as_the_model(scheme: str):
     config = tiny_config(scheme, depth=1)

@@ -26,7 +26,7 @@ STARTS_OTHERWISE = (
     "axial",
     "joint_space_time",
     "sparse_local_global",
-    "sparse_local_global_centred",
+    "sparse_local_global_centered",
 )
 
 
@@ -52,8 +52,8 @@ def _random_vit(transformers: ModuleType) -> nn.Module:
     model = transformers.ViTForImageClassification(config)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-        parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
+        center = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        parameter.copy_(center + 0.3 * torch.randn(parameter.shape, generator=generator))
     return model.eval()
 
 
@@ -135,9 +135,9 @@ def test_headless_image_model_gives_its_features_and_a_new_head(vit: nn.Module, 
 @torch.no_grad()
 def test_image_model_for_more_channels_answers_as_before_when_all_are_equal(vit: nn.Module, vit_file: Path):
     model = load(vit_file, num_heads=3, in_channels=5, num_frames=2)
-    grey = torch.randn(2, 1, 12, 12)
-    clips = static_clip(grey.expand(-1, 5, -1, -1), 2)
-    torch.testing.assert_close(model(clips), vit(grey.expand(-1, 3, -1, -1)).logits, **TOLERANCE)
+    gray = torch.randn(2, 1, 12, 12)
+    clips = static_clip(gray.expand(-1, 5, -1, -1), 2)
+    torch.testing.assert_close(model(clips), vit(gray.expand(-1, 3, -1, -1)).logits, **TOLERANCE)
     assert model.load_report.resized["embedding.patch.weight"] == "3 to 5 channels"
 
 

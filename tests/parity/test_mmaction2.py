@@ -89,11 +89,11 @@ def test_published_file_gives_the_logits_of_the_same_weights(tmp_path: Path, sch
         torch.testing.assert_close(loaded(clips), model(clips), rtol=0, atol=1e-6)
 
 
-def test_clips_are_centred_and_normalised_as_mmaction2_trained(tmp_path: Path):
+def test_clips_are_centered_and_normalized_as_mmaction2_trained(tmp_path: Path):
     torch.save(mmaction2_tensors(random_model(square_config()), tmp_path), tmp_path / "weights.pth")
     info = load(tmp_path / "weights.pth", num_heads=3).info
-    assert (info.clip.sampling, info.clip.mean, info.clip.std) == ("centre", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert info.licence == "Apache-2.0"
+    assert (info.clip.sampling, info.clip.mean, info.clip.std) == ("center", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert info.license == "Apache-2.0"
 
 
 def test_tensor_that_mmaction2_does_not_have_is_refused(tmp_path: Path):

@@ -77,7 +77,7 @@ WIDTH = Rule(lambda a, b, grid: a[:2] == b[:2], lambda place, grid: place[:2])
 HEIGHT = Rule(lambda a, b, grid: (a[0], a[2]) == (b[0], b[2]), lambda place, grid: (place[0], place[2]))
 QUADRANT = Rule(lambda a, b, grid: quadrant(a, grid) == quadrant(b, grid), quadrant)
 STRIDE = Rule(lambda a, b, grid: residue(a, grid) == residue(b, grid), residue)
-NEIGHBOURHOOD = Rule(in_window, one_group)
+NEIGHBORHOOD = Rule(in_window, one_group)
 SHARED_LATTICE = Rule(lambda a, b, grid: on_lattice(b, grid), one_group, on_lattice)
 
 # In each scheme, stages in order; the steps of one stage read the same tokens. All but one step have an fc.
@@ -86,7 +86,7 @@ RULES: dict[str, list[dict[str, Rule]]] = {
     "joint_space_time": [{"joint": ALL}],
     "divided_space_time": [{"time": TIME}, {"space": SPACE}],
     "sparse_local_global": [{"local": QUADRANT}, {"sparse": STRIDE}],
-    "sparse_local_global_centred": [{"local": NEIGHBOURHOOD}, {"sparse": SHARED_LATTICE}],
+    "sparse_local_global_centered": [{"local": NEIGHBORHOOD}, {"sparse": SHARED_LATTICE}],
     "axial": [{"time": TIME}, {"width": WIDTH}, {"height": HEIGHT}],
     "space_time_reversed": [{"space": SPACE}, {"time": TIME}],
     "parallel": [{"time": TIME, "space": SPACE}],

@@ -8,7 +8,7 @@ from PIL import Image
 
 from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.data.clips.dataset import TrainClips
-from timesformer.data.clips.transforms import denormalise, to_floats
+from timesformer.data.clips.transforms import denormalize, to_floats
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import DecodeError
@@ -50,7 +50,7 @@ def test_draws_are_the_clips_that_training_sees_in_its_first_epochs(run: RunConf
     for row, place in enumerate((0, 11)):
         for epoch in range(3):
             clips.set_epoch(epoch)
-            frames = denormalise(to_floats(clips[place][0][0], run.clip), run.clip)
+            frames = denormalize(to_floats(clips[place][0][0], run.clip), run.clip)
             strip = Image.fromarray(torch.cat(list(frames), dim=1).numpy()).resize(
                 (STRIP, 112), Image.Resampling.BILINEAR
             )

@@ -174,7 +174,7 @@ def test_skipping_leaves_out_the_start_of_one_pass_alone():
     ("clip", "expected"),
     [
         (ClipConfig(num_clips=10), ClipConfig(num_crops=1)),
-        (ClipConfig(sampling="coverage"), ClipConfig(sampling="centre", num_crops=1)),
+        (ClipConfig(sampling="coverage"), ClipConfig(sampling="center", num_crops=1)),
         (ClipConfig(sampling="uniform", fusion="logits"), ClipConfig(sampling="uniform", fusion="logits", num_crops=1)),
     ],
 )

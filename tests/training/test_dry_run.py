@@ -59,8 +59,8 @@ def test_plan_needs_no_weights_no_videos_and_no_gpu():
     assert lines["starts from"] == "no/weights.pyth (not found here)"
     assert lines["data"] == "no/train.csv; validation: no/val.csv; not found here: no/train.csv, no/val.csv"
     assert lines["batch"] == "16 clips in 4 parts of 4, 2 of each of 8 videos"
-    assert lines["optimiser"].startswith("sgd, lr 0.005; ")
-    assert lines["optimiser"].endswith(" frozen, gradient norm up to 1, moving average 0.99")
+    assert lines["optimizer"].startswith("sgd, lr 0.005; ")
+    assert lines["optimizer"].endswith(" frozen, gradient norm up to 1, moving average 0.99")
     assert lines["schedule"] == (
         "15 epochs, warm-up 0.05 of it, a tenth at epochs 11, 14, ends after 3 epochs without a better one"
     )
@@ -86,7 +86,7 @@ def test_plan_has_the_steps_of_the_run_that_follows(run: RunConfig):
     assert [group.lr for group in plan.groups] == [group["initial_lr"] for group in groups]
 
 
-def test_plan_tells_what_is_frozen_and_how_the_rate_falls_towards_the_input():
+def test_plan_tells_what_is_frozen_and_how_the_rate_falls_toward_the_input():
     plan = make_plan(replace(NOWHERE, optim=OptimConfig(layer_decay=0.5, freeze="blocks:1")))
     trained = sum(group.parameters for group in plan.groups)
     assert trained + plan.frozen.parameters == plan.parameters

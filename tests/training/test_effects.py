@@ -24,7 +24,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("optim", {}, {"layer_decay": 0.5}),
     ("optim", {}, {"freeze": "blocks:1"}),
     ("data", {}, {"scale_range": (1.0, 1.0)}),
-    ("data", {"scale_range": (1.5, 1.5)}, {"crop_spread": 0.2}),
+    ("data", {"scale_range": (1.5, 1.5)}, {"crop_jitter": 0.2}),
     ("data", {}, {"flip": False}),
     ("augment", {}, {"repeats": 5}),
     ("augment", {}, {"temporal_jitter": 0.9}),

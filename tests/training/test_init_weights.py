@@ -37,7 +37,7 @@ RUN = RunConfig(model=TINY, clip=ClipConfig(sampling="uniform"))
 def source(tmp_path: Path) -> TimeSformer:
     """A model in `tmp_path/source`."""
     torch.manual_seed(9)
-    info = ModelInfo(labels=LABELS, licence="CC-BY-NC-4.0")
+    info = ModelInfo(labels=LABELS, license="CC-BY-NC-4.0")
     model = TimeSformer(replace(TINY, initialization="scratch"), info=info)
     save(model, tmp_path / "source")
     return model
@@ -69,9 +69,9 @@ def test_run_goes_on_from_the_weights_of_another_model(source: TimeSformer, tmp_
     assert model.training
 
 
-def test_licence_of_the_weights_stays_and_clips_become_those_of_the_run(source: TimeSformer, tmp_path: Path):
+def test_license_of_the_weights_stays_and_clips_become_those_of_the_run(source: TimeSformer, tmp_path: Path):
     info = initial_model(_from(tmp_path), labels=LABELS).info
-    assert info.licence == "CC-BY-NC-4.0"
+    assert info.license == "CC-BY-NC-4.0"
     assert info.clip == RUN.clip
     assert info.source == f"fine-tuned from {tmp_path / 'source'}"
 
@@ -163,7 +163,7 @@ def test_a_preset_gives_nothing_and_leaves_nothing_fresh():
     assert fresh_parameters(initial_model(run, labels=LABELS)) == frozenset()
 
 
-def test_a_head_that_has_learnt_from_raw_features_is_replaced_where_they_become_standardised(
+def test_a_head_that_has_learned_from_raw_features_is_replaced_where_they_become_standardized(
     source: TimeSformer, tmp_path: Path
 ):
     model = initial_model(_from(tmp_path, head_norm="batch"), labels=LABELS)

@@ -110,7 +110,7 @@ def test_weights_to_start_from_are_taken_for_those_of_an_image_model_whose_new_p
     assert from_image.gradients == estimate_memory(frozen, CPU).gradients + 4 * new
 
 
-def test_advice_never_sends_clips_through_alone_where_features_are_standardised(monkeypatch: pytest.MonkeyPatch):
+def test_advice_never_sends_clips_through_alone_where_features_are_standardized(monkeypatch: pytest.MonkeyPatch):
     run = replace(RUN, batch_size=3, accumulate=1, model=replace(TINY, head_norm="batch"))
     estimate = estimate_memory(run, None)
     monkeypatch.setattr(memory, "free_memory", lambda device: estimate.fixed + estimate.activations_per_clip + 9)

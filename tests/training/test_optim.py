@@ -105,7 +105,7 @@ def test_momentum_of_sgd_is_nesterov_s():
 
 
 def _rates(optim: OptimConfig, *, depth: int) -> dict[str, float]:
-    """Peak rate of each parameter that the optimiser has, by name."""
+    """Peak rate of each parameter that the optimizer has, by name."""
     model = TimeSformer(replace(TINY, depth=depth))
     freeze_parts(model, optim.freeze)
     groups = build_optimizer(model, optim=optim).param_groups
@@ -150,7 +150,7 @@ def test_groups_are_two_for_each_rate_and_two_without_layer_decay():
         ("backbone", {"head"}),
     ],
 )
-def test_optimiser_has_what_is_not_frozen(freeze: str, trained: set[str]):
+def test_optimizer_has_what_is_not_frozen(freeze: str, trained: set[str]):
     rates = _rates(OptimConfig(freeze=freeze), depth=3)
     layers = [name.split(".")[: 1 + name.startswith("blocks.")] for name in rates]
     assert {".".join(layer) for layer in layers} == trained
@@ -182,7 +182,7 @@ def test_more_frozen_blocks_than_the_model_has_are_refused():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_optimiser_whose_gradients_are_clipped_in_half_precision_is_not_fused(optimizer: str):
+def test_optimizer_whose_gradients_are_clipped_in_half_precision_is_not_fused(optimizer: str):
     model = TimeSformer(TINY)
     clipping, free = (OptimConfig(optimizer=optimizer, clip_grad_norm=norm) for norm in (1.0, 0.0))
     assert build_optimizer(model, optim=clipping).defaults["fused"]

@@ -88,7 +88,7 @@ def test_resumed_run_with_all_that_few_videos_need_has_the_weights_of_an_uninter
         init_scale=3.0,
         model=replace(run.model, head_norm="batch"),
         clip=replace(run.clip, channel_order="time", background="remove"),
-        data=replace(run.data, crop_spread=0.3),
+        data=replace(run.data, crop_jitter=0.3),
         optim=replace(run.optim, freeze="blocks:1", layer_decay=0.8, pretrained_lr=0.5, ema_decay=0.9),
         checkpoint_every=1,
     )

@@ -75,8 +75,8 @@ def test_class_token_keeps_its_position_when_patches_move(stored: Callable):
 def test_other_channels_answer_as_before_when_all_are_equal(stored: Callable):
     folder = stored()
     three, one = load(folder), load(folder, in_channels=1)
-    grey = torch.randn(2, 1, 3, 8, 20)
-    torch.testing.assert_close(one(grey), three(grey.expand(-1, 3, -1, -1, -1)), rtol=1e-4, atol=1e-5)
+    gray = torch.randn(2, 1, 3, 8, 20)
+    torch.testing.assert_close(one(gray), three(gray.expand(-1, 3, -1, -1, -1)), rtol=1e-4, atol=1e-5)
     assert one.load_report.resized == {"embedding.patch.weight": "3 to 1 channels"}
 
 
@@ -243,7 +243,7 @@ def test_scheme_with_several_steps_cannot_become_another_one(stored: Callable, o
     [
         ("divided_space_time", "parallel"),
         ("divided_space_time", "space_time_reversed"),
-        ("sparse_local_global", "sparse_local_global_centred"),
+        ("sparse_local_global", "sparse_local_global_centered"),
     ],
 )
 def test_schemes_with_the_same_parameters_exchange_them(stored: Callable, old: str, new: str):

@@ -230,7 +230,7 @@ def test_clips_of_the_released_config_are_kept(content: Content, written: Callab
 
 
 def test_released_weights_are_not_for_commerce(content: Content, written: Callable):
-    assert load(written(content), num_heads=3).info.licence == "CC-BY-NC-4.0"
+    assert load(written(content), num_heads=3).info.license == "CC-BY-NC-4.0"
 
 
 def released_with_classes(tmp_path: Path, num_classes: int, dataset: str) -> Path:

@@ -28,7 +28,7 @@ def test_released_file_gives_back_the_model_bit_for_bit(tmp_path: Path, scheme: 
 
 @pytest.mark.parametrize("write", [save_released, save_transformers])
 @torch.no_grad()
-def test_standardised_features_are_folded_into_the_head_of_another_layout(write: Callable, tmp_path: Path):
+def test_standardized_features_are_folded_into_the_head_of_another_layout(write: Callable, tmp_path: Path):
     model = random_model(square_config(head_norm="batch"))
     again = load(write(model, tmp_path / "there.pyth"))
     assert again.config.head_norm == "none"
@@ -74,9 +74,7 @@ def test_what_the_other_code_cannot_say_is_refused(
 @pytest.mark.parametrize("fields", [{"channel_order": "time"}, {"background": "remove"}])
 def test_clips_that_the_other_code_cannot_make_are_refused(write: Callable, fields: dict[str, str], tmp_path: Path):
     model = random_model(square_config(), info=ModelInfo(clip=ClipConfig(**fields)))
-    with pytest.raises(
-        ConfigError, match=r"layout is for frames in colour as they are, not for channel_order='\w+', b"
-    ):
+    with pytest.raises(ConfigError, match=r"layout is for frames in color as they are, not for channel_order='\w+', b"):
         write(model, tmp_path / "there.pyth")
 
 
@@ -132,6 +130,6 @@ def test_layout_refuses_a_parameter_that_it_does_not_have():
 @pytest.mark.parametrize("write", [save_released, save_transformers])
 def test_what_another_layout_cannot_say_travels_beside_it(write, tmp_path):
     clip = ClipConfig(sampling="segment", num_crops=1, test_scale=1.25, channel_order="bgr", fusion="logits")
-    info = ModelInfo(clip=clip, labels=tuple("abcdefg"), licence="MIT", source="a test")
+    info = ModelInfo(clip=clip, labels=tuple("abcdefg"), license="MIT", source="a test")
     model = random_model(square_config(), info=info)
     assert load(write(model, tmp_path / "model.pyth")).info == info

@@ -187,17 +187,17 @@ def test_index_of_shards_without_a_map_is_refused(theirs: Path):
 
 
 @pytest.mark.parametrize(
-    ("card", "licence"),
+    ("card", "license"),
     [
         (b'---\nlicense: "cc-by-nc-4.0"\ntags:\n---\n# Model', "cc-by-nc-4.0"),
-        (b"# Model without a licence \xff", "unspecified"),
+        (b"# Model without a license \xff", "unspecified"),
         (None, "unspecified"),
     ],
 )
-def test_licence_of_the_model_card_travels_along(theirs: Path, card: bytes | None, licence: str):
+def test_license_of_the_model_card_travels_along(theirs: Path, card: bytes | None, license: str):
     if card is not None:
         (theirs / "README.md").write_bytes(card)
-    assert read_transformers(theirs).info.licence == licence
+    assert read_transformers(theirs).info.license == license
 
 
 def test_folder_without_a_preprocessor_has_the_released_numbers(theirs: Path):

@@ -32,7 +32,7 @@ CLIP = ClipConfig(
     background="remove",
     fusion="logits",
 )
-INFO = ModelInfo(clip=CLIP, labels=(*"abcdef", "línea\u2028näme 走る"), licence="MIT", source="a test, mostly")
+INFO = ModelInfo(clip=CLIP, labels=(*"abcdef", "línea\u2028näme 走る"), license="MIT", source="a test, mostly")
 
 
 def model_with_info(**changes: object) -> TimeSformer:
@@ -71,7 +71,7 @@ def test_folder_holds_three_files_that_say_what_they_are(folder: Path):
     stored = json.loads((folder / "config.json").read_text("utf-8"))
     assert stored["format_version"] == 1
     assert stored["model"]["scheme"] == "divided_space_time"
-    assert stored["licence"] == "MIT"
+    assert stored["license"] == "MIT"
 
 
 def test_model_without_labels_has_no_file_of_labels(tmp_path: Path):

@@ -112,7 +112,7 @@ def test_what_transformers_accepts_is_read(theirs: Path, changes: dict, labels: 
 
 def test_folder_called_as_the_model_card_is_no_card(theirs: Path):
     (theirs / "README.md").mkdir()
-    assert load(theirs).info.licence == "unspecified"
+    assert load(theirs).info.license == "unspecified"
 
 
 # --- Shards ---------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precisi
 
     Args:
         module: The module, from our clips to logits, such as `transformers_logits` gives.
-        clips: An example of our clips; any batch goes through afterwards.
+        clips: An example of our clips; any batch goes through afterward.
         precision: `fp32`, or `int8` for its linear maps, as `timesformer export` does it.
 
     Raises:

@@ -38,7 +38,7 @@ _NOTES = (
 
 
 class Learner:
-    """A model, clips to learn and an optimiser: one way to take a training step."""
+    """A model, clips to learn and an optimizer: one way to take a training step."""
 
     def __init__(
         self, module: nn.Module, logits: Logits, clips: Tensor, names: Mapping[str, str], place: Place
@@ -55,7 +55,7 @@ class Learner:
         return {ours: _gradient(parameters[theirs]) for ours, theirs in self._names.items()} | {"loss": loss.detach()}
 
     def step(self) -> None:
-        """Forward, backward and a step of the optimiser."""
+        """Forward, backward and a step of the optimizer."""
         self._backward()
         self._place.finish(self._optimizer.step())
 
@@ -131,7 +131,7 @@ def run(
 
 
 def prepare(way: str, preset: str, clips: int = 2) -> Callable[[], None]:
-    """A training step on the CPU, with gradients and the optimiser's state of an earlier one in place."""
+    """A training step on the CPU, with gradients and the optimizer's state of an earlier one in place."""
     learner = _learner(way, preset, place=Place.of("cpu", "fp32"), clips=clips)
     learner.step()
     return learner.step

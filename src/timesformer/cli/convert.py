@@ -49,9 +49,9 @@ def convert(
         model.info = replace(model.info, labels=read_class_names(labels, num_classes=model.config.num_classes))
     written = _WRITERS[to](model, target, overwrite=overwrite)
     say(str(model.load_report))
-    say(f"licence of these weights: {model.info.licence}")
+    say(f"license of these weights: {model.info.license}")
     if json:
-        print_json({"written": str(written), "layout": to, "licence": model.info.licence})
+        print_json({"written": str(written), "layout": to, "license": model.info.license})
     else:
         print(written)
 

@@ -72,7 +72,7 @@ def evaluate(
         ),
     ] = (),
 ) -> None:
-    """Measure a model on labelled videos; every video counts once.
+    """Measure a model on labeled videos; every video counts once.
 
     The protocol (clips, crops, fusion) is the one that travels with the model, unless options ask for another; it is
     printed with the number. Started by torchrun or srun, the processes share the videos and the first one prints.
@@ -86,7 +86,7 @@ def evaluate(
     model
         Anything that `predict --model` takes.
     sampling
-        Where clips lie: `dense` from frame 0, `centre`, `coverage` of the whole video, `segment`, or `uniform`.
+        Where clips lie: `dense` from frame 0, `center`, `coverage` of the whole video, `segment`, or `uniform`.
     num_clips
         Temporal views of a video, with `dense` sampling.
     num_crops

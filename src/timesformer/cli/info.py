@@ -41,7 +41,7 @@ def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ())
 
 
 def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Config, cost, clips, labels and licence of a model or preset; a preset is not built."""
+    """Config, cost, clips, labels and license of a model or preset; a preset is not built."""
     if name in PRESETS and not Path(name).exists():
         config = from_dict({**to_dict(PRESETS[name]), **overrides}, kind=ModelConfig, source="info")
         return {"model": to_dict(config), "cost": _cost(config), "layout": layout_of(scheme_of(config))}
@@ -51,7 +51,7 @@ def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
         "cost": _cost(model.config),
         "layout": layout_of(scheme_of(model.config)),
         "clip": to_dict(model.info.clip),
-        "licence": model.info.licence,
+        "license": model.info.license,
         "source": model.info.source,
         "labels": list(model.info.labels),
         "weights": _origin(name, model),

@@ -20,7 +20,7 @@ VERBS = {
     "check": "Find what is wrong with a data set before you train on it.",
     "train": "Train a classifier on your own videos.",
     "predict": "Classify video files.",
-    "evaluate": "Measure a model on labelled videos.",
+    "evaluate": "Measure a model on labeled videos.",
     "bench": "Measure speed and memory on this machine, beside what else you could take.",
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
     "export": "Write a model as one ONNX file, in fp32 or int8, for ONNX Runtime.",

@@ -45,7 +45,7 @@ def synth(
     size
         Height and width in pixels.
     background
-        `dark`, `plain` (one random colour) or `texture` (a smooth random one), from easy to hard.
+        `dark`, `plain` (one random color) or `texture` (a smooth random one), from easy to hard.
     seed
         Equal seeds give equal files.
     """

@@ -86,7 +86,7 @@ def train(
         Go on from the last checkpoint in the output folder: with the options of the start, or with `--output` alone.
         The run ends with the weights that it would have had without a stop, whenever it was stopped or killed.
     dry_run
-        Print the plan and stop: model, data, batch, optimiser, schedule, augmentation, and memory with the batch that
+        Print the plan and stop: model, data, batch, optimizer, schedule, augmentation, and memory with the batch that
         fits. With `--config`, neither weights nor videos need be there; videos that are there and cannot be used end
         with status 1.
     sheet

@@ -1,4 +1,4 @@
-"""What travels with the weights beside the architecture: preprocessing, label names, licence, origin."""
+"""What travels with the weights beside the architecture: preprocessing, label names, license, origin."""
 
 from dataclasses import dataclass, field
 
@@ -19,14 +19,14 @@ class ModelInfo:
     """How a video becomes clips for this model."""
     labels: tuple[str, ...] = ()
     """Class names in index order; empty where nobody named them."""
-    licence: str = "unspecified"
-    """Licence of the weights, as an SPDX identifier where there is one."""
+    license: str = "unspecified"
+    """License of the weights, as an SPDX identifier where there is one."""
     source: str = ""
     """Where the weights came from, for people."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
-        for name in ("licence", "source"):  # which names of files enter, and those are not always UTF-8
+        for name in ("license", "source"):  # which names of files enter, and those are not always UTF-8
             object.__setattr__(self, name, printable(getattr(self, name)))
         for index, label in enumerate(self.labels):
             if not label.strip() or "\n" in label or "\r" in label:

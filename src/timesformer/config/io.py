@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from timesformer.config.backslashes import refuse_backslashes
+from timesformer.config.old_spellings import current, current_key, current_value
 from timesformer.errors import ConfigError, closest, did_you_mean
 from timesformer.files import is_utf8
 from timesformer.names import tell_apart
@@ -87,6 +88,7 @@ def from_dict(values: Mapping[str, Any], *, kind: type[Config], source: str) -> 
     Raises:
         ConfigError: A key is unknown, or a value has the wrong type or range; one line for each problem.
     """
+    values = current(values, source=source)
     problems = list(_key_problems(values, kind))
     if not problems:
         try:
@@ -135,9 +137,10 @@ def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = 
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{source} {override}: write it as key=value")
-        _check_key(key.strip(), kind=kind, source=f"{source} {override}")
-        refuse_backslashes(f"{key.strip().rpartition('.')[2]} = {text}", source=f"{source} {override}")
-        values[key.strip()] = _parse_value(text.strip())
+        key = current_key(key.strip())
+        _check_key(key, kind=kind, source=f"{source} {override}")
+        refuse_backslashes(f"{key.rpartition('.')[2]} = {text}", source=f"{source} {override}")
+        values[key] = current_value(key, _parse_value(text.strip()))
     return values
 
 

@@ -1,4 +1,4 @@
-"""The configuration of a training run, as frozen dataclasses: data, optimiser, and the whole."""
+"""The configuration of a training run, as frozen dataclasses: data, optimizer, and the whole."""
 
 import math
 import re
@@ -42,8 +42,8 @@ class DataConfig:
     """Share of each class held out where `val` is empty."""
     scale_range: tuple[float, float] = (8 / 7, 10 / 7)
     """Short side over crop side, drawn for each clip: 256 to 320 pixels for a crop of 224 (paper)."""
-    crop_spread: float = 1.0
-    """Where a training crop may lie: 1 is any place of the frame (paper), 0 the centre, between them a window about
+    crop_jitter: float = 1.0
+    """Where a training crop may lie: 1 is any place of the frame (paper), 0 the center, between them a window about
     it. For videos with their subject in the middle."""
     flip: bool = False
     """Whether clips are mirrored at random. Off: it destroys left and right (on in the paper for Kinetics)."""
@@ -67,7 +67,7 @@ class DataConfig:
             len(scale) != 2 or not 1 <= scale[0] <= scale[1] < math.inf,
             f"scale_range={scale} must be two numbers that rise and start at 1 or more",
         )
-        refuse(not 0 <= self.crop_spread <= 1, f"crop_spread={self.crop_spread} must lie between 0 and 1")
+        refuse(not 0 <= self.crop_jitter <= 1, f"crop_jitter={self.crop_jitter} must lie between 0 and 1")
         refuse(not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must lie between 0 and 1")
         check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
@@ -106,7 +106,7 @@ class AugmentConfig:
     hue_jitter: float = 0.0
     """Largest turn of the hue to either side, as a share of the circle, up to 0.5."""
     grayscale: float = 0.0
-    """Probability that a clip loses its colour."""
+    """Probability that a clip loses its color."""
     erase: float = 0.0
     """Random erasing: probability that one box of 2 to 33 % of the area is filled with noise, the same in all frames.
     Zhong et al. 2020."""
@@ -150,7 +150,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """Optimiser and learning-rate schedule.
+    """Optimizer and learning-rate schedule.
 
     Raises:
         ConfigError: A value is out of its range, or set where it would have no effect.
@@ -180,7 +180,7 @@ class OptimConfig:
     time embedding of an image ViT, has `lr`. Clark et al. 2020, "ELECTRA"."""
     pretrained_lr: float = 1.0
     """Learning rate of what `init_from` gave over that of what it did not (head, time embedding, `fc`); with
-    `layer_decay`, both count. Less than 1 keeps what was learnt while the new parts find their place."""
+    `layer_decay`, both count. Less than 1 keeps what was learned while the new parts find their place."""
     freeze: str = "none"
     """What keeps its weights: `none`, `backbone` (all but the head: a linear probe), or `blocks:N` (the embeddings and
     the first N blocks, but for what `init_from` does not have)."""
@@ -244,21 +244,21 @@ class RunConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """What happens to training clips."""
     optim: OptimConfig = field(default_factory=OptimConfig)
-    """Optimiser and schedule."""
+    """Optimizer and schedule."""
     init_from: str = ""
     """Weights to start from: anything that `load` takes; empty starts from `model.initialization`."""
     init_scale: float = 1.0
     """Factor on everything that the weights of `init_from` add to the tokens. The answers stay, since a norm reads the
-    tokens; a step of the optimiser changes the weights by less of what they are. For weights whose LayerScale was
+    tokens; a step of the optimizer changes the weights by less of what they are. For weights whose LayerScale was
     folded in, which are a tenth as large as others and are soon overrun: about 10."""
     epochs: int = 15
     """Passes over the training videos."""
     batch_size: int = 16
-    """Clips in a step of the optimiser, whatever `accumulate` is."""
+    """Clips in a step of the optimizer, whatever `accumulate` is."""
     accumulate: int = 1
     """Parts in which a step's clips go through the model, one after the other, to save memory; divides `batch_size`."""
     precision: Precision = "fp32"
-    """Numbers in which the model computes; weights and optimiser stay in fp32. `fp16` needs a GPU."""
+    """Numbers in which the model computes; weights and optimizer stay in fp32. `fp16` needs a GPU."""
     checkpoint_activations: bool = False
     """Keep only each block's input for the backward pass and compute the rest again: less memory, a third more work."""
     keep: Keep = "best"
@@ -287,7 +287,7 @@ class RunConfig:
         return self.clips_per_part // self.augment.repeats
 
     def steps_per_epoch(self, num_videos: int) -> int:
-        """Steps of the optimiser in which an epoch sees all of `num_videos` training videos."""
+        """Steps of the optimizer in which an epoch sees all of `num_videos` training videos."""
         return math.ceil(num_videos / (self.videos_per_part * self.accumulate))
 
     def __post_init__(self) -> None:
@@ -328,7 +328,7 @@ class RunConfig:
         refuse(
             self.clip.channel_order == "time" and (self.augment.hue_jitter > 0 or self.augment.grayscale > 0),
             f"hue_jitter={self.augment.hue_jitter}, grayscale={self.augment.grayscale} have no effect with "
-            f"clip.channel_order='time', which has no colours",
+            f"clip.channel_order='time', which has no colors",
         )
         check_count("seed", self.seed, least=0, most=MOST_SEED)
         refuse(not self.output, "output is empty: name a folder for the run")

@@ -11,13 +11,14 @@ from types import MappingProxyType
 from typing import Literal
 
 from timesformer.config.checks import check_at_most, check_choice, check_positive, check_probability, refuse
+from timesformer.config.old_spellings import current_value
 
 SchemeName = Literal[
     "space_only",
     "joint_space_time",
     "divided_space_time",
     "sparse_local_global",
-    "sparse_local_global_centred",
+    "sparse_local_global_centered",
     "axial",
     "space_time_reversed",
     "parallel",
@@ -41,13 +42,13 @@ STAGES: Mapping[SchemeName, Stages] = MappingProxyType(
     }
 )
 """The schemes that stages can say, by name. The other two are more than their stages: `space_only` folds frames, and
-`sparse_local_global_centred` has steps of other names."""
+`sparse_local_global_centered` has steps of other names."""
 
 PositionEmbedding = Literal["space_time", "space", "none"]
 PositionInterpolation = Literal["bicubic", "nearest"]
 Initialization = Literal["released", "scratch"]
 HeadNorm = Literal["none", "batch"]
-Sampling = Literal["dense", "centre", "segment", "uniform", "coverage"]
+Sampling = Literal["dense", "center", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
 Background = Literal["keep", "remove"]
 Fusion = Literal["softmax", "logits"]
@@ -110,8 +111,8 @@ class ModelConfig:
     attention_dropout: float = 0.0
     """Dropout of the attention weights."""
     head_norm: HeadNorm = "none"
-    """What stands before the classifier: nothing, as released, or `batch`, which standardises every number of the class
-    token, in training over the clips that go through the model together, afterwards by the running mean and deviation;
+    """What stands before the classifier: nothing, as released, or `batch`, which standardizes every number of the class
+    token, in training over the clips that go through the model together, afterward by the running mean and deviation;
     it has no weights of its own. What all clips share is most of a class token, and hides from the classifier what
     tells them apart: `benchmarks/initialization.py` measures what that is worth. He et al. 2022, "Masked Autoencoders",
     for linear probes."""
@@ -130,7 +131,7 @@ class ModelConfig:
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
         refuse(len(self.image_size) != 2, f"image_size={self.image_size} must be one side or (height, width)")
-        object.__setattr__(self, "scheme", _named(self.scheme))
+        object.__setattr__(self, "scheme", _named(current_value("scheme", self.scheme)))
         check_choice("position_embedding", self.position_embedding, PositionEmbedding)
         check_choice("position_interpolation", self.position_interpolation, PositionInterpolation)
         check_choice("initialization", self.initialization, Initialization)
@@ -212,7 +213,7 @@ class ClipConfig:
     """
 
     sampling: Sampling = "dense"
-    """`dense`: released Kinetics clip, from frame 0 at test. `centre`: the same in the middle (paper). `segment`:
+    """`dense`: released Kinetics clip, from frame 0 at test. `center`: the same in the middle (paper). `segment`:
     one frame of each of T equal parts (SSv2). `uniform`: T frames spread from first to last. `coverage`:
     non-overlapping dense clips over the whole video (HowTo100M)."""
     frame_stride: int = 32
@@ -222,7 +223,7 @@ class ClipConfig:
     num_clips: int = 1
     """Temporal views of a video at test; `coverage` sets its own number."""
     num_crops: int = 3
-    """Spatial views of a clip at test: 1 (centre, short side at `test_scale`) or 3 (both ends and the centre of the
+    """Spatial views of a clip at test: 1 (center, short side at `test_scale`) or 3 (both ends and the center of the
     longer side, short side at the crop's)."""
     test_scale: float = 8 / 7
     """Short side over crop side for a single crop at test: 256 pixels for a crop of 224."""
@@ -231,11 +232,11 @@ class ClipConfig:
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     """Standard deviation of each channel, for values from 0 to 1."""
     channel_order: ChannelOrder = "rgb"
-    """What the model's three channels are: the colours as `rgb` or `bgr` (the released SSv2 weights, by their code), or
+    """What the model's three channels are: the colors as `rgb` or `bgr` (the released SSv2 weights, by their code), or
     the brightness of three successive frames, `time`: a clip of T frames then reads 3 T, three times as close. For
-    videos without colours, such as depth, where all three channels would be the same."""
+    videos without colors, such as depth, where all three channels would be the same."""
     background: Background = "keep"
-    """`remove` takes from every pixel its mean over the frames of the clip and puts middle grey in its place: what
+    """`remove` takes from every pixel its mean over the frames of the clip and puts middle gray in its place: what
     stands still vanishes. For a fixed camera before things that say nothing."""
     fusion: Fusion = "softmax"
     """Views are averaged as probabilities (paper) or summed as logits (released code)."""
@@ -243,6 +244,7 @@ class ClipConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
+        object.__setattr__(self, "sampling", current_value("sampling", self.sampling))
         check_choice("sampling", self.sampling, Sampling)
         check_choice("channel_order", self.channel_order, ChannelOrder)
         check_choice("background", self.background, Background)

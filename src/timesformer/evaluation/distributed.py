@@ -13,7 +13,7 @@ from timesformer.evaluation.predictions import Options, Outcome
 from timesformer.evaluation.process_group import Team, from_text, own_device, receive, refuse_failure, send, to_text
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
-from timesformer.evaluation.summary import summarise
+from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier
 
 _TASK = "task"
@@ -74,7 +74,7 @@ def evaluate_shared(
         on_progress(len(outcomes), len(manifest.samples))
     protocol = describe_protocol(model.config, model.info.clip)
     merged = merge(outcomes, num_videos=len(manifest.samples))
-    return summarise(manifest, merged, protocol=protocol, top_k=top_k)
+    return summarize(manifest, merged, protocol=protocol, top_k=top_k)
 
 
 def _collect(team: Team, batches: Sequence[range], *, fingerprint: str) -> Iterator[Outcome]:

@@ -11,7 +11,7 @@ from timesformer.evaluation.partition import plan_batches
 from timesformer.evaluation.predictions import Options, Outcome, answer_batches
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
-from timesformer.evaluation.summary import summarise
+from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier, open_model
 
 OnProgress = Callable[[int, int], None]
@@ -69,7 +69,7 @@ def evaluate(
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=batch_size)
     outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress)
     protocol = describe_protocol(model.config, model.info.clip)
-    return summarise(manifest, outcomes, protocol=protocol, top_k=top_k)
+    return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
 
 
 def check_top_k(top_k: Sequence[int]) -> None:

@@ -105,10 +105,10 @@ def wilson_interval(share: float, *, num_trials: float, confidence: float = 0.95
         raise ConfigError(f"num_trials={num_trials} must be above 0")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     shrinkage = z**2 / num_trials
-    centre = (share + shrinkage / 2) / (1 + shrinkage)
+    center = (share + shrinkage / 2) / (1 + shrinkage)
     half = z * math.sqrt(share * (1 - share) / num_trials + (shrinkage / z / 2) ** 2) / (1 + shrinkage)
     # rounding may put an end on the wrong side of the share where the two are equal
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+    return max(0.0, min(center - half, share)), min(1.0, max(center + half, share))
 
 
 def bootstrap_interval(

@@ -1,6 +1,6 @@
 """How videos are divided among processes, and how what comes back becomes one answer: pure functions.
 
-The unit that is dealt is a batch of neighbouring videos, not a video: then a video shares its batch with the same
+The unit that is dealt is a batch of neighboring videos, not a video: then a video shares its batch with the same
 others whatever the number of processes, and rounding gives its answer the same last bit.
 """
 
@@ -13,7 +13,7 @@ from timesformer.evaluation.predictions import Outcome
 
 
 def plan_batches(num_videos: int, *, clip: ClipConfig, batch_size: int) -> list[range]:
-    """Divide videos into batches of neighbours that have `batch_size` views at most, but one video at least.
+    """Divide videos into batches of neighbors that have `batch_size` views at most, but one video at least.
 
     With `coverage` the number of views is not known before a video is opened: every video is a batch then.
 

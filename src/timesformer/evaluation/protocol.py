@@ -8,7 +8,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 
 _DEFAULTS = {field.name: field.default for field in fields(ClipConfig)}
 _KNOWN_TESTS = {
-    ("centre", 1, 3, "softmax"): "the paper",
+    ("center", 1, 3, "softmax"): "the paper",
     ("dense", 1, 3, "logits"): "the released code",
     ("segment", 1, 3, "logits"): "the released code on Something-Something",
 }
@@ -21,7 +21,7 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
     Where they are those of the paper or of the released code, that is said as well.
     """
     frames = f"{clip.sampling} {model.num_frames}"
-    if clip.sampling in ("dense", "centre", "coverage"):
+    if clip.sampling in ("dense", "center", "coverage"):
         frames += f"x{clip.frame_stride} at {clip.target_fps:g} fps"
     if clip.frames_per_step > 1:
         frames += f", {clip.frames_per_step} moments a frame"

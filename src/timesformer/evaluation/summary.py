@@ -23,7 +23,7 @@ from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 _NUM_NAMED = 5  # classes that the row of a video names
 
 
-def summarise(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str, top_k: Sequence[int]) -> Evaluation:
+def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str, top_k: Sequence[int]) -> Evaluation:
     """Compute every measure.
 
     Args:

@@ -59,7 +59,7 @@ def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
 def to_int8(graph: Any) -> Any:
     """The graph with the weights of its linear maps in int8, a scale for each output, and activations in uint8.
 
-    Activations get the scale of each tensor as it comes (dynamic quantisation), so no videos are needed. The head and
+    Activations get the scale of each tensor as it comes (dynamic quantization), so no videos are needed. The head and
     the patches stay in fp32; they are a hundredth of the work. Weights use 7 of the 8 bits: processors without VNNI add
     products in pairs of 16 bits, which 8 would overflow silently.
     """

@@ -54,7 +54,7 @@ def export_onnx(
     """Write a model as one ONNX file for clips of its config's sizes, any number at once; all of it or nothing.
 
     What is written is the folded model (`timesformer.model.fast`), with attention as ONNX Runtime's own operator: other
-    runtimes do not have it. Config, clips, labels and licence go into the file's metadata, so that `Predictor` needs
+    runtimes do not have it. Config, clips, labels and license go into the file's metadata, so that `Predictor` needs
     nothing else.
 
     Args:

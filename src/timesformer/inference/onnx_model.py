@@ -1,7 +1,7 @@
 """A model in an ONNX file, as `timesformer export` writes it, run by ONNX Runtime on the CPU.
 
 The file holds all that a prediction depends on: beside the graph, its metadata have the config, the clips, the labels
-and the licence.
+and the license.
 """
 
 import json
@@ -33,7 +33,7 @@ class OnnxModel(nn.Module):
     Args:
         session: An `onnxruntime.InferenceSession` with one input, the clips, and one output, the logits.
         config: The architecture; clips must have its sizes, and any batch.
-        info: Preprocessing, label names and licence.
+        info: Preprocessing, label names and license.
         path: The file of the session, which is opened again where the model is unpickled: a session cannot be pickled.
     """
 
@@ -45,7 +45,7 @@ class OnnxModel(nn.Module):
         self.info = info
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
-        """Logits of normalised clips.
+        """Logits of normalized clips.
 
         Raises:
             ConfigError: The clips have other sizes than those that the file was exported for.
@@ -78,7 +78,7 @@ def run_session(session: Any, clips: Float[Tensor, "b c t height width"]) -> Flo
 
 
 def open_session(model: bytes | Path) -> Any:
-    """An `onnxruntime.InferenceSession` of a serialised model or a file, with as many threads as torch has.
+    """An `onnxruntime.InferenceSession` of a serialized model or a file, with as many threads as torch has.
 
     Raises:
         DependencyError: ONNX Runtime is not installed.
@@ -110,7 +110,7 @@ def is_onnx(source: str | Path) -> bool:
 
 def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
     """What an ONNX file says of the model in it: undone by `read_onnx`."""
-    stored = StoredConfig(model=config, clip=info.clip, licence=info.licence, source=info.source)
+    stored = StoredConfig(model=config, clip=info.clip, license=info.license, source=info.source)
     return {_CONFIG: json.dumps(to_dict(stored)), _LABELS: json.dumps(list(info.labels))}
 
 
@@ -156,7 +156,7 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
         raise WeightsError(f"{path}: {_LABELS} in its metadata is not a list of names")
     if len(labels) not in (0, stored.model.num_classes):
         raise WeightsError(f"{path}: has {len(labels)} labels, its model has num_classes={stored.model.num_classes}")
-    return stored.model, ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
+    return stored.model, ModelInfo(clip=stored.clip, labels=labels, license=stored.license, source=stored.source)
 
 
 def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:

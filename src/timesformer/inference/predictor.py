@@ -255,7 +255,7 @@ class Predictor:
 
     @torch.inference_mode()
     def logits(self, clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        """Logits, on the CPU, of clips that are normalised, or 8-bit and then normalised on the device.
+        """Logits, on the CPU, of clips that are normalized, or 8-bit and then normalized on the device.
 
         `batch_size` of them go through the model at a time.
 

@@ -76,7 +76,7 @@ def _parameters(config: ModelConfig) -> int:
 def _saved_per_token(config: ModelConfig) -> int:
     """Numbers that autograd keeps for one token in all blocks (`timesformer.model.kernels`): of each step what it read,
     qkv and the answer; of the MLP what it read and the hidden layer. Of what answers the class token alone, what it
-    read, and that normalised."""
+    read, and that normalized."""
     scheme, dim = scheme_of(config), config.embed_dim
     step, mlp = 5 * dim, dim + config.mlp_dim
     whole = config.depth * (len(scheme.steps) * step + mlp)

@@ -276,7 +276,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "joint_space_time": Scheme(({"joint": over_clip},), "joint"),
         "divided_space_time": Scheme(({"time": over_time}, {"space": over_space}), "space"),
         "sparse_local_global": Scheme(({"local": over_quadrant}, {"sparse": over_stride}), "sparse"),
-        "sparse_local_global_centred": Scheme(
+        "sparse_local_global_centered": Scheme(
             ({"local": over_neighborhood}, {"sparse": over_shared_lattice}), "sparse"
         ),
         "axial": Scheme(({"time": over_time}, {"width": over_width}, {"height": over_height}), "height"),

@@ -22,7 +22,7 @@ class TrainingPlan:
     epochs: int
     """Passes over its videos."""
     steps: int | None
-    """Steps of the optimiser in all; None where the videos are not known."""
+    """Steps of the optimizer in all; None where the videos are not known."""
     start: str
     """Weights, or the training, that it starts from; empty starts from nothing."""
     protocol: str

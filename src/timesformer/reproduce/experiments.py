@@ -197,7 +197,7 @@ def _dense(base: RunConfig, stride: int, scale: Scale) -> tuple[str, ...]:
         return ("clip.sampling=dense", f"clip.frame_stride={stride}", "clip.target_fps=16.0")
     has_stride = base.clip.sampling not in ("uniform", "segment")
     step = (base.clip.frame_stride if has_stride else 4) * stride
-    sampling = base.clip.sampling if base.clip.sampling in ("dense", "centre", "coverage") else "dense"
+    sampling = base.clip.sampling if base.clip.sampling in ("dense", "center", "coverage") else "dense"
     return (f"clip.sampling={sampling}", f"clip.frame_stride={step}")
 
 

@@ -58,7 +58,7 @@ def paper_run() -> RunConfig:
     """
     return RunConfig(
         model=PRESETS["base"],
-        clip=ClipConfig(sampling="centre"),
+        clip=ClipConfig(sampling="center"),
         data=DataConfig(num_workers=8),
         optim=OptimConfig(
             optimizer="sgd", lr=0.005, weight_decay=1e-4, schedule="steps", warmup_fraction=0.0, clip_grad_norm=0.0

@@ -22,7 +22,7 @@ CLASSES = tuple(name for first in PAIRS for name in (first, OPPOSITES[first]))
 """Classes of the synthetic sets: three pairs, in each of which one motion is the other played backwards.
 
 Single frames tell the pairs apart: small objects come in one, faint ones in another. Moves along rows and moves along
-columns would not: what is learnt of each frame and averaged over them is a sum over the places that an object takes,
+columns would not: what is learned of each frame and averaged over them is a sum over the places that an object takes,
 and no function of the place has a positive sum over every row and a negative one over every column.
 """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.dataset import TrainClips, read_test_views
-from timesformer.data.clips.transforms import denormalise, to_floats
+from timesformer.data.clips.transforms import denormalize, to_floats
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.data.manifest.manifest import Sample
 from timesformer.files import replacing
@@ -92,7 +92,7 @@ def _augmented_tiles(clips: TrainClips, place: int, *, clip: ClipConfig, num_dra
 
 def _strip(view: Tensor, clip: ClipConfig) -> Picture:
     """The first, the middle and the last frame side by side, small."""
-    frames = denormalise(view, clip)
+    frames = denormalize(view, clip)
     chosen = frames[sorted({0, len(frames) // 2, len(frames) - 1})]
     strip = Image.fromarray(rearrange(chosen, "t h w c -> h (t w) c").numpy())
     scale = _LONG_SIDE / max(frames.shape[1:3])

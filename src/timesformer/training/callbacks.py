@@ -89,7 +89,7 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint within the epoch, where one is due; only ever right after a step of the optimiser.
+        """Write a checkpoint within the epoch, where one is due; only ever right after a step of the optimizer.
 
         Raises:
             TimeSformerError: The disk refused; what was there before is still whole.

@@ -110,7 +110,7 @@ def _some(names: Sequence[str]) -> str:
 
 def validation_clip(clip: ClipConfig) -> ClipConfig:
     """One view of a video, for validation between epochs; `evaluate` takes all views that `clip` asks for."""
-    sampling = "centre" if clip.sampling == "coverage" else clip.sampling
+    sampling = "center" if clip.sampling == "coverage" else clip.sampling
     return replace(clip, sampling=sampling, num_clips=1, num_crops=1)
 
 
@@ -177,7 +177,7 @@ class Batch(NamedTuple):
     """Clips that go through the model together."""
 
     clips: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]
-    """Clips; none where no video of the batch could be read. 8-bit up to the device, and normalised there."""
+    """Clips; none where no video of the batch could be read. 8-bit up to the device, and normalized there."""
     labels: Int[Tensor, " b"]
     """The class of each clip."""
     skipped: tuple[str, ...] = ()

@@ -44,7 +44,7 @@ class DataPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
-    """Parameters that the optimiser treats alike."""
+    """Parameters that the optimizer treats alike."""
 
     tensors: int
     """Number of parameter tensors."""
@@ -58,7 +58,7 @@ class GroupPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulePlan:
-    """Steps of the optimiser. Numbers of steps are None where the videos are not here."""
+    """Steps of the optimizer. Numbers of steps are None where the videos are not here."""
 
     epochs: int
     """Epochs, at most."""
@@ -89,13 +89,13 @@ class Plan:
     data: DataPlan
     """The videos."""
     groups: tuple[GroupPlan, ...]
-    """What the optimiser trains."""
+    """What the optimizer trains."""
     frozen: GroupPlan
     """What keeps its weights."""
     schedule: SchedulePlan
     """The steps."""
     augmentation: tuple[str, ...]
-    """Settings of augmentation and regularisation that are on."""
+    """Settings of augmentation and regularization that are on."""
     memory: MemoryEstimate
     """Memory of a step."""
 
@@ -225,7 +225,7 @@ def format_plan(plan: Plan) -> str:
         "starts from": plan.starts_from,
         "data": _data_line(plan.data),
         "batch": _batch_line(plan.run),
-        "optimiser": _optimizer_line(plan),
+        "optimizer": _optimizer_line(plan),
         "schedule": _schedule_line(plan.run, plan.schedule),
         "augmentation": ", ".join(plan.augmentation) or "none",
         "precision": f"{plan.run.precision} on {plan.device}",
@@ -285,7 +285,7 @@ def _schedule_line(run: RunConfig, schedule: SchedulePlan) -> str:
 
 def _memory_line(memory: MemoryEstimate) -> str:
     line = (
-        f"about {gigabytes(memory.total)}: {gigabytes(memory.fixed)} for weights, gradients and optimiser, "
+        f"about {gigabytes(memory.total)}: {gigabytes(memory.fixed)} for weights, gradients and optimizer, "
         f"{gigabytes(memory.activations_per_clip)} for each of {memory.clips} clips"
     )
     if memory.available is None:

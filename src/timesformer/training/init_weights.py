@@ -47,7 +47,7 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     values = asdict(run.model)
     model = load(run.init_from, seed=run.seed, num_heads=found.num_heads, **{name: values[name] for name in _OTHERS})
     has_other_labels = bool(model.info.labels) and [*map(compose, model.info.labels)] != [*map(compose, labels)]
-    # a head that has learnt from raw features is none for standardised ones
+    # a head that has learned from raw features is none for standardized ones
     if has_other_labels or "head_norm.running_mean" in model.load_report.new:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, fresh=fresh_parameters(model))

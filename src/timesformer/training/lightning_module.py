@@ -64,11 +64,11 @@ class Tally:
 
 
 class ClipClassifier(LightningModule):
-    """A model, its loss, its optimiser and what is measured on the way.
+    """A model, its loss, its optimizer and what is measured on the way.
 
-    A step of the optimiser takes `run.accumulate` batches, its parts; each clip of a step counts the same, however the
+    A step of the optimizer takes `run.accumulate` batches, its parts; each clip of a step counts the same, however the
     step is divided and whatever was left out (but `head_norm="batch"` takes its statistics of a part). What
-    `optim.freeze` names has no gradients and is not in the optimiser, but for what the weights did not give, and stays
+    `optim.freeze` names has no gradients and is not in the optimizer, but for what the weights did not give, and stays
     in eval mode while the rest trains: frozen blocks take no dropout and no stochastic depth.
 
     Logs at the end of each epoch: `train_loss`, `train_accuracy` (on the augmented clips, as they were seen, by their
@@ -79,7 +79,7 @@ class ClipClassifier(LightningModule):
     Args:
         model: The model to train; it is put in training mode, and what is to be frozen is frozen.
         run: The run.
-        total_steps: Steps of the optimiser in the whole run.
+        total_steps: Steps of the optimizer in the whole run.
         fresh: Names of the parameters that no earlier training has set; by default what the model's report says.
 
     Raises:
@@ -118,14 +118,14 @@ class ClipClassifier(LightningModule):
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimiser, and its schedule by step."""
+        """The optimizer, and its schedule by step."""
         optimizer = build_optimizer(self.model, optim=self._run.optim, precision=self._run.precision, fresh=self._fresh)
         # a function is left out of checkpoints; of a method, its attributes would be stored
         schedule = LambdaLR(optimizer, lambda step: self._lr_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Batch | TimeSformerError, dataloader_idx: int) -> Batch | TimeSformerError:
-        """Normalise a batch on its device; up to there its clips are 8-bit."""
+        """Normalize a batch on its device; up to there its clips are 8-bit."""
         if isinstance(batch, TimeSformerError):
             return batch
         return batch._replace(clips=model_input(batch.clips, self._run.clip))

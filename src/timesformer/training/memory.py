@@ -18,13 +18,13 @@ from timesformer.training.init_weights import image_lacks
 from timesformer.training.lightning_module import ClipClassifier
 
 MOMENTS = {"adamw": 2, "sgd": 1}
-"""Numbers that each optimiser keeps for a weight."""
+"""Numbers that each optimizer keeps for a weight."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 class Weightless(NamedTuple):
-    """A model and its optimiser on the meta device; what is frozen needs no gradient."""
+    """A model and its optimizer on the meta device; what is frozen needs no gradient."""
 
     model: TimeSformer
     optimizer: torch.optim.Optimizer
@@ -39,7 +39,7 @@ class MemoryEstimate:
     gradients: int
     """Gradients of the weights that are trained."""
     optimizer: int
-    """Moments that the optimiser keeps."""
+    """Moments that the optimizer keeps."""
     activations_per_clip: int
     """What one clip keeps until the backward pass, and what it takes for a while at the height of the step."""
     clips: int

@@ -27,7 +27,7 @@ def mix_batch(
     stays as it is. With mixing off nothing is drawn.
 
     Args:
-        clips: Normalised clips; they are left as they are.
+        clips: Normalized clips; they are left as they are.
         labels: The class of each clip.
         augment: What is on, how the share is drawn, and how often.
         num_classes: Number of classes, k.
@@ -61,7 +61,7 @@ def smooth_targets(labels: Int[Tensor, " b"], *, num_classes: int, label_smoothi
 
 
 def draw_box(height: int, width: int, *, share: float, generator: np.random.Generator) -> Box:
-    """Draw a box of the picture's shape and a share of its area, its centre anywhere; what sticks out is cut off."""
+    """Draw a box of the picture's shape and a share of its area, its center anywhere; what sticks out is cut off."""
     side = math.sqrt(share)
     top, bottom = _draw_span(height, side, generator)
     left, right = _draw_span(width, side, generator)
@@ -77,6 +77,6 @@ def cut_mix(clips: Float[Tensor, "b 3 t h w"], box: Box) -> Float[Tensor, "b 3 t
 
 
 def _draw_span(length: int, share: float, generator: np.random.Generator) -> tuple[int, int]:
-    span, centre = round(length * share), int(generator.integers(0, length))
-    first = centre - span // 2
+    span, center = round(length * share), int(generator.integers(0, length))
+    first = center - span // 2
     return max(first, 0), min(first + span, length)

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule, and which parameters learn, at what rate, and decay."""
+"""Optimizer, learning-rate schedule, and which parameters learn, at what rate, and decay."""
 
 import math
 from collections.abc import Collection
@@ -117,7 +117,7 @@ def build_optimizer(
     Args:
         model: The model.
         optim: Kind, rates and weight decay.
-        precision: Numbers in which the model computes: the trainer cannot clip the gradients of a fused optimiser in
+        precision: Numbers in which the model computes: the trainer cannot clip the gradients of a fused optimizer in
             mixed precision.
         fresh: Names of the parameters that no earlier training has set: they have `lr` itself.
     """

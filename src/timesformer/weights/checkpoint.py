@@ -27,7 +27,7 @@ from timesformer.weights.shapes import config_from_shapes
 from timesformer.weights.unwrap import find_model
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
-"""Licence of the released weights, and so of what is converted from them."""
+"""License of the released weights, and so of what is converted from them."""
 
 _DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174): "ssv2"}
 
@@ -257,7 +257,7 @@ def _released_info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> M
         fusion="logits",
     )
     labels = read_labels(_DATASETS.get((dataset, num_classes)))
-    return ModelInfo(clip=clip, labels=labels, licence=NON_COMMERCIAL, source=f"released checkpoint {path.name}")
+    return ModelInfo(clip=clip, labels=labels, license=NON_COMMERCIAL, source=f"released checkpoint {path.name}")
 
 
 def _number(section: Mapping[str, Any], key: str, default: float) -> float:
@@ -294,8 +294,8 @@ def _mmaction2_scheme(tensors: Mapping[str, Tensor]) -> SchemeName:
 
 
 def _mmaction2_info(path: Path) -> ModelInfo:
-    clip = ClipConfig(sampling="centre", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return ModelInfo(clip=clip, licence="Apache-2.0", source=f"mmaction2 checkpoint {path.name}")
+    clip = ClipConfig(sampling="center", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return ModelInfo(clip=clip, license="Apache-2.0", source=f"mmaction2 checkpoint {path.name}")
 
 
 def _image_vit(tensors: Mapping[str, Tensor], file: _File, num_heads: int | None) -> Checkpoint:

@@ -43,7 +43,7 @@ def _check_expressible(model: TimeSformer, target: str) -> None:
     clip = model.info.clip
     if clip.channel_order == "time" or clip.background == "remove":
         raise ConfigError(
-            f"the {target} layout is for frames in colour as they are, not for channel_order={clip.channel_order!r}, "
+            f"the {target} layout is for frames in color as they are, not for channel_order={clip.channel_order!r}, "
             f"background={clip.background!r}"
         )
     if len(set(config.image_size)) > 1:

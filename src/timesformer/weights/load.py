@@ -43,7 +43,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     Args:
         source: A model folder or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
             or hub id; an mmaction2 `.pth`; an image ViT in timm's names (`.safetensors`, `.pth`), which is inflated; or
-            the name of a preset, which is freshly initialised. Files may be checkpoints of training scripts: containers
+            the name of a preset, which is freshly initialized. Files may be checkpoints of training scripts: containers
             and prefixes are taken off, and an average of the weights is taken before the weights of the last step.
         seed: For parameters that the source does not have, such as a new head.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
@@ -113,7 +113,7 @@ def model_files(source: str | Path) -> list[Path]:
     path = Path(source).expanduser()
     if not path.is_dir() or not str(source):
         return [path] if path.is_file() else []
-    patterns = (*MODEL_FILES, "README.md")  # which may state the licence
+    patterns = (*MODEL_FILES, "README.md")  # which may state the license
     return [file for folder in (path, path / "model") for pattern in patterns for file in folder.glob(pattern)]
 
 

@@ -1,6 +1,6 @@
 """The model folder: all that a prediction depends on, in three files that people can read.
 
-config.json         architecture, clips and preprocessing, licence, origin
+config.json         architecture, clips and preprocessing, license, origin
 labels.txt          class names, a line each, in index order (absent where there are none)
 model.safetensors   the weights, under our names
 """
@@ -49,7 +49,7 @@ class StoredConfig:
     format_version: int = FORMAT_VERSION
     model: ModelConfig = field(default_factory=ModelConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
-    licence: str = "unspecified"
+    license: str = "unspecified"
     source: str = ""
 
 
@@ -67,7 +67,7 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     """
     check_readable(model)
     info = model.info
-    stored = StoredConfig(model=model.config, clip=info.clip, licence=info.licence, source=info.source)
+    stored = StoredConfig(model=model.config, clip=info.clip, license=info.license, source=info.source)
 
     def write(target: Path) -> None:
         (target / "config.json").write_text(json.dumps(to_dict(stored), indent=2) + "\n", "utf-8")
@@ -196,7 +196,7 @@ def read_folder(folder: Path) -> Checkpoint:
         raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
     stored = from_dict(values, kind=StoredConfig, source=str(path))
     labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
-    info = ModelInfo(clip=stored.clip, labels=labels, licence=stored.licence, source=stored.source)
+    info = ModelInfo(clip=stored.clip, labels=labels, license=stored.license, source=stored.source)
     tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
     wrong = [
         name

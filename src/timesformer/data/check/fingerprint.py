@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from timesformer.data.check.scan import NUM_THUMBNAILS, THUMBNAIL_SIZE, Scan, Scanner
 
 THUMBNAILS_SHAPE = (NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-"""Frames; Y, Cb and Cr of full range, so that the grey values are a plane of their own; height; width."""
+"""Frames; Y, Cb and Cr of full range, so that the gray values are a plane of their own; height; width."""
 
 Thumbnails = UInt8[np.ndarray, "16 3 16 16"]
 

@@ -1,6 +1,6 @@
 """Pairs of videos that show the same, though their files differ: re-encoded, resized, at another quality or rate.
 
-Two videos are compared by small pictures at the same relative times (`timesformer.data.check.fingerprint`). Their grey
+Two videos are compared by small pictures at the same relative times (`timesformer.data.check.fingerprint`). Their gray
 values are taken in two parts: the still picture, which is the mean over time, and the change, which is what is left.
 Videos before one background have one still picture, so it is the change that decides: it must be the same but for
 
@@ -8,17 +8,17 @@ Videos before one background have one still picture, so it is the change that de
 * a small share of itself, for brightness and contrast;
 * the noise of codecs.
 
-Then the colours, which are what the grey values leave, must be alike too: a disc that moves as another one does, in
-another colour, is another video.
+Then the colors, which are what the gray values leave, must be alike too: a disc that moves as another one does, in
+another color, is another video.
 
 So a person who repeats an action, and a video played backwards, are other videos. Where hardly anything changes, as in
-a black video, nothing can be told, and no pair is made. A video that is cut, cropped or mirrored is not recognised.
+a black video, nothing can be told, and no pair is made. A video that is cut, cropped or mirrored is not recognized.
 
 The limits were set on 3 266 pairs of videos in which persons repeat one action before one background: none is taken
 for a copy, the nearest by a factor of 1.3. Of copies made of such videos, and of drawn ones, with x264, at least 94 %
 are found of those at `crf` 28 and at 0.75 times or twice the size, 90 % of those at half the size, 80 % of those at
 `crf` 33, and 70 % of those at 1/2 or 5/6 of the frame rate. The ones that are missed hardly move. The limit of the
-colours takes no copy away: 30 videos of persons before photographs and 36 drawn ones, each at `crf` 30 and 34 and at
+colors takes no copy away: 30 videos of persons before photographs and 36 drawn ones, each at `crf` 30 and 34 and at
 3/4 and half the size, use at most 0.61 of it.
 """
 
@@ -32,19 +32,19 @@ from jaxtyping import Bool, Float, Int64, UInt8
 _MAX_OF_MOTION = 0.22
 _MAX_OF_CHANGE = 0.004
 _MAX_NOISE = 0.57
-"""Squared difference of two changes that is allowed: share of the motion in a frame, of the change, and grey levels."""
+"""Squared difference of two changes that is allowed: share of the motion in a frame, of the change, and gray levels."""
 _MAX_OF_WEAK_CHANGE = 0.25
 """The difference is never more than this share of the change."""
 _MIN_CHANGE = 1.5
-"""Mean square of the change, in grey levels, below which nothing can be told."""
+"""Mean square of the change, in gray levels, below which nothing can be told."""
 _MAX_OF_STILL = 0.05
 _MAX_STILL_NOISE = 1.0
-"""Squared difference of two still pictures that is allowed: share of what is to see in them, and grey levels."""
+"""Squared difference of two still pictures that is allowed: share of what is to see in them, and gray levels."""
 _MAX_BRIGHTNESS = 24.0
-"""Largest difference of mean brightness, in grey levels."""
-_MAX_OF_COLOUR = 0.25
-_MAX_COLOUR_NOISE = 4.0
-"""Squared difference of colours that is allowed: share of the stronger ones, and levels. Codecs keep colours at half
+"""Largest difference of mean brightness, in gray levels."""
+_MAX_OF_COLOR = 0.25
+_MAX_COLOR_NOISE = 4.0
+"""Squared difference of colors that is allowed: share of the stronger ones, and levels. Codecs keep colors at half
 the size, and may mistake one standard's for another's."""
 _COARSE = 4
 """Side of the cells, in pixels, over which pictures are averaged for a first comparison."""
@@ -71,47 +71,47 @@ def near_pairs(
     pairs = []
     for first, second in _candidates(thumbnails, num_frames):
         ones, others = thumbnails[first], thumbnails[second]
-        one = _views(_grey(ones), num_frames[first], cell=1)
-        other = _views(_grey(others), num_frames[second], cell=1)
+        one = _views(_gray(ones), num_frames[first], cell=1)
+        other = _views(_gray(others), num_frames[second], cell=1)
         is_same = _is_same(
             one,
             other,
             still=np.square(one.still - other.still).sum(axis=1),
             change=np.square(one.change - other.change).sum(axis=1),
         )
-        is_same &= _has_same_colours(ones, others)
+        is_same &= _has_same_colors(ones, others)
         pairs += zip(first[is_same].tolist(), second[is_same].tolist(), strict=True)
     return sorted(pairs)
 
 
-def _grey(thumbnails: UInt8[np.ndarray, "n t 3 h w"]) -> Float[np.ndarray, "n t h w"]:
+def _gray(thumbnails: UInt8[np.ndarray, "n t 3 h w"]) -> Float[np.ndarray, "n t h w"]:
     return thumbnails[:, :, 0].astype(np.float32)
 
 
-def _has_same_colours(
+def _has_same_colors(
     ones: UInt8[np.ndarray, "n t 3 h w"], others: UInt8[np.ndarray, "n t 3 h w"]
 ) -> Bool[np.ndarray, " n"]:
-    """Whether two lists of videos have the same colours, pair by pair: those that stay and those that move."""
-    stays, moves = (_is_close(one, other) for one, other in zip(_colours(ones), _colours(others), strict=True))
+    """Whether two lists of videos have the same colors, pair by pair: those that stay and those that move."""
+    stays, moves = (_is_close(one, other) for one, other in zip(_colors(ones), _colors(others), strict=True))
     return stays & moves
 
 
-def _colours(
+def _colors(
     thumbnails: UInt8[np.ndarray, "n t 3 h w"],
 ) -> tuple[Float[np.ndarray, "n 1 2 h w"], Float[np.ndarray, "n t 2 h w"]]:
-    """The mean colours over time, and what is left."""
-    colours = thumbnails[:, :, 1:].astype(np.float32) - np.float32(128)
-    mean = colours.mean(axis=1, keepdims=True)
-    return mean, colours - mean
+    """The mean colors over time, and what is left."""
+    colors = thumbnails[:, :, 1:].astype(np.float32) - np.float32(128)
+    mean = colors.mean(axis=1, keepdims=True)
+    return mean, colors - mean
 
 
 def _is_close(first: Float[np.ndarray, "n t 2 h w"], second: Float[np.ndarray, "n t 2 h w"]) -> Bool[np.ndarray, " n"]:
     one, other, between = (np.square(x).mean(axis=(1, 2, 3, 4)) for x in (first, second, first - second))
-    return between <= _MAX_OF_COLOUR * np.maximum(one, other) + _MAX_COLOUR_NOISE
+    return between <= _MAX_OF_COLOR * np.maximum(one, other) + _MAX_COLOR_NOISE
 
 
 class _Views(NamedTuple):
-    """The two parts of some videos. Vectors are scaled so that their squares are mean squares in grey levels."""
+    """The two parts of some videos. Vectors are scaled so that their squares are mean squares in gray levels."""
 
     still: Float[np.ndarray, "n s"]
     change: Float[np.ndarray, "n c"]
@@ -169,7 +169,7 @@ def _candidates(
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
     """Pairs that are the same in coarse cells, some at a time."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
-    coarse = [_views(_grey(thumbnails[block]), num_frames[block], cell=_COARSE) for block in blocks]
+    coarse = [_views(_gray(thumbnails[block]), num_frames[block], cell=_COARSE) for block in blocks]
     for top, rows in enumerate(coarse):
         for left, columns in enumerate(coarse[top:], start=top):
             is_same = _is_same(

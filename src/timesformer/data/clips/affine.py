@@ -1,6 +1,6 @@
 """Rotation, shear and shift of clips: any number of them as one matrix, and one resampling for all of them.
 
-A matrix maps a point of a picture to where it goes, in pixels from the picture's centre, x to the right and y down.
+A matrix maps a point of a picture to where it goes, in pixels from the picture's center, x to the right and y down.
 """
 
 import math
@@ -58,7 +58,7 @@ def cut(frames: UInt8[Tensor, "t h w 3"], box: Box) -> UInt8[Tensor, "t h2 w2 3"
 
 
 def warp(frames: UInt8[Tensor, "t h w 3"], box: Box, matrix: Matrix) -> UInt8[Tensor, "t h2 w2 3"]:
-    """Cut a box out of frames that are warped about its centre.
+    """Cut a box out of frames that are warped about its center.
 
     What lies outside of the box comes in where the matrix moves it there; what lies outside of the frames is black.
     Bilinear, rounded to the nearest value; the identity is a plain cut.
@@ -66,7 +66,7 @@ def warp(frames: UInt8[Tensor, "t h w 3"], box: Box, matrix: Matrix) -> UInt8[Te
     Args:
         frames: RGB frames, 0 to 255.
         box: The part of the frames that is wanted.
-        matrix: Where points go, from the centre of the box.
+        matrix: Where points go, from the center of the box.
     """
     if np.array_equal(matrix, np.eye(3)):
         return cut(frames, box)

@@ -1,7 +1,7 @@
 """Augmentation of training clips, on 8-bit pixels: what is drawn for a clip holds for all its frames.
 
-Rotation and RandAugment's geometric operations come first, as one warp; then its operations on colour in the order in
-which they were drawn, the jitter of the colours, and last the box that is erased. What is off draws nothing.
+Rotation and RandAugment's geometric operations come first, as one warp; then its operations on color in the order in
+which they were drawn, the jitter of the colors, and last the box that is erased. What is off draws nothing.
 
 Source: Cubuk et al. 2020, "RandAugment" (here with inversion in place of doing nothing); Zhong et al. 2020, "Random
 Erasing Data Augmentation".
@@ -49,7 +49,7 @@ def augment_clip(
     box: Box | None = None,
     has_colors: bool = True,
 ) -> UInt8[Tensor, "t h2 w2 3"]:
-    """Cut a box out of frames and augment it: rotation, RandAugment, colour jitter and erasing.
+    """Cut a box out of frames and augment it: rotation, RandAugment, color jitter and erasing.
 
     Stretching is not done here but where frames are resized: see `draw_stretch`.
 
@@ -58,7 +58,7 @@ def augment_clip(
         augment: What is drawn, and how strong it may be.
         generator: Source of all draws.
         box: The part that is wanted; the whole frames without it.
-        has_colors: Whether the channels are colours; of others, what treats channels as colours is not drawn.
+        has_colors: Whether the channels are colors; of others, what treats channels as colors is not drawn.
 
     Returns:
         The box; a view of the frames' memory where nothing has changed it.
@@ -69,7 +69,7 @@ def augment_clip(
     for name, strength in operations:
         if name in color.OPERATIONS:
             view = color.OPERATIONS[name](view, strength)
-    view = jitter_colours(view, augment, generator, has_colors=has_colors)
+    view = jitter_colors(view, augment, generator, has_colors=has_colors)
     return erase(view, augment, generator, has_colors=has_colors)
 
 
@@ -100,7 +100,7 @@ def draw_matrix(
 
     Args:
         augment: The largest rotation.
-        operations: What RandAugment has drawn; operations on colour are passed over.
+        operations: What RandAugment has drawn; operations on color are passed over.
         size: Height and width of the picture in pixels.
         generator: Source of the angle.
     """
@@ -113,12 +113,12 @@ def draw_matrix(
     return matrix
 
 
-def jitter_colours(
+def jitter_colors(
     frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> UInt8[Tensor, "t h w 3"]:
-    """Change brightness, contrast and saturation in random order, then the hue, then take the colour away or not.
+    """Change brightness, contrast and saturation in random order, then the hue, then take the color away or not.
 
-    Channels that are no colours have brightness and contrast alone.
+    Channels that are no colors have brightness and contrast alone.
     """
     if augment.color_jitter:
         changes = (color.brightness, color.contrast, *([color.saturation] if has_colors else []))

@@ -1,4 +1,4 @@
-"""Colour operations on clips of 8-bit pixels: one table or one matrix for all frames, so that nothing flickers.
+"""Color operations on clips of 8-bit pixels: one table or one matrix for all frames, so that nothing flickers.
 
 Means and histograms are those of the whole clip. What maps a pixel's value alone is a table of 256 entries; results
 are rounded to the nearest value, halves up, and held between 0 and 255.
@@ -28,7 +28,7 @@ def brightness(frames: Clip, factor: float) -> Clip:
 
 
 def contrast(frames: Clip, factor: float) -> Clip:
-    """Multiply the distance to the clip's mean luma (ITU-R BT.601): 0 is that grey, 1 changes nothing."""
+    """Multiply the distance to the clip's mean luma (ITU-R BT.601): 0 is that gray, 1 changes nothing."""
     mean = float(frames.reshape(-1, 3).float().mean(dim=0) @ torch.tensor(_LUMA))
     return _look_up(frames, _rounded(mean + (_VALUES - mean) * factor))
 
@@ -41,7 +41,7 @@ def saturation(frames: Clip, factor: float) -> Clip:
 
 
 def luma(frames: Clip) -> UInt8[Tensor, "t h w"]:
-    """Brightness of each pixel (ITU-R BT.601), in whole numbers, to the nearest; of a grey, its value."""
+    """Brightness of each pixel (ITU-R BT.601), in whole numbers, to the nearest; of a gray, its value."""
     return torch.stack([_luma(frame) for frame in frames])  # one by one: large frames have no second copy of the clip
 
 
@@ -56,9 +56,9 @@ def grayscale(frames: Clip) -> Clip:
 
 
 def hue(frames: Clip, turn: float) -> Clip:
-    """Turn all colours about the grey axis, by a share of the full circle; luma and greys stay.
+    """Turn all colors about the gray axis, by a share of the full circle; luma and grays stay.
 
-    The turn is linear, in the plane of the YIQ colour space; colours that leave the cube are held at its faces.
+    The turn is linear, in the plane of the YIQ color space; colors that leave the cube are held at its faces.
     """
     pixels = rearrange(frames, "t h w c -> (t h w) c").float()
     turned = _to_bytes(pixels @ torch.from_numpy(_hue_matrix(turn).T).float())
@@ -68,7 +68,7 @@ def hue(frames: Clip, turn: float) -> Clip:
 def sharpness(frames: Clip, factor: float) -> Clip:
     """Go from a smoothed picture (0) over the picture itself (1) to a sharpened one (above 1).
 
-    The smoothed value is the mean of 3 x 3 pixels in which the centre counts five times; border pixels keep theirs.
+    The smoothed value is the mean of 3 x 3 pixels in which the center counts five times; border pixels keep theirs.
     """
     values = frames.float()
     if min(values.shape[1:3]) < 3:
@@ -122,11 +122,11 @@ OPERATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
         "invert": lambda frames, strength: invert(frames),
     }
 )
-"""RandAugment's operations on colour, by a signed strength from -1 to 1: factors 1 - 0.9 to 1 + 0.9, 8 to 4 bits,
+"""RandAugment's operations on color, by a signed strength from -1 to 1: factors 1 - 0.9 to 1 + 0.9, 8 to 4 bits,
 thresholds 256 to 0. The last three have no strength."""
 
 NEED_COLORS = ("saturation", "autocontrast", "equalize")
-"""Operations that treat the channels as colours, and not all alike."""
+"""Operations that treat the channels as colors, and not all alike."""
 
 
 def _look_up(frames: Clip, table: Table) -> Clip:

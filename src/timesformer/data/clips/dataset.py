@@ -211,11 +211,11 @@ def read_test_views(
     Args:
         video: A file, a folder of frames, a video in a tar file, or the reader of a video.
         model: Frame count and image size of the views.
-        clip: Which clips and crops, and their normalisation.
+        clip: Which clips and crops, and their normalization.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Returns:
-        Normalised views (all crops of the first clip, then all of the second, and on), and what is known of the video.
+        Normalized views (all crops of the first clip, then all of the second, and on), and what is known of the video.
 
     Raises:
         DecodeError: The video cannot be decoded.
@@ -260,7 +260,7 @@ def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVid
 def _read_views(
     video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
-    """The views of `read_test_views`, before they are normalised."""
+    """The views of `read_test_views`, before they are normalized."""
     with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
         clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
         views = [

@@ -78,7 +78,7 @@ def train_clip(
 ) -> list[int]:
     """Draw the frames of one training clip.
 
-    `dense`, `centre` and `coverage` draw the start of a dense clip, every place in the video with the same chance;
+    `dense`, `center` and `coverage` draw the start of a dense clip, every place in the video with the same chance;
     `segment` draws one frame of each part. `uniform` draws nothing: it sees the same frames as at test.
 
     Args:
@@ -143,7 +143,7 @@ def view_starts(total: int, length: float, num_clips: int) -> list[float]:
     return [max(total - length, 0.0) * i / num_clips for i in range(num_clips)]
 
 
-def centre_start(total: int, length: float) -> float:
+def center_start(total: int, length: float) -> float:
     """Place one dense clip in the middle of the video, as the paper's text says: at (n - L) / 2, 0 at least."""
     return max(total - length, 0.0) / 2
 
@@ -180,7 +180,7 @@ def segments(total: int, *, num_frames: int) -> list[tuple[int, int]]:
     """Cut a video into T equal parts.
 
     Returns:
-        First and last frame of each part. Neighbours share a frame, as released; ties round to even.
+        First and last frame of each part. Neighbors share a frame, as released; ties round to even.
     """
     size = (total - 1) / num_frames
     return [(round(size * i), round(size * (i + 1))) for i in range(num_frames)]
@@ -243,8 +243,8 @@ def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int
         height: Height of the frame in pixels.
         width: Width of the frame in pixels.
         crop: Height and width of the crop in pixels.
-        num_crops: 1 (centre) or 3 (left, centre and right, or top, centre and bottom: along the side that leaves
-            more room). The centre is at ceil(room / 2), as released.
+        num_crops: 1 (center) or 3 (left, center and right, or top, center and bottom: along the side that leaves
+            more room). The center is at ceil(room / 2), as released.
 
     Raises:
         DataError: The frame does not hold the crop, or the number of crops is another.
@@ -270,7 +270,7 @@ def random_box(
         width: Width of the frame in pixels.
         crop: Height and width of the crop in pixels.
         generator: Source of the draws.
-        spread: Share of the room around the centre in which the crop may lie: 1 is all of it, 0 the centre.
+        spread: Share of the room around the center in which the crop may lie: 1 is all of it, 0 the center.
 
     Raises:
         DataError: The frame does not hold the crop.
@@ -301,6 +301,6 @@ def _check_timing(info: Timing) -> None:
 
 _TEST_STARTS: dict[str, Callable[[int, float, int], list[float]]] = {
     "dense": view_starts,
-    "centre": lambda total, length, _: [centre_start(total, length)],
+    "center": lambda total, length, _: [center_start(total, length)],
     "coverage": lambda total, length, _: coverage_starts(total, length),
 }

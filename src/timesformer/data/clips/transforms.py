@@ -1,4 +1,4 @@
-"""Frames to clips: resize, crop, normalise. One draw holds for all frames of a clip.
+"""Frames to clips: resize, crop, normalize. One draw holds for all frames of a clip.
 
 Frames are resized as 8-bit pixels with an antialiasing filter, and only then turned to floats: that is several times
 faster than the other way around, and shrinks without moire (the released code has no filter there). Views stay 8-bit
@@ -22,7 +22,7 @@ from timesformer.data.clips.sampling import crop_boxes, random_box, resized_size
 NO_AUGMENTATION = AugmentConfig()
 """Scale, crop and mirroring alone."""
 
-_MIDDLE_GREY = 127.5
+_MIDDLE_GRAY = 127.5
 
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
@@ -30,8 +30,8 @@ Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> UInt8[Tensor, "crops 3 t2 s1 s2"]:
     """Cut the spatial views of one clip at test.
 
-    With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the centre is cut; with three
-    it becomes the crop's, and both ends and the centre of the longer side are cut.
+    With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the center is cut; with three
+    it becomes the crop's, and both ends and the center of the longer side are cut.
 
     Args:
         frames: RGB frames, 0 to 255.
@@ -75,14 +75,14 @@ def train_view(
     scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, stretch=stretch)
     _, height, width, _ = resized.shape
-    box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_spread)
+    box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_jitter)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
     return to_channels(view.flip(2) if is_mirrored else view, clip)
 
 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
-    """What a model's channels are made of, before anything is resized: colours as they are, or times.
+    """What a model's channels are made of, before anything is resized: colors as they are, or times.
 
     Where the channels are times, each three frames become one, whose channels are their luma, the earliest first.
     """
@@ -116,7 +116,7 @@ def to_floats(views: UInt8[Tensor, "*views 3 t h w"], clip: ClipConfig) -> Float
     if clip.background == "remove":
         # channels that are times share one mean
         frames_of_pixel = (-4, -3) if clip.channel_order == "time" else (-3,)
-        values.sub_(values.mean(dim=frames_of_pixel, keepdim=True)).add_(_MIDDLE_GREY)
+        values.sub_(values.mean(dim=frames_of_pixel, keepdim=True)).add_(_MIDDLE_GRAY)
     mean, std = (statistic.to(views.device) for statistic in _statistics(clip))
     return values.div_(255).sub_(mean).div_(std)
 
@@ -124,19 +124,19 @@ def to_floats(views: UInt8[Tensor, "*views 3 t h w"], clip: ClipConfig) -> Float
 def model_input(
     clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"], clip: ClipConfig
 ) -> Float[Tensor, "b 3 t h w"]:
-    """Clips as a model reads them: 8-bit ones are normalised on their device, floats are taken to be so already."""
+    """Clips as a model reads them: 8-bit ones are normalized on their device, floats are taken to be so already."""
     return to_floats(clips, clip) if clips.dtype == torch.uint8 else clips
 
 
-def normalise(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
+def normalize(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
     """Turn frames, or channels as `take_channels` makes them, into what a model reads."""
     return to_floats(to_channels(frames, clip), clip)
 
 
-def denormalise(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
-    """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalise`, for pictures.
+def denormalize(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
+    """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalize`, for pictures.
 
-    Channels that are times give three grey frames for each. A background that was removed stays grey.
+    Channels that are times give three gray frames for each. A background that was removed stays gray.
     """
     mean, std = _statistics(clip)
     values = (view.cpu() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)

@@ -78,7 +78,7 @@ def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: f
     The file appears under its name only when it is complete; a file of that name is replaced.
 
     Args:
-        frames: RGB frames, 0 to 255, of even height and width (colour is kept at half the resolution).
+        frames: RGB frames, 0 to 255, of even height and width (color is kept at half the resolution).
         fps: Frame rate, in frames a second.
 
     Raises:
@@ -115,7 +115,7 @@ def write_motion_dataset(
         classes: Names out of `MOTION_CLASSES`.
         num_frames: Frames of a clip, at least 2.
         size: Height and width in pixels, both even; an int gives a square.
-        background: `dark`, one colour near black, `plain`, any one colour, or `texture`, a smooth random one.
+        background: `dark`, one color near black, `plain`, any one color, or `texture`, a smooth random one.
         fps: Frame rate, in frames a second.
         on_progress: Called after each clip with the number of clips done and of all clips.
 

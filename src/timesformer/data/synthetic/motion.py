@@ -29,7 +29,7 @@ MOTION_CLASSES = tuple(name for pair in OPPOSITES.items() for name in pair)
 """Names of the classes, opposites side by side. Clockwise is as seen on the screen."""
 
 BACKGROUNDS = ("dark", "plain", "texture")
-"""A random colour near black, any random colour, or a smooth random texture: from easy to hard."""
+"""A random color near black, any random color, or a smooth random texture: from easy to hard."""
 
 _MOST_SIDE = 8192
 _MOST_FRAMES = 100_000
@@ -77,7 +77,7 @@ def render_clip(
     size: int | tuple[int, int] = 64,
     background: str = "texture",
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Draw one clip of a class: an object of random shape, colour, size, place and speed.
+    """Draw one clip of a class: an object of random shape, color, size, place and speed.
 
     With the same seed, a class and its opposite give the same frames in reversed order.
 
@@ -86,7 +86,7 @@ def render_clip(
         seed: Seed of everything random, or a generator, which is advanced.
         num_frames: Frames of the clip, at least 2. The motion spans the clip, however many frames it has.
         size: Height and width in pixels; an int gives a square.
-        background: `dark`, one colour near black, `plain`, any one colour, or `texture`, a smooth random one.
+        background: `dark`, one color near black, `plain`, any one color, or `texture`, a smooth random one.
 
     Returns:
         RGB frames, 0 to 255.
@@ -191,9 +191,9 @@ def _track(
     opacity: Course = 1.0,
     shapes: Sequence[str] = tuple(_SHAPES),
 ) -> _Track:
-    """Send an object along a course; its shape, colour and first angle are drawn. `turn` is in radians."""
+    """Send an object along a course; its shape, color and first angle are drawn. `turn` is in radians."""
     shape = shapes[int(rng.integers(len(shapes)))]
-    # of a few colours the one least like the background, so that every object shows
+    # of a few colors the one least like the background, so that every object shows
     colors = rng.uniform(0, 1, size=(4, 3))
     color = colors[np.argmax(np.linalg.norm(colors - base, axis=1))]
     angle = rng.uniform(0, 2 * np.pi) + turn * u
@@ -206,7 +206,7 @@ def _place(rng: np.random.Generator, reach: float) -> float:
     return rng.uniform(min(reach, 0.5), max(1 - reach, 0.5))
 
 
-# Scenes: `u` runs from 0 to 1 over the clip, `base` is the mean colour of the background.
+# Scenes: `u` runs from 0 to 1 over the clip, `base` is the mean color of the background.
 
 
 def _straight_course(rng: np.random.Generator, u: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -150,7 +150,7 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
     options = {
         "format_whitelist": _FORMATS,
         "protocol_whitelist": "file",
-        # what FFmpeg itself decodes to find sizes and colours; the decoder that PyAV opens does not heed it
+        # what FFmpeg itself decodes to find sizes and colors; the decoder that PyAV opens does not heed it
         "codec_whitelist": decoder_names(codecs),
     }
     try:

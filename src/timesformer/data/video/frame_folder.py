@@ -107,7 +107,7 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Read a JPEG or PNG as upright RGB, 0 to 255; transparency is dropped.
 
     Raises:
-        DecodeError: It is neither, is damaged, or has more than 8 bits a colour.
+        DecodeError: It is neither, is damaged, or has more than 8 bits a color.
     """
     with _open_picture(path) as picture:
         image = picture.convert("RGB")
@@ -130,7 +130,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Height and width of an upright picture in pixels; only a PNG is decoded, where EXIF may come last.
 
     Raises:
-        DecodeError: It is neither JPEG nor PNG, or has more than 8 bits a colour.
+        DecodeError: It is neither JPEG nor PNG, or has more than 8 bits a color.
     """
     with _open_picture(path) as picture:
         height, width = picture.height, picture.width
@@ -144,7 +144,7 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
             num_bits = _png_bits(file)
             with Image.open(file, formats=("JPEG", "PNG")) as picture:
                 if num_bits > 8:  # of some kinds of pictures, Pillow would drop the lower 8 and not say so
-                    raise DecodeError(f"{path}: more than 8 bits a colour ({num_bits}); write frames with 8")
+                    raise DecodeError(f"{path}: more than 8 bits a color ({num_bits}); write frames with 8")
                 yield picture
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
@@ -161,7 +161,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _png_bits(file: IO[bytes]) -> int:
-    """Bits a colour of a PNG, by its first chunk; 0 of anything else. The file is left at its start."""
+    """Bits a color of a PNG, by its first chunk; 0 of anything else. The file is left at its start."""
     head = file.read(25)
     file.seek(0)
     return head[24] if len(head) == 25 and head.startswith(b"\x89PNG") and head[12:16] == b"IHDR" else 0

@@ -33,10 +33,10 @@ def _bar(part: Bin) -> str:
     )
 
 
-def _rectangle(left: float, right: float, low: float, high: float, colour: str) -> str:
+def _rectangle(left: float, right: float, low: float, high: float, color: str) -> str:
     return (
         f'<rect x="{left + 0.5:.1f}" y="{_y(high):.1f}" width="{right - left - 1:.1f}" '
-        f'height="{_y(low) - _y(high):.1f}" fill="{colour}"/>'
+        f'height="{_y(low) - _y(high):.1f}" fill="{color}"/>'
     )
 
 

@@ -71,11 +71,11 @@ def confusion_picture(confusion: Int[np.ndarray, "k k"]) -> UInt8[np.ndarray, "k
 def _cells(row: Int[np.ndarray, " k"], *, own: int) -> str:
     """Right answers on blue, mistakes on red, the stronger the larger their share of the class."""
     return "".join(
-        f'<td style="{_colours(count / row.sum(), is_right=index == own)}">{count}</td>' if count else "<td></td>"
+        f'<td style="{_colors(count / row.sum(), is_right=index == own)}">{count}</td>' if count else "<td></td>"
         for index, count in enumerate(row)
     )
 
 
-def _colours(share: float, *, is_right: bool) -> str:
+def _colors(share: float, *, is_right: bool) -> str:
     background = f"background:rgba({'59,111,212' if is_right else '192,57,43'},{max(share, 0.12):.2f})"
     return background + (";color:#fff" if share > 0.6 else "")

@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 
 from timesformer.data.clips.dataset import read_test_views
-from timesformer.data.clips.transforms import denormalise
+from timesformer.data.clips.transforms import denormalize
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
 from timesformer.html import data_url, encode, escape
@@ -58,7 +58,7 @@ def _figure(
         views, _ = read_test_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
     except DecodeError as error:  # the file changed since it was evaluated
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
-    frames = denormalise(views[0], model.info.clip).numpy()
+    frames = denormalize(views[0], model.info.clip).numpy()
     enlarged = _enlargement(frames) > 1
     kind = "png" if enlarged else "jpeg"  # single pixels stay sharp; real pictures stay small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)

@@ -15,7 +15,7 @@ from timesformer.weights.preprocessing import read_preprocessing
 from timesformer.weights.sharded import read_shards
 
 INFO_FILE = "timesformer.json"
-"""File in which our own writer keeps sampling, channel order, fusion, licence and origin."""
+"""File in which our own writer keeps sampling, channel order, fusion, license and origin."""
 
 
 def read_transformers(folder: Path) -> Checkpoint:
@@ -35,7 +35,7 @@ def read_transformers(folder: Path) -> Checkpoint:
     info = _own_info(folder, clip=clip, labels=labels) or ModelInfo(
         clip=clip or ClipConfig(),
         labels=labels,
-        licence=_model_card_licence(folder),
+        license=_model_card_license(folder),
         source="transformers TimeSformer",
     )
     return match_names("transformers", config, info, read_shards(folder), origin=str(folder))
@@ -111,7 +111,7 @@ def _config(fields: Fields, *, num_classes: int) -> ModelConfig:
         raise ConfigError(f"{fields.path}: {error}") from error
 
 
-def _model_card_licence(folder: Path) -> str:
+def _model_card_license(folder: Path) -> str:
     card = folder / "README.md"
     lines = card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
     stated = [line.partition(":")[2].strip(" \"'") for line in lines if line.lower().startswith("license:")]
