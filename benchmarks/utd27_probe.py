@@ -27,7 +27,7 @@ from torch import Tensor
 
 import timesformer as tsf
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.dataset import TestViews
+from timesformer.data.clips.dataset import EvalViews
 from timesformer.data.manifest.manifest import Manifest, load_manifest
 
 SIZE = (96, 64)
@@ -100,7 +100,7 @@ def main() -> None:
         channel_order=options.channels,
         background=options.background,
     )
-    views = TestViews(manifest, model=model.config, clip=clip)
+    views = EvalViews(manifest, model=model.config, clip=clip)
     seen: dict[str, list[np.ndarray]] = defaultdict(list)
     for place in range(len(views)):
         for name, numbers in describe(model, views[place][0]):

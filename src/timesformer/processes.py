@@ -15,17 +15,17 @@ _LAUNCHERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ProcessInfo:
     """Which one of `num_processes` processes this is, from 0; `local_rank` counts those on the same machine."""
 
     rank: int = 0
     num_processes: int = 1
     local_rank: int = 0
-    said_by: str = field(default="", compare=False)
+    launcher_variable: str = field(default="", compare=False)
     """The variable of the environment that gives the number of processes; empty without a launcher."""
 
 
-def read_place(environment: Mapping[str, str]) -> Place:
+def read_process_info(environment: Mapping[str, str]) -> ProcessInfo:
     """Read from the environment which process this is.
 
     torchrun sets `RANK`, `WORLD_SIZE` and `LOCAL_RANK`; `srun` sets `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` and
@@ -37,12 +37,12 @@ def read_place(environment: Mapping[str, str]) -> Place:
     """
     names = next((names for names in _LAUNCHERS if names[0] in environment and names[1] in environment), _LAUNCHERS[0])
     if names[0] not in environment:
-        return Place()
+        return ProcessInfo()
     rank, size = _number(environment, names[0]), _number(environment, names[1])
     local_rank = _number(environment, names[2]) if names[2] in environment else 0
     if not 0 <= rank < size:
         raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment do not fit each other")
-    return Place(rank=rank, num_processes=size, local_rank=local_rank, said_by=names[1])
+    return ProcessInfo(rank=rank, num_processes=size, local_rank=local_rank, launcher_variable=names[1])
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

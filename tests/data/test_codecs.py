@@ -19,7 +19,7 @@ from timesformer.data.check.fingerprint import fingerprint
 from timesformer.data.check.report import film_strip, write_check_page
 from timesformer.data.check.scan import scan_here
 from timesformer.data.check.worker_process import scan_apart
-from timesformer.data.clips.dataset import TestViews, TrainClips, read_test_views
+from timesformer.data.clips.dataset import EvalViews, TrainClips, read_eval_views
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.synthetic.reversed import write_reversed
 from timesformer.data.video import container
@@ -52,7 +52,7 @@ def write_rare(path: Path, *, num_frames: int = 6) -> Path:
 
 
 @pytest.mark.parametrize(
-    "use", [probe, lambda path: read_frames(path, [0]), lambda path: read_test_views(path, MODEL, CLIP)]
+    "use", [probe, lambda path: read_frames(path, [0]), lambda path: read_eval_views(path, MODEL, CLIP)]
 )
 def test_a_codec_that_is_not_usual_is_one_error_that_names_file_codec_and_option(rare, use):
     with pytest.raises(CodecError, match=r"codec magicyuv .* allow it: --allow-codec magicyuv") as caught:
@@ -191,7 +191,7 @@ def test_processes_that_decode_follow_the_list(rare, context):
     manifest = Manifest((Sample(rare, 0),), ("one",))
     data = DataConfig(train="unused", allow_codecs=("magicyuv",))
     clips = TrainClips(manifest, model=MODEL, clip=CLIP, data=data, seed=0)
-    views = TestViews(manifest, model=MODEL, clip=CLIP, allow_codecs=["magicyuv"])
+    views = EvalViews(manifest, model=MODEL, clip=CLIP, allow_codecs=["magicyuv"])
     for dataset, num_clips in ((clips, 1), (views, 1)):
         loader = DataLoader(
             dataset, batch_size=None, num_workers=1, multiprocessing_context=context, generator=torch.Generator()
@@ -221,12 +221,12 @@ OF_NOTHING = DataConfig(train="unused", allow_codecs=("nothing",))
     "make",
     [
         lambda folder: TrainClips(NONE, model=MODEL, clip=CLIP, data=OF_NOTHING, seed=0),
-        lambda folder: TestViews(NONE, model=MODEL, clip=CLIP, allow_codecs=["nothing"]),
+        lambda folder: EvalViews(NONE, model=MODEL, clip=CLIP, allow_codecs=["nothing"]),
         lambda folder: VideoReader("missing.mp4", allow_codecs=["nothing"]),
         lambda folder: open_reader(write_frames(folder), allow_codecs=["nothing"]),
         lambda folder: check_dataset(write_frames(folder / "run" / "1").parent.parent, allow_codecs=["nothing"]),
     ],
-    ids=["TrainClips", "TestViews", "VideoReader", "open_reader", "check_dataset"],
+    ids=["TrainClips", "EvalViews", "VideoReader", "open_reader", "check_dataset"],
 )
 def test_an_unknown_codec_is_refused_where_it_is_given(make, tmp_path):
     with pytest.raises(ConfigError, match="'nothing' is not a video codec"):

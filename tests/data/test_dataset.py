@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import dataset, sampling, transforms
-from timesformer.data.clips.dataset import TrainClips, read_test_views
+from timesformer.data.clips.dataset import TrainClips, read_eval_views
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.video.file_reader import VideoReader
@@ -109,7 +109,7 @@ def test_index_from_the_end_gives_the_same_clip_and_one_past_it_is_refused(manif
     with pytest.raises(IndexError):
         clips[3]
     with pytest.raises(IndexError):
-        dataset.TestViews(manifest, model=MODEL, clip=CLIP)[3]
+        dataset.EvalViews(manifest, model=MODEL, clip=CLIP)[3]
 
 
 def test_seed_epoch_and_place_each_change_what_is_drawn(manifest):
@@ -141,7 +141,7 @@ def test_clips_of_a_video_come_from_one_read_of_the_frames_that_each_has_drawn(m
     ((*first, a, b, c),) = asked
     for repeat, frames in enumerate((first, [a, b, c])):
         generator = np.random.default_rng([7, 0, 1, repeat] if repeat else [7, 0, 1])
-        info = read_test_views(manifest.samples[1].path, MODEL, CLIP)[1]
+        info = read_eval_views(manifest.samples[1].path, MODEL, CLIP)[1]
         assert sampling.train_clip(info, CLIP, num_frames=3, generator=generator) == frames
         alone = read_frames(manifest.samples[1].path, frames)
         want = transforms.train_view(alone, CLIP, DATA, image_size=(8, 16), generator=generator)
@@ -259,7 +259,7 @@ def test_broken_video_is_an_error_that_names_it_and_no_other_takes_its_place(bro
     with pytest.raises(DecodeError, match=r"broken\.mp4"):
         clips[1]
     with pytest.raises(DecodeError, match=r"broken\.mp4"):
-        dataset.TestViews(broken, model=MODEL, clip=CLIP)[1]
+        dataset.EvalViews(broken, model=MODEL, clip=CLIP)[1]
 
 
 @forks
@@ -305,18 +305,18 @@ def test_model_of_other_channels_is_refused(manifest):
     with pytest.raises(ConfigError, match="in_channels=1 does not fit videos, which have 3 channels"):
         TrainClips(manifest, model=gray, clip=CLIP, data=DATA, seed=0)
     with pytest.raises(ConfigError, match="in_channels=1 does not fit videos"):
-        dataset.TestViews(manifest, model=gray, clip=CLIP)
+        dataset.EvalViews(manifest, model=gray, clip=CLIP)
 
 
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(1, 1), (1, 3), (2, 3)])
 def test_test_item_has_all_views_clip_by_clip_with_label_and_place(manifest, num_clips, num_crops):
     clip = dataclasses.replace(CLIP, num_clips=num_clips, num_crops=num_crops)
-    views, label, place = dataset.TestViews(manifest, model=MODEL, clip=clip)[1]
+    views, label, place = dataset.EvalViews(manifest, model=MODEL, clip=clip)[1]
     assert (label, place) == (0, 1)
     path = manifest.samples[1].path
     # 12 of 31 frames a clip, in steps of 5.5; the second of two starts at 19 / 2
     chosen = [[0, 5, 11], [9, 15, 20]][:num_clips]
-    expected = [transforms.test_views(read_frames(path, frames), clip, image_size=(8, 16)) for frames in chosen]
+    expected = [transforms.eval_views(read_frames(path, frames), clip, image_size=(8, 16)) for frames in chosen]
     torch.testing.assert_close(views, torch.cat(expected), rtol=0, atol=0)
 
 
@@ -328,22 +328,22 @@ def test_many_clips_are_read_in_parts_and_stay_in_order(tmp_path, monkeypatch):
     )
     path = write_video(tmp_path / "long.mp4", num_frames=300)
     clip = ClipConfig(sampling="coverage", frame_stride=2, num_crops=1)
-    views, info = read_test_views(path, MODEL, clip)
-    clips = sampling.test_clips(info, clip, num_frames=3)
+    views, info = read_eval_views(path, MODEL, clip)
+    clips = sampling.eval_clips(info, clip, num_frames=3)
     assert len(views) == len(clips) == 50
     assert asked == [126, 24]
     all_frames = read_frames(path, range(300))
-    expected = [transforms.test_views(all_frames[frames], clip, image_size=(8, 16)) for frames in clips]
+    expected = [transforms.eval_views(all_frames[frames], clip, image_size=(8, 16)) for frames in clips]
     torch.testing.assert_close(views, transforms.to_floats(torch.cat(expected), clip), rtol=0, atol=0)
 
 
 def test_views_come_with_what_is_known_of_the_video(manifest):
-    _, info = read_test_views(manifest.samples[0].path, MODEL, CLIP)
+    _, info = read_eval_views(manifest.samples[0].path, MODEL, CLIP)
     assert (info.num_frames, info.height, info.width) == (20, 16, 24)
 
 
 @forks
 def test_test_views_load_through_workers_one_video_at_a_time(manifest):
-    views = dataset.TestViews(manifest, model=MODEL, clip=dataclasses.replace(CLIP, sampling="coverage"))
+    views = dataset.EvalViews(manifest, model=MODEL, clip=dataclasses.replace(CLIP, sampling="coverage"))
     loaded = list(DataLoader(views, batch_size=None, num_workers=2))
     assert [(len(v), label, place) for v, label, place in loaded] == [(6, 1, 0), (9, 0, 1), (3, 1, 2)]

@@ -35,7 +35,7 @@ jitters = st.one_of(st.just(0.0), st.floats(0, 0.999))
 
 
 def clips_of(video: Video, *, num_frames: int = 8, **fields: object) -> list[list[int]]:
-    return sampling.test_clips(video, ClipConfig(**fields), num_frames=num_frames)
+    return sampling.eval_clips(video, ClipConfig(**fields), num_frames=num_frames)
 
 
 def test_released_clip_of_8_frames_at_stride_32_starts_at_frame_0_and_steps_by_36():
@@ -62,7 +62,7 @@ def test_rates_at_the_ends_of_what_is_plausible_are_followed():
 @given(videos, clips, st.integers(1, 30), seeds)
 def test_channels_that_are_times_read_three_frames_for_each_over_the_same_stretch(video, clip, num_frames, seed):
     times = replace(clip, channel_order="time")
-    plain, close = (sampling.test_clips(video, c, num_frames=num_frames) for c in (clip, times))
+    plain, close = (sampling.eval_clips(video, c, num_frames=num_frames) for c in (clip, times))
     assert len(close) == len(plain)
     for few, many in zip(plain, close, strict=True):
         assert len(many) == 3 * num_frames
@@ -150,7 +150,7 @@ def test_coverage_of_7_minutes_is_about_the_48_clips_of_the_paper():
 
 @given(videos, clips, frame_counts)
 def test_test_clips_have_their_number_of_rising_frames_inside_the_video(video, clip, num_frames):
-    views = sampling.test_clips(video, clip, num_frames=num_frames)
+    views = sampling.eval_clips(video, clip, num_frames=num_frames)
     assert views
     assert clip.sampling == "coverage" or len(views) == clip.num_clips
     for view in views:
@@ -180,7 +180,7 @@ def test_train_clip_is_decided_by_its_seed(video, clip, num_frames, seed):
 @example(Video(111, fps=1.0), 22, 2)  # a clip starts at 75 * 22 / 15 = 110, which rounding puts a hair below
 def test_coverage_clips_do_not_overlap_and_leave_no_gap_wider_than_a_step(video, num_frames, frame_stride):
     clip = ClipConfig(sampling="coverage", frame_stride=frame_stride)
-    views = sampling.test_clips(video, clip, num_frames=num_frames)
+    views = sampling.eval_clips(video, clip, num_frames=num_frames)
     step = math.ceil(sampling.clip_length(clip, num_frames=num_frames, fps=video.fps) / (num_frames - 1))
     for before, after in pairwise(views):
         assert before[-1] < after[0] <= before[-1] + 2
@@ -193,7 +193,7 @@ def test_dense_frames_are_those_of_a_single_precision_linspace_but_for_rounding(
     clip = ClipConfig(frame_stride=stride, num_clips=num_clips)
     length = num_frames * stride / 30 * video.fps
     room = max(video.num_frames - length, 0)
-    for i, view in enumerate(sampling.test_clips(video, clip, num_frames=num_frames)):
+    for i, view in enumerate(sampling.eval_clips(video, clip, num_frames=num_frames)):
         start = room * i / num_clips
         positions = torch.linspace(start, start + length - 1, num_frames).clamp(0, video.num_frames - 1)
         near_whole = (positions - positions.round()).abs() < 0.01
@@ -229,13 +229,13 @@ def test_training_starts_of_dense_clips_spread_over_the_whole_room(name):
 def test_uniform_training_clip_is_the_test_clip():
     clip = ClipConfig(sampling="uniform")
     drawn = sampling.train_clip(Video(50), clip, num_frames=6, generator=np.random.default_rng(1))
-    assert [drawn] == sampling.test_clips(Video(50), clip, num_frames=6)
+    assert [drawn] == sampling.eval_clips(Video(50), clip, num_frames=6)
 
 
 @pytest.mark.parametrize("video", [Video(0), Video(5, fps=0.0), Video(5, fps=math.inf), Video(5, fps=math.nan)])
 def test_video_without_frames_or_frame_rate_is_refused(video):
     with pytest.raises(DataError, match=r"num_frames=\d and fps=\S+ has no clip: both must be greater than 0"):
-        sampling.test_clips(video, ClipConfig(), num_frames=8)
+        sampling.eval_clips(video, ClipConfig(), num_frames=8)
     with pytest.raises(DataError, match="has no clip"):
         sampling.train_clip(video, ClipConfig(), num_frames=8, generator=np.random.default_rng(0))
 

@@ -12,7 +12,7 @@ from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.check.fingerprint import fingerprint
 from timesformer.data.clips import sampling
-from timesformer.data.clips.dataset import TestViews, TrainClips, read_test_views, tell_timing
+from timesformer.data.clips.dataset import EvalViews, TrainClips, read_eval_views, tell_timing
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.synthetic.reversed import write_reversed
 from timesformer.data.video.reader import probe, read_frames
@@ -31,7 +31,7 @@ def write(path: Path, times: list[int], **options: object) -> Path:
 
 
 def dense_clip(path: Path) -> list[int]:
-    (clip,) = sampling.test_clips(probe(path), ClipConfig(), num_frames=8)
+    (clip,) = sampling.eval_clips(probe(path), ClipConfig(), num_frames=8)
     return clip
 
 
@@ -220,7 +220,7 @@ def manifest_of(path: Path) -> Manifest:
 
 
 def test_a_test_tells_odd_timing_once_a_video(paused: Path, caplog: pytest.LogCaptureFixture) -> None:
-    views = TestViews(Manifest((Sample(paused, 0),), ("wave",)), model=tiny_config(), clip=ClipConfig())
+    views = EvalViews(Manifest((Sample(paused, 0),), ("wave",)), model=tiny_config(), clip=ClipConfig())
     for _ in range(3):
         views[0]
     assert caplog.messages == [f"{paused}: {probe(paused).timing}"]
@@ -241,7 +241,7 @@ def test_training_tells_odd_timing_once_a_video(paused: Path, caplog: pytest.Log
 
 
 def test_workers_of_later_epochs_do_not_repeat_what_was_told(paused: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    views = TestViews(manifest_of(paused), model=tiny_config(), clip=ClipConfig())
+    views = EvalViews(manifest_of(paused), model=tiny_config(), clip=ClipConfig())
     for _ in range(3):
         list(DataLoader(views, batch_size=None, num_workers=1))
     assert capfd.readouterr().err.count("a gap of") <= 2
@@ -258,7 +258,7 @@ def test_clips_that_follow_no_rate_are_not_worth_a_word(
 def test_views_of_a_paused_video_are_those_of_the_whole_one(paused: Path, tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.mp4", [40 * frame for frame in range(20)])
     clip = ClipConfig(frame_stride=2)
-    got, want = (read_test_views(path, tiny_config(), clip)[0] for path in (paused, whole))
+    got, want = (read_eval_views(path, tiny_config(), clip)[0] for path in (paused, whole))
     torch.testing.assert_close(got, want)
 
 

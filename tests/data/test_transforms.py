@@ -69,7 +69,7 @@ def test_channels_that_are_times_hold_the_luma_of_three_frames_in_a_row():
     clip = ClipConfig(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125), channel_order="time")
     grays = np.array([0, 51, 255, 102, 153, 204], dtype=np.uint8)
     frames = np.broadcast_to(grays[:, None, None, None], (6, 1, 1, 3))
-    got = to_floats(transforms.test_views(frames, clip, image_size=(1, 1))[1], clip)
+    got = to_floats(transforms.eval_views(frames, clip, image_size=(1, 1))[1], clip)
     want = [[(v / 255 - m) / s for v in (first, second)] for first, second, m, s in zip(
         (0, 51, 255), (102, 153, 204), clip.mean, clip.std, strict=True
     )]  # fmt: skip
@@ -162,14 +162,14 @@ def test_resize_shrinks_a_checkerboard_to_gray():
 
 def test_single_test_view_is_the_center_at_the_test_scale():
     clip = dataclasses.replace(PLAIN, num_crops=1, test_scale=1.25)
-    (view,) = transforms.test_views(ramp(20, 30), clip, image_size=(16, 16))
+    (view,) = transforms.eval_views(ramp(20, 30), clip, image_size=(16, 16))
     assert view.shape == (3, 2, 16, 16)
     assert columns(view) == list(range(7, 23))
     assert rows(view) == list(range(2, 18))
 
 
 def test_three_test_views_are_left_center_and_right_at_the_crops_side():
-    left, center, right = transforms.test_views(ramp(16, 31), PLAIN, image_size=(16, 16))
+    left, center, right = transforms.eval_views(ramp(16, 31), PLAIN, image_size=(16, 16))
     assert columns(left) == list(range(16))
     assert columns(center) == list(range(8, 24))
     assert columns(right) == list(range(15, 31))
@@ -177,7 +177,7 @@ def test_three_test_views_are_left_center_and_right_at_the_crops_side():
 
 
 def test_views_of_other_shapes_have_the_shape_of_the_model():
-    views = transforms.test_views(random_frames(2, 40, 30), ClipConfig(), image_size=(8, 24))
+    views = transforms.eval_views(random_frames(2, 40, 30), ClipConfig(), image_size=(8, 24))
     assert views.shape == (3, 3, 2, 8, 24)
 
 
@@ -237,21 +237,21 @@ def test_without_flip_no_train_view_is_mirrored_and_with_it_half_are():
 def test_views_read_channels_in_the_order_of_the_model():
     frames = random_frames(2, 20, 30)
     bgr = dataclasses.replace(PLAIN, channel_order="bgr")
-    got = transforms.test_views(frames, bgr, image_size=(16, 16))
-    torch.testing.assert_close(got, transforms.test_views(frames, PLAIN, image_size=(16, 16)).flip(1))
+    got = transforms.eval_views(frames, bgr, image_size=(16, 16))
+    torch.testing.assert_close(got, transforms.eval_views(frames, PLAIN, image_size=(16, 16)).flip(1))
     torch.testing.assert_close(draw(frames, 3, bgr), draw(frames, 3).flip(0))
 
 
 def test_tensors_and_arrays_give_the_same_views():
     frames = random_frames(2, 20, 30)
-    from_tensor = transforms.test_views(torch.from_numpy(frames), PLAIN, image_size=(16, 16))
-    torch.testing.assert_close(from_tensor, transforms.test_views(frames, PLAIN, image_size=(16, 16)))
+    from_tensor = transforms.eval_views(torch.from_numpy(frames), PLAIN, image_size=(16, 16))
+    torch.testing.assert_close(from_tensor, transforms.eval_views(frames, PLAIN, image_size=(16, 16)))
 
 
 def test_views_leave_the_frames_as_they_were():
     frames = random_frames(2, 16, 16)
     before = frames.copy()
-    transforms.test_views(frames, ClipConfig(), image_size=(16, 16))
+    transforms.eval_views(frames, ClipConfig(), image_size=(16, 16))
     draw(frames, 0, flip=True)
     np.testing.assert_array_equal(frames, before)
 

@@ -13,22 +13,22 @@ from timesformer.evaluation.distributed import evaluate_shared
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.predictions import Options
 from timesformer.evaluation.process_group import (
-    Place,
-    Team,
-    find_place,
+    ProcessGroup,
+    ProcessInfo,
+    broadcast_failure,
+    find_process_info,
     join,
-    own_device,
+    local_device,
     receive,
     send,
-    telling_failures,
 )
 
-ALONE = Place()
+ALONE = ProcessInfo()
 SKIP = Options(device="cpu", batch_size=2, num_workers=0, on_error="skip")
 
 
-def team(store: Store, rank: int, num_processes: int, **fields: Any) -> Team:
-    return Team(place=Place(rank=rank, num_processes=num_processes), store=store, **fields)
+def team(store: Store, rank: int, num_processes: int, **fields: Any) -> ProcessGroup:
+    return ProcessGroup(place=ProcessInfo(rank=rank, num_processes=num_processes), store=store, **fields)
 
 
 @pytest.mark.parametrize("num_processes", [2, 3, 6])  # 4 batches: odd shares, and processes without any
@@ -69,7 +69,7 @@ def test_failure_of_one_process_stops_the_others_with_its_message(model_folder: 
     store = HashStore()
     stop = Options(device="cpu", batch_size=2, num_workers=0)
     second = team(store, 1, 2)
-    with pytest.raises(DecodeError, match=r"3\.mp4"), telling_failures(second):
+    with pytest.raises(DecodeError, match=r"3\.mp4"), broadcast_failure(second):
         evaluate_shared(model_folder, video_list, team=second, options=stop)
     with pytest.raises(TimeSformerError, match=r"^process 1 of 2 stopped: .*3\.mp4"):
         evaluate_shared(model_folder, video_list, team=team(store, 0, 2), options=stop)
@@ -77,12 +77,12 @@ def test_failure_of_one_process_stops_the_others_with_its_message(model_folder: 
 
 def test_process_that_vanished_is_missed_after_a_while(model_folder: Path, video_list: Path):
     with pytest.raises(TimeSformerError, match=r"process 1 of 2 gave no answer for 0\.1 s: it hangs or was killed"):
-        evaluate_shared(model_folder, video_list, team=team(HashStore(), 0, 2, patience_s=0.1), options=SKIP)
+        evaluate_shared(model_folder, video_list, team=team(HashStore(), 0, 2, timeout_s=0.1), options=SKIP)
 
 
 def test_failure_without_a_message_is_told_by_its_name():
     store = HashStore()
-    with pytest.raises(KeyboardInterrupt), telling_failures(team(store, 0, 2)):
+    with pytest.raises(KeyboardInterrupt), broadcast_failure(team(store, 0, 2)):
         raise KeyboardInterrupt
     with pytest.raises(TimeSformerError, match="process 0 of 2 stopped: KeyboardInterrupt"):
         send(team(store, 1, 2), "task", "x")
@@ -107,7 +107,7 @@ def test_others_that_never_come_are_not_awaited_for_ever(monkeypatch: pytest.Mon
     monkeypatch.setenv("MASTER_PORT", "0")  # any free one: nobody else can know it
     with (
         pytest.raises(TimeSformerError, match="process 0 of 2 did not meet the others"),
-        join(Place(rank=0, num_processes=2), patience_s=1.0),
+        join(ProcessInfo(rank=0, num_processes=2), timeout_s=1.0),
     ):
         pass
 
@@ -125,20 +125,23 @@ MEETING = {"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
     [
         ({}, ALONE),
         ({"WORLD_SIZE": "1", "RANK": "0"}, ALONE),
-        ({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **MEETING}, Place(rank=5, num_processes=8, local_rank=1)),
+        (
+            {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **MEETING},
+            ProcessInfo(rank=5, num_processes=8, local_rank=1),
+        ),
         (
             {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "2", "SLURM_NTASKS": "4", **MEETING},
-            Place(rank=2, num_processes=4, local_rank=2),
+            ProcessInfo(rank=2, num_processes=4, local_rank=2),
         ),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, ALONE),  # a batch script before its first srun
         (
             {"RANK": "1", "WORLD_SIZE": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1", **MEETING},
-            Place(rank=1, num_processes=2),
+            ProcessInfo(rank=1, num_processes=2),
         ),  # torchrun started by srun
     ],
 )
-def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expected: Place):
-    assert find_place(environment) == expected
+def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expected: ProcessInfo):
+    assert find_process_info(environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -147,21 +150,24 @@ def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expec
         ({"RANK": "0"}, "WORLD_SIZE='' in the environment is not a number"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK='one' in the environment is not a number"),
         ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment do not fit"),
-        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}, "SLURM_STEP_NUM_TASKS=2 processes have no place to meet"),
+        (
+            {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"},
+            "STEP_NUM_TASKS=2, but MASTER_ADDR and MASTER_PORT are not",
+        ),
     ],
 )
 def test_environment_that_cannot_work_is_refused(environment: dict[str, str], message: str):
     with pytest.raises(ConfigError, match=message):
-        find_place(environment)
+        find_process_info(environment)
 
 
 def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch: pytest.MonkeyPatch):
-    place = Place(rank=5, num_processes=8, local_rank=3)
-    assert own_device("cpu", place) == "cpu"
+    place = ProcessInfo(rank=5, num_processes=8, local_rank=3)
+    assert local_device("cpu", place) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert own_device("auto", place) == own_device("cuda", place) == "cuda:1"
-    assert own_device("cuda:0", place) == "cuda:0"
+    assert local_device("auto", place) == local_device("cuda", place) == "cuda:1"
+    assert local_device("cuda:0", place) == "cuda:0"
 
 
 def test_result_is_plain_json(model_folder: Path, video_list: Path):

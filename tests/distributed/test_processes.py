@@ -72,7 +72,7 @@ def test_several_processes_without_a_meeting_point_are_wrong_usage(
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, err = run_alone("evaluate", video_list, "--model", model_folder)
     assert status == 2
-    assert "set MASTER_ADDR" in err
+    assert "MASTER_ADDR and MASTER_PORT are not both set" in err
 
 
 def test_training_is_refused_before_it_writes_anything(video_list: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ import torch
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.dataset import read_eval_views
 from timesformer.data.manifest.manifest import Manifest, load_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation import Evaluation, write_predictions
@@ -40,7 +40,7 @@ def test_every_video_has_the_fused_answer_of_all_its_views(model: TimeSformer, v
     manifest = load_manifest(videos / "val")
     assert [video.path for video in evaluation.predictions] == [str(sample.path) for sample in manifest.samples]
     for video in evaluation.predictions:
-        views, _ = read_test_views(video.path, model.config, model.info.clip)
+        views, _ = read_eval_views(video.path, model.config, model.info.clip)
         with torch.inference_mode():
             expected = fuse(model.eval()(views), "softmax")
         assert video.views == len(views) == 3

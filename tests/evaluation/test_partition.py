@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.partition import deal, merge, plan_batches
-from timesformer.evaluation.predictions import Answer, Unread
+from timesformer.evaluation.predictions import DecodeFailure, VideoOutput
 
 
-def answer(index: int) -> Answer:
-    return Answer(index, np.array([0.25, 0.75], dtype=np.float32), 1)
+def answer(index: int) -> VideoOutput:
+    return VideoOutput(index, np.array([0.25, 0.75], dtype=np.float32), 1)
 
 
 def test_batches_hold_as_many_videos_as_have_room_for_all_their_views():
@@ -49,12 +49,12 @@ def test_process_that_is_not_there_gets_nothing(rank: int):
 
 
 def test_parts_are_put_in_the_order_of_the_manifest():
-    parts = [answer(2), Unread(1, "no video"), answer(0), answer(3)]
+    parts = [answer(2), DecodeFailure(1, "no video"), answer(0), answer(3)]
     assert [outcome.index for outcome in merge(parts, num_videos=4)] == [0, 1, 2, 3]
 
 
 def test_missing_repeated_and_foreign_videos_are_refused():
     with pytest.raises(DataError, match=r"missing \[1\], more than once \[0\], beyond the last \[\]"):
-        merge([answer(0), answer(2), Unread(0, "again")], num_videos=3)
+        merge([answer(0), answer(2), DecodeFailure(0, "again")], num_videos=3)
     with pytest.raises(DataError, match=r"beyond the last \[3\]"):
         merge([answer(0), answer(3)], num_videos=1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.dataset import read_eval_views
 from timesformer.data.clips.sampling import Box, crop_boxes, resized_size
-from timesformer.data.clips.sampling import test_clips as clips_at_test
+from timesformer.data.clips.sampling import eval_clips as clips_at_test
 from timesformer.data.clips.transforms import denormalize
 from videos import decode_all, write_video
 
@@ -78,7 +78,7 @@ MODEL = ModelConfig(num_frames=4, image_size=48, patch_size=16, embed_dim=8, num
 )
 def test_every_view_has_its_pixels(video: Path, clip: ClipConfig, frames: list[list[int]], lefts: list[int]):
     stored = torch.from_numpy(decode_all(video))
-    views, _ = read_test_views(video, MODEL, clip)
+    views, _ = read_eval_views(video, MODEL, clip)
     expected = [stored[indices][:, :, left : left + 48] for indices in frames for left in lefts]
     assert len(views) == len(expected)
     for view, pixels in zip(views, expected, strict=True):

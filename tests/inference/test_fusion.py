@@ -1,8 +1,6 @@
-import pytest
 import torch
 
-from timesformer.errors import ConfigError
-from timesformer.inference.fusion import fuse, resolve_device
+from timesformer.inference.fusion import fuse
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 5.0]])
 
@@ -26,24 +24,3 @@ def test_the_fusions_can_disagree():
     logits = torch.tensor([[9.0, 0.0], [0.0, 6.0], [0.0, 2.5]])  # two of three views prefer class 1, one is very sure
     assert fuse(logits, "logits").argmax() == 0
     assert fuse(logits, "softmax").argmax() == 1
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
-def test_a_name_that_is_no_device_is_refused(name):
-    with pytest.raises(ConfigError, match="is no device"):
-        resolve_device(name)
-
-
-def test_a_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="not available on this machine"):
-        resolve_device("cuda")
-    assert resolve_device("auto") == torch.device("cpu")
-
-
-def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert resolve_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ConfigError, match="'cuda:2' is not available: this machine has 2 GPUs"):
-        resolve_device("cuda:2")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.clips.transforms import test_views as clip_views
+from timesformer.data.clips.transforms import eval_views as clip_views
 from timesformer.data.clips.transforms import to_floats
 from timesformer.model import TimeSformer
 from timesformer.weights import save_transformers

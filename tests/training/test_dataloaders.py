@@ -9,14 +9,14 @@ import torch
 
 from timesformer.config.run import AugmentConfig, DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.dataset import TestViews
+from timesformer.data.clips.dataset import EvalViews
 from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
 from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.training.dataloaders import (
     Batch,
+    DataLoaders,
     EpochOrder,
-    Feed,
     OneView,
     Split,
     collate,
@@ -182,7 +182,7 @@ def test_validation_between_epochs_takes_one_view(clip: ClipConfig, expected: Cl
     assert validation_clip(clip) == expected
 
 
-def _feed(run: RunConfig, first_epoch: int = 0) -> Feed:
+def _feed(run: RunConfig, first_epoch: int = 0) -> DataLoaders:
     split = load_data(run.data, seed=run.seed)
     return make_feed(split, run=with_num_classes(run, split), device=CPU, first_epoch=first_epoch)
 
@@ -332,11 +332,11 @@ def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch:
 
 
 def test_validation_view_is_read_once_where_it_is_cached(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
-    views = TestViews(load_data(run.data, seed=0).val, model=run.model, clip=validation_clip(run.clip))
+    views = EvalViews(load_data(run.data, seed=0).val, model=run.model, clip=validation_clip(run.clip))
     kept, fresh = OneView(views, cache=True), OneView(views, cache=False)
     expected = kept[1]
     torch.testing.assert_close(fresh[1], expected)
-    monkeypatch.setattr(TestViews, "__getitem__", lambda self, index: pytest.fail("read again"))
+    monkeypatch.setattr(EvalViews, "__getitem__", lambda self, index: pytest.fail("read again"))
     torch.testing.assert_close(kept[1], expected)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.graph import to_int8, trace
-from timesformer.export.onnx import Precision
+from timesformer.export.onnx import OnnxPrecision
 from timesformer.inference.onnx_model import open_session, run_session
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.convert import save_transformers
@@ -77,7 +77,7 @@ def compiled_logits(module: nn.Module) -> Logits:
     return transformers_logits(compiled(module))
 
 
-def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: Precision) -> Logits:
+def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: OnnxPrecision) -> Logits:
     """A module exported to ONNX, and run by ONNX Runtime.
 
     Args:

@@ -11,8 +11,7 @@ from timesformer.bench.matmul_reference import Place, interleave_with_product, m
 from timesformer.bench.result import Bench
 from timesformer.bench.timing import OnRound, Timing, Way, interleave
 from timesformer.config.presets import preset as preset_config
-from timesformer.config.run import Precision
-from timesformer.config.schema import ModelConfig
+from timesformer.config.schema import ModelConfig, Precision
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer

@@ -110,14 +110,14 @@ def _cases(paths: dict[int, Path], model: ModelConfig, clip: ClipConfig, *, num_
     drawn = [
         sampling.train_clip(info, clip, num_frames=model.num_frames, generator=generator) for _ in range(num_draws)
     ]
-    tested = sampling.test_clips(info, clip, num_frames=model.num_frames)
+    tested = sampling.eval_clips(info, clip, num_frames=model.num_frames)
 
     def cut_to_train(frames: UInt8[Tensor, "t h w 3"]) -> Tensor:
         generator = np.random.default_rng(0)
         return transforms.train_view(frames, clip, data, image_size=model.image_size, generator=generator)
 
     def cut_to_test(frames: UInt8[Tensor, "t h w 3"]) -> Tensor:
-        return transforms.test_views(frames, clip, image_size=model.image_size)
+        return transforms.eval_views(frames, clip, image_size=model.image_size)
 
     trained = [_Case(f"training, GOP {gop}", path, drawn, cut_to_train) for gop, path in paths.items()]
     return [*trained, _Case(f"testing, GOP {first}", paths[first], tested, cut_to_test)]

@@ -123,7 +123,7 @@ def _their_loader(videos: Manifest, settings: RunConfig, read: Read) -> Loader:
     shape = (3, settings.model.num_frames, *settings.model.image_size)
     return DataLoader(
         ErrorsAsValues(_Clips(videos, settings, read)),
-        batch_size=settings.videos_per_part,
+        batch_size=settings.videos_per_micro_batch,
         sampler=EpochOrder(len(videos.samples), seed=settings.seed),
         num_workers=settings.data.num_workers,
         persistent_workers=True,

@@ -7,11 +7,9 @@ import torch
 
 from timesformer.bench.timing import OnRound, Timing, Way, interleave
 from timesformer.config.checks import MOST_IN_BATCH, check_at_most
-from timesformer.config.run import Precision
-from timesformer.config.schema import ModelConfig
+from timesformer.config.schema import ModelConfig, Precision
+from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError
-from timesformer.inference.fusion import resolve_device
-from timesformer.inference.predictor import DTYPES
 from timesformer.model.cost import cost
 
 _PRODUCT = "a matrix product"

@@ -21,9 +21,9 @@ from timesformer.bench.matmul_reference import (
 from timesformer.bench.result import Bench
 from timesformer.bench.timing import OnRound, Way
 from timesformer.config.presets import preset as preset_config
-from timesformer.config.run import Precision
+from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError, DependencyError
-from timesformer.export.onnx import Precision as OnnxPrecision
+from timesformer.export.onnx import OnnxPrecision
 from timesformer.export.onnxruntime import OrtForm
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer, layout_of, multiply_accumulates

@@ -113,8 +113,8 @@ def _transformers(model: TimeSformer, read: Read) -> Probabilities:
 
     @torch.inference_mode()
     def probabilities(path: Path) -> Float[Tensor, " k"]:
-        chosen = sampling.test_clips(probe(path), clip, num_frames=config.num_frames)
-        views = [transforms.test_views(read(path, frames), clip, image_size=config.image_size) for frames in chosen]
+        chosen = sampling.eval_clips(probe(path), clip, num_frames=config.num_frames)
+        views = [transforms.eval_views(read(path, frames), clip, image_size=config.image_size) for frames in chosen]
         return fuse(logits(transforms.to_floats(torch.cat(views), clip)), clip.fusion)
 
     return probabilities

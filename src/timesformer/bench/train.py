@@ -23,7 +23,7 @@ from timesformer.bench.peak_memory import peak_above
 from timesformer.bench.result import Bench
 from timesformer.bench.timing import OnRound, Way
 from timesformer.config.presets import preset as preset_config
-from timesformer.config.run import Precision
+from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer

@@ -29,7 +29,7 @@ from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.distributed import evaluate_shared
 from timesformer.evaluation.predictions import Options
-from timesformer.evaluation.process_group import Place, find_place, join
+from timesformer.evaluation.process_group import ProcessInfo, find_process_info, join
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
@@ -106,7 +106,7 @@ def evaluate(
     """
     given = {"sampling": sampling, "num_clips": num_clips, "num_crops": num_crops, "fusion": fusion}
     views = {name: value for name, value in given.items() if value is not None}
-    place, ks = find_place(os.environ), _parse_top_k(top_k)
+    place, ks = find_process_info(os.environ), _parse_top_k(top_k)
     options = Options(
         device=device,
         batch_size=batch_size,
@@ -159,7 +159,7 @@ def _parse_top_k(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _progress(place: Place) -> AbstractContextManager[OnProgress]:
+def _progress(place: ProcessInfo) -> AbstractContextManager[OnProgress]:
     """A bar for the videos of all processes, in the first of them."""
     return progress("evaluating") if place.rank == 0 else nullcontext(lambda done, total: None)
 

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from timesformer._version import __version__
 from timesformer.cli.streams import finish_streams, prepare_streams, say, stdout_error
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
-from timesformer.processes import read_place
+from timesformer.processes import read_process_info
 
 VERBS = {
     "demo": "Make a small video data set, train on it, and look at the result: the whole way in minutes.",
@@ -137,9 +137,9 @@ def refuse_several_processes(verb: str, environment: Mapping[str, str]) -> None:
     """
     if verb in _SHARED:
         return
-    place = read_place(environment)
-    name, size = place.said_by or "WORLD_SIZE", str(place.num_processes)
-    if not place.said_by and environment.get("WORLD_SIZE", "").isdecimal():
+    place = read_process_info(environment)
+    name, size = place.launcher_variable or "WORLD_SIZE", str(place.num_processes)
+    if not place.launcher_variable and environment.get("WORLD_SIZE", "").isdecimal():
         size = environment["WORLD_SIZE"]
     if int(size) > 1:
         raise ConfigError(

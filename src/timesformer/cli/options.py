@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from timesformer.config.io import parse_overrides
-from timesformer.config.run import Precision
-from timesformer.config.schema import ModelConfig
+from timesformer.config.schema import ModelConfig, Precision
 from timesformer.errors import ConfigError
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]

@@ -17,11 +17,9 @@ from timesformer.config.checks import (
     check_utf8,
     refuse,
 )
-from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.config.schema import ClipConfig, ModelConfig, OnDecodeError, Precision
 
-OnDecodeError = Literal["raise", "skip"]
 RandOperations = Literal["all", "geometric", "photometric"]
-Precision = Literal["fp32", "bf16", "fp16"]
 Keep = Literal["best", "last"]
 Tracker = Literal["tensorboard", "wandb"]
 
@@ -277,18 +275,18 @@ class RunConfig:
     """Folder of the run: model folder, checkpoints, metrics, curve."""
 
     @property
-    def clips_per_part(self) -> int:
+    def micro_batch_size(self) -> int:
         """Clips that go through the model at a time."""
         return self.batch_size // self.accumulate
 
     @property
-    def videos_per_part(self) -> int:
+    def videos_per_micro_batch(self) -> int:
         """Videos that the clips of a part are drawn from."""
-        return self.clips_per_part // self.augment.repeats
+        return self.micro_batch_size // self.augment.repeats
 
     def steps_per_epoch(self, num_videos: int) -> int:
         """Steps of the optimizer in which an epoch sees all of `num_videos` training videos."""
-        return math.ceil(num_videos / (self.videos_per_part * self.accumulate))
+        return math.ceil(num_videos / (self.videos_per_micro_batch * self.accumulate))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", tuple(self.trackers))
@@ -312,17 +310,17 @@ class RunConfig:
                 f"batch_size={self.batch_size} is not a multiple of {name}={divisor}",
             )
         refuse(
-            self.clips_per_part % self.augment.repeats != 0,
-            f"a part of the batch, batch_size / accumulate = {self.clips_per_part} clips, is not a "
+            self.micro_batch_size % self.augment.repeats != 0,
+            f"a part of the batch, batch_size / accumulate = {self.micro_batch_size} clips, is not a "
             f"multiple of augment.repeats={self.augment.repeats}",
         )
         refuse(
-            self.model.head_norm == "batch" and self.clips_per_part == 1,
+            self.model.head_norm == "batch" and self.micro_batch_size == 1,
             f"model.head_norm='batch' has no effect on one clip at a time: batch_size={self.batch_size} with "
             f"accumulate={self.accumulate}",
         )
         refuse(
-            self.clip.background == "remove" and self.model.num_frames * self.clip.frames_per_step == 1,
+            self.clip.background == "remove" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
             "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(

@@ -48,6 +48,12 @@ PositionEmbedding = Literal["space_time", "space", "none"]
 PositionInterpolation = Literal["bicubic", "nearest"]
 Initialization = Literal["released", "scratch"]
 HeadNorm = Literal["none", "batch"]
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Numbers to compute in."""
+
+OnDecodeError = Literal["raise", "skip"]
+"""A video that cannot be decoded ends the work, or is left out, counted and listed."""
+
 Sampling = Literal["dense", "center", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
 Background = Literal["keep", "remove"]
@@ -261,7 +267,7 @@ class ClipConfig:
         self._refuse_what_has_no_effect()
 
     @property
-    def frames_per_step(self) -> int:
+    def frames_per_channel_group(self) -> int:
         """Frames of the video that one frame of the model's clip is made of: 3 where the channels are times, else 1."""
         return 3 if self.channel_order == "time" else 1
 

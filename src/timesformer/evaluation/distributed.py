@@ -10,7 +10,15 @@ from timesformer.errors import DataError
 from timesformer.evaluation.evaluate import OnProgress, check_top_k, evaluate, open_both, run_batches
 from timesformer.evaluation.partition import deal, merge, plan_batches
 from timesformer.evaluation.predictions import Options, Outcome
-from timesformer.evaluation.process_group import Team, from_text, own_device, receive, refuse_failure, send, to_text
+from timesformer.evaluation.process_group import (
+    ProcessGroup,
+    from_text,
+    local_device,
+    receive,
+    refuse_failure,
+    send,
+    to_text,
+)
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
@@ -23,7 +31,7 @@ def evaluate_shared(
     model: Classifier | str | Path,
     videos: Manifest | str | Path,
     *,
-    team: Team | None,
+    team: ProcessGroup | None,
     options: Options,
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
@@ -52,7 +60,7 @@ def evaluate_shared(
     check_top_k(top_k)
     place = team.place
     model, manifest = open_both(model, videos)
-    options = replace(options, device=own_device(options.device, place))
+    options = replace(options, device=local_device(options.device, place))
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
     own = deal(batches, rank=place.rank, num_processes=place.num_processes)
     fingerprint = _fingerprint(model, manifest, options)
@@ -77,7 +85,7 @@ def evaluate_shared(
     return summarize(manifest, merged, protocol=protocol, top_k=top_k)
 
 
-def _collect(team: Team, batches: Sequence[range], *, fingerprint: str) -> Iterator[Outcome]:
+def _collect(team: ProcessGroup, batches: Sequence[range], *, fingerprint: str) -> Iterator[Outcome]:
     """What the other processes found."""
     num_processes = team.place.num_processes
     for rank in range(1, num_processes):

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from timesformer.config.run import Precision
+from timesformer.config.schema import Precision
 from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.partition import plan_batches
-from timesformer.evaluation.predictions import Options, Outcome, answer_batches
+from timesformer.evaluation.predictions import Options, Outcome, predict_batches
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
@@ -103,7 +103,7 @@ def run_batches(
     on_progress: OnProgress = lambda done, total: None,
     on_batch: Callable[[int, list[Outcome]], None] = lambda number, outcomes: None,
 ) -> list[Outcome]:
-    """Answer batches, and leave the model in the mode in which it came.
+    """Predict batches, and leave the model in the mode in which it came.
 
     Args:
         model: The model.
@@ -114,12 +114,12 @@ def run_batches(
         on_batch: Called after each batch with its number, from 0, and what came out of it.
 
     Raises:
-        TimeSformerError: What `answer_batches` raises.
+        TimeSformerError: What `predict_batches` raises.
     """
     was_training = model.training
     outcomes: list[Outcome] = []
     try:
-        for number, batch in enumerate(answer_batches(model, manifest, batches, options=options)):
+        for number, batch in enumerate(predict_batches(model, manifest, batches, options=options)):
             on_batch(number, batch)
             for outcome in batch:
                 outcomes.append(outcome)

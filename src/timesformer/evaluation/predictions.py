@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count
-from timesformer.config.run import Precision
-from timesformer.data.clips.dataset import TestViews
+from timesformer.config.schema import Precision
+from timesformer.data.clips.dataset import EvalViews
 from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs
@@ -51,7 +51,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class VideoOutput:
     """The probabilities of all classes for one video, fused over its views; `index` is its place in the manifest."""
 
     index: int
@@ -60,17 +60,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class DecodeFailure:
     """A video that could not be decoded, by its place in the manifest, and why."""
 
     index: int
     reason: str
 
 
-Outcome = Answer | Unread
+Outcome = VideoOutput | DecodeFailure
 
 
-def answer_batches(
+def predict_batches(
     model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: Options
 ) -> Generator[list[Outcome]]:
     """Yield what the model says about the videos of each batch, in order; the model is left in eval mode.
@@ -107,7 +107,7 @@ def _read(model: Classifier, manifest: Manifest, options: Options) -> Generator[
     """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
     loader = DataLoader(
         ErrorsAsValues(
-            TestViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
+            EvalViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
         ),
         batch_size=None,
         num_workers=options.num_workers,
@@ -124,7 +124,7 @@ def _answer(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_e
         if not isinstance(views, TimeSformerError):
             readable.append((index, sample, views))
         elif on_error == "skip" and isinstance(views, DecodeError):
-            outcomes.append(Unread(index, str(views)))
+            outcomes.append(DecodeFailure(index, str(views)))
         else:
             raise views
     if readable:
@@ -132,10 +132,10 @@ def _answer(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_e
     return sorted(outcomes, key=lambda outcome: outcome.index)
 
 
-def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]) -> list[Answer]:
+def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]) -> list[VideoOutput]:
     logits = predictor.logits(torch.cat([views for _, _, views in videos]))
     answers = []
     for (index, sample, _), own in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
         check_finite(own, sample.path)
-        answers.append(Answer(index, fuse(own, predictor.model.info.clip.fusion).numpy(), len(own)))
+        answers.append(VideoOutput(index, fuse(own, predictor.model.info.clip.fusion).numpy(), len(own)))
     return answers

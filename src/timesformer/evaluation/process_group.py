@@ -2,7 +2,7 @@
 
 They meet at a key-value store (torch's, without a process group). Every process puts its answers there batch by batch,
 and process 0 collects them. So nobody waits at a barrier: a process that fails leaves its message for the others, and
-one that vanishes is missed after `patience_s` seconds without an answer.
+one that vanishes is missed after `timeout_s` seconds without an answer.
 """
 
 import json
@@ -18,48 +18,48 @@ from torch.distributed import Store
 from torch.distributed.rendezvous import rendezvous
 
 from timesformer.errors import ConfigError, TimeSformerError
-from timesformer.evaluation.predictions import Answer, Outcome, Unread
-from timesformer.processes import Place, read_place
+from timesformer.evaluation.predictions import DecodeFailure, Outcome, VideoOutput
+from timesformer.processes import ProcessInfo, read_process_info
 
 _FAILURE = "failure"
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Team:
+class ProcessGroup:
     """A process among others, and the store at which they meet."""
 
-    place: Place
+    place: ProcessInfo
     store: Store
-    patience_s: float = 600.0
+    timeout_s: float = 600.0
     """How long process 0 waits for the next answer of another process."""
 
 
-def find_place(environment: Mapping[str, str]) -> Place:
+def find_process_info(environment: Mapping[str, str]) -> ProcessInfo:
     """Read from the environment which process this is.
 
     Args:
-        environment: See `timesformer.processes.read_place`.
+        environment: See `timesformer.processes.read_process_info`.
 
     Raises:
         ConfigError: A variable is missing or no number, or several processes have no place to meet.
     """
-    place = read_place(environment)
+    place = read_process_info(environment)
     if place.num_processes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         raise ConfigError(
-            f"{place.said_by}={place.num_processes} processes have no place to meet: set MASTER_ADDR to the machine of "
-            "process 0 and MASTER_PORT to a free port there, or start them with torchrun"
+            f"{place.launcher_variable}={place.num_processes}, but MASTER_ADDR and MASTER_PORT are not both set: set "
+            "them to the host of rank 0 and a free port there, or use torchrun"
         )
     return place
 
 
 @contextmanager
-def join(place: Place, *, patience_s: float = 600.0) -> Generator[Team | None]:
+def join(place: ProcessInfo, *, timeout_s: float = 600.0) -> Generator[ProcessGroup | None]:
     """Meet the other processes at `MASTER_ADDR:MASTER_PORT`; a failure inside is told to them before it goes on.
 
     Args:
         place: Which process this is.
-        patience_s: Seconds to wait for the others, here and for every answer.
+        timeout_s: Seconds to wait for the others, here and for every answer.
 
     Yields:
         This process and its way to the others; None where it is alone.
@@ -70,20 +70,20 @@ def join(place: Place, *, patience_s: float = 600.0) -> Generator[Team | None]:
     if place.num_processes == 1:
         yield None
         return
-    timeout = timedelta(seconds=patience_s)
+    timeout = timedelta(seconds=timeout_s)
     try:
         store, _, _ = next(rendezvous("env://", place.rank, place.num_processes, timeout=timeout))
     except (RuntimeError, ValueError, OSError) as error:
         raise TimeSformerError(
             f"process {place.rank} of {place.num_processes} did not meet the others: {error}"
         ) from error
-    team = Team(place=place, store=store, patience_s=patience_s)
-    with telling_failures(team):
+    team = ProcessGroup(place=place, store=store, timeout_s=timeout_s)
+    with broadcast_failure(team):
         yield team
 
 
 @contextmanager
-def telling_failures(team: Team) -> Generator[None]:
+def broadcast_failure(team: ProcessGroup) -> Generator[None]:
     """Leave the message of an exception for the other processes, so that they stop as well."""
     try:
         yield
@@ -96,14 +96,14 @@ def telling_failures(team: Team) -> Generator[None]:
         raise
 
 
-def own_device(device: str, place: Place) -> str:
+def local_device(device: str, place: ProcessInfo) -> str:
     """The device of one process of several: `auto` and `cuda` mean a GPU for each process of a machine in turn."""
     if device in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{place.local_rank % torch.cuda.device_count()}"
     return device
 
 
-def send(team: Team, name: str, text: str) -> None:
+def send(team: ProcessGroup, name: str, text: str) -> None:
     """Put a text where process 0 finds it.
 
     Raises:
@@ -114,26 +114,26 @@ def send(team: Team, name: str, text: str) -> None:
         team.store.set(f"{team.place.rank}/{name}", text)
 
 
-def receive(team: Team, name: str, *, rank: int) -> str:
+def receive(team: ProcessGroup, name: str, *, rank: int) -> str:
     """Wait for a text that another process sends.
 
     Raises:
-        TimeSformerError: A process failed, or nothing came for `patience_s` seconds.
+        TimeSformerError: A process failed, or nothing came for `timeout_s` seconds.
     """
-    key, end = f"{rank}/{name}", time.monotonic() + team.patience_s
+    key, end = f"{rank}/{name}", time.monotonic() + team.timeout_s
     with _connection(team):
         while not team.store.check([key]):
             refuse_failure(team)
             if time.monotonic() > end:
                 raise TimeSformerError(
-                    f"process {rank} of {team.place.num_processes} gave no answer for {team.patience_s:g} s: it hangs "
+                    f"process {rank} of {team.place.num_processes} gave no answer for {team.timeout_s:g} s: it hangs "
                     f"or was killed; nothing was measured"
                 )
             time.sleep(_POLL_S)
         return team.store.get(key).decode()
 
 
-def refuse_failure(team: Team) -> None:
+def refuse_failure(team: ProcessGroup) -> None:
     """Stop where another process has failed.
 
     Raises:
@@ -149,7 +149,7 @@ def to_text(outcomes: Iterable[Outcome]) -> str:
     return json.dumps(
         [
             {"index": outcome.index, "reason": outcome.reason}
-            if isinstance(outcome, Unread)
+            if isinstance(outcome, DecodeFailure)
             else {"index": outcome.index, "views": outcome.views, "probabilities": outcome.probabilities.tolist()}
             for outcome in outcomes
         ]
@@ -159,15 +159,15 @@ def to_text(outcomes: Iterable[Outcome]) -> str:
 def from_text(text: str) -> list[Outcome]:
     """Read outcomes back: the inverse of `to_text`."""
     return [
-        Unread(item["index"], item["reason"])
+        DecodeFailure(item["index"], item["reason"])
         if "reason" in item
-        else Answer(item["index"], np.array(item["probabilities"], dtype=np.float32), item["views"])
+        else VideoOutput(item["index"], np.array(item["probabilities"], dtype=np.float32), item["views"])
         for item in json.loads(text)
     ]
 
 
 @contextmanager
-def _connection(team: Team) -> Generator[None]:
+def _connection(team: ProcessGroup) -> Generator[None]:
     try:
         yield
     except RuntimeError as error:

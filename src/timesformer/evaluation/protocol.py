@@ -23,8 +23,8 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
     frames = f"{clip.sampling} {model.num_frames}"
     if clip.sampling in ("dense", "center", "coverage"):
         frames += f"x{clip.frame_stride} at {clip.target_fps:g} fps"
-    if clip.frames_per_step > 1:
-        frames += f", {clip.frames_per_step} moments a frame"
+    if clip.frames_per_channel_group > 1:
+        frames += f", {clip.frames_per_channel_group} moments a frame"
     if clip.background == "remove":
         frames += ", background removed"
     clips = "all clips" if clip.sampling == "coverage" else f"{clip.num_clips} clip{'s' * (clip.num_clips > 1)}"

@@ -17,7 +17,7 @@ from timesformer.evaluation.metrics import (
     top_k_accuracy,
     true_class_ranks,
 )
-from timesformer.evaluation.predictions import Answer, Outcome, Unread
+from timesformer.evaluation.predictions import DecodeFailure, Outcome, VideoOutput
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 
 _NUM_NAMED = 5  # classes that the row of a video names
@@ -35,8 +35,8 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
     Raises:
         DataError: No video has an answer.
     """
-    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    unread = [outcome for outcome in outcomes if isinstance(outcome, Unread)]
+    answers = [outcome for outcome in outcomes if isinstance(outcome, VideoOutput)]
+    unread = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailure)]
     if not answers:
         reasons = "".join(f"; the first: {video.reason}" for video in unread[:1])
         raise DataError(f"none of {len(manifest.samples)} videos could be decoded{reasons}")
@@ -68,7 +68,7 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
 
 def _results(
     manifest: Manifest,
-    answers: Sequence[Answer],
+    answers: Sequence[VideoOutput],
     *,
     scores: Float[np.ndarray, "n k"],
     ranks: Int[np.ndarray, " n"],

@@ -19,7 +19,7 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import refuse_existing
 from timesformer.weights.model_folder import check_readable
 
-Precision = Literal["fp32", "int8"]
+OnnxPrecision = Literal["fp32", "int8"]
 
 # Of the spread of the logits. fp32 differs by the order of sums alone; int8 that strays further is broken, not rounded.
 _TOLERANCE = {"fp32": 1e-3, "int8": 1.0}
@@ -34,7 +34,7 @@ class Exported:
     """
 
     path: str
-    precision: Precision
+    precision: OnnxPrecision
     bytes: int
     difference: float
     cosine: float
@@ -48,7 +48,7 @@ def export_onnx(
     model: TimeSformer,
     path: str | Path,
     *,
-    precision: Precision = "fp32",
+    precision: OnnxPrecision = "fp32",
     overwrite: bool = False,
 ) -> Exported:
     """Write a model as one ONNX file for clips of its config's sizes, any number at once; all of it or nothing.

@@ -12,15 +12,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from timesformer.config.checks import MOST_IN_BATCH, check_choice, check_count
-from timesformer.config.run import Precision
-from timesformer.data.clips.dataset import read_test_views, tell_timing
+from timesformer.config.schema import Precision
+from timesformer.data.clips.dataset import read_eval_views, tell_timing
 from timesformer.data.clips.transforms import model_input
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
+from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
-from timesformer.inference.fusion import check_finite, fuse, resolve_device
+from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.fast import FastTimeSformer
@@ -29,9 +30,6 @@ from timesformer.model.timesformer import TimeSformer
 
 Video = str | Path | FrameArray
 """A file, a folder of frames, a video in a tar file, or RGB frames in memory, uint8 `[t, h, w, 3]`."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Numbers to compute in, by the name of their precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +214,7 @@ class Predictor:
         source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
         config, clip = self.model.config, self.model.info.clip
         try:
-            views, info = read_test_views(source, config, clip, allow_codecs=self._allow_codecs)
+            views, info = read_eval_views(source, config, clip, allow_codecs=self._allow_codecs)
         except DecodeError as error:
             return error
         return _Read(str(video) if is_path else "", views, info)

@@ -39,7 +39,7 @@ def measure(
 def frames_in_order(model: TimeSformer, order: FrameOrder, *, seed: int = _SEED) -> Generator[None]:
     """Let a model see the frames of every clip in another order, until the context ends."""
     generator = torch.Generator().manual_seed(seed)
-    per_step = model.info.clip.frames_per_step
+    per_step = model.info.clip.frames_per_channel_group
 
     def reorder(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         frames = rearrange(inputs[0], "b (c k) t h w -> b c (t k) h w", k=per_step)

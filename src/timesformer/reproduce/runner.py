@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from timesformer.config.run import RunConfig
-from timesformer.device import processor_name
+from timesformer.device import processor_name, resolve_device
 from timesformer.evaluation.result import Evaluation
-from timesformer.inference.fusion import resolve_device
 from timesformer.model.cost import cost
 from timesformer.reproduce.experiment import MAIN, Arm, Experiment
 from timesformer.reproduce.measure import hits, interval_over_seeds, measure

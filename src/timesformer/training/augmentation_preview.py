@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.dataset import TrainClips, read_test_views
+from timesformer.data.clips.dataset import TrainClips, read_eval_views
 from timesformer.data.clips.transforms import denormalize, to_floats
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.data.manifest.manifest import Sample
@@ -77,7 +77,7 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
 
 
 def _plain_tile(sample: Sample, run: RunConfig, *, label: str) -> _Tile:
-    views, _ = read_test_views(sample.path, run.model, validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
+    views, _ = read_eval_views(sample.path, run.model, validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
     return _Tile(f"{label}: {sample.path.name}", _strip(views[0], run.clip))
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.dataset import TestViews, TrainClips
+from timesformer.data.clips.dataset import EvalViews, TrainClips
 from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.classes import read_validation
 from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
@@ -156,7 +156,7 @@ class OneView(Dataset[tuple[Tensor, int]]):
         cache: Whether to keep each view in memory once it was read.
     """
 
-    def __init__(self, views: TestViews, *, cache: bool) -> None:
+    def __init__(self, views: EvalViews, *, cache: bool) -> None:
         self._views = views
         self._cache: dict[int, tuple[Tensor, int]] | None = {} if cache else None
 
@@ -210,7 +210,7 @@ def collate(
     return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)))
 
 
-class Feed(NamedTuple):
+class DataLoaders(NamedTuple):
     """What a trainer draws from: batches of random training clips, and of one view of each validation video.
 
     `clips` is the dataset of `train`, which has to know the epoch.
@@ -228,7 +228,7 @@ def make_feed(
     device: torch.device,
     first_epoch: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Feed:
+) -> DataLoaders:
     """Set up the loaders of a run, and decode the training videos up front where `run.data.cache` says so.
 
     All videos of an epoch are seen, but for those that `run.data.on_decode_error` leaves out; its last batch may be
@@ -246,19 +246,19 @@ def make_feed(
         DecodeError: A video cannot be decoded up front, and is not to be skipped.
     """
     clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed, augment=run.augment)
-    views = TestViews(split.val, model=run.model, clip=validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
+    views = EvalViews(split.val, model=run.model, clip=validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
     if run.data.cache:
         clips.preload(on_progress=on_progress)
     order = EpochOrder(len(clips), seed=run.seed)
     order.set_epoch(first_epoch)
     clips.set_epoch(first_epoch)
     pin_memory = device.type == "cuda"
-    return Feed(
-        train=_loader(clips, run=run, num_videos=run.videos_per_part, pin_memory=pin_memory, sampler=order),
+    return DataLoaders(
+        train=_loader(clips, run=run, num_videos=run.videos_per_micro_batch, pin_memory=pin_memory, sampler=order),
         val=_loader(
             OneView(views, cache=run.data.cache),
             run=run,
-            num_videos=run.clips_per_part,
+            num_videos=run.micro_batch_size,
             pin_memory=pin_memory,
             sampler=None,
         ),

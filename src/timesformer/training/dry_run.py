@@ -9,8 +9,8 @@ from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.data.manifest.manifest import holds_splits, source_exists
 from timesformer.data.video.codecs import allowed_codecs
+from timesformer.device import resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError
-from timesformer.inference.fusion import resolve_device
 from timesformer.model.cost import cost
 from timesformer.training.dataloaders import Split, load_data, with_num_classes
 from timesformer.training.memory import MemoryEstimate, estimate_memory, gigabytes, weightless
@@ -255,7 +255,7 @@ def _data_line(data: DataPlan) -> str:
 
 
 def _batch_line(run: RunConfig) -> str:
-    parts = f" in {run.accumulate} parts of {run.clips_per_part}" if run.accumulate > 1 else ""
+    parts = f" in {run.accumulate} parts of {run.micro_batch_size}" if run.accumulate > 1 else ""
     repeats = run.augment.repeats
     videos = f", {repeats} of each of {run.batch_size // repeats} videos" if repeats > 1 else ""
     return f"{run.batch_size} clips{parts}{videos}"

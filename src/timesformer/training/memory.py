@@ -85,7 +85,7 @@ def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstima
         gradients=4 * trained,
         optimizer=4 * trained * MOMENTS[run.optim.optimizer],
         activations_per_clip=two - one + _work(run, saved=two - one),
-        clips=run.clips_per_part,
+        clips=run.micro_batch_size,
         available=free_memory(device) if device else None,
     )
 
@@ -148,7 +148,7 @@ def _fits(run: RunConfig, parts: int, fitting: int) -> bool:
 def _rough_total(run: RunConfig) -> int:
     """A closed form that is right within a factor of two, for the many runs that are small."""
     size = cost(run.model)
-    return 4 * size.weight_bytes + run.clips_per_part * size.activation_bytes
+    return 4 * size.weight_bytes + run.micro_batch_size * size.activation_bytes
 
 
 def _work(run: RunConfig, *, saved: int) -> int:

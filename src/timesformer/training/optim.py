@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from timesformer.config.run import OptimConfig, Precision
+from timesformer.config.run import OptimConfig
+from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 

@@ -14,12 +14,13 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from rich.console import Console
 
-from timesformer.config.run import OptimConfig, Precision, RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.config.schema import Precision
+from timesformer.device import resolve_device
 from timesformer.errors import ConfigError
-from timesformer.inference.fusion import resolve_device
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.callbacks import ProgressBar, Recorder, WholeCheckpoints, counting_bar, write_curve
-from timesformer.training.dataloaders import EpochOrder, Feed, Split, load_data, make_feed, with_num_classes
+from timesformer.training.dataloaders import DataLoaders, EpochOrder, Split, load_data, make_feed, with_num_classes
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 from timesformer.training.init_weights import DataSize, Progress, initial_model, read_progress
 from timesformer.training.lightning_module import ClipClassifier
@@ -187,7 +188,7 @@ def _train(job: _Job, output: _Output) -> None:
         _fit(model, feed, job, output)
 
 
-def _skip(feed: Feed, *, batches: int) -> None:
+def _skip(feed: DataLoaders, *, batches: int) -> None:
     """Leave out what an epoch that is resumed has behind it."""
     order, size = feed.train.sampler, feed.train.batch_size
     if batches:
@@ -196,7 +197,7 @@ def _skip(feed: Feed, *, batches: int) -> None:
         order.skip(batches * size)
 
 
-def _fit(model: TimeSformer, feed: Feed, job: _Job, output: _Output) -> None:
+def _fit(model: TimeSformer, feed: DataLoaders, job: _Job, output: _Output) -> None:
     run, folder = job.run, job.folder
     steps = run.steps_per_epoch(job.size.train)
     module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)

@@ -9,7 +9,7 @@ from timesformer.data.manifest.class_labels import ClassLabels, are_indices, to_
 from timesformer.data.manifest.datasets import refuse_folder_of_lists
 from timesformer.data.manifest.listed_paths import report_comments
 from timesformer.data.manifest.manifest import find_split, holds_splits, read_rows, refuse_no_path
-from timesformer.data.manifest.rows import Row, composed, find_class_videos, folder_rows
+from timesformer.data.manifest.rows import AnnotationRow, composed, find_class_videos, folder_rows
 from timesformer.data.manifest.video_search import PassedOver
 from timesformer.names import compose
 
@@ -48,7 +48,7 @@ class Listing:
 class _Part:
     """What one source lists."""
 
-    rows: list[Row]
+    rows: list[AnnotationRow]
     known: Sequence[str] | None
     """Names of the classes, if the source brings them; those of empty class folders are among them."""
     passed_over: tuple[PassedOver, ...] = ()
@@ -114,11 +114,11 @@ def _read_part(source: Path, *, class_names: Sequence[str] = ()) -> _Part:
     return _Part(composed(folder_rows(found.videos)), known, found.passed_over, found.others)
 
 
-def _is_numbered(rows: Sequence[Row], known: Sequence[str] | None, *, source: Path) -> bool:
+def _is_numbered(rows: Sequence[AnnotationRow], known: Sequence[str] | None, *, source: Path) -> bool:
     return not source.is_dir() and are_indices([row.label for row in rows], known)
 
 
-def _class_names(rows: Sequence[Row], *, is_numbered: bool) -> Sequence[str]:
+def _class_names(rows: Sequence[AnnotationRow], *, is_numbered: bool) -> Sequence[str]:
     """The names that occur; of numbers, all up to the largest that leaves at least half of them in use."""
     if not is_numbered:
         return sorted({row.label for row in rows})
@@ -129,7 +129,7 @@ def _class_names(rows: Sequence[Row], *, is_numbered: bool) -> Sequence[str]:
 
 
 def _listed(
-    rows: Sequence[Row], own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool
+    rows: Sequence[AnnotationRow], own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool
 ) -> list[ListedVideo]:
     """Find the classes of rows, whose labels are names or indices of `own`, among those of training."""
     classes = ClassLabels([row.label for row in rows], own, is_numbered=is_numbered)

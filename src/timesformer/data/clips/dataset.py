@@ -163,7 +163,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         ]
 
 
-class TestViews(Dataset[tuple[Tensor, int, int]]):
+class EvalViews(Dataset[tuple[Tensor, int, int]]):
     """All views of each video, its label and its place in the manifest: uint8 `[views, 3, T, H, W]`, int, int.
 
     The views are for `transforms.to_floats`, where the model is.
@@ -178,8 +178,6 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
     Raises:
         ConfigError: The model does not read 3 channels, or a codec is unknown.
     """
-
-    __test__ = False  # tells pytest that the name is not that of a test class
 
     def __init__(
         self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str] = ()
@@ -203,7 +201,7 @@ class TestViews(Dataset[tuple[Tensor, int, int]]):
         return views, sample.label, index
 
 
-def read_test_views(
+def read_eval_views(
     video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str] = ()
 ) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """Read all views of a video at test.
@@ -260,11 +258,11 @@ def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVid
 def _read_views(
     video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
-    """The views of `read_test_views`, before they are normalized."""
+    """The views of `read_eval_views`, before they are normalized."""
     with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
-        clips = sampling.test_clips(reader.info, clip, num_frames=model.num_frames)
+        clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
-            transforms.test_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
+            transforms.eval_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
         ]
         return torch.cat(views), reader.info
 

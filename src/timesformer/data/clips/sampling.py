@@ -47,7 +47,7 @@ class Box(NamedTuple):
     width: int
 
 
-def test_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
+def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
     """Choose the frames of every temporal view of a video at test.
 
     Args:
@@ -56,14 +56,14 @@ def test_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[
         num_frames: Frames of the model's clip, T.
 
     Returns:
-        For each view, in the order of time, `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never
-        falling: they cover the stretch that `num_frames` would.
+        For each view, in the order of time, `num_frames * clip.frames_per_channel_group` frame numbers from 0 to n - 1,
+        never falling: they cover the span that `num_frames` would.
 
     Raises:
         DataError: The video has no frames or no frame rate.
     """
     _check_timing(info)
-    count = num_frames * clip.frames_per_step
+    count = num_frames * clip.frames_per_channel_group
     if clip.sampling == "segment":
         return [segment_midpoints(info.num_frames, num_frames=count)]
     if clip.sampling == "uniform":
@@ -90,13 +90,13 @@ def train_clip(
             `segment` and `uniform` choose from a random stretch of 1 - jitter of the video to all of it.
 
     Returns:
-        `num_frames * clip.frames_per_step` frame numbers from 0 to n - 1, never falling.
+        `num_frames * clip.frames_per_channel_group` frame numbers from 0 to n - 1, never falling.
 
     Raises:
         DataError: The video has no frames or no frame rate.
     """
     _check_timing(info)
-    count = num_frames * clip.frames_per_step
+    count = num_frames * clip.frames_per_channel_group
     if clip.sampling in ("segment", "uniform"):
         first, total = random_stretch(info.num_frames, jitter=jitter, generator=generator)
         if clip.sampling == "segment":

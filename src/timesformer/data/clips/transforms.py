@@ -27,7 +27,7 @@ _MIDDLE_GRAY = 127.5
 Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
 
-def test_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> UInt8[Tensor, "crops 3 t2 s1 s2"]:
+def eval_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> UInt8[Tensor, "crops 3 t2 s1 s2"]:
     """Cut the spatial views of one clip at test.
 
     With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the center is cut; with three
@@ -89,7 +89,7 @@ def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]
     frames = as_tensor(frames)
     if clip.channel_order != "time":
         return frames
-    return rearrange(luma(frames), "(t c) h w -> t h w c", c=clip.frames_per_step).contiguous()
+    return rearrange(luma(frames), "(t c) h w -> t h w c", c=clip.frames_per_channel_group).contiguous()
 
 
 def to_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "3 t h w"]:

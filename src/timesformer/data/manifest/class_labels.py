@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from timesformer.data.manifest.list_labels import plain_number
-from timesformer.data.manifest.rows import Row, is_integer
+from timesformer.data.manifest.rows import AnnotationRow, is_integer
 from timesformer.errors import DataError, closest
 from timesformer.names import compose, tell_apart
 
@@ -54,7 +54,7 @@ def number_problem(label: str) -> str:
     return f"label {label} is negative, labels count from 0" if index < 0 else ""
 
 
-def name_numbers(rows: Sequence[Row], *, source: Path, classes_file: str) -> tuple[str, ...]:
+def name_numbers(rows: Sequence[AnnotationRow], *, source: Path, classes_file: str) -> tuple[str, ...]:
     """Names of classes that have only numbers; every number from 0 must occur, since nothing else tells how many.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timesformer.data.manifest.list_labels import refuse_numbers
 from timesformer.data.manifest.listed_paths import refuse_elsewhere
-from timesformer.data.manifest.rows import Finder, Row, is_integer, read_json, read_text
+from timesformer.data.manifest.rows import AnnotationRow, Finder, is_integer, read_json, read_text
 from timesformer.data.manifest.text_tables import is_range
 from timesformer.data.video.paths import VIDEO_SUFFIXES
 from timesformer.errors import DataError
@@ -33,7 +33,7 @@ _HMDB51_CODES = {"0": "unused", "1": "train", "2": "test"}
 _HMDB51_FOLDERS = ("hmdb51", "hmdb51_org", "HMDB51", "videos")
 
 
-def read_published(source: Path) -> tuple[list[Row], tuple[str, ...]] | None:
+def read_published(source: Path) -> tuple[list[AnnotationRow], tuple[str, ...]] | None:
     """Rows and class names of a split of UCF101 or HMDB51; None where the source is neither.
 
     Raises:
@@ -69,7 +69,7 @@ def refuse_folder_of_lists(folder: Path) -> None:
         raise DataError(f"{folder} holds the splits of {name}: name one: {', '.join(str(folder / s) for s in sources)}")
 
 
-def read_clips(path: Path) -> list[Row]:
+def read_clips(path: Path) -> list[AnnotationRow]:
     """Read a list of clips in JSON: `id`, and `template` or `label`, or `vid_name` and `label`.
 
     The first is that of Something-Something v2. Brackets of templates are dropped, as in the names of the classes:
@@ -88,7 +88,7 @@ def read_clips(path: Path) -> list[Row]:
     return [_read_clip(path, clip, where=f"clip {number}", finder=finder) for number, clip in enumerate(clips, start=1)]
 
 
-def _read_clip(path: Path, clip: object, *, where: str, finder: Finder) -> Row:
+def _read_clip(path: Path, clip: object, *, where: str, finder: Finder) -> AnnotationRow:
     keys = [key for key in ("id", "vid_name") if isinstance(clip, dict) and key in clip]
     if not isinstance(clip, dict) or not keys:
         raise DataError(f"{path}, {where}: has no 'id' or 'vid_name', got {clip!r}")
@@ -102,7 +102,7 @@ def _read_clip(path: Path, clip: object, *, where: str, finder: Finder) -> Row:
             "video: cut the range into a file"
         )
     label = _clip_label(clip, where=place)
-    return Row(path=finder.find([name], label=label), label=label, where=where)
+    return AnnotationRow(path=finder.find([name], label=label), label=label, where=where)
 
 
 def _clip_label(clip: Mapping[str, object], *, where: str) -> str:
@@ -145,7 +145,7 @@ def read_ucf101_classes(path: Path) -> tuple[str, ...]:
     return tuple(by_number[number] for number in sorted(by_number))
 
 
-def _read_ucf101(path: Path) -> tuple[list[Row], tuple[str, ...]]:
+def _read_ucf101(path: Path) -> tuple[list[AnnotationRow], tuple[str, ...]]:
     """The class of a video is its folder; where a line has a number, it must be that of the class."""
     names = read_ucf101_classes(path.with_name(UCF101_CLASSES))
     root = _find_root(path.parent, _UCF101_FOLDERS, classes=names)
@@ -157,11 +157,11 @@ def _read_ucf101(path: Path) -> tuple[list[Row], tuple[str, ...]]:
         label, video, number = match.groups()
         if number is not None and dict(enumerate(names, start=1)).get(int(number)) != label:
             raise DataError(f"{path}, {where}: {label!r} has number {number} here and another in {UCF101_CLASSES}")
-        rows.append(Row(path=_video_or_frames(root / label / video), label=label, where=where))
+        rows.append(AnnotationRow(path=_video_or_frames(root / label / video), label=label, where=where))
     return rows, names
 
 
-def _read_hmdb51(source: Path) -> tuple[list[Row], tuple[str, ...]]:
+def _read_hmdb51(source: Path) -> tuple[list[AnnotationRow], tuple[str, ...]]:
     match = _HMDB51_SOURCE.fullmatch(source.name)
     assert match is not None  # is_hmdb51 has seen it
     part, number = match.groups()
@@ -178,7 +178,9 @@ def _read_hmdb51(source: Path) -> tuple[list[Row], tuple[str, ...]]:
             raise DataError(f"{file} does not exist, but other splits of this class do")
         for where, video, code in _hmdb51_lines(file):
             if _HMDB51_CODES[code] == part:
-                rows.append(Row(path=_video_or_frames(root / name / video), label=name, where=f"{file.name}, {where}"))
+                rows.append(
+                    AnnotationRow(path=_video_or_frames(root / name / video), label=name, where=f"{file.name}, {where}")
+                )
     return rows, names
 
 

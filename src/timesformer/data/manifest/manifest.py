@@ -22,7 +22,7 @@ from timesformer.data.manifest.datasets import is_hmdb51, read_clips, read_dives
 from timesformer.data.manifest.holdout import hold_out
 from timesformer.data.manifest.listed_paths import OnComments, report_comments
 from timesformer.data.manifest.rows import (
-    Row,
+    AnnotationRow,
     check_class_name,
     composed,
     groups_of,
@@ -119,7 +119,7 @@ def load_manifest(
 
 def read_rows(
     source: str | Path, *, class_names: Sequence[str] = (), on_comments: OnComments = report_comments
-) -> tuple[list[Row], tuple[str, ...] | None]:
+) -> tuple[list[AnnotationRow], tuple[str, ...] | None]:
     """Read what a source says, with its labels as they are written and nothing compared.
 
     Accents in labels are in one form (NFC), whatever they have in the source; names of classes are as they are written.
@@ -238,7 +238,7 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
 
 def _read_file(
     source: Path, *, class_names: Sequence[str], on_comments: OnComments
-) -> tuple[list[Row], tuple[str, ...] | None]:
+) -> tuple[list[AnnotationRow], tuple[str, ...] | None]:
     """Rows of an annotation file, and the names of its classes from the files that the formats keep beside it."""
     suffix = source.suffix.lower()
     beside = class_names_file(source)
@@ -255,7 +255,7 @@ def _read_file(
     return rows, read_class_names(beside, used={row.label for row in rows})
 
 
-def _resolve(rows: Sequence[Row], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
+def _resolve(rows: Sequence[AnnotationRow], known: tuple[str, ...] | None, *, source: Path) -> Manifest:
     """Turn labels into indices and refuse a video of two classes."""
     labels = [row.label for row in rows]
     is_numbered = not source.is_dir() and are_indices(labels, known)

@@ -39,7 +39,7 @@ _VIDEO_FOLDERS = ("videos", "20bn-something-something-v2", "frames", "rgb", ".")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnnotationRow:
     """One video as an annotation file names it."""
 
     path: Path
@@ -50,13 +50,13 @@ class Row:
     """Person, camera or recording that the video comes from; empty if the file does not say."""
 
 
-def groups_of(rows: Sequence[Row], *, source: Path) -> dict[Path, str]:
+def groups_of(rows: Sequence[AnnotationRow], *, source: Path) -> dict[Path, str]:
     """The group of each video that has one; a video that is listed several times needs it once.
 
     Raises:
         DataError: A video has two groups; the message names both lines.
     """
-    given: dict[Path, Row] = {}
+    given: dict[Path, AnnotationRow] = {}
     for row in rows:
         first = given.setdefault(row.path, row) if row.group else row
         if first.group != row.group:
@@ -66,7 +66,7 @@ def groups_of(rows: Sequence[Row], *, source: Path) -> dict[Path, str]:
     return {path: row.group for path, row in given.items()}
 
 
-def composed(rows: Sequence[Row]) -> list[Row]:
+def composed(rows: Sequence[AnnotationRow]) -> list[AnnotationRow]:
     """Rows whose labels have their accents in one form, so that labels that print alike are one."""
     return [row if row.label.isascii() else replace(row, label=compose(row.label)) for row in rows]
 
@@ -236,7 +236,7 @@ def _list_class_folders(folder: Path) -> list[Path]:
     return classes
 
 
-def read_folder(folder: Path) -> list[Row]:
+def read_folder(folder: Path) -> list[AnnotationRow]:
     """Rows of a folder of class folders: their names are the labels, the videos lie anywhere below.
 
     What is passed over there goes to the log.
@@ -258,9 +258,9 @@ def read_folder(folder: Path) -> list[Row]:
     return folder_rows(found.videos)
 
 
-def folder_rows(videos: Mapping[str, Sequence[Path]]) -> list[Row]:
+def folder_rows(videos: Mapping[str, Sequence[Path]]) -> list[AnnotationRow]:
     """Rows of the videos of class folders, by the names of these."""
-    return [Row(path=path, label=name, where=name) for name, own in videos.items() for path in own]
+    return [AnnotationRow(path=path, label=name, where=name) for name, own in videos.items() for path in own]
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from timesformer.data.manifest.listed_paths import (
     refuse_elsewhere,
     report_comments,
 )
-from timesformer.data.manifest.rows import SEPARATORS, Finder, Row, is_integer, read_text, unquote
+from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, Finder, is_integer, read_text, unquote
 from timesformer.data.manifest.text_tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
@@ -44,7 +44,9 @@ _TICKS = re.compile(rf"^'([^'\"]+(?:{_SUFFIX}))'", re.IGNORECASE)
 _EXCEL = re.compile(r"sep=.", re.IGNORECASE)
 
 
-def read_list(path: Path, *, known: Collection[str] = (), on_comments: OnComments = report_comments) -> list[Row]:
+def read_list(
+    path: Path, *, known: Collection[str] = (), on_comments: OnComments = report_comments
+) -> list[AnnotationRow]:
     """Read a text file of videos and labels: `path label` lines, or a table with a header that names its columns.
 
     Lines are separated into path and label by a tab, a comma, a semicolon or spaces: by the first of these that
@@ -135,7 +137,7 @@ def _label_fields(text: str, separator: str) -> tuple[str, tuple[str, ...]]:
 
 def _read_lines(
     path: Path, lines: Sequence[Line], *, finder: Finder, known: Collection[str], has_header: bool
-) -> list[Row]:
+) -> list[AnnotationRow]:
     splits = {name: partial(_split_entry, path=path, name=name) for name in SEPARATORS}
     readings = {name: _read_while_fitting(lines, split) for name, split in splits.items()}
     if not any(len(entries) == len(lines) for entries in readings.values()):
@@ -152,7 +154,7 @@ def _read_lines(
         count_frames=_count_frames,
     )
     return [
-        Row(path=entry.path, label=label, where=f"line {number}")
+        AnnotationRow(path=entry.path, label=label, where=f"line {number}")
         for (number, _), entry, label in zip(lines, readings[name], _read_all_labels(reading), strict=True)
     ]
 

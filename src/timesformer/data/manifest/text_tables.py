@@ -14,7 +14,7 @@ from timesformer.data.manifest.listed_paths import (
     refuse_elsewhere,
     report_comments,
 )
-from timesformer.data.manifest.rows import SEPARATORS, Finder, Row, is_integer
+from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, Finder, is_integer
 from timesformer.data.video.paths import VIDEO_SUFFIXES, is_video
 from timesformer.errors import DataError
 from timesformer.names import compose
@@ -97,7 +97,7 @@ def read_table(
     finder: Finder,
     known: Collection[str] = (),
     on_comments: OnComments = report_comments,
-) -> list[Row]:
+) -> list[AnnotationRow]:
     """Read the lines below a header.
 
     Args:
@@ -124,7 +124,9 @@ def read_table(
         if times.setdefault(video, time) != time:
             raise DataError(f"{where}: another range of {video}, of which there must be a file for each")
         label = compose(cells[header.label])
-        rows.append(Row(path=video, label=label, where=f"line {number}", group=compose(cells.get(_GROUP_COLUMN, ""))))
+        rows.append(
+            AnnotationRow(path=video, label=label, where=f"line {number}", group=compose(cells.get(_GROUP_COLUMN, "")))
+        )
     _refuse_several(rows, path=path, known=known)
     if len(splits) > 1:
         names = ", ".join(sorted(splits))
@@ -228,7 +230,7 @@ def _refuse_range(cells: Mapping[str, str], header: Header, *, video: Path, wher
         )
 
 
-def _refuse_several(rows: Sequence[Row], *, path: Path, known: Collection[str]) -> None:
+def _refuse_several(rows: Sequence[AnnotationRow], *, path: Path, known: Collection[str]) -> None:
     labels = {row.label for row in rows}.union(known)
     for row in rows:
         if row.label not in known:

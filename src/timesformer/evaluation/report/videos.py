@@ -7,7 +7,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
-from timesformer.data.clips.dataset import read_test_views
+from timesformer.data.clips.dataset import read_eval_views
 from timesformer.data.clips.transforms import denormalize
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
@@ -55,7 +55,7 @@ def _figure(
     video: VideoResult, model: Classifier, *, num_frames: int, caption: str, allow_codecs: Collection[str]
 ) -> str:
     try:
-        views, _ = read_test_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
+        views, _ = read_eval_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
     except DecodeError as error:  # the file changed since it was evaluated
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
     frames = denormalize(views[0], model.info.clip).numpy()
