@@ -36,7 +36,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     from timesformer.model.timesformer import TimeSformer
     from timesformer.training.train import train
     from timesformer.weights.adapt import LoadReport
-    from timesformer.weights.convert import save_released, save_transformers
+    from timesformer.weights.formats.released import save_released
+    from timesformer.weights.formats.transformers import save_transformers
     from timesformer.weights.load import load
     from timesformer.weights.model_folder import save
 
@@ -69,7 +70,8 @@ _HOMES = {
     "timesformer.training.train": ["train"],
     "timesformer.weights.adapt": ["LoadReport"],
     "timesformer.weights.model_folder": ["save"],
-    "timesformer.weights.convert": ["save_released", "save_transformers"],
+    "timesformer.weights.formats.released": ["save_released"],
+    "timesformer.weights.formats.transformers": ["save_transformers"],
     "timesformer.weights.load": ["load"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from timesformer.config.class_names import parse_class_names, read_class_names
 from timesformer.errors import ConfigError
-from timesformer.weights.checkpoint import read_labels
+from timesformer.weights.formats.released import read_labels
 
 NAMES = ("abseiling", "air drumming", "zumba, slow")
 

@@ -18,7 +18,7 @@ from timesformer.config.schema import STAGES, ModelConfig, RegroupName
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.schemes import REGROUPS, SCHEMES, scheme_from
 from timesformer.model.timesformer import TimeSformer, scheme_of
-from timesformer.weights.convert import save_released
+from timesformer.weights.formats.released import save_released
 from tiny import random_clips, random_model, random_weights, square_config, tiny_config
 
 NAMES = st.sampled_from(get_args(RegroupName))

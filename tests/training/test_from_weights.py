@@ -12,7 +12,7 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.training.from_weights import fill_from_weights
-from timesformer.weights.convert import save_released
+from timesformer.weights.formats.released import save_released
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
 from tiny import random_model, square_config

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.weights import save_released
-from timesformer.weights.checkpoint import read_file, read_labels, read_tensors
+from timesformer.weights.formats.released import read_labels
 from timesformer.weights.load import load
+from timesformer.weights.pickles import read_tensors
+from timesformer.weights.read import read_file
 from tiny import random_model, square_config
 
 Content = dict[str, Any]

@@ -11,7 +11,8 @@ import yaml
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights import convert, save_released, save_transformers
+from timesformer.weights import save_released, save_transformers
+from timesformer.weights.formats import released
 from timesformer.weights.layouts import layout_for
 from timesformer.weights.load import load
 from tiny import RELEASED_SCHEMES, random_clips, random_model, square_config, tiny_config
@@ -116,7 +117,7 @@ def test_failure_while_writing_a_released_file_leaves_the_old_one(tmp_path: Path
         target.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(convert.torch, "save", half_save)
+    monkeypatch.setattr(released.torch, "save", half_save)
     with pytest.raises(WeightsError, match=r"model\.pyth: cannot be written: .*No space left"):
         save_released(random_model(square_config(), seed=1), path, overwrite=True)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"model.pyth": before}

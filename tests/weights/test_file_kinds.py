@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 
 from timesformer.cli.main import main
 from timesformer.errors import WeightsError
-from timesformer.weights.convert import save_released, save_transformers
+from timesformer.weights.formats.released import save_released
+from timesformer.weights.formats.transformers import save_transformers
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
 from tiny import random_model, square_config, tiny_config

@@ -11,8 +11,8 @@ from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import WeightsError
 from timesformer.weights import save_transformers
+from timesformer.weights.formats.transformers_preprocessing import read_preprocessing
 from timesformer.weights.load import load
-from timesformer.weights.preprocessing import read_preprocessing
 from tiny import random_model, square_config
 
 SIDE = {"size": {"shortest_edge": 12}, "crop_size": {"height": 12, "width": 12}}

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.checkpoint import read_file
-from timesformer.weights.convert import save_released, save_transformers
+from timesformer.weights.formats.released import save_released
+from timesformer.weights.formats.transformers import save_transformers
 from timesformer.weights.load import load
+from timesformer.weights.read import read_file
 from tiny import random_model, square_config
 
 State = dict[str, Tensor]

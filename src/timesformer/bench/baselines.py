@@ -18,7 +18,7 @@ from timesformer.export.graph import to_int8, trace
 from timesformer.export.onnx import OnnxPrecision
 from timesformer.inference.onnx_model import open_session, run_session
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.convert import save_transformers
+from timesformer.weights.formats.transformers import save_transformers
 
 Logits = Callable[[Float[Tensor, "b c t h w"]], Float[Tensor, "b k"]]
 

@@ -9,7 +9,8 @@ from timesformer.cli.console import print_json, say
 from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
 from timesformer.config.class_names import read_class_names
 from timesformer.outputs import check_folder, refuse_inputs
-from timesformer.weights.convert import check_released_target, save_released, save_transformers
+from timesformer.weights.formats.released import check_released_target, save_released
+from timesformer.weights.formats.transformers import save_transformers
 from timesformer.weights.load import load, model_files
 from timesformer.weights.model_folder import check_model_target, save
 

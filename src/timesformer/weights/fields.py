@@ -98,3 +98,18 @@ def show(value: object) -> str:
     """A value for a message, as JSON, cut to a line."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        WeightsError: The file is missing or is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number without end
+        raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a JSON object")
+    return content

@@ -14,9 +14,11 @@ from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
-from timesformer.weights.checkpoint import Checkpoint, read_file, read_json
+from timesformer.weights.checkpoint import Checkpoint
+from timesformer.weights.fields import read_json_object
 from timesformer.weights.formats.transformers import INFO_FILE, read_transformers
 from timesformer.weights.model_folder import MODEL_FILES, is_model_folder, read_folder
+from timesformer.weights.read import read_file
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ def _read_any_folder(folder: Path) -> Checkpoint:
         if (candidate / "config.json").exists():
             if is_model_folder(candidate):
                 return read_folder(candidate)
-            kind = read_json(candidate / "config.json").get("model_type")
+            kind = read_json_object(candidate / "config.json").get("model_type")
             if kind == "timesformer":
                 return read_transformers(candidate)
             files = _weight_files(candidate)

@@ -25,7 +25,9 @@ from timesformer.errors import WeightsError
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.outputs import refuse_existing
-from timesformer.weights.checkpoint import Checkpoint, parameter_shapes, read_json, read_tensors
+from timesformer.weights.checkpoint import Checkpoint, parameter_shapes
+from timesformer.weights.fields import read_json_object
+from timesformer.weights.pickles import read_tensors
 
 FORMAT_VERSION = 1
 MODEL_FILES = (
@@ -141,7 +143,7 @@ def _may_be_replaced(folder: Path) -> bool:
     if not any(folder.iterdir()):
         return True
     config = folder / "config.json"
-    values = read_json(config) if config.exists() else {}
+    values = read_json_object(config) if config.exists() else {}
     return "format_version" in values or values.get("model_type") == "timesformer"
 
 
@@ -179,7 +181,7 @@ def _others(folder: Path) -> list[Path]:
 def is_model_folder(folder: Path) -> bool:
     """Whether a folder holds a model in our format."""
     config = folder / "config.json"
-    return config.exists() and "format_version" in read_json(config)
+    return config.exists() and "format_version" in read_json_object(config)
 
 
 def read_folder(folder: Path) -> Checkpoint:
@@ -190,7 +192,7 @@ def read_folder(folder: Path) -> Checkpoint:
         ConfigError: The config holds an unknown key or a value out of its range.
     """
     path = folder / "config.json"
-    values = read_json(path)
+    values = read_json_object(path)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")

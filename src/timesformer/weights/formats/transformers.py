@@ -1,18 +1,25 @@
-"""Reading a `transformers` TimeSformer folder."""
+"""`transformers` TimeSformer folders: reading and writing."""
 
+import json
 import math
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+from safetensors.torch import save_file
 
 from timesformer.config.class_names import is_class_name
 from timesformer.config.info import ModelInfo
-from timesformer.config.io import from_dict
+from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig, SchemeName
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights.checkpoint import Checkpoint, match_names, read_json
-from timesformer.weights.fields import Fields, as_index, as_number, show
-from timesformer.weights.preprocessing import read_preprocessing
-from timesformer.weights.sharded import read_shards
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.checkpoint import Checkpoint, match_names
+from timesformer.weights.fields import Fields, as_index, as_number, read_json_object, show
+from timesformer.weights.formats.expressible import check_expressible, renamed_tensors
+from timesformer.weights.formats.transformers_preprocessing import read_preprocessing
+from timesformer.weights.formats.transformers_shards import read_shards
+from timesformer.weights.layouts import layout_for
+from timesformer.weights.model_folder import check_readable, write_folder
 
 INFO_FILE = "timesformer.json"
 """File in which our own writer keeps sampling, channel order, fusion, license and origin."""
@@ -26,7 +33,7 @@ def read_transformers(folder: Path) -> Checkpoint:
             or the tensors do not match the config.
         ConfigError: The sizes in `config.json` do not fit each other.
     """
-    fields = Fields(folder / "config.json", read_json(folder / "config.json"))
+    fields = Fields(folder / "config.json", read_json_object(folder / "config.json"))
     num_classes, labels = _classes(fields)
     config = _config(fields, num_classes=num_classes)
     if fields.values.get("hidden_act", "gelu") != "gelu":
@@ -46,7 +53,7 @@ def _own_info(folder: Path, *, clip: ClipConfig | None, labels: tuple[str, ...])
     path = folder / INFO_FILE
     if not path.exists():
         return None
-    info = from_dict(read_json(path), kind=ModelInfo, source=str(path))
+    info = from_dict(read_json_object(path), kind=ModelInfo, source=str(path))
     cure = f"edit both, or delete {INFO_FILE} to lose the rest of it"
     if _without_placeholders(info.labels) != labels:
         raise WeightsError(f"{path}: its labels are not those of id2label in config.json: {cure}")
@@ -116,3 +123,68 @@ def _model_card_license(folder: Path) -> str:
     lines = card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
     stated = [line.partition(":")[2].strip(" \"'") for line in lines if line.lower().startswith("license:")]
     return stated[0] if stated and stated[0] else "unspecified"
+
+
+def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a folder that `TimesformerForVideoClassification.from_pretrained` loads.
+
+    That class takes whole numbers only for its stochastic depth rate, so it is written as 0; it is silently wrong for
+    other frame counts than `num_frames`, and answers `space_only` by frame and not by clip.
+
+    Raises:
+        ConfigError: `transformers` has no such scheme or variant, or the folder already exists and must not be
+            replaced.
+        WeightsError: What is there is not a model folder, the labels are not one a class, or the disk refused.
+    """
+    check_expressible(model, "transformers")
+    check_readable(model)
+    tensors = renamed_tensors(model, layout_for("transformers", model.config.scheme))
+
+    def write(target: Path) -> None:
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        for name, content in _transformers_files(model).items():
+            (target / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+    return write_folder(Path(folder), write, overwrite=overwrite)
+
+
+def _transformers_files(model: TimeSformer) -> dict[str, dict[str, Any]]:
+    config, clip = model.config, model.info.clip
+    labels = model.info.labels or tuple(f"LABEL_{i}" for i in range(config.num_classes))
+    main = {
+        "architectures": ["TimesformerForVideoClassification"],
+        "model_type": "timesformer",
+        "attention_type": config.scheme,
+        "image_size": config.image_size[0],
+        "patch_size": config.patch_size,
+        "num_channels": config.in_channels,
+        "num_frames": config.num_frames,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.mlp_dim,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "layer_norm_eps": config.norm_eps,
+        "qkv_bias": config.qkv_bias,
+        "drop_path_rate": 0,
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+    side = config.image_size[0]
+    preprocessor = {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "image_mean": list(clip.mean),
+        "image_std": list(clip.std),
+        "size": {"shortest_edge": round(side * clip.test_scale) if clip.num_crops == 1 else side},
+        "crop_size": {"height": side, "width": side},
+        "resample": 2,
+        "rescale_factor": 1 / 255,
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_rescale": True,
+        "do_normalize": True,
+    }
+    info = to_dict(model.info)  # for our own reader: sampling, channel order and fusion have no place in the others
+    return {"config.json": main, "preprocessor_config.json": preprocessor, INFO_FILE: info}

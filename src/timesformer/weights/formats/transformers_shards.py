@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from timesformer.errors import WeightsError
-from timesformer.weights.checkpoint import read_json, read_tensors
-from timesformer.weights.fields import show
+from timesformer.weights.fields import read_json_object, show
+from timesformer.weights.pickles import read_tensors
 
 _INDEX = ".index.json"
 _FILES = (
@@ -51,7 +51,7 @@ def _read_indexed(index: Path) -> dict[str, Tensor]:
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f"{index}: has no weight_map, a map of tensors to the files that hold them")
     for name, shard in weight_map.items():

@@ -15,8 +15,7 @@ from typing import Any
 
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.weights.checkpoint import read_json
-from timesformer.weights.fields import Fields, is_size, show
+from timesformer.weights.fields import Fields, is_size, read_json_object, show
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +73,9 @@ def _sections(folder: Path) -> list[Fields]:
     sections = []
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / name).exists():
-            sections.append(Fields(folder / name, read_json(folder / name)))
+            sections.append(Fields(folder / name, read_json_object(folder / name)))
     path = folder / "processor_config.json"
-    stored = read_json(path) if path.exists() else {}
+    stored = read_json_object(path) if path.exists() else {}
     for key in ("image_processor", "video_processor"):
         if stored.get(key) is not None:
             if not isinstance(stored[key], dict):
