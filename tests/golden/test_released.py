@@ -77,4 +77,4 @@ def test_config_read_from_shapes_is_the_stored_one(scheme: str):
 def test_every_tensor_of_the_checkpoint_is_loaded_as_it_is(scheme: str):
     report = released(scheme).load_report
     assert sorted(report.loaded) == sorted(released(scheme).state_dict())
-    assert not (report.resized or report.copied or report.new or report.dropped)
+    assert not (report.resized or report.copied or report.newly_initialized or report.dropped)

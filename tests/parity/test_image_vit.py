@@ -116,7 +116,7 @@ def test_image_model_becomes_a_divided_one_of_8_frames_unless_told_otherwise(vit
     assert model.load_report.format == "image ViT"
     assert model.load_report.copied["blocks.1.steps.time.norm.weight"] == "blocks.1.steps.space.norm.weight"
     fresh = {"embedding.time"} | {f"blocks.{i}.steps.time.fc.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
-    assert set(model.load_report.new) == fresh
+    assert set(model.load_report.newly_initialized) == fresh
     assert not model.load_report.dropped
 
 
@@ -128,7 +128,7 @@ def test_headless_image_model_gives_its_features_and_a_new_head(vit: nn.Module, 
     image = torch.randn(2, 3, 12, 12)
     want = vit.vit(image).last_hidden_state[:, 0]
     torch.testing.assert_close(model.features(static_clip(image, 8)), want, **TOLERANCE)
-    assert {"head.weight", "head.bias"} <= set(model.load_report.new)
+    assert {"head.weight", "head.bias"} <= set(model.load_report.newly_initialized)
     assert model.head.weight.shape == (5, 24)
 
 

@@ -140,7 +140,7 @@ def test_statistics_before_a_head_are_folded_into_it_where_they_are_given_up(sto
 def test_head_without_statistics_before_it_answers_as_before_when_it_gets_fresh_ones(stored: Callable):
     folder = stored()
     model, plain = load(folder, head_norm="batch"), load(folder)
-    assert "head_norm.running_var" in model.load_report.new
+    assert "head_norm.running_var" in model.load_report.newly_initialized
     clips = random_clips(plain.config)
     torch.testing.assert_close(logits(model, clips), logits(plain, clips), rtol=1e-4, atol=1e-4)
 
@@ -148,7 +148,7 @@ def test_head_without_statistics_before_it_answers_as_before_when_it_gets_fresh_
 def test_other_number_of_classes_gets_a_new_head_and_loses_the_labels(stored: Callable):
     model = load(stored(), num_classes=4)
     assert model.head.weight.shape == (4, 24)
-    assert model.load_report.new == ["head.weight", "head.bias"]
+    assert model.load_report.newly_initialized == model.load_report.new == ["head.weight", "head.bias"]
     assert set(model.load_report.dropped) == {"head.weight", "head.bias"}
     assert model.load_report.dropped["head.bias"] == "7 classes became 4"
     assert model.info.labels == ()
@@ -163,7 +163,7 @@ def test_head_with_twice_the_classes_is_new_and_not_the_old_one_twice(stored: Ca
 def test_equal_number_of_classes_keeps_head_and_labels(stored: Callable):
     model = load(stored(), num_classes=7)
     assert model.info.labels == LABELS
-    assert not (model.load_report.new or model.load_report.dropped)
+    assert not (model.load_report.newly_initialized or model.load_report.dropped)
 
 
 def test_new_parameters_follow_the_seed_and_leave_the_global_generator_alone(stored: Callable):
@@ -194,7 +194,7 @@ def test_embedding_that_the_config_gives_up_is_reported_as_dropped(stored: Calla
 
 def test_embedding_that_the_weights_do_not_have_starts_anew(stored: Callable):
     model = load(stored(position_embedding="none"), position_embedding="space_time")
-    assert model.load_report.new == ["embedding.position", "embedding.time"]
+    assert model.load_report.newly_initialized == ["embedding.position", "embedding.time"]
     assert not model.embedding.time.any()
 
 
@@ -219,7 +219,7 @@ def test_only_attention_becomes_every_step_of_another_scheme(stored: Callable, o
 def test_fc_of_a_step_that_the_weights_do_not_have_starts_at_zero(stored: Callable, new: str):
     model = load(stored("joint_space_time"), scheme=new)
     fresh = {name: tensor for name, tensor in model.state_dict().items() if ".fc." in name}
-    assert set(model.load_report.new) == set(fresh)
+    assert set(model.load_report.newly_initialized) == set(fresh)
     assert not any(tensor.any() for tensor in fresh.values())
 
 
@@ -271,4 +271,6 @@ def test_report_reads_as_one_line_for_each_thing_that_happened(stored: Callable)
 def test_every_parameter_is_accounted_for_once(stored: Callable, changes: dict):
     model = load(stored(), **changes)
     report = model.load_report
-    assert sorted([*report.loaded, *report.resized, *report.copied, *report.new]) == sorted(model.state_dict())
+    assert sorted([*report.loaded, *report.resized, *report.copied, *report.newly_initialized]) == sorted(
+        model.state_dict()
+    )

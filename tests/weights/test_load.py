@@ -38,7 +38,7 @@ def test_preset_is_a_fresh_model_in_eval_mode_that_follows_the_seed():
     assert model.info.clip == CLIP_PRESETS["tiny"]
     assert model.info.source == "preset tiny"
     assert not model.training
-    assert sorted(model.load_report.new) == sorted(model.state_dict())
+    assert sorted(model.load_report.newly_initialized) == sorted(model.state_dict())
     torch.testing.assert_close(model.state_dict(), same.state_dict(), rtol=0, atol=0)
     assert not torch.equal(model.head.weight, other.head.weight)
 

@@ -98,7 +98,7 @@ def test_whatever_wraps_a_model_it_is_found(
 def test_containers_are_opened(state: State, loaded: Callable, container: str):
     model = loaded({container: state, "epoch": 7, "loss": 0.5})
     assert_is(model)
-    assert model.load_report.place == container
+    assert model.load_report.location == container
 
 
 def test_wrappers_of_single_blocks_are_taken_off(state: State, loaded: Callable):
@@ -125,7 +125,7 @@ def test_file_of_lightning_is_read(state: State, loaded: Callable):
         "hyper_parameters": {"lr": 0.1},
     }  # fmt: skip
     report = loaded(content).load_report
-    assert report.place == "state_dict.net"
+    assert report.location == report.place == "state_dict.net"
     assert report.foreign == ("state_dict.criterion.weight", "optimizer_states.0.state.0.exp_avg")
 
 
@@ -145,7 +145,7 @@ def test_options_of_a_script_beside_the_weights_are_passed_over(state: State, lo
 
 def test_weights_under_two_names_are_one_model(state: State, loaded: Callable):
     report = loaded({"model": state, "state_dict": state}).load_report
-    assert (report.place, report.others, report.foreign) == ("model", (), ())
+    assert (report.location, report.others, report.foreign) == ("model", (), ())
 
 
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.model."])
@@ -174,20 +174,20 @@ def test_average_is_taken_before_the_last_weights_and_told(
 
 
 def test_average_without_weights_is_not_taken(state: State, loaded: Callable):
-    assert loaded({"model": state, "ema": {"decay": 0.99, "updates": torch.tensor(3)}}).load_report.place == "model"
+    assert loaded({"model": state, "ema": {"decay": 0.99, "updates": torch.tensor(3)}}).load_report.location == "model"
 
 
 def test_teacher_is_taken_before_the_student(state: State, other: State, loaded: Callable):
     content = {"student": under("module.backbone.", other), "teacher": under("backbone.", state)}
     model = loaded(content)
     assert_is(model)
-    assert model.load_report.place == "teacher.backbone"
+    assert model.load_report.location == "teacher.backbone"
     assert len(model.load_report.foreign) == len(other)
 
 
 def test_second_model_beside_is_foreign(state: State, other: State, loaded: Callable):
     report = loaded(under("model.", state) | under("momentum_encoder.", other)).load_report
-    assert report.place == "model"
+    assert report.location == "model"
     assert report.others == ("momentum_encoder",)
     assert f"foreign {len(other)} tensors outside the model: momentum_encoder ({len(other)})" in str(report)
 

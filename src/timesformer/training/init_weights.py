@@ -48,7 +48,7 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     model = load(run.init_from, seed=run.seed, num_heads=found.num_heads, **{name: values[name] for name in _OTHERS})
     has_other_labels = bool(model.info.labels) and [*map(compose, model.info.labels)] != [*map(compose, labels)]
     # a head that has learned from raw features is none for standardized ones
-    if has_other_labels or "head_norm.running_mean" in model.load_report.new:
+    if has_other_labels or "head_norm.running_mean" in model.load_report.newly_initialized:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, fresh=fresh_parameters(model))
     model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
@@ -85,7 +85,7 @@ def _replace_head(model: TimeSformer, run: RunConfig) -> None:
     report = model.load_report
     head = [f"head.{name}" for name in model.head.state_dict()]
     report.loaded = [name for name in report.loaded if name not in head]
-    report.new = [*(name for name in report.new if name not in head), *head]
+    report.newly_initialized = [*(name for name in report.newly_initialized if name not in head), *head]
 
 
 def fresh_parameters(model: TimeSformer) -> frozenset[str]:
@@ -93,7 +93,7 @@ def fresh_parameters(model: TimeSformer) -> frozenset[str]:
     report = getattr(model, "load_report", None)
     if report is None or report.format == "preset":
         return frozenset()
-    return frozenset(report.new) & {name for name, _ in model.named_parameters()}
+    return frozenset(report.newly_initialized) & {name for name, _ in model.named_parameters()}
 
 
 def image_lacks(model: TimeSformer) -> frozenset[str]:

@@ -31,8 +31,9 @@ FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bi
 class LoadReport:
     """What became of every tensor when weights were loaded.
 
-    Names are ours. `resized`, `copied` and `dropped` say how or why for each. `place` is where in the file the weights
-    lay, `others` are places of other models there, and `foreign` the full names of all tensors outside the model.
+    Names are ours. `resized`, `copied` and `dropped` say how or why for each. `location` is the path of the model
+    inside the file, `others` are the paths of other models there, and `foreign` are the full names of all tensors
+    outside the model.
     """
 
     format: str
@@ -40,20 +41,22 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     resized: dict[str, str] = field(default_factory=dict)
     copied: dict[str, str] = field(default_factory=dict)
-    new: list[str] = field(default_factory=list)
+    newly_initialized: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
-    place: str = ""
+    location: str = ""
     others: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded as they are"]
-        lines += [f"  taken   {self.choice()}"] if self.place else []
+        lines += [f"  taken   {self.choice()}"] if self.location else []
         lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
         if self.copied:
             lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
-        if self.new:
-            lines.append(f"  new     {len(self.new)} tensors: {', '.join(_stems(self.new))}")
+        if self.newly_initialized:
+            lines.append(
+                f"  new     {len(self.newly_initialized)} tensors: {', '.join(_stems(self.newly_initialized))}"
+            )
         dropped = {re.sub(r"^blocks\..*", "blocks after them", name): why for name, why in self.dropped.items()}
         lines += [f"  dropped {name}: {why}" for name, why in dropped.items()]
         if self.foreign:
@@ -62,10 +65,20 @@ class LoadReport:
             )
         return "\n".join(lines)
 
+    @property
+    def new(self) -> list[str]:
+        """Earlier name of `newly_initialized`."""
+        return self.newly_initialized
+
+    @property
+    def place(self) -> str:
+        """Earlier name of `location`."""
+        return self.location
+
     def choice(self) -> str:
         """Which of the models in a file was taken, in words."""
-        average = ", an average of the weights over training" if is_average(self.place) else ""
-        return f"from {self.place}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
+        average = ", an average of the weights over training" if is_average(self.location) else ""
+        return f"from {self.location}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
 
 
 def _counted(names: Sequence[str]) -> list[str]:
@@ -98,16 +111,16 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
         torch.default_generator.manual_seed(seed)  # manual_seed would also seed every GPU, and nothing restores those
         model = TimeSformer(config)
     if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
-        checkpoint = replace(checkpoint, tensors=_folded(checkpoint.tensors))
+        checkpoint = replace(checkpoint, tensors=_fold_head(checkpoint.tensors))
     report = LoadReport(
-        checkpoint.format, source, place=checkpoint.place, others=checkpoint.others, foreign=checkpoint.foreign
+        checkpoint.format, source, location=checkpoint.location, others=checkpoint.others, foreign=checkpoint.foreign
     )
     weights = model.state_dict()
     with torch.no_grad():
-        for name, fresh in weights.items():
-            tensor = _tensor_for(name, fresh, checkpoint, config, report)
+        for name, initial in weights.items():
+            tensor = _tensor_for(name, initial, checkpoint, config, report)
             if tensor is not None:
-                fresh.copy_(tensor)
+                initial.copy_(tensor)
     used = {*report.loaded, *report.resized, *report.copied.values()}
     for name in checkpoint.tensors:
         if name not in used:
@@ -115,7 +128,7 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
     return model.eval(), report
 
 
-def _folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _fold_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights with a head that reads features as they are."""
     mean, variance = (tensors[f"head_norm.running_{name}"] for name in ("mean", "var"))
     weight, bias = fold_standardization(tensors["head.weight"], tensors["head.bias"], mean=mean, variance=variance)
@@ -123,23 +136,23 @@ def _folded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tensor_for(
-    name: str, fresh: Tensor, checkpoint: Checkpoint, config: ModelConfig, report: LoadReport
+    name: str, initial: Tensor, checkpoint: Checkpoint, config: ModelConfig, report: LoadReport
 ) -> Tensor | None:
-    """The tensor that becomes parameter `name`, noted in the report; none where it stays fresh."""
+    """The tensor that becomes parameter `name`, noted in the report; none where it stays initial."""
     origin = _origin(name, checkpoint.config, config)
     tensor = checkpoint.tensors.get(origin)
     if tensor is None:
         _check_may_be_new(name, checkpoint, config, report.source)
-        report.new.append(name)
+        report.newly_initialized.append(name)
         return None
     tensor = tensor.float()
     # 2x6 patches are as many as 3x4, but lie elsewhere
     moved = name == "embedding.position" and checkpoint.config.grid[1:] != config.grid[1:]
-    if moved or tensor.shape != fresh.shape:
+    if moved or tensor.shape != initial.shape:
         if name.startswith("head."):
-            report.new.append(name)
+            report.newly_initialized.append(name)
             return None
-        tensor, how = _resize(name, tensor, fresh, checkpoint.config, config, report.source)
+        tensor, how = _resize(name, tensor, initial, checkpoint.config, config, report.source)
         report.resized[name] = how
     elif origin != name:
         report.copied[name] = origin
@@ -174,20 +187,20 @@ def _check_may_be_new(name: str, checkpoint: Checkpoint, config: ModelConfig, so
 
 
 def _resize(
-    name: str, tensor: Tensor, fresh: Tensor, old: ModelConfig, new: ModelConfig, source: str
+    name: str, tensor: Tensor, initial: Tensor, old: ModelConfig, new: ModelConfig, source: str
 ) -> tuple[Tensor, str]:
     mode = new.position_interpolation
-    if name == "embedding.position" and tensor.shape[-1] == fresh.shape[-1]:
+    if name == "embedding.position" and tensor.shape[-1] == initial.shape[-1]:
         patches = resize_space(tensor[:, 1:], old=old.grid[1:], new=new.grid[1:], mode=mode)
         how = f"{old.grid[1]}x{old.grid[2]} to {new.grid[1]}x{new.grid[2]} patches, {mode}"
         return torch.cat([tensor[:, :1], patches], dim=1), how
-    if name == "embedding.time" and tensor.shape[-1] == fresh.shape[-1]:
+    if name == "embedding.time" and tensor.shape[-1] == initial.shape[-1]:
         how = f"{old.num_frames} to {new.num_frames} frames, {'nearest' if mode == 'nearest' else 'linear'}"
         return resize_time(tensor, num_frames=new.num_frames, mode=mode), how
-    if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(fresh):
+    if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(initial):
         return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
     raise WeightsError(
-        f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(fresh.shape)}{_what_differs(old, new)}"
+        f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(initial.shape)}{_what_differs(old, new)}"
     )
 
 

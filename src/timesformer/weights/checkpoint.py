@@ -18,15 +18,16 @@ from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 from timesformer.weights.shapes import config_from_shapes
-from timesformer.weights.unwrap import find_model
+from timesformer.weights.unwrap import extract_model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as they are stored, under our names, with the config and info that belong to them.
+    """Weights as stored, under our names, with their config and info.
 
-    `missing` are parameters that `config` has and the file has not: the head of a headless image ViT. `place` is where
-    in the file the model lay, `others` are places of other models there, and `foreign` all tensors outside the model.
+    `missing` are parameters of `config` that the file lacks: the head of a headless image ViT. `location` is the path
+    of the model inside the file, `others` are the paths of other models there, and `foreign` all tensors outside the
+    model.
     """
 
     format: str
@@ -34,12 +35,12 @@ class Checkpoint:
     info: ModelInfo
     tensors: Mapping[str, Tensor]
     missing: tuple[str, ...] = ()
-    place: str = ""
+    location: str = ""
     others: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
 
     @classmethod
-    def fresh(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":
+    def without_weights(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":
         """The checkpoint of a preset: a config whose parameters are all still missing."""
         return cls("preset", config, info, {}, tuple(parameter_shapes(config)))
 
@@ -56,7 +57,7 @@ class StoredFile:
 
     path: Path
     origin: str
-    place: str
+    location: str
     content: Mapping[str, Any]
 
 
@@ -74,10 +75,10 @@ def match_shapes(
     """Give tensors our names and find the config whose parameters are exactly these."""
     names = layout_for(format, scheme)
 
-    def foreign(name: str) -> Tensor | None:
+    def stored(name: str) -> Tensor | None:
         return tensors.get(names.rename_all([name])[name])
 
-    config = config_from_shapes(foreign, origin=origin, num_heads=num_heads, scheme=scheme, num_frames=num_frames)
+    config = config_from_shapes(stored, origin=origin, num_heads=num_heads, scheme=scheme, num_frames=num_frames)
     return match_names(format, config, info, tensors, origin=origin, optional=optional)
 
 
@@ -97,7 +98,7 @@ def match_names(
     Raises:
         WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
     """
-    model = find_model(tensors, origin=origin)
+    model = extract_model(tensors, origin=origin)
     tensors, shapes = model.tensors, parameter_shapes(config)
     rename = layout_for(format, config.scheme).rename_all(shapes)
     missing = [name for name, theirs in rename.items() if theirs not in tensors]
@@ -106,19 +107,19 @@ def match_names(
     if lost or unexplained:
         raise WeightsError(
             f"{origin}: does not match the {format} layout of {config.scheme}: "
-            f"missing {some_of(lost)}; unexplained {some_of(unexplained)}"
+            f"missing {first_names(lost)}; unexplained {first_names(unexplained)}"
         )
     found = {name: tensors[theirs] for name, theirs in rename.items() if name not in missing}
     for name, tensor in found.items():
         if tuple(tensor.shape) != shapes[name]:
             raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config wants {shapes[name]}")
-        _refuse_no_plain_numbers(tensor, f"{origin}: {rename[name]}")
+        _refuse_non_plain(tensor, f"{origin}: {rename[name]}")
     return Checkpoint(
-        format, config, info, found, tuple(missing), place=model.place, others=model.others, foreign=model.foreign
+        format, config, info, found, tuple(missing), location=model.location, others=model.others, foreign=model.foreign
     )
 
 
-def _refuse_no_plain_numbers(tensor: Tensor, name: str) -> None:
+def _refuse_non_plain(tensor: Tensor, name: str) -> None:
     """Refuse what would become other numbers, or none: quantized, sparse and empty tensors."""
     if not tensor.is_floating_point():
         raise WeightsError(
@@ -128,5 +129,5 @@ def _refuse_no_plain_numbers(tensor: Tensor, name: str) -> None:
         raise WeightsError(f"{name} is stored as {tensor.layout} on {tensor.device}: save it as a plain tensor")
 
 
-def some_of(names: list[str]) -> str:
+def first_names(names: list[str]) -> str:
     return f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}" if names else "nothing"

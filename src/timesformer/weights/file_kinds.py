@@ -41,7 +41,7 @@ _SUFFIXES = {
 _LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/.*?\nsize (\d+)", re.DOTALL)
 
 
-def what_it_is(path: Path) -> str:
+def describe_file(path: Path) -> str:
     """What a file is that holds no weights, and what to do about it; empty for what may be weights.
 
     Args:
@@ -53,12 +53,12 @@ def what_it_is(path: Path) -> str:
     with open(path, "rb") as file:
         head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
     if looks_like_safetensors(head):
-        return _cut_safetensors(path, head, size)
+        return _truncated_safetensors(path, head, size)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _in_zip(path, size)
-    for tell in (_nothing, _pointer, _by_signature, _text):
-        if told := tell(head, size):
-            return told
+    for describe in (_empty, _pointer, _by_signature, _text):
+        if description := describe(head, size):
+            return description
     suffix = ".index" if re.search(r"\.data-\d+-of-\d+$", path.name) else path.suffix.lower()
     what, cure = _SUFFIXES.get(suffix, ("", ""))
     return f"is {what}: {cure}" if what else ""
@@ -74,7 +74,7 @@ def is_torch_zip(path: Path) -> bool:
     return any(name.endswith("/data.pkl") for name in _zip_names(path))
 
 
-def _nothing(head: bytes, size: int) -> str:
+def _empty(head: bytes, size: int) -> str:
     if size == 0:
         return "is empty: the download or the copy did not finish, get it again"
     if not any(head):
@@ -99,7 +99,7 @@ def _by_signature(head: bytes, size: int) -> str:
 
 
 def _text(head: bytes, size: int) -> str:
-    text = _decoded(head)
+    text = _decode(head)
     start = text.lstrip("\ufeff").lstrip()
     if not start:
         return ""
@@ -118,7 +118,7 @@ def _text(head: bytes, size: int) -> str:
     return f"is a text file that begins with {line!r}, not weights"
 
 
-def _decoded(head: bytes) -> str:
+def _decode(head: bytes) -> str:
     """The start of a file as text; empty for what is not text."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
@@ -129,7 +129,7 @@ def _decoded(head: bytes) -> str:
     return text if plain and "\ufffd" not in text else ""
 
 
-def _cut_safetensors(path: Path, head: bytes, size: int) -> str:
+def _truncated_safetensors(path: Path, head: bytes, size: int) -> str:
     """Why safetensors are not whole; empty where they are, or where their header says nothing that can be read."""
     length = int.from_bytes(head[:8], "little")
     needed = 8 + length
@@ -137,7 +137,7 @@ def _cut_safetensors(path: Path, head: bytes, size: int) -> str:
         with open(path, "rb") as file:
             file.seek(8)
             needed += _end_of_tensors(file.read(length))
-    return _cut(size, needed) if needed > size else ""
+    return _truncated(size, needed) if needed > size else ""
 
 
 def _end_of_tensors(header: bytes) -> int:
@@ -148,7 +148,7 @@ def _end_of_tensors(header: bytes) -> int:
         return 0
 
 
-def _cut(size: int, needed: int) -> str:
+def _truncated(size: int, needed: int) -> str:
     return f"is cut off: {size:,} of {needed:,} bytes are there; download or copy it again"
 
 

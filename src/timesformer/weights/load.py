@@ -57,10 +57,10 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
         ConfigError: An override is no field of `ModelConfig`, or its value cannot work.
     """
     if isinstance(source, str) and source in PRESETS and not Path(source).exists():
-        return _fresh(source, seed, overrides)
+        return _load_preset(source, seed, overrides)
     num_heads = overrides.get("num_heads")
     checkpoint = _read(Path(source).expanduser(), num_heads=num_heads if isinstance(num_heads, int) else None)
-    base = _inflated(checkpoint)
+    base = _inflated_config(checkpoint)
     config = _override(base, overrides)
     if config.num_heads != base.num_heads:
         raise ConfigError(
@@ -95,15 +95,15 @@ def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[Mode
         if num_heads is None:
             raise
         checkpoint = _read(path, num_heads=num_heads)
-    return _inflated(checkpoint), checkpoint.info
+    return _inflated_config(checkpoint), checkpoint.info
 
 
-def is_here(source: str) -> bool:
+def is_local(source: str) -> bool:
     """Whether `load` would find a source without the network."""
     return source in PRESETS or Path(source).expanduser().exists()
 
 
-def _inflated(checkpoint: Checkpoint) -> ModelConfig:
+def _inflated_config(checkpoint: Checkpoint) -> ModelConfig:
     """The config of the video model that a checkpoint becomes when nothing else is asked for."""
     if checkpoint.format != "image ViT":
         return checkpoint.config
@@ -124,10 +124,12 @@ def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
     return from_dict({**to_dict(config), **plain}, kind=ModelConfig, source="load")
 
 
-def _fresh(name: str, seed: int, overrides: dict[str, Any]) -> TimeSformer:
+def _load_preset(name: str, seed: int, overrides: dict[str, Any]) -> TimeSformer:
     info = ModelInfo(clip=clip_preset(name), source=f"preset {name}")
     config = _override(PRESETS[name], overrides)
-    model, model.load_report = adapt(Checkpoint.fresh(config, info), config, source=f"preset {name}", seed=seed)
+    model, model.load_report = adapt(
+        Checkpoint.without_weights(config, info), config, source=f"preset {name}", seed=seed
+    )
     model.info = info
     return model
 

@@ -21,7 +21,7 @@ from safetensors.torch import load, load_file
 
 from timesformer.errors import WeightsError
 from timesformer.files import is_utf8
-from timesformer.weights.file_kinds import HEAD_BYTES, is_torch_zip, looks_like_safetensors, what_it_is
+from timesformer.weights.file_kinds import HEAD_BYTES, describe_file, is_torch_zip, looks_like_safetensors
 
 _DAMAGED = (  # what reading a damaged pickle raises
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
@@ -51,9 +51,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
             message says which.
     """
     try:
-        told = what_it_is(path)
-        if told:
-            raise WeightsError(f"{path}: cannot be read as weights: it {told}")
+        description = describe_file(path)
+        if description:
+            raise WeightsError(f"{path}: cannot be read as weights: it {description}")
         with open(path, "rb") as file:
             is_safetensors = looks_like_safetensors(file.read(HEAD_BYTES))
         return _read_safetensors(path) if is_safetensors else _unpickle(path)

@@ -7,12 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from timesformer.errors import WeightsError
-from timesformer.weights.checkpoint import Checkpoint, StoredFile, some_of
+from timesformer.weights.checkpoint import Checkpoint, StoredFile, first_names
 from timesformer.weights.formats.image_vit import read_image_vit
 from timesformer.weights.formats.mmaction2 import read_mmaction2
 from timesformer.weights.formats.released import read_released
 from timesformer.weights.pickles import read_tensors
-from timesformer.weights.unwrap import find_model
+from timesformer.weights.unwrap import extract_model
 
 
 def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
@@ -27,15 +27,15 @@ def read_file(path: Path, *, num_heads: int | None = None) -> Checkpoint:
         ConfigError: The number of heads cannot be known.
     """
     content = read_tensors(path)
-    found = find_model(content, origin=str(path))
-    beside = f", beside it {some_of(list(found.beside))}" if found.beside else ""
-    origin = f"{path} ({found.place}{beside})" if found.place else str(path)
-    checkpoint = _explain_file(StoredFile(path, origin, found.place, content), found.tensors, num_heads)
-    return replace(checkpoint, place=found.place, others=found.others, foreign=found.foreign)
+    found = extract_model(content, origin=str(path))
+    siblings = f", beside it {first_names(list(found.siblings))}" if found.siblings else ""
+    origin = f"{path} ({found.location}{siblings})" if found.location else str(path)
+    checkpoint = _explain_file(StoredFile(path, origin, found.location, content), found.tensors, num_heads)
+    return replace(checkpoint, location=found.location, others=found.others, foreign=found.foreign)
 
 
 def _explain_file(file: StoredFile, tensors: Mapping[str, Tensor], num_heads: int | None) -> Checkpoint:
-    _refuse_what_needs_its_folder(tensors, file.path)
+    _refuse_without_config(tensors, file.path)
     if any(name.startswith("backbone.transformer_layers.") for name in tensors):
         return read_mmaction2(tensors, file, num_heads)
     if "patch_embed.proj.weight" not in tensors:
@@ -44,12 +44,12 @@ def _explain_file(file: StoredFile, tensors: Mapping[str, Tensor], num_heads: in
             f"{file.origin}: no known format; its first tensors are {names}. Known: a model folder, a released .pyth, "
             f"a transformers TimeSformer, an mmaction2 TimeSformer, an image ViT in timm's names"
         )
-    if "model_state" in file.place.split(".") or "time_embed" in tensors:
+    if "model_state" in file.location.split(".") or "time_embed" in tensors:
         return read_released(tensors, file, num_heads)
     return read_image_vit(tensors, file, num_heads)
 
 
-def _refuse_what_needs_its_folder(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _refuse_without_config(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights whose config is another file, and name the folder that has both."""
     ours = "embedding.patch.weight" in tensors
     if not ours and not any(name.startswith("timesformer.embeddings.") for name in tensors):

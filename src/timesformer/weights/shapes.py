@@ -11,12 +11,12 @@ from timesformer.model.schemes import SCHEMES
 
 
 def config_from_shapes(
-    foreign: Callable[[str], Tensor | None], *, origin: str, num_heads: int | None, scheme: SchemeName, num_frames: int
+    stored: Callable[[str], Tensor | None], *, origin: str, num_heads: int | None, scheme: SchemeName, num_frames: int
 ) -> ModelConfig:
     """Find the config whose parameters have the shapes of a file's.
 
     Args:
-        foreign: Gives the file's tensor for one of our names; None where it has none.
+        stored: Gives the file's tensor for one of our names; None where it has none.
         origin: The file, for messages.
         num_heads: Attention heads; None takes one for each 64 of width.
         scheme: The scheme, told by the names.
@@ -26,8 +26,8 @@ def config_from_shapes(
         WeightsError: The embedding or the first block is missing, or their shapes are of no such model.
         ConfigError: The number of heads cannot be known.
     """
-    patch, hidden = foreign("embedding.patch.weight"), foreign("blocks.0.mlp.fc1.weight")
-    position, time, head = foreign("embedding.position"), foreign("embedding.time"), foreign("head.weight")
+    patch, hidden = stored("embedding.patch.weight"), stored("blocks.0.mlp.fc1.weight")
+    position, time, head = stored("embedding.position"), stored("embedding.time"), stored("head.weight")
     if patch is not None and patch.numel() == 0:
         raise WeightsError(
             f"{origin}: its tensors are empty, as in a part of a sharded checkpoint: gather the parts first"
@@ -40,7 +40,7 @@ def config_from_shapes(
                 f"{origin}: its {name} tensor is {tuple(tensor.shape)}, expected {dimensions} dimensions"
             )
     width = patch.shape[0]
-    depth = next(i for i in range(10_000) if foreign(f"blocks.{i}.mlp_norm.weight") is None)
+    depth = next(i for i in range(10_000) if stored(f"blocks.{i}.mlp_norm.weight") is None)
     main = SCHEMES[scheme].image_step
     side = _square_side(position, origin) * patch.shape[-1] if position is not None else 224
     return ModelConfig(
@@ -53,7 +53,7 @@ def config_from_shapes(
         depth=depth,
         num_heads=num_heads or _heads_of(width, origin),
         mlp_ratio=hidden.shape[0] / width,
-        qkv_bias=foreign(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
+        qkv_bias=stored(f"blocks.0.steps.{main}.attention.qkv.bias") is not None,
         position_embedding=_position_embedding(position, time, scheme),
         num_classes=400 if head is None else head.shape[0],
     )

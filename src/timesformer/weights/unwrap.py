@@ -23,7 +23,7 @@ _ANCHORS = (
 
 _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "averaged_model", "teacher")
 """Averages of the weights over training, which are what such scripts evaluate; the best known first."""
-_PLACES = (
+_CONTAINERS = (
     "model_state", "state_dict", "model_state_dict", "model", "module", "net", "network", "backbone", "encoder",
     "checkpoint", "weights", "params", "student",
 )  # fmt: skip
@@ -32,7 +32,7 @@ _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.|(?<=\.)module\."
 )
 """Parts of names that compiling, sharding and saving memory add, anywhere in a model. A `module` at the start is
-a place: another model may lie beside it."""
+a container: another model may lie next to it."""
 _MAX_DEPTH = 8
 """Containers within containers; nothing usual is as deep."""
 
@@ -44,7 +44,7 @@ class _Name(NamedTuple):
     name: str
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     """Where a model is: its containers, and what stands before all its names."""
 
     container: str
@@ -62,30 +62,30 @@ class _Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class ExtractedModel:
     """The tensors of one model, without what was before their names."""
 
     tensors: Mapping[str, Tensor]
-    place: str
+    location: str
     """Containers and prefix that were taken off; empty where the tensors lay bare."""
     others: tuple[str, ...]
     """Places of other models in the file, which were not taken."""
     foreign: tuple[str, ...]
     """Full names of all tensors outside the model, those of other models included."""
-    beside: tuple[str, ...] = ()
+    siblings: tuple[str, ...] = ()
     """Those of `foreign` that lie in the same container, and in no other model: a head or a loss of the same script."""
 
 
-def is_average(place: str) -> bool:
-    """Whether the weights at a place are an average over training."""
-    return any(part in _AVERAGES for part in place.split("."))
+def is_average(location: str) -> bool:
+    """Whether the weights at a location are an average over training."""
+    return any(part in _AVERAGES for part in location.split("."))
 
 
-def find_model(content: Mapping[str, Any], *, origin: str) -> Found:
+def extract_model(content: Mapping[str, Any], *, origin: str) -> ExtractedModel:
     """Take the model out of what a training script saved.
 
     An average over training is taken before the weights of the last step, as their own scripts evaluate it; then the
-    most usual place. `_orig_mod` and the like are taken out of names wherever they are.
+    most usual location. `_orig_mod` and the like are taken out of names wherever they are.
 
     Args:
         content: What the file holds.
@@ -97,24 +97,29 @@ def find_model(content: Mapping[str, Any], *, origin: str) -> Found:
     tensors = _flat(content, origin=origin)
     if not tensors:
         raise WeightsError(f"{origin}: holds no tensors, only {', '.join(list(content)[:6]) or 'an empty dictionary'}")
-    places = sorted({place for name in tensors for place in _places(name)}, key=lambda place: (_rank(place), place))
-    if not places:
-        return Found(tensors={name.name: tensor for name, tensor in tensors.items()}, place="", others=(), foreign=())
-    place, *others = places
-    if others and _rank(place) == _rank(others[0]):
-        raise WeightsError(
-            f"{origin}: holds several models, under {', '.join(map(str, places))}: save the one that you mean alone"
+    locations = sorted(
+        {location for name in tensors for location in _locations(name)},
+        key=lambda location: (_rank(location), location),
+    )
+    if not locations:
+        return ExtractedModel(
+            tensors={name.name: tensor for name, tensor in tensors.items()}, location="", others=(), foreign=()
         )
-    nested = [other for other in others if other.prefix.startswith(place.prefix)]
-    inside = {name for name in tensors if place.holds(name) and not any(other.holds(name) for other in nested)}
+    location, *others = locations
+    if others and _rank(location) == _rank(others[0]):
+        raise WeightsError(
+            f"{origin}: holds several models, under {', '.join(map(str, locations))}: save the one that you mean alone"
+        )
+    nested = [other for other in others if other.prefix.startswith(location.prefix)]
+    inside = {name for name in tensors if location.holds(name) and not any(other.holds(name) for other in nested)}
     outside = [name for name in tensors if name not in inside]
-    beside = [n for n in outside if n.container == place.container and not any(other.holds(n) for other in others)]
-    return Found(
-        tensors={name.name.removeprefix(place.prefix): tensors[name] for name in tensors if name in inside},
-        place=".".join(place.parts),
+    siblings = [n for n in outside if n.container == location.container and not any(other.holds(n) for other in others)]
+    return ExtractedModel(
+        tensors={name.name.removeprefix(location.prefix): tensors[name] for name in tensors if name in inside},
+        location=".".join(location.parts),
         others=tuple(map(str, others)),
         foreign=tuple(map("".join, outside)),
-        beside=tuple(map("".join, beside)),
+        siblings=tuple(map("".join, siblings)),
     )
 
 
@@ -144,16 +149,16 @@ def _walk(
             yield from _walk(value, container=f"{container}{key}.", depth=depth + 1, seen=seen)
 
 
-def _places(name: _Name) -> Iterator[_Place]:
-    """The place of a model whose patch embedding a tensor is."""
+def _locations(name: _Name) -> Iterator[_Location]:
+    """The location of a model whose patch embedding a tensor is."""
     for anchor in _ANCHORS:
         if name.name == anchor or name.name.endswith(f".{anchor}"):
-            yield _Place(name.container, name.name.removesuffix(anchor))
+            yield _Location(name.container, name.name.removesuffix(anchor))
 
 
-def _rank(place: _Place) -> tuple[int, int, tuple[int, ...]]:
-    """Sorts places: averages first, then those with the fewest unusual parts, then the more usual parts."""
-    parts = place.parts
+def _rank(location: _Location) -> tuple[int, int, tuple[int, ...]]:
+    """Sorts locations: averages first, then those with the fewest unusual parts, then the more usual parts."""
+    parts = location.parts
     average = min((_AVERAGES.index(part) for part in parts if part in _AVERAGES), default=len(_AVERAGES))
-    unusual = [part for part in parts if part not in _AVERAGES and part not in _PLACES]
-    return average, len(unusual), tuple(_PLACES.index(part) for part in parts if part in _PLACES)
+    unusual = [part for part in parts if part not in _AVERAGES and part not in _CONTAINERS]
+    return average, len(unusual), tuple(_CONTAINERS.index(part) for part in parts if part in _CONTAINERS)
