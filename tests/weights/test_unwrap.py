@@ -135,7 +135,7 @@ def test_file_of_deepspeed_is_read(state: State, loaded: Callable):
 
 
 def test_empty_tensors_of_a_sharded_checkpoint_are_told(state: State, loaded: Callable):
-    with pytest.raises(WeightsError, match="its tensors are empty, as in a part of a sharded checkpoint"):
+    with pytest.raises(WeightsError, match="its tensors are empty, as in one shard of a sharded checkpoint"):
         loaded({"module": {name: tensor.new_zeros(0) for name, tensor in state.items()}})
 
 

@@ -1,7 +1,7 @@
 """The config of a model from the shapes of its tensors, for files that do not say it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -26,19 +26,9 @@ def config_from_shapes(
         WeightsError: The embedding or the first block is missing, or their shapes are of no such model.
         ConfigError: The number of heads cannot be known.
     """
-    patch, hidden = stored("embedding.patch.weight"), stored("blocks.0.mlp.fc1.weight")
+    patch, hidden = _patch_and_hidden(stored, origin)
     position, time, head = stored("embedding.position"), stored("embedding.time"), stored("head.weight")
-    if patch is not None and patch.numel() == 0:
-        raise WeightsError(
-            f"{origin}: its tensors are empty, as in a part of a sharded checkpoint: gather the parts first"
-        )
-    if patch is None or patch.ndim != 4 or hidden is None or hidden.ndim != 2:
-        raise WeightsError(f"{origin}: has no patch embedding or no first block")
-    for name, tensor, dimensions in (("position", position, 3), ("time", time, 3), ("head", head, 2)):
-        if tensor is not None and tensor.ndim != dimensions:
-            raise WeightsError(
-                f"{origin}: its {name} tensor is {tuple(tensor.shape)}, expected {dimensions} dimensions"
-            )
+    _check_dimensions({"position": (position, 3), "time": (time, 3), "head": (head, 2)}, origin)
     width = patch.shape[0]
     depth = next(i for i in range(10_000) if stored(f"blocks.{i}.mlp_norm.weight") is None)
     main = SCHEMES[scheme].image_step
@@ -57,6 +47,26 @@ def config_from_shapes(
         position_embedding=_position_embedding(position, time, scheme),
         num_classes=400 if head is None else head.shape[0],
     )
+
+
+def _patch_and_hidden(stored: Callable[[str], Tensor | None], origin: str) -> tuple[Tensor, Tensor]:
+    """Weights of the patch embedding and of the first block's hidden layer."""
+    patch, hidden = stored("embedding.patch.weight"), stored("blocks.0.mlp.fc1.weight")
+    if patch is not None and patch.numel() == 0:
+        raise WeightsError(
+            f"{origin}: its tensors are empty, as in one shard of a sharded checkpoint: gather the shards first"
+        )
+    if patch is None or patch.ndim != 4 or hidden is None or hidden.ndim != 2:
+        raise WeightsError(f"{origin}: has no patch embedding or no first block")
+    return patch, hidden
+
+
+def _check_dimensions(tensors: Mapping[str, tuple[Tensor | None, int]], origin: str) -> None:
+    for name, (tensor, dimensions) in tensors.items():
+        if tensor is not None and tensor.ndim != dimensions:
+            raise WeightsError(
+                f"{origin}: its {name} tensor is {tuple(tensor.shape)}, expected {dimensions} dimensions"
+            )
 
 
 def _position_embedding(position: Tensor | None, time: Tensor | None, scheme: SchemeName) -> PositionEmbedding:

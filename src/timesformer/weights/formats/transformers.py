@@ -16,7 +16,7 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.checkpoint import Checkpoint, match_names
 from timesformer.weights.fields import Fields, as_index, as_number, read_json_object, show
 from timesformer.weights.formats.expressible import check_expressible, renamed_tensors
-from timesformer.weights.formats.transformers_preprocessing import read_preprocessing
+from timesformer.weights.formats.transformers_preprocessing import read_preprocessing, preprocessor_config
 from timesformer.weights.formats.transformers_shards import read_shards
 from timesformer.weights.layouts import layout_for
 from timesformer.weights.model_folder import check_readable, write_folder
@@ -149,9 +149,17 @@ def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool
 
 
 def _transformers_files(model: TimeSformer) -> dict[str, dict[str, Any]]:
-    config, clip = model.config, model.info.clip
+    return {
+        "config.json": _architecture(model),
+        "preprocessor_config.json": preprocessor_config(model.info.clip, side=model.config.image_size[0]),
+        INFO_FILE: to_dict(model.info),  # sampling, channel order and fusion, which the other files cannot express
+    }
+
+
+def _architecture(model: TimeSformer) -> dict[str, Any]:
+    config = model.config
     labels = model.info.labels or tuple(f"LABEL_{i}" for i in range(config.num_classes))
-    main = {
+    return {
         "architectures": ["TimesformerForVideoClassification"],
         "model_type": "timesformer",
         "attention_type": config.scheme,
@@ -172,19 +180,3 @@ def _transformers_files(model: TimeSformer) -> dict[str, dict[str, Any]]:
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    side = config.image_size[0]
-    preprocessor = {
-        "image_processor_type": "VideoMAEImageProcessor",
-        "image_mean": list(clip.mean),
-        "image_std": list(clip.std),
-        "size": {"shortest_edge": round(side * clip.test_scale) if clip.num_crops == 1 else side},
-        "crop_size": {"height": side, "width": side},
-        "resample": 2,
-        "rescale_factor": 1 / 255,
-        "do_resize": True,
-        "do_center_crop": True,
-        "do_rescale": True,
-        "do_normalize": True,
-    }
-    info = to_dict(model.info)  # for our own reader: sampling, channel order and fusion have no place in the others
-    return {"config.json": main, "preprocessor_config.json": preprocessor, INFO_FILE: info}

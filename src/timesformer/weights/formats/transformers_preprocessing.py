@@ -68,6 +68,23 @@ def read_preprocessing(folder: Path, *, image_size: tuple[int, int]) -> ClipConf
     return found[0][1] if found else None
 
 
+def preprocessor_config(clip: ClipConfig, *, side: int) -> dict[str, Any]:
+    """`preprocessor_config.json` for the clips of a model with square frames of `side` pixels."""
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "image_mean": list(clip.mean),
+        "image_std": list(clip.std),
+        "size": {"shortest_edge": round(side * clip.test_scale) if clip.num_crops == 1 else side},
+        "crop_size": {"height": side, "width": side},
+        "resample": _BILINEAR,
+        "rescale_factor": 1 / 255,
+        "do_resize": True,
+        "do_center_crop": True,
+        "do_rescale": True,
+        "do_normalize": True,
+    }
+
+
 def _sections(folder: Path) -> list[Fields]:
     """The objects that describe a processor: whole files, or parts of `processor_config.json`."""
     sections = []
