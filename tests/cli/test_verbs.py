@@ -73,7 +73,7 @@ def test_convert_there_and_back_keeps_every_weight_and_the_labels(run, model_fol
     status, out, err = run("convert", square, tmp_path / "hf", "--to", "transformers", "--json")
     assert status == 0
     assert json.loads(out)["layout"] == "transformers"
-    assert "tensors loaded as they are" in err
+    assert "tensors loaded unchanged" in err
     assert run("convert", tmp_path / "hf", tmp_path / "back")[0] == 0
     first, last = load(square), load(tmp_path / "back")
     assert last.info.labels == ("move_left", "move_right", "shrink")
@@ -216,7 +216,7 @@ def test_convert_does_not_write_the_released_file_over_a_folder(run, model_folde
     assert run("convert", model_folder, square, "--set", "image_size=16")[0] == 0
     status, _, err = run("convert", square, tmp_path, "--to", "released", "--overwrite")
     assert status == 1
-    assert "is a folder; the released layout is one file" in err
+    assert "is a folder; the released layout is a single file" in err
 
 
 def test_train_keeps_the_validation_of_its_config_beside_other_training_videos(run, video_folder, tmp_path):

@@ -234,7 +234,7 @@ def test_a_file_given_where_weights_are_wanted_is_told_for_what_it_is(file, vide
     status, out, err = run(capsys, *verb(upper, tmp_path))
     assert (status, out) == (1, "")
     assert err == (
-        f"error: {upper}: it is an ONNX model: name the model folder that it was exported from; only "
+        f"error: {upper}: is an ONNX model: pass the model folder that it was exported from; only "
         f"`predict --model`, `evaluate --model` and `info` read ONNX files\n"
     )
     assert not list(tmp_path.glob("there*"))

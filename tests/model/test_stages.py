@@ -111,7 +111,7 @@ def test_model_with_regroups_of_its_own_trains_and_predicts_but_is_not_saved(tmp
     assert model(clips).shape == (2, 7)
     model.train()(clips).sum().backward()
     for write in (tsf.save, tsf.save_transformers, save_released):
-        with pytest.raises(WeightsError, match=r"regroups of its own, .* save its state_dict\(\)"):
+        with pytest.raises(WeightsError, match=r"custom regroups, .* save its state_dict\(\)"):
             write(model, tmp_path / "model")
     assert not any(tmp_path.iterdir())
     again = tsf.TimeSformer(square_config(), scheme=scheme).eval()

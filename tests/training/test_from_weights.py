@@ -206,7 +206,7 @@ def test_heads_that_a_width_does_not_tell_come_from_the_command_line(command, vi
     arguments = ["train", videos, "--init-from", tmp_path / "vit.pth", "--output", tmp_path / "run", "--epochs", 1]
     status, _, err = command(*arguments)
     assert status == 2
-    assert "give num_heads" in err
+    assert "pass num_heads" in err
     status, _, err = command(*arguments, "--set", "model.num_heads=3", "--set", "data.num_workers=0", "--device", "cpu")
     assert status == 0, err
     assert load(tmp_path / "run").config.num_heads == 3

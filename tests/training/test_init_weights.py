@@ -99,7 +99,7 @@ def test_run_of_fewer_blocks_starts_from_the_first_ones(source: TimeSformer, tmp
 
 
 def test_run_of_more_blocks_than_the_weights_have_is_refused(source: TimeSformer, tmp_path: Path):
-    with pytest.raises(WeightsError, match=r"source: depth=3 asks for 3 blocks, the weights have 2"):
+    with pytest.raises(WeightsError, match=r"source: depth=3 is more than the 2 blocks of the weights"):
         initial_model(_from(tmp_path, depth=3), labels=LABELS)
 
 

@@ -56,11 +56,11 @@ def test_released_file_has_the_released_wrapper_names_and_config(tmp_path: Path)
     ("config", "message"),
     [
         (square_config("axial"), r"layout has no scheme='axial'; it has space_only, joint_space_time, divided_space"),
-        (square_config(cls_in_time=True), "layout cannot say cls_in_time=True"),
-        (square_config(position_embedding="none"), "cannot say cls_in_time=False, position_embedding='none'"),
-        (square_config(position_embedding="space"), "cannot say cls_in_time=False, position_embedding='space'"),
+        (square_config(cls_in_time=True), "layout cannot express cls_in_time=True"),
+        (square_config(position_embedding="none"), "cannot express cls_in_time=False, position_embedding='none'"),
+        (square_config(position_embedding="space"), "cannot express cls_in_time=False, position_embedding='space'"),
         (square_config("space_only", position_embedding="none"), "position_embedding='none'"),
-        (tiny_config(), r"layout has square images only, image_size=\(8, 20\)"),
+        (tiny_config(), r"layout supports square images only, not image_size=\(8, 20\)"),
     ],
 )
 def test_what_the_other_code_cannot_say_is_refused(
@@ -75,12 +75,12 @@ def test_what_the_other_code_cannot_say_is_refused(
 @pytest.mark.parametrize("fields", [{"channel_order": "time"}, {"background": "remove"}])
 def test_clips_that_the_other_code_cannot_make_are_refused(write: Callable, fields: dict[str, str], tmp_path: Path):
     model = random_model(square_config(), info=ModelInfo(clip=ClipConfig(**fields)))
-    with pytest.raises(ConfigError, match=r"layout is for frames in color as they are, not for channel_order='\w+', b"):
+    with pytest.raises(ConfigError, match=r"layout supports plain color frames only, not channel_order='\w+', b"):
         write(model, tmp_path / "there.pyth")
 
 
 def test_other_norm_eps_is_refused_in_the_released_layout(tmp_path: Path):
-    with pytest.raises(ConfigError, match="the released layout has norm_eps=1e-06, not 1e-05"):
+    with pytest.raises(ConfigError, match="the released layout has a fixed norm_eps=1e-06, not 1e-05"):
         save_released(random_model(square_config(norm_eps=1e-5)), tmp_path / "model.pyth")
 
 

@@ -52,29 +52,29 @@ def numpy_of(save_as: Callable, content: object) -> bytes:
 
 
 KINDS = {
-    "empty": (b"", "is empty: the download or the copy did not finish"),
-    "zeros": (bytes(5000), "begins with zeros only: the download or the copy did not finish"),
+    "empty": (b"", "is empty: the download or copy did not finish"),
+    "zeros": (bytes(5000), "starts with zeros only: the download or copy did not finish"),
     "page": (PAGE, r"is a web page \('Google Drive - Virus scan warning'\), not weights: .* download the file itself"),
     "page without a title": (b"<html><body>Sign in</body></html>", "is a web page, not weights"),
     "storage": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is XML, not weights"),
     "pointer": (LFS, "is a Git LFS pointer to 343261234 bytes of weights, not the weights: run `git lfs pull`"),
     "annex": (b"/annex/objects/MD5E-s343--d41d.pth\n", "is a git-annex pointer, not the weights: run `git annex get`"),
-    "json": (b'{"model_type": "timesformer"}', "is JSON, not weights: name the folder of the model"),
-    "text": ("Entrée interdite\n".encode(), "is a text file that begins with 'Entrée interdite', not weights"),
-    "windows text": ("no weights".encode("utf-16"), "is a text file that begins with 'no weights'"),
+    "json": (b'{"model_type": "timesformer"}', "is JSON, not weights: pass the model folder"),
+    "text": ("Entrée interdite\n".encode(), "is a text file that starts with 'Entrée interdite', not weights"),
+    "windows text": ("no weights".encode("utf-16"), "is a text file that starts with 'no weights'"),
     "tar": (tar_of(b"x" * 99), "is a tar archive: unpack it"),
     "gzip": (gzip.compress(b"x" * 99), "is a gzip file: unpack it"),
     "zip": (zip_of("a/config.json", "b", "c", "d"), r"is a zip archive of a/config\.json, b, c and 1 more: unpack it"),
-    "empty zip": (zip_of(), "is cut off or damaged: a zip archive without its end"),
+    "empty zip": (zip_of(), "is truncated or damaged: a zip archive without its end"),
     "npy": (numpy_of(np.save, np.zeros(3)), r"is a NumPy array \(\.npy\)"),
-    "npz": (numpy_of(np.savez, np.zeros(3)), r"is a NumPy archive \(\.npz\), the form of Google's ViT weights"),
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as Keras and TensorFlow write"),
+    "npz": (numpy_of(np.savez, np.zeros(3)), r"is a NumPy archive \(\.npz\), the format of Google's ViT weights"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as written by Keras and TensorFlow"),
     "keras": (zip_of("config.json", "model.weights.h5"), "is a Keras model: convert it"),
     "gguf": (b"GGUF\x03\0\0\0" + bytes(99), r"is a GGUF file of llama\.cpp"),
-    "video": (b"\0\0\0\x20ftypisom" + bytes(99), "is a video or a picture: name a file of weights"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "is a picture: name a file of weights"),
-    "cut header": (SAFETENSORS_HEAD, "is cut off: 27 of 88 bytes are there; download or copy it again"),
-    "text of before pickles": (pickle.dumps({"a": 1}, protocol=0), "is a text file that begins with"),
+    "video": (b"\0\0\0\x20ftypisom" + bytes(99), "is a video or an image: pass a weights file"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), "is an image: pass a weights file"),
+    "cut header": (SAFETENSORS_HEAD, "is truncated: it has 27 of 88 bytes; download or copy it again"),
+    "text of before pickles": (pickle.dumps({"a": 1}, protocol=0), "is a text file that starts with"),
 }
 
 
@@ -91,14 +91,14 @@ def test_what_is_no_file_of_weights_is_told_for_what_it_is(tmp_path: Path, kind:
 def test_checkpoint_of_tensorflow_is_told_by_its_suffix(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"\0\1\2" * 99)
     with pytest.raises(
-        WeightsError, match="it is a part of a TensorFlow checkpoint: get the weights in PyTorch's form"
+        WeightsError, match="it is a part of a TensorFlow checkpoint: get the weights in PyTorch format"
     ):
         load(tmp_path / name)
 
 
 def test_onnx_model_is_told_by_its_suffix(tmp_path: Path):
     (tmp_path / "m.ONNX").write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x05")
-    with pytest.raises(WeightsError, match="it is an ONNX model: name the model folder that it was exported from"):
+    with pytest.raises(WeightsError, match="is an ONNX model: pass the model folder that it was exported from"):
         load(tmp_path / "m.ONNX")
 
 
@@ -145,12 +145,12 @@ def test_pickles_of_torch_are_read_whatever_their_suffix(tmp_path: Path, name: s
 def test_cut_file_is_told(tmp_path: Path, share: float):
     path = save_released(random_model(square_config()), tmp_path / "released.pyth")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(WeightsError, match="it is cut off or damaged: a zip archive without its end"):
+    with pytest.raises(WeightsError, match="it is truncated or damaged: a zip archive without its end"):
         load(path)
     save_file({"a": torch.zeros(500)}, tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(WeightsError, match=rf"it is cut off: [\d,]+ of {len(whole):,} bytes are there"):
+    with pytest.raises(WeightsError, match=rf"it is truncated: it has [\d,]+ of {len(whole):,} bytes"):
         load(tmp_path / "a.safetensors")
 
 
@@ -158,7 +158,9 @@ def test_cut_file_of_torch_before_1_6_is_told(tmp_path: Path):
     torch.save({"a": torch.zeros(50)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     whole = (tmp_path / "old.pth").read_bytes()
     (tmp_path / "old.pth").write_bytes(whole[:-40])
-    with pytest.raises(WeightsError, match=r"old\.pth: cannot be read as weights: cut off or damaged \([\d,]+ bytes\)"):
+    with pytest.raises(
+        WeightsError, match=r"old\.pth: cannot be read as weights: truncated or damaged \([\d,]+ bytes\)"
+    ):
         load(tmp_path / "old.pth")
 
 
@@ -186,7 +188,10 @@ class Net(torch.nn.Module):
         ),
         (lambda: {"best": np.float64(0.5)}, r"it holds objects of numpy\._core\.multiarray\.scalar, numpy\.dtype"),
         (lambda: {"out": pathlib.PurePosixPath("runs")}, r"it holds objects of pathlib\.(_local\.)?PurePosixPath,"),
-        (Net, r"it holds a whole model of class [a-z.]*test_file_kinds\.Net, which only running code would read"),
+        (
+            Net,
+            r"it holds a whole model of class [a-z.]*test_file_kinds\.Net, which cannot be read without running code",
+        ),
         (lambda: {"model": torch.nn.Linear(2, 3)}, r"a whole model of class torch\.nn\.modules\.linear\.Linear"),
     ],
     ids=["object", "numpy", "path", "model", "torch's own"],
@@ -226,10 +231,10 @@ def test_no_refusal_advises_what_torch_advises(tmp_path: Path, capsys: pytest.Ca
 
 def test_file_of_a_model_folder_is_answered_with_its_folder(tmp_path: Path):
     folder = save(random_model(tiny_config()), tmp_path / "model")
-    with pytest.raises(WeightsError, match=rf"holds weights under this library's names, .*; name its folder: {folder}"):
+    with pytest.raises(WeightsError, match=rf"holds weights under this library's names, .*; pass its folder: {folder}"):
         load(folder / "model.safetensors")
     theirs = save_transformers(random_model(square_config()), tmp_path / "theirs")
-    with pytest.raises(WeightsError, match=rf"under transformers' names, .*; name its folder: {theirs}"):
+    with pytest.raises(WeightsError, match=rf"under transformers' names, .*; pass its folder: {theirs}"):
         load(theirs / "model.safetensors")
 
 
@@ -239,10 +244,10 @@ def test_checkpoint_of_a_run_is_answered_with_its_run(tmp_path: Path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     torch.save(state, path)
-    with pytest.raises(WeightsError, match="; name the folder that it comes from, which has a config"):
+    with pytest.raises(WeightsError, match="; pass the folder it came from, which has a config"):
         load(path)
     (tmp_path / "run" / "config.toml").write_text("")
-    with pytest.raises(WeightsError, match=rf"name the folder of its run: {tmp_path / 'run'}$"):
+    with pytest.raises(WeightsError, match=rf"pass its run folder: {tmp_path / 'run'}$"):
         load(path)
 
 
@@ -250,7 +255,7 @@ def test_folder_of_timm_is_answered_with_its_file(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_small_patch16_224", "num_classes": 0}))
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(
-        WeightsError, match=rf"is not of a TimeSformer; name its file: {tmp_path / 'model.safetensors'}"
+        WeightsError, match=rf"does not describe a TimeSformer; pass its weights file: {tmp_path / 'model.safetensors'}"
     ):
         load(tmp_path)
 
@@ -258,5 +263,5 @@ def test_folder_of_timm_is_answered_with_its_file(tmp_path: Path):
 def test_folder_of_checkpoints_is_answered_with_its_files(tmp_path: Path):
     for name in ("checkpoint_2.pth", "checkpoint_10.pth", "log.txt", "best.SAFETENSORS"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"nor has its folder model/; name a file in it: best\.SAFETENSORS, check"):
+    with pytest.raises(WeightsError, match=r"has a config.json; pass a file in it: best\.SAFETENSORS, check"):
         load(tmp_path)

@@ -232,7 +232,7 @@ def test_byte_order_mark_of_an_editor_is_no_part_of_a_label(tmp_path: Path):
 
 def test_empty_line_among_the_labels_is_refused_by_its_number(folder: Path):
     (folder / "labels.txt").write_text("a\nb\n\nd\ne\nf\ng\n", "utf-8")
-    with pytest.raises(WeightsError, match=r"labels\.txt: line 3 is '', expected the name of a class"):
+    with pytest.raises(WeightsError, match=r"labels\.txt: line 3 is '', expected a class name"):
         load(folder)
 
 
@@ -286,7 +286,7 @@ def test_byte_order_mark_before_the_config_is_passed_over(folder: Path):
 )
 def test_weights_that_do_not_fit_the_config_are_refused_by_name(folder: Path, change: Callable, name: str):
     change_tensors(folder, change)
-    with pytest.raises(WeightsError, match=rf"model\.safetensors: does not fit config\.json at {name}$"):
+    with pytest.raises(WeightsError, match=rf"model\.safetensors: does not match config\.json at {name}$"):
         load(folder)
 
 

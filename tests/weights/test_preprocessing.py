@@ -97,23 +97,29 @@ def test_vivit_resizes_to_256_for_224_unless_told_otherwise(tmp_path: Path):
     ("fields", "message"),
     [
         ({"do_normalize": "false"}, 'do_normalize="false" must be true or false'),
-        ({"do_normalize": None}, "do_normalize=null must be true or false: versions of transformers differ"),
+        ({"do_normalize": None}, "do_normalize=null must be true or false: versions of transformers disagree"),
         ({"do_rescale": 2}, "do_rescale=2 must be true or false"),
         ({"do_resize": False}, "do_resize=false must be true"),
         ({"do_center_crop": False}, "do_center_crop=false must be true"),
-        ({"do_flip_channel_order": True}, "do_flip_channel_order=true must be false: there is no such step here"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order=true must be false: this step is not supported"),
         ({"do_sample_frames": True}, "do_sample_frames=true must be false"),
         ({"do_pad": "yes"}, 'do_pad="yes" must be false'),
-        ({"resample": 3}, "resample=3 must be 2: frames are resized bilinearly"),
-        ({"size": {"height": 12, "width": 12}}, r"size=.* must be a whole number from 1, or .*frames keep their shape"),
-        ({"size": {"shortest_edge": 12, "longest_edge": 20}}, "size=.*frames keep their shape"),
-        ({"size": {"shortest_edge": "12"}}, "size=.*frames keep their shape"),
+        ({"resample": 3}, "resample=3 must be 2: frames are always resized bilinearly"),
+        (
+            {"size": {"height": 12, "width": 12}},
+            r"size=.* must be a whole number from 1, or .*frames keep their aspect ratio",
+        ),
+        ({"size": {"shortest_edge": 12, "longest_edge": 20}}, "size=.*frames keep their aspect ratio"),
+        ({"size": {"shortest_edge": "12"}}, "size=.*frames keep their aspect ratio"),
         ({"size": {}}, "size={} must be"),
         ({"size": [12, 12]}, r"size=\[12, 12\] must be"),
         ({"size": True}, "size=true must be"),
         ({"size": 12, "default_to_square": True}, "default_to_square=true must be false"),
         ({"size": 11}, "size=11 must be at least 12, the crop"),
-        ({"crop_size": {"height": 12, "width": 16}}, r"crop_size=.* must be of the shape of image_size=\[12, 12\]"),
+        (
+            {"crop_size": {"height": 12, "width": 16}},
+            r"crop_size=.* must be of the aspect ratio of image_size=\[12, 12\]",
+        ),
         ({"crop_size": "12"}, 'crop_size="12" must be a whole number'),
         ({"crop_size": {"shortest_edge": 12}}, "crop_size=.* must be a whole number"),
         ({"image_mean": [0.5, 0.5]}, r"image_mean=\[0.5, 0.5\] must be a finite number, or a list of three"),
@@ -126,7 +132,7 @@ def test_vivit_resizes_to_256_for_224_unless_told_otherwise(tmp_path: Path):
         ({"rescale_factor": 0}, "rescale_factor=0 must be greater than 0"),
         ({"rescale_factor": "1/255"}, 'rescale_factor="1/255" must be a finite number'),
         ({"rescale_factor": 1e-300, "image_mean": 1e100}, "mean=.* must be finite numbers"),
-        ({"offset": True}, "offset=true must be false: only ViViT's processors follow it"),
+        ({"offset": True}, "offset=true must be false: only ViViT's processors apply it"),
         ({"image_processor_type": "CLIPImageProcessor"}, 'image_processor_type="CLIPImageProcessor" must be one of'),
         ({"feature_extractor_type": 3}, "feature_extractor_type=3 must be one of"),
     ],
@@ -141,7 +147,8 @@ def test_crop_of_another_size_than_the_model_is_followed_in_proportion_and_told(
         clip = clip_of(tmp_path, size={"shortest_edge": 28}, crop_size=24)
     assert clip.test_scale == 28 / 24
     assert caplog.messages == [
-        f"{tmp_path}/preprocessor_config.json: crop_size=24: clips are made 12 x 12, which is image_size of config.json"
+        f"{tmp_path}/preprocessor_config.json: crop_size=24: "
+        "clips are resized to 12 x 12, the image_size of config.json"
     ]
 
 
@@ -169,7 +176,7 @@ def test_two_files_that_agree_are_one_and_two_that_differ_are_refused(tmp_path: 
     clip_of(tmp_path, image_mean=0.1)
     clip_of(tmp_path, file="video_preprocessor_config.json", image_mean=[0.1, 0.1, 0.1])
     with pytest.raises(
-        WeightsError, match=r"video_preprocessor_config\.json: prepares frames differently from .*/prep"
+        WeightsError, match=r"video_preprocessor_config\.json: preprocesses frames differently from .*/prep"
     ):
         clip_of(tmp_path, file="video_preprocessor_config.json", image_mean=0.2)
 
@@ -193,7 +200,7 @@ def edit(path: Path, **changes: Any) -> None:
 
 def test_preprocessing_edited_in_our_folder_is_not_ignored(ours: Path):
     edit(ours / "preprocessor_config.json", do_normalize=False)
-    with pytest.raises(WeightsError, match=r"timesformer\.json: its mean and std are not those of preprocessor_config"):
+    with pytest.raises(WeightsError, match=r"timesformer\.json: its mean and std differ from preprocessor_config"):
         load(ours)
     (ours / "timesformer.json").unlink()
     assert numbers(load(ours).info.clip) == (0, 0, 0, 1, 1, 1)
@@ -201,5 +208,5 @@ def test_preprocessing_edited_in_our_folder_is_not_ignored(ours: Path):
 
 def test_labels_edited_in_our_folder_are_not_ignored(ours: Path):
     edit(ours / "config.json", id2label={str(i): letter for i, letter in enumerate("gfedcba")})
-    with pytest.raises(WeightsError, match=r"timesformer\.json: its labels are not those of id2label in config\.json"):
+    with pytest.raises(WeightsError, match=r"timesformer\.json: its labels differ from id2label in config\.json"):
         load(ours)

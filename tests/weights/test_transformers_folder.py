@@ -62,11 +62,11 @@ def edit(path: Path, **changes: Any) -> None:
         ({"id2label": "a"}, 'id2label="a" must be a map of numbers to names'),
         ({"id2label": {"zero": "a"}}, "id2label=.* must be a map whose keys are numbers, each once"),
         ({"id2label": {"0": "a", "00": "b"}}, "id2label=.* must be a map whose keys are numbers, each once"),
-        ({"id2label": {"1": "a", "2": "b"}}, "has no '0' in id2label, whose 2 keys count from 0"),
-        ({"id2label": {"0": "a", "1": None}}, r"id2label\.1=null must be a name of one line"),
-        ({"id2label": {"0": "a", "1": " "}}, r'id2label\.1=" " must be a name of one line'),
-        ({"id2label": {"0": "a", "1": "b\nb"}}, r"id2label\.1=.* must be a name of one line"),
-        ({"id2label": {"0": "a", "1": "\ud800"}}, r"id2label\.1=.* must be a name of one line"),
+        ({"id2label": {"1": "a", "2": "b"}}, "id2label has no key '0'; its 2 keys must count from 0"),
+        ({"id2label": {"0": "a", "1": None}}, r"id2label\.1=null must be one line of text"),
+        ({"id2label": {"0": "a", "1": " "}}, r'id2label\.1=" " must be one line of text'),
+        ({"id2label": {"0": "a", "1": "b\nb"}}, r"id2label\.1=.* must be one line of text"),
+        ({"id2label": {"0": "a", "1": "\ud800"}}, r"id2label\.1=.* must be one line of text"),
         ({"id2label": None, "num_labels": "7"}, 'num_labels="7" must be a whole number'),
     ],
 )
@@ -190,14 +190,14 @@ def test_tensor_that_the_index_places_elsewhere_is_refused(sharded: Shards):
     folder, index = sharded
     first = next(folder.glob("*-00001-of-*"))
     place(sharded, HEAD, next(folder.glob("*-00002-of-*")).name)
-    with pytest.raises(WeightsError, match=rf"{first.name}: holds {HEAD}, which {index} does not place there"):
+    with pytest.raises(WeightsError, match=rf"{first.name}: holds {HEAD}, which {index} does not map to it"):
         load(folder)
 
 
 def test_tensor_that_a_shard_lacks_is_named(sharded: Shards):
     folder, index = sharded
     place(sharded, "timesformer.ghost", next(folder.glob("*-00002-of-*")).name)
-    with pytest.raises(WeightsError, match=rf"-00002-of-.*: has no timesformer\.ghost, which {index} places there"):
+    with pytest.raises(WeightsError, match=rf"-00002-of-.*: has no timesformer\.ghost, which {index} maps to it"):
         load(folder)
 
 
@@ -205,7 +205,7 @@ def test_tensor_that_a_shard_lacks_is_named(sharded: Shards):
 def test_index_without_a_map_is_refused(sharded: Shards, weight_map: object):
     folder, index = sharded
     edit(folder / index, weight_map=weight_map)
-    with pytest.raises(WeightsError, match=rf"{index}: has no weight_map, a map of tensors to the files"):
+    with pytest.raises(WeightsError, match=rf"{index}: has no weight_map from tensor names to files"):
         load(folder)
 
 
@@ -233,7 +233,7 @@ def test_pickled_weights_run_no_code(theirs: Path, tmp_path: Path, in_index: boo
 def test_pickle_of_other_things_than_tensors_is_refused(theirs: Path, content: dict):
     (theirs / "model.safetensors").unlink()
     torch.save(content, theirs / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: .* is a \w+, expected tensors alone"):
+    with pytest.raises(WeightsError, match=r"pytorch_model\.bin: .* is a \w+, expected only tensors"):
         load(theirs)
 
 

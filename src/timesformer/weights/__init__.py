@@ -1,4 +1,4 @@
-"""Weights: the model folder, everybody else's files, and what becomes of each tensor on the way."""
+"""Weights: the model folder, other projects' formats, and a report on every tensor loaded."""
 
 from timesformer.weights.adapt import LoadReport
 from timesformer.weights.formats.released import save_released

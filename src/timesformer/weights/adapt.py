@@ -1,6 +1,6 @@
 """Fitting weights to another config: other sizes, another head, another scheme. Every tensor is accounted for.
 
-A smaller depth takes the first blocks.
+A smaller depth keeps the first blocks.
 
 Source: released code for inflation of image ViTs, except that positions are resized in 2-D and not along the
 flattened grid, and that nothing is dropped or repeated silently.
@@ -24,16 +24,16 @@ from timesformer.weights.checkpoint import Checkpoint
 from timesformer.weights.unwrap import is_average
 
 FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
-"""Fields of a `ModelConfig` that weights cannot follow; `depth` they can, to fewer blocks."""
+"""Fields of a `ModelConfig` that weights determine; `depth` can only be lowered."""
 
 
 @dataclass
 class LoadReport:
-    """What became of every tensor when weights were loaded.
+    """Account of every tensor of a load.
 
-    Names are ours. `resized`, `copied` and `dropped` say how or why for each. `location` is the path of the model
-    inside the file, `others` are the paths of other models there, and `foreign` are the full names of all tensors
-    outside the model.
+    Names are those of this library. `resized`, `copied` and `dropped` say how or why for each. `location` is the path
+    of the model inside the file, `others` are the paths of other models there, and `foreign` are the full names of all
+    tensors outside the model.
     """
 
     format: str
@@ -48,16 +48,16 @@ class LoadReport:
     foreign: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded as they are"]
+        lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded unchanged"]
         lines += [f"  taken   {self.choice()}"] if self.location else []
         lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
         if self.copied:
-            lines.append(f"  copied  {len(self.copied)} tensors of attention into the other steps of the scheme")
+            lines.append(f"  copied  {len(self.copied)} attention tensors into the other steps of the scheme")
         if self.newly_initialized:
             lines.append(
                 f"  new     {len(self.newly_initialized)} tensors: {', '.join(_stems(self.newly_initialized))}"
             )
-        dropped = {re.sub(r"^blocks\..*", "blocks after them", name): why for name, why in self.dropped.items()}
+        dropped = {re.sub(r"^blocks\..*", "later blocks", name): why for name, why in self.dropped.items()}
         lines += [f"  dropped {name}: {why}" for name, why in dropped.items()]
         if self.foreign:
             lines.append(
@@ -76,19 +76,19 @@ class LoadReport:
         return self.location
 
     def choice(self) -> str:
-        """Which of the models in a file was taken, in words."""
+        """The model that was taken of those in a file, in words."""
         average = ", an average of the weights over training" if is_average(self.location) else ""
         return f"from {self.location}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
 
 
 def _counted(names: Sequence[str]) -> list[str]:
-    """The first part of names, with the number of them that it stands for."""
+    """First components of names, each with its count."""
     counts = Counter(name.split(".")[0] for name in names)
     return [f"{name} ({count})" for name, count in counts.items()]
 
 
 def _stems(names: list[str]) -> list[str]:
-    """Names with all blocks written as one."""
+    """Names with `*` for the block index, each once."""
     return list(dict.fromkeys(re.sub(r"^blocks\.\d+\.", "blocks.*.", name) for name in names))
 
 
@@ -96,19 +96,21 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
     """Build a model of `config` from a checkpoint, in eval mode.
 
     Args:
-        checkpoint: Weights with the config that they have now.
-        config: The config wanted.
-        source: Where the weights came from, for the report and for errors.
-        seed: For parameters that the checkpoint cannot give.
+        checkpoint: Weights and their config.
+        config: Config of the new model.
+        source: Origin of the weights, for the report and messages.
+        seed: For parameters that the checkpoint lacks.
 
     Raises:
-        WeightsError: The configs differ in something that weights cannot follow; the message names the tensor.
+        WeightsError: The weights cannot be adapted to the config; the message names the tensor.
     """
     depth = checkpoint.config.depth
     if config.depth > depth:
-        raise WeightsError(f"{source}: depth={config.depth} asks for {config.depth} blocks, the weights have {depth}")
+        raise WeightsError(f"{source}: depth={config.depth} is more than the {depth} blocks of the weights")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # manual_seed would also seed every GPU, and nothing restores those
+        torch.default_generator.manual_seed(
+            seed
+        )  # manual_seed would also seed every GPU, and those states are not restored
         model = TimeSformer(config)
     if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
         checkpoint = replace(checkpoint, tensors=_fold_head(checkpoint.tensors))
@@ -129,7 +131,7 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
 
 
 def _fold_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights with a head that reads features as they are."""
+    """The same weights with the standardization folded into the head."""
     mean, variance = (tensors[f"head_norm.running_{name}"] for name in ("mean", "var"))
     weight, bias = fold_standardization(tensors["head.weight"], tensors["head.bias"], mean=mean, variance=variance)
     return {**tensors, "head.weight": weight, "head.bias": bias}
@@ -138,7 +140,7 @@ def _fold_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _tensor_for(
     name: str, initial: Tensor, checkpoint: Checkpoint, config: ModelConfig, report: LoadReport
 ) -> Tensor | None:
-    """The tensor that becomes parameter `name`, noted in the report; none where it stays initial."""
+    """The tensor for parameter `name`, recorded in the report; None if the initial value stays."""
     origin = _origin(name, checkpoint.config, config)
     tensor = checkpoint.tensors.get(origin)
     if tensor is None:
@@ -146,7 +148,7 @@ def _tensor_for(
         report.newly_initialized.append(name)
         return None
     tensor = tensor.float()
-    # 2x6 patches are as many as 3x4, but lie elsewhere
+    # 2x6 and 3x4 patches are as many, at other positions
     moved = name == "embedding.position" and checkpoint.config.grid[1:] != config.grid[1:]
     if moved or tensor.shape != initial.shape:
         if name.startswith("head."):
@@ -162,7 +164,7 @@ def _tensor_for(
 
 
 def _origin(name: str, old: ModelConfig, new: ModelConfig) -> str:
-    """The stored parameter that parameter `name` starts from: its own, or that of the only step there was."""
+    """The stored parameter for parameter `name`: of the same name, or of the only attention step stored."""
     step = re.match(r"(blocks\.\d+\.steps\.)\w+(\..*)", name)
     scheme = scheme_of(old)
     if step is None or old.scheme == new.scheme or len(scheme.steps) > 1:
@@ -200,18 +202,18 @@ def _resize(
     if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(initial):
         return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
     raise WeightsError(
-        f"{source}: {name} is {tuple(tensor.shape)}, the config wants {tuple(initial.shape)}{_what_differs(old, new)}"
+        f"{source}: {name} is {tuple(tensor.shape)}, the config needs {tuple(initial.shape)}{_what_differs(old, new)}"
     )
 
 
 def _what_differs(old: ModelConfig, new: ModelConfig) -> str:
-    """The keys that weights cannot follow and that are other ones; for the end of a message."""
+    """Changed fields that weights determine, for the end of a message."""
     names = [name for name in FIXED_BY_WEIGHTS if getattr(old, name) != getattr(new, name)]
     return "".join(f"; the weights have {name}={getattr(old, name)}, not {getattr(new, name)}" for name in names)
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:
-    """A patch projection for other channels that answers as before when all of them are equal."""
+    """Patch projection for another channel count, with the same output for equal channels."""
     mean = reduce(weight, "d c h w -> d 1 h w", "sum") / channels
     return repeat(mean, "d 1 h w -> d c h w", c=channels)
 
@@ -219,7 +221,7 @@ def _other_channels(weight: Tensor, channels: int) -> Tensor:
 def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> str:
     block = re.match(r"blocks\.(\d+)\.", name)
     if block is not None and int(block[1]) >= new.depth:
-        return f"depth={new.depth} takes the first {new.depth} of {old.depth} blocks"
+        return f"depth={new.depth} keeps the first {new.depth} of {old.depth} blocks"
     if name.startswith("head."):
         return f"{old.num_classes} classes became {new.num_classes}"
     if name.startswith("head_norm."):
@@ -229,5 +231,5 @@ def _why_dropped(name: str, old: ModelConfig, new: ModelConfig, source: str) -> 
     if name == "embedding.position":
         return f"position_embedding={new.position_embedding!r}"
     if name.endswith(".qkv.bias") and not new.qkv_bias:
-        raise WeightsError(f"{source}: {name} of the weights has no place{_what_differs(old, new)}")
-    raise WeightsError(f"{source}: {name} of scheme={old.scheme!r} has no place in scheme={new.scheme!r}")
+        raise WeightsError(f"{source}: the model has no {name}{_what_differs(old, new)}")
+    raise WeightsError(f"{source}: scheme={new.scheme!r} has no {name}, which scheme={old.scheme!r} has")

@@ -1,7 +1,6 @@
-"""Reading other people's files into one form: a `Checkpoint`, with our parameter names and a config that explains it.
+"""`Checkpoint`: the weights of any format in one form, under our parameter names, with the config that explains them.
 
-Each format ends up as the same four things, so that nothing after this module knows where weights came from. An image
-ViT is read as what it is: a `space_only` model of one frame.
+Code that uses one does not know which format it came from.
 """
 
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ class Checkpoint:
 
     @classmethod
     def without_weights(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":
-        """The checkpoint of a preset: a config whose parameters are all still missing."""
+        """The checkpoint of a preset: all parameters of the config are missing."""
         return cls("preset", config, info, {}, tuple(parameter_shapes(config)))
 
 
@@ -53,7 +52,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that weights came from: what it is called in messages, and what else it holds."""
+    """A file of weights: its name in messages, the location of the model in it, and its whole content."""
 
     path: Path
     origin: str
@@ -72,7 +71,7 @@ def match_shapes(
     num_frames: int = 8,
     optional: tuple[str, ...] = (),
 ) -> Checkpoint:
-    """Give tensors our names and find the config whose parameters are exactly these."""
+    """Rename tensors and infer the config from their shapes."""
     names = layout_for(format, scheme)
 
     def stored(name: str) -> Tensor | None:
@@ -91,12 +90,12 @@ def match_names(
     origin: str,
     optional: tuple[str, ...] = (),
 ) -> Checkpoint:
-    """Rename the tensors of a known config and insist that they are all there, with nothing left over.
+    """Rename the tensors of a known config; none may be missing or left over.
 
-    Prefixes that a training script left are taken off first.
+    Prefixes added by training scripts are removed first.
 
     Raises:
-        WeightsError: Tensors are missing, unexplained, or of another shape than the config's.
+        WeightsError: Tensors are missing or unexplained, or a shape differs from the config's.
     """
     model = extract_model(tensors, origin=origin)
     tensors, shapes = model.tensors, parameter_shapes(config)
@@ -112,7 +111,7 @@ def match_names(
     found = {name: tensors[theirs] for name, theirs in rename.items() if name not in missing}
     for name, tensor in found.items():
         if tuple(tensor.shape) != shapes[name]:
-            raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config wants {shapes[name]}")
+            raise WeightsError(f"{origin}: {rename[name]} is {tuple(tensor.shape)}, its config needs {shapes[name]}")
         _refuse_non_plain(tensor, f"{origin}: {rename[name]}")
     return Checkpoint(
         format, config, info, found, tuple(missing), location=model.location, others=model.others, foreign=model.foreign
@@ -120,10 +119,10 @@ def match_names(
 
 
 def _refuse_non_plain(tensor: Tensor, name: str) -> None:
-    """Refuse what would become other numbers, or none: quantized, sparse and empty tensors."""
+    """Refuse quantized, sparse and empty tensors, which would load as other numbers or none."""
     if not tensor.is_floating_point():
         raise WeightsError(
-            f"{name} holds {tensor.dtype} and not floating-point numbers: quantized weights are not read"
+            f"{name} holds {tensor.dtype}, not floating-point numbers: quantized weights are not supported"
         )
     if tensor.is_meta or tensor.layout != torch.strided:
         raise WeightsError(f"{name} is stored as {tensor.layout} on {tensor.device}: save it as a plain tensor")

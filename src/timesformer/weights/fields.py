@@ -1,4 +1,4 @@
-"""Values of a JSON object that another program wrote, read by type: a wrong one is refused by file and key."""
+"""Typed reading of JSON objects that other programs wrote; an error names the file and the key."""
 
 import json
 import re
@@ -9,21 +9,21 @@ from typing import Any
 
 from timesformer.errors import WeightsError
 
-_LARGEST = 2**31 - 1  # above every size of a model; what is larger only overflows later
+_LARGEST = 2**31 - 1  # above every size of a model; larger values only overflow later
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
     """The top level of a JSON file.
 
-    Every method raises `WeightsError` if the value is of another type, or is absent and has no default.
+    Every method raises `WeightsError` if the value has another type, or is absent without a default.
     """
 
     path: Path
     values: Mapping[str, Any]
 
     def wrong(self, key: str, must: str) -> WeightsError:
-        """The error about a value; `must` says what is allowed, after "must be"."""
+        """The error for a wrong value; `must` completes "must be"."""
         return WeightsError(f"{self.path}: {key}={show(self.values.get(key))} must be {must}")
 
     def integer(self, key: str, default: int | None = None) -> int:
@@ -34,7 +34,7 @@ class Fields:
         return value
 
     def square(self, key: str, default: int | None = None) -> tuple[int, int]:
-        """A height and a width from 1, of a single number both."""
+        """Height and width from 1; a single number stands for both."""
         value = self._get(key, default)
         sides = value if isinstance(value, list) else [value, value]
         if len(sides) != 2 or not all(map(is_size, sides)):
@@ -78,24 +78,24 @@ class Fields:
 
 
 def is_size(value: object) -> bool:
-    """Whether a JSON value is a whole number from 1 that a size can be."""
+    """Whether a JSON value is a size: a whole number from 1 to 2**31 - 1."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST
 
 
 def as_number(value: object) -> float | None:
-    """A JSON number as a float; None of everything else, nan and infinity included."""
+    """A JSON number as a float; None for anything else, nan and infinity included."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e300:
         return None
     return float(value)
 
 
 def as_index(text: str) -> int | None:
-    """A whole number from 0 written as text; None of other text."""
+    """A whole number from 0 written as text; None for other text."""
     return int(text) if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) else None
 
 
 def show(value: object) -> str:
-    """A value for a message, as JSON, cut to a line."""
+    """A value for a message: JSON, cut to 80 characters."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -108,7 +108,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number without end
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, too long a number
         raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a JSON object")

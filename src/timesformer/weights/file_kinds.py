@@ -1,4 +1,4 @@
-"""What a file is that was given as weights and holds none, told by its first bytes and not by its name."""
+"""Descriptions of files that hold no weights, from their first bytes rather than their names."""
 
 import json
 import os
@@ -8,41 +8,41 @@ import zipfile
 from pathlib import Path
 
 HEAD_BYTES = 4096
-"""Bytes from the start of a file that tell its kind."""
+"""Bytes at the start of a file that identify its kind."""
 
 _SIGNATURES = (
     # offset, first bytes, what the file is, what to do
     (0, b"\x93NUMPY", "a NumPy array (.npy)", "weights are a dictionary of named tensors"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and TensorFlow write", "convert it to PyTorch first"),
-    (0, b"GGUF", "a GGUF file of llama.cpp", "get the weights in PyTorch's form"),
-    (4, b"TFL3", "a TensorFlow Lite model", "get the weights in PyTorch's form"),
-    (257, b"ustar", "a tar archive", "unpack it and name the file of weights inside"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as written by Keras and TensorFlow", "convert it to PyTorch first"),
+    (0, b"GGUF", "a GGUF file of llama.cpp", "get the weights in PyTorch format"),
+    (4, b"TFL3", "a TensorFlow Lite model", "get the weights in PyTorch format"),
+    (257, b"ustar", "a tar archive", "unpack it and pass the weights file inside"),
     (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
     (0, b"BZh", "a bzip2 file", "unpack it first"),
     (0, b"\xfd7zXZ\0", "an xz file", "unpack it first"),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (0, b"Rar!", "a RAR archive", "unpack it first"),
-    (0, b"%PDF", "a PDF document", "name a file of weights"),
-    (0, b"\x89PNG", "a picture", "name a file of weights"),
-    (0, b"\xff\xd8\xff", "a picture", "name a file of weights"),
-    (0, b"GIF8", "a picture", "name a file of weights"),
-    (4, b"ftyp", "a video or a picture", "name a file of weights"),
-    (0, b"\x1a\x45\xdf\xa3", "a video", "name a file of weights"),
-    (0, b"RIFF", "a video, a picture or a sound", "name a file of weights"),
+    (0, b"%PDF", "a PDF document", "pass a weights file"),
+    (0, b"\x89PNG", "an image", "pass a weights file"),
+    (0, b"\xff\xd8\xff", "an image", "pass a weights file"),
+    (0, b"GIF8", "an image", "pass a weights file"),
+    (4, b"ftyp", "a video or an image", "pass a weights file"),
+    (0, b"\x1a\x45\xdf\xa3", "a video", "pass a weights file"),
+    (0, b"RIFF", "a video, an image or audio", "pass a weights file"),
 )
 _SUFFIXES = {
-    ".onnx": ("an ONNX model", "name the model folder that it was exported from"),
-    ".pb": ("a TensorFlow graph", "get the weights in PyTorch's form"),
-    ".msgpack": ("a Flax file", "get the weights in PyTorch's form"),
-    ".engine": ("a TensorRT engine", "get the weights in PyTorch's form"),
-    ".index": ("a part of a TensorFlow checkpoint", "get the weights in PyTorch's form"),
+    ".onnx": ("an ONNX model", "pass the model folder that it was exported from"),
+    ".pb": ("a TensorFlow graph", "get the weights in PyTorch format"),
+    ".msgpack": ("a Flax file", "get the weights in PyTorch format"),
+    ".engine": ("a TensorRT engine", "get the weights in PyTorch format"),
+    ".index": ("a part of a TensorFlow checkpoint", "get the weights in PyTorch format"),
 }
 _LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/.*?\nsize (\d+)", re.DOTALL)
 
 
 def describe_file(path: Path) -> str:
-    """What a file is that holds no weights, and what to do about it; empty for what may be weights.
+    """What a file without weights is, and what to do about it; empty if it may hold weights.
 
     Args:
         path: A file that exists.
@@ -65,20 +65,20 @@ def describe_file(path: Path) -> str:
 
 
 def looks_like_safetensors(head: bytes) -> bool:
-    """Whether a file begins as safetensors do: the length of a header, and its brace."""
+    """Whether a file starts like safetensors: the length of a header, then its brace."""
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
 def is_torch_zip(path: Path) -> bool:
-    """Whether a file is a zip archive that `torch.save` wrote."""
+    """Whether a file is a zip archive written by `torch.save`."""
     return any(name.endswith("/data.pkl") for name in _zip_names(path))
 
 
 def _empty(head: bytes, size: int) -> str:
     if size == 0:
-        return "is empty: the download or the copy did not finish, get it again"
+        return "is empty: the download or copy did not finish; repeat it"
     if not any(head):
-        return "begins with zeros only: the download or the copy did not finish, get it again"
+        return "starts with zeros only: the download or copy did not finish; repeat it"
     return ""
 
 
@@ -107,30 +107,30 @@ def _text(head: bytes, size: int) -> str:
         title = re.search(r"(?is)<title[^>]*>\s*(.*?)\s*</title>", start)
         named = f" ({' '.join(title[1].split())[:60]!r})" if title and title[1] else ""
         return (
-            f"is a web page{named}, not weights: the address led to a page about the file, a login or a warning; "
+            f"is a web page{named}, not weights: the URL led to a page about the file, a login or a warning; "
             f"download the file itself"
         )
     if start.startswith("<?xml") or re.match(r"<[A-Za-z]+[\s>]", start):
-        return "is XML, not weights: often the error message of a storage; download the file itself"
+        return "is XML, not weights: often the error message of a storage server; download the file itself"
     if start[0] in "{[":
-        return "is JSON, not weights: name the folder of the model, or its file of weights"
+        return "is JSON, not weights: pass the model folder or its weights file"
     line = start.splitlines()[0][:60]
-    return f"is a text file that begins with {line!r}, not weights"
+    return f"is a text file that starts with {line!r}, not weights"
 
 
 def _decode(head: bytes) -> str:
-    """The start of a file as text; empty for what is not text."""
+    """The start of a file as text; empty if it is not text."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
     else:
-        # the last character may be cut in two
+        # the last character may be incomplete
         text = head.decode("utf-8", errors="replace").rstrip("\ufffd")
     plain = all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)
     return text if plain and "\ufffd" not in text else ""
 
 
 def _truncated_safetensors(path: Path, head: bytes, size: int) -> str:
-    """Why safetensors are not whole; empty where they are, or where their header says nothing that can be read."""
+    """Why safetensors are incomplete; empty if they are complete or their header is unreadable."""
     length = int.from_bytes(head[:8], "little")
     needed = 8 + length
     if needed <= size:
@@ -149,7 +149,7 @@ def _end_of_tensors(header: bytes) -> int:
 
 
 def _truncated(size: int, needed: int) -> str:
-    return f"is cut off: {size:,} of {needed:,} bytes are there; download or copy it again"
+    return f"is truncated: it has {size:,} of {needed:,} bytes; download or copy it again"
 
 
 def _zip_names(path: Path) -> list[str]:
@@ -161,12 +161,12 @@ def _zip_names(path: Path) -> list[str]:
 
 
 def _in_zip(path: Path, size: int) -> str:
-    """What a zip archive is; empty for one that `torch.save` wrote."""
+    """What a zip archive is; empty for one written by `torch.save`."""
     names = _zip_names(path)
     bases = [name.rpartition("/")[2] for name in names]
-    state = "save the tensors of the model that it was made from: torch.save(model.state_dict(), 'weights.pth')"
+    state = "save the tensors of the model it was made from: torch.save(model.state_dict(), 'weights.pth')"
     if not names:
-        return f"is cut off or damaged: a zip archive without its end ({size:,} bytes); download or copy it again"
+        return f"is truncated or damaged: a zip archive without its end ({size:,} bytes); download or copy it again"
     if "constants.pkl" in bases:
         return f"is a TorchScript program (torch.jit.save), not weights; {state}"
     if any(base == "archive_format" or base.startswith("serialized_exported_program") for base in bases):
@@ -175,10 +175,10 @@ def _in_zip(path: Path, size: int) -> str:
         return ""
     if all(base.endswith(".npy") for base in bases):
         return (
-            "is a NumPy archive (.npz), the form of Google's ViT weights: load it into a model of timm and save the "
-            "state_dict() of that"
+            "is a NumPy archive (.npz), the format of Google's ViT weights: load it into a timm model and save its "
+            "state_dict()"
         )
     if any(base.endswith(".h5") for base in bases):
         return "is a Keras model: convert it to PyTorch first"
     inside = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"is a zip archive of {inside}: unpack it and name what is inside"
+    return f"is a zip archive of {inside}: unpack it and pass a file inside"

@@ -1,7 +1,7 @@
-"""The names that other projects give to the same parameters, as data.
+"""Other projects' names for our parameters, as data.
 
 A layout maps our parameter names to another project's. In templates `{i}` is the block, `{p}` is `weight` or `bias`,
-and `{main}` is the step that an image ViT has too.
+and `{main}` is the attention step that an image ViT has too.
 
 Source: parameter lists of the released checkpoints, `transformers` 5 and mmaction2 1.2; timm's names for image ViTs.
 """
@@ -81,7 +81,7 @@ _MMACTION2_ONE_STEP = _MMACTION2_SHARED | {
 }
 
 RELEASED_SCHEMES = ("space_only", "joint_space_time", "divided_space_time")
-"""The schemes that other projects have."""
+"""Schemes that the other projects have."""
 
 
 @dataclass(frozen=True)

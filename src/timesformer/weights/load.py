@@ -1,4 +1,4 @@
-"""`load`: any weights that people have, as a model that is ready to use."""
+"""`load`: weights of any supported format as a model ready to use."""
 
 import logging
 import re
@@ -40,21 +40,21 @@ _FILE_SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".tar
 
 
 def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
-    """Load a model, in eval mode, with its `info` and with a `load_report` of what became of every tensor.
+    """Load a model in eval mode, with its `info` and a `load_report` that accounts for every tensor.
 
     Args:
-        source: A model folder or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
-            or hub id; an mmaction2 `.pth`; an image ViT in timm's names (`.safetensors`, `.pth`), which is inflated; or
-            the name of a preset, which is freshly initialized. Files may be checkpoints of training scripts: containers
-            and prefixes are taken off, and an average of the weights is taken before the weights of the last step.
-        seed: For parameters that the source does not have, such as a new head.
+        source: A model folder, or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
+            or hub id; an mmaction2 `.pth`; an image ViT under timm's names (`.safetensors`, `.pth`), which is inflated;
+            or the name of a preset, which is newly initialized. Files may be checkpoints of training scripts:
+            containers and prefixes are removed, and averaged weights are preferred to those of the last step.
+        seed: For parameters that the source lacks, such as a new head.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
-            `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; never more than there
-            are) or `position_interpolation="nearest"`.
+            `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; at most as many as
+            stored) or `position_interpolation="nearest"`.
 
     Raises:
-        WeightsError: The source is missing, unreadable, or holds tensors that nothing explains.
-        ConfigError: An override is no field of `ModelConfig`, or its value cannot work.
+        WeightsError: The source is missing, unreadable, or holds unexplained tensors.
+        ConfigError: An override is not a field of `ModelConfig`, or its value is invalid.
     """
     if isinstance(source, str) and source in PRESETS and not Path(source).exists():
         return _load_preset(source, seed, overrides)
@@ -64,7 +64,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
     config = _override(base, overrides)
     if config.num_heads != base.num_heads:
         raise ConfigError(
-            f"num_heads={config.num_heads}: {source} was trained with {base.num_heads}, which share its maps"
+            f"num_heads={config.num_heads} does not match {source}, which was trained with {base.num_heads} heads"
         )
     model, model.load_report = adapt(checkpoint, config, source=str(source), seed=seed)
     keeps_labels = config.num_classes == checkpoint.config.num_classes
@@ -76,15 +76,15 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
 
 
 def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[ModelConfig, ModelInfo]:
-    """The config and the info that `load` would give a model, without building it.
+    """The config and info of the model that `load` would return, without building it.
 
     Args:
         source: As for `load`.
-        num_heads: Attention heads, for a file that does not say how many and whose width does not tell.
+        num_heads: Attention heads, for a file that does not store them and whose width is not a multiple of 64.
 
     Raises:
         WeightsError: As for `load`.
-        ConfigError: The number of heads cannot be known.
+        ConfigError: The number of heads is unknown.
     """
     if isinstance(source, str) and source in PRESETS and not Path(source).exists():
         return PRESETS[source], ModelInfo(clip=clip_preset(source), source=f"preset {source}")
@@ -99,19 +99,19 @@ def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[Mode
 
 
 def is_local(source: str) -> bool:
-    """Whether `load` would find a source without the network."""
+    """Whether `load` finds a source without network access."""
     return source in PRESETS or Path(source).expanduser().exists()
 
 
 def _inflated_config(checkpoint: Checkpoint) -> ModelConfig:
-    """The config of the video model that a checkpoint becomes when nothing else is asked for."""
+    """The config of the video model that a checkpoint becomes by default."""
     if checkpoint.format != "image ViT":
         return checkpoint.config
     return replace(checkpoint.config, scheme="divided_space_time", num_frames=8, position_embedding="space_time")
 
 
 def model_files(source: str | Path) -> list[Path]:
-    """The files that `load` may read of a source; none for a preset, a model of the hub, or no source, `""`."""
+    """Files that `load` may read for a source; empty for a preset, a hub id and the empty source `""`."""
     path = Path(source).expanduser()
     if not path.is_dir() or not str(source):
         return [path] if path.is_file() else []
@@ -139,7 +139,7 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
         if not path.exists():
             raise WeightsError(f"{path}: no such file")
         raise WeightsError(
-            f"{path}: it is an ONNX model: name the model folder that it was exported from; only `predict --model`, "
+            f"{path}: is an ONNX model: pass the model folder that it was exported from; only `predict --model`, "
             f"`evaluate --model` and `info` read ONNX files"
         )
     if path.is_file():
@@ -147,7 +147,7 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
     if path.is_dir():
         return _read_any_folder(path)
     if is_address(path):
-        raise WeightsError(f"{path} is an address, not a path: download it first, or name a hub id (owner/name)")
+        raise WeightsError(f"{path} is an address, not a path: download it first, or pass a hub id (owner/name)")
     if path.suffix.lower() in _FILE_SUFFIXES:
         raise WeightsError(f"{path}: no such file")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
@@ -166,12 +166,14 @@ def _read_any_folder(folder: Path) -> Checkpoint:
                 return read_transformers(candidate)
             files = _weight_files(candidate)
             if kind is None and files:
-                raise WeightsError(f"{candidate}: its config.json is not of a TimeSformer; name its file: {files[0]}")
-            raise WeightsError(f"{candidate}: its config.json is of model_type {kind!r}, expected 'timesformer'")
+                raise WeightsError(
+                    f"{candidate}: its config.json does not describe a TimeSformer; pass its weights file: {files[0]}"
+                )
+            raise WeightsError(f"{candidate}: its config.json has model_type={kind!r}, expected 'timesformer'")
     names = ", ".join(path.name for path in _weight_files(folder)[:4])
     raise WeightsError(
-        f"{folder}: is not a model folder: it has no config.json, nor has its folder model/"
-        + (f"; name a file in it: {names}" if names else "")
+        f"{folder}: is not a model folder: neither it nor its subfolder model/ has a config.json"
+        + (f"; pass a file in it: {names}" if names else "")
     )
 
 
@@ -180,14 +182,14 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _from_hub(name: str) -> Path:
-    """The folder of a hub model, downloaded once and then read from the cache."""
-    from huggingface_hub import snapshot_download  # here: it costs a third of a second
+    """The folder of a hub model, downloaded once, then cached."""
+    from huggingface_hub import snapshot_download  # here: importing it takes a third of a second
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise WeightsError(
-            f"{name}: there is no such folder, and the Hugging Face hub did not give a model of this name either "
-            f"({type(error).__name__}); with no network, download it elsewhere and pass the folder"
+            f"{name}: no such folder, and the Hugging Face hub returned no model of this name "
+            f"({type(error).__name__}); without network access, download it elsewhere and pass the folder"
         ) from error

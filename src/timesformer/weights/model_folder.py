@@ -1,7 +1,7 @@
-"""The model folder: all that a prediction depends on, in three files that people can read.
+"""The model folder: everything that a prediction depends on, in three files.
 
 config.json         architecture, clips and preprocessing, license, origin
-labels.txt          class names, a line each, in index order (absent where there are none)
+labels.txt          class names, one per line, in index order (absent if there are none)
 model.safetensors   the weights, under our names
 """
 
@@ -39,14 +39,14 @@ MODEL_FILES = (
     "*.safetensors.index.json",
     "pytorch_model*.bin*",
 )
-"""Files that a model consists of, in our folder or in that of `transformers`."""
+"""Files that make up a model, in our folder or in one of `transformers`."""
 _WEIGHTS = "model.safetensors"
 _LABELS = "labels.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredConfig:
-    """What `config.json` of a model folder holds."""
+    """Content of a model folder's `config.json`."""
 
     format_version: int = FORMAT_VERSION
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -56,16 +56,17 @@ class StoredConfig:
 
 
 def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a model folder, all of it or nothing.
+    """Write a model folder, all or nothing.
 
     Args:
         model: The model; its `info` is written too.
-        folder: Where to; its parents are made.
-        overwrite: Whether a folder that is there, and is a model folder, is replaced.
+        folder: Target folder; its parents are created.
+        overwrite: Replace an existing model folder.
 
     Raises:
-        ConfigError: The folder already exists and must not be replaced.
-        WeightsError: What is there is not a model folder, the labels are not one a class, or the disk refused.
+        ConfigError: The folder already exists and `overwrite` is False.
+        WeightsError: The existing folder is not a model folder, there is not one label per class, or the folder
+            cannot be written.
     """
     check_readable(model)
     info = model.info
@@ -82,30 +83,31 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
 
 
 def check_readable(model: TimeSformer) -> None:
-    """Refuse to write a model that could not be read back.
+    """Refuse a model that could not be read back.
 
     Raises:
         WeightsError: There are labels, but not one for each class, or the config does not determine the scheme.
     """
     if model.scheme != scheme_of(model.config):
         raise WeightsError(
-            "the model has regroups of its own, which no config can name, so it could not be read back: save its "
-            "state_dict(), and build it again by TimeSformer(config, scheme=...); a scheme of the known steps is "
-            f"written as ModelConfig(scheme=(('time',), ('space',))), of {', '.join(REGROUPS)}"
+            "the model has custom regroups, which no config can name, so it could not be read back: save its "
+            "state_dict() and rebuild it with TimeSformer(config, scheme=...); a scheme of known steps is "
+            f"written as ModelConfig(scheme=(('time',), ('space',))); known: {', '.join(REGROUPS)}"
         )
     labels, classes = len(model.info.labels), model.config.num_classes
     if labels not in (0, classes):
-        raise WeightsError(f"the model has {labels} labels and num_classes={classes}: give one for each class, or none")
+        raise WeightsError(f"the model has {labels} labels and num_classes={classes}: give one per class, or none")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
-    """Fill a new folder beside `folder` and put it in its place at once.
+    """Fill a temporary folder next to `folder` and swap the two.
 
-    Files of the folder that are no part of a model, such as a report, are kept.
+    Files in `folder` that are not part of a model, such as a report, are kept.
 
     Raises:
-        ConfigError: The folder already exists and must not be replaced.
-        WeightsError: What is there is not a model folder, or the disk refused; nothing is left half-written.
+        ConfigError: The folder already exists and `overwrite` is False.
+        WeightsError: The existing folder is not a model folder, or the new one cannot be written; nothing is left
+            half-written.
     """
     check_model_target(folder, overwrite=overwrite)
     staging: Path | None = None
@@ -115,7 +117,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         staging.chmod(0o755)
         write(staging)
         for file in staging.iterdir():
-            file.chmod(0o644)  # safetensors makes its files for their owner alone
+            file.chmod(0o644)  # safetensors lets only the owner read its files
         _swap(staging, folder)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}: cannot be written: {error}") from error
@@ -126,7 +128,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
 
 
 def check_model_target(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that `write_folder` could not write or must not replace.
+    """Refuse a folder that `write_folder` cannot write or may not replace.
 
     Raises:
         ConfigError, WeightsError: As `write_folder`.
@@ -137,7 +139,7 @@ def check_model_target(folder: Path, *, overwrite: bool) -> None:
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    """Whether a folder is empty, or holds the config of a model: one that we or `transformers` wrote."""
+    """Whether a folder is empty or holds the config of a model, in our format or that of `transformers`."""
     if not folder.is_dir():
         return False
     if not any(folder.iterdir()):
@@ -148,7 +150,7 @@ def _may_be_replaced(folder: Path) -> bool:
 
 
 def _swap(staging: Path, folder: Path) -> None:
-    """Put `staging` in the place of `folder`; what was there is removed only once the new one stands."""
+    """Replace `folder` by `staging`; the old folder is deleted only after the new one is in place."""
     if not folder.exists():
         os.rename(staging, folder)
         return
@@ -168,7 +170,7 @@ def _swap(staging: Path, folder: Path) -> None:
 
 
 def _others(folder: Path) -> list[Path]:
-    """What is no part of a model in its folder; nothing for a link, whose folder stays."""
+    """Files in a model folder that are not part of the model; empty for a link, whose target stays."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [
@@ -189,7 +191,7 @@ def read_folder(folder: Path) -> Checkpoint:
 
     Raises:
         WeightsError: A file is missing or damaged, a newer version wrote it, or weights and config do not match.
-        ConfigError: The config holds an unknown key or a value out of its range.
+        ConfigError: The config holds an unknown key or a value out of range.
     """
     path = folder / "config.json"
     values = read_json_object(path)
@@ -206,7 +208,7 @@ def read_folder(folder: Path) -> Checkpoint:
         if name not in tensors or shapes.get(name) != getattr(tensors[name], "shape", None)
     ]
     if wrong:
-        raise WeightsError(f"{folder / _WEIGHTS}: does not fit config.json at {', '.join(sorted(wrong)[:4])}")
+        raise WeightsError(f"{folder / _WEIGHTS}: does not match config.json at {', '.join(sorted(wrong)[:4])}")
     return Checkpoint("model folder", stored.model, info, tensors)
 
 
@@ -214,7 +216,7 @@ def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
     if not path.exists():
         return ()
     try:
-        # splitlines would also break a name at characters such as U+2028; some editors put a byte order mark first
+        # splitlines would also split at characters such as U+2028; some editors write a byte order mark
         labels = tuple(path.read_text("utf-8-sig").removesuffix("\n").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read as text: {error}") from error
@@ -222,5 +224,5 @@ def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
         raise WeightsError(f"{path}: has {len(labels)} names, the model has num_classes={num_classes}")
     unusable = next((index for index, label in enumerate(labels) if not is_class_name(label)), None)
     if unusable is not None:
-        raise WeightsError(f"{path}: line {unusable + 1} is {labels[unusable]!r}, expected the name of a class")
+        raise WeightsError(f"{path}: line {unusable + 1} is {labels[unusable]!r}, expected a class name")
     return labels

@@ -1,6 +1,6 @@
-"""Reading tensors from a file: safetensors, or a pickle of which nothing but plain values is admitted.
+"""Reading tensors from a file: safetensors, or a pickle of plain values.
 
-No code of a pickle runs: torch's `weights_only` reader builds the values. What it refuses is named here by its class.
+No code in a pickle runs: torch's `weights_only` reader builds the values. Errors name the classes that it refuses.
 """
 
 import argparse
@@ -29,26 +29,26 @@ _DAMAGED = (  # what reading a damaged pickle raises
 )  # fmt: skip
 
 _INERT: list[Any] = [argparse.Namespace]
-"""Classes that the reader builds beside tensors: the options that training scripts keep, which run no code."""
+"""Classes admitted in addition to tensors: command-line options of training scripts, which run no code."""
 _PLAIN = re.compile(
     r"torch\.(Size|Tensor|device|memory_format|\w*Storage|b?float\w*|u?int\w*|complex\w*|q\w+|bool|half|double)"
     r"|torch\.(_utils|_tensor)\._rebuild\w+|torch\.nn\.parameter\.\w+|torch\.storage\.(Unt|T)ypedStorage"
     r"|torch\.serialization\._get_layout|collections\.(OrderedDict|defaultdict|Counter)|_codecs\.encode"
     r"|(builtins|__builtin__)\.(set|bytearray|complex)|argparse\.Namespace"
 )
-"""Names in a pickle that the reader admits."""
+"""Names that the reader admits in a pickle."""
 _LEGACY_MARK = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
-"""The number near the start of a file that `torch.save` of before 1.6 wrote."""
+"""Magic number near the start of files written by `torch.save` before torch 1.6."""
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Everything in a file of safetensors or a pickle, whatever its suffix.
+    """Content of a safetensors file or a pickle, whatever its suffix.
 
-    Of pickles only tensors, numbers, strings, containers of them and the options of a command line are admitted.
+    Pickles may hold tensors, numbers, strings, containers of them and `argparse` options.
 
     Raises:
-        WeightsError: The file is missing, damaged, something else, or holds objects that would run code when read; the
-            message says which.
+        WeightsError: The file is missing, damaged, of another kind, or holds objects that would run code when read;
+            the message says which.
     """
     try:
         description = describe_file(path)
@@ -70,16 +70,16 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    # the library opens only paths that are UTF-8
+    # safetensors opens only UTF-8 paths
     return load_file(path) if is_utf8(str(path.absolute())) else load(path.read_bytes())
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
     with torch.serialization.safe_globals(_INERT), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what it cannot read is refused below
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # what torch cannot read is refused below
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        # the format of before torch 1.6 cannot be mapped, and of a path torch believes the suffix
+        # the format before torch 1.6 cannot be memory-mapped, and given a path torch trusts the suffix
         except (RuntimeError, ValueError, SafetensorError):
             with open(path, "rb") as file:
                 content = torch.load(file, map_location="cpu", weights_only=True)
@@ -95,7 +95,7 @@ def _why_refused(path: Path) -> str:
     names = list(dict.fromkeys(_names_in(path)))
     others = [name for name in names if not _PLAIN.fullmatch(name)]
     foreign = [name for name in others if not name.startswith("torch.nn.")]
-    cure = "Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')"
+    cure = "Where it was made, save only the tensors: torch.save(model.state_dict(), 'weights.pth')"
     if names and set(others) <= {"torch.storage._load_from_bytes"} and not _is_from_torch(path):
         return f"not a file of plain tensors, refused: a pickle that torch.save did not write, or a damaged one. {cure}"
     if len(others) > len(foreign):
@@ -104,8 +104,8 @@ def _why_refused(path: Path) -> str:
         what = f"objects of {', '.join(others[:3])}{f' and {len(others) - 3} more' if len(others) > 3 else ''}"
     else:
         size = path.stat().st_size
-        return f"cannot be read as weights: cut off or damaged ({size:,} bytes); download or copy it again"
-    return f"not a file of plain tensors, refused: it holds {what}, which only running code would read. {cure}"
+        return f"cannot be read as weights: truncated or damaged ({size:,} bytes); download or copy it again"
+    return f"not a file of plain tensors, refused: it holds {what}, which cannot be read without running code. {cure}"
 
 
 def _is_from_torch(path: Path) -> bool:
@@ -118,7 +118,7 @@ def _head(path: Path) -> bytes:
 
 
 def _names_in(path: Path) -> Iterator[str]:
-    """Classes and functions that the pickle in a file names, in order, without running it."""
+    """Classes and functions named by the pickle in a file, in order, without running it."""
     try:
         if not is_torch_zip(path):
             with open(path, "rb") as file:

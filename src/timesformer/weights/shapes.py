@@ -1,4 +1,4 @@
-"""The config of a model from the shapes of its tensors, for files that do not say it."""
+"""Inferring a config from tensor shapes, for files that do not store one."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,18 +13,18 @@ from timesformer.model.schemes import SCHEMES
 def config_from_shapes(
     stored: Callable[[str], Tensor | None], *, origin: str, num_heads: int | None, scheme: SchemeName, num_frames: int
 ) -> ModelConfig:
-    """Find the config whose parameters have the shapes of a file's.
+    """Infer the config from the shapes of a file's tensors.
 
     Args:
-        stored: Gives the file's tensor for one of our names; None where it has none.
+        stored: Returns the file's tensor for one of our names, or None.
         origin: The file, for messages.
-        num_heads: Attention heads; None takes one for each 64 of width.
-        scheme: The scheme, told by the names.
-        num_frames: Frames of a clip where there is no time embedding.
+        num_heads: Attention heads; None: one per 64 of `embed_dim`.
+        scheme: The scheme, known from the tensor names.
+        num_frames: Frames of a clip if there is no time embedding.
 
     Raises:
-        WeightsError: The embedding or the first block is missing, or their shapes are of no such model.
-        ConfigError: The number of heads cannot be known.
+        WeightsError: The embedding or the first block is missing, or a shape fits no such model.
+        ConfigError: The number of heads is unknown.
     """
     patch, hidden = _patch_and_hidden(stored, origin)
     position, time, head = stored("embedding.position"), stored("embedding.time"), stored("head.weight")
@@ -86,7 +86,7 @@ def _square_side(position: Tensor, origin: str) -> int:
 def _heads_of(width: int, origin: str) -> int:
     if width % 64:
         raise ConfigError(
-            f"{origin}: width {width} is no multiple of 64 and the file does not say how many heads it has: "
-            f"give num_heads"
+            f"{origin}: width {width} is not a multiple of 64 and the file does not store the number of heads: "
+            f"pass num_heads"
         )
     return width // 64

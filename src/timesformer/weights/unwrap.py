@@ -1,7 +1,7 @@
-"""Finding the model inside what training scripts save around it: containers, prefixes, averages, other models.
+"""Extracting the model from the checkpoint of a training script: containers, prefixes, averages, other models.
 
-Every tensor of a file has a path: the containers it lies in, then its name. A model is known by its patch embedding;
-what stands before that in the path is where the model lies, and all that lies elsewhere is foreign to it.
+Every tensor of a file has a path: its containers, then its name. A model is recognized by its patch embedding: the path
+before that name is the location of the model, and all tensors elsewhere are foreign to it.
 """
 
 import re
@@ -19,33 +19,33 @@ _ANCHORS = (
     "timesformer.embeddings.patch_embeddings.projection.weight",
     "embedding.patch.weight",
 )
-"""Names of the patch embedding: released and timm's, mmaction2's, that of `transformers`, ours."""
+"""Names of the patch embedding: of the released code and timm, mmaction2, `transformers`, and ours."""
 
 _AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "averaged_model", "teacher")
-"""Averages of the weights over training, which are what such scripts evaluate; the best known first."""
+"""Containers of weights averaged over training, which such scripts evaluate; the best known first."""
 _CONTAINERS = (
     "model_state", "state_dict", "model_state_dict", "model", "module", "net", "network", "backbone", "encoder",
     "checkpoint", "weights", "params", "student",
 )  # fmt: skip
-"""Where a model lies otherwise, the most usual first."""
+"""Other containers of models, the most usual first."""
 _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.|(?<=\.)module\."
 )
-"""Parts of names that compiling, sharding and saving memory add, anywhere in a model. A `module` at the start is
-a container: another model may lie next to it."""
+"""Name components added anywhere in a model by compiling, sharding and activation checkpointing. A `module` at the
+start is a container: another model may lie next to it."""
 _MAX_DEPTH = 8
-"""Containers within containers; nothing usual is as deep."""
+"""Nesting of containers; usual files are far below."""
 
 
 class _Name(NamedTuple):
-    """Where a tensor is: the containers it lies in, each with a dot after it, and its name there."""
+    """Path of a tensor: its containers, each followed by a dot, and its name there."""
 
     container: str
     name: str
 
 
 class _Location(NamedTuple):
-    """Where a model is: its containers, and what stands before all its names."""
+    """Location of a model: its containers, and the prefix of all its names."""
 
     container: str
     prefix: str
@@ -58,41 +58,41 @@ class _Location(NamedTuple):
         return name.container == self.container and name.name.startswith(self.prefix)
 
     def __str__(self) -> str:
-        return ".".join(self.parts) or "the top"
+        return ".".join(self.parts) or "the top level"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractedModel:
-    """The tensors of one model, without what was before their names."""
+    """The tensors of one model, without the prefix of their names."""
 
     tensors: Mapping[str, Tensor]
     location: str
-    """Containers and prefix that were taken off; empty where the tensors lay bare."""
+    """Containers and prefix that were removed; empty if there were none."""
     others: tuple[str, ...]
-    """Places of other models in the file, which were not taken."""
+    """Locations of other models in the file, which were not taken."""
     foreign: tuple[str, ...]
     """Full names of all tensors outside the model, those of other models included."""
     siblings: tuple[str, ...] = ()
-    """Those of `foreign` that lie in the same container, and in no other model: a head or a loss of the same script."""
+    """Foreign tensors of the same container that belong to no other model: a head or a loss of the same script."""
 
 
 def is_average(location: str) -> bool:
-    """Whether the weights at a location are an average over training."""
+    """Whether a location holds an average over training."""
     return any(part in _AVERAGES for part in location.split("."))
 
 
 def extract_model(content: Mapping[str, Any], *, origin: str) -> ExtractedModel:
-    """Take the model out of what a training script saved.
+    """Extract the model from the checkpoint of a training script.
 
-    An average over training is taken before the weights of the last step, as their own scripts evaluate it; then the
-    most usual location. `_orig_mod` and the like are taken out of names wherever they are.
+    An average over training is preferred to the weights of the last step, as in such scripts' evaluation; then the
+    most usual location. `_orig_mod` and the like are removed from names everywhere.
 
     Args:
-        content: What the file holds.
+        content: Content of the file.
         origin: The file or folder, for messages.
 
     Raises:
-        WeightsError: There is no tensor, two tensors have one name, or there are several models and none is preferred.
+        WeightsError: There is no tensor, two tensors have the same name, or none of several models is preferred.
     """
     tensors = _flat(content, origin=origin)
     if not tensors:
@@ -108,7 +108,7 @@ def extract_model(content: Mapping[str, Any], *, origin: str) -> ExtractedModel:
     location, *others = locations
     if others and _rank(location) == _rank(others[0]):
         raise WeightsError(
-            f"{origin}: holds several models, under {', '.join(map(str, locations))}: save the one that you mean alone"
+            f"{origin}: holds several models, under {', '.join(map(str, locations))}: save only the one you need"
         )
     nested = [other for other in others if other.prefix.startswith(location.prefix)]
     inside = {name for name in tensors if location.holds(name) and not any(other.holds(name) for other in nested)}
@@ -124,13 +124,13 @@ def extract_model(content: Mapping[str, Any], *, origin: str) -> ExtractedModel:
 
 
 def _flat(content: Mapping[str, Any], *, origin: str) -> dict[_Name, Tensor]:
-    """All tensors, their names without wrappers."""
+    """All tensors, with wrappers removed from their names."""
     flat: dict[_Name, Tensor] = {}
     for name, tensor in _walk(content, container="", depth=0, seen=set()):
         plain = _Name(name.container, _WRAPPERS.sub("", name.name))
         if plain in flat:
             raise WeightsError(
-                f"{origin}: holds two tensors named {plain.name} once wrappers are taken off {name.name}"
+                f"{origin}: holds two tensors named {plain.name} once wrappers are removed from {name.name}"
             )
         flat[plain] = tensor
     return flat
@@ -139,7 +139,7 @@ def _flat(content: Mapping[str, Any], *, origin: str) -> dict[_Name, Tensor]:
 def _walk(
     content: Mapping[Any, Any] | Sequence[Any], *, container: str, depth: int, seen: set[int]
 ) -> Iterator[tuple[_Name, Tensor]]:
-    """All tensors; what is there under two names, or holds itself, comes once."""
+    """All tensors; a container with two names, or that holds itself, is walked once."""
     seen.add(id(content))
     items = content.items() if isinstance(content, Mapping) else enumerate(content)
     for key, value in items:
@@ -150,14 +150,14 @@ def _walk(
 
 
 def _locations(name: _Name) -> Iterator[_Location]:
-    """The location of a model whose patch embedding a tensor is."""
+    """The location of the model, if a tensor is its patch embedding."""
     for anchor in _ANCHORS:
         if name.name == anchor or name.name.endswith(f".{anchor}"):
             yield _Location(name.container, name.name.removesuffix(anchor))
 
 
 def _rank(location: _Location) -> tuple[int, int, tuple[int, ...]]:
-    """Sorts locations: averages first, then those with the fewest unusual parts, then the more usual parts."""
+    """Sort key of locations: averages first, then the fewest unusual components, then the more usual ones."""
     parts = location.parts
     average = min((_AVERAGES.index(part) for part in parts if part in _AVERAGES), default=len(_AVERAGES))
     unusual = [part for part in parts if part not in _AVERAGES and part not in _CONTAINERS]

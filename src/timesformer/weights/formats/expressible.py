@@ -1,4 +1,4 @@
-"""The models that other projects' formats can hold, and their tensors under those projects' names."""
+"""Models that other projects' formats can express, and their tensors under those projects' names."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from timesformer.weights.layouts import Layout
 
 
 def renamed_tensors(model: TimeSformer, layout: Layout) -> dict[str, Tensor]:
+    """Tensors of a model under a layout's names, with `head_norm` folded into the head."""
     tensors = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head_norm.")}
     tensors["head.weight"], tensors["head.bias"] = folded_head(model)
     names = layout.rename_all(tensors)
@@ -18,20 +19,20 @@ def renamed_tensors(model: TimeSformer, layout: Layout) -> dict[str, Tensor]:
 
 
 def check_expressible(model: TimeSformer, target: str) -> None:
-    """Refuse what the other code would silently compute differently."""
+    """Refuse a model that the other code would silently compute differently."""
     config = model.config
     standard = replace(config, cls_in_time=False, position_embedding="space_time")
     per_frame = model.scheme.per_frame and config.position_embedding == "space"
     if config != standard and not (per_frame and config == replace(standard, position_embedding="space")):
         raise ConfigError(
-            f"the {target} layout cannot say cls_in_time={config.cls_in_time}, "
+            f"the {target} layout cannot express cls_in_time={config.cls_in_time}, "
             f"position_embedding={config.position_embedding!r}"
         )
     clip = model.info.clip
     if clip.channel_order == "time" or clip.background == "remove":
         raise ConfigError(
-            f"the {target} layout is for frames in color as they are, not for channel_order={clip.channel_order!r}, "
+            f"the {target} layout supports plain color frames only, not channel_order={clip.channel_order!r}, "
             f"background={clip.background!r}"
         )
     if len(set(config.image_size)) > 1:
-        raise ConfigError(f"the {target} layout has square images only, image_size={config.image_size}")
+        raise ConfigError(f"the {target} layout supports square images only, not image_size={config.image_size}")

@@ -1,4 +1,4 @@
-"""Reading an image ViT in timm's names: a `space_only` model of one frame."""
+"""Image ViTs under timm's names: read as a `space_only` model of one frame."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from timesformer.weights.checkpoint import Checkpoint, StoredFile, match_shapes
 
 
 def read_image_vit(tensors: Mapping[str, Tensor], file: StoredFile, num_heads: int | None) -> Checkpoint:
-    """Read the tensors of an image ViT, whose head may be missing."""
+    """Read the tensors of an image ViT; the head may be missing."""
     info = ModelInfo(source=f"image ViT {file.path.name}")
     optional = ("head.weight", "head.bias")
     return match_shapes(

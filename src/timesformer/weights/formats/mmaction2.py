@@ -1,4 +1,4 @@
-"""Reading an mmaction2 TimeSformer."""
+"""mmaction2 TimeSformer files: reading."""
 
 from collections.abc import Mapping
 from pathlib import Path

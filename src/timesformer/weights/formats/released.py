@@ -23,23 +23,23 @@ from timesformer.weights.layouts import layout_for
 from timesformer.weights.model_folder import check_readable
 
 NON_COMMERCIAL = "CC-BY-NC-4.0"
-"""License of the released weights, and so of what is converted from them."""
+"""License of the released weights and of everything converted from them."""
 
 _RELEASED_NORM_EPS = 1e-6
 _DATASETS = {("kinetics", 400): "k400", ("kinetics", 600): "k600", ("ssv2", 174): "ssv2"}
 
 
 def read_released(tensors: Mapping[str, Tensor], file: StoredFile, num_heads: int | None) -> Checkpoint:
-    """Read the tensors of a released file, or of one that `save_released` wrote."""
+    """Read the tensors of a released file, or of one written by `save_released`."""
     path = file.path
     cfg = _read_cfg(file.content, path)
     scheme = _scheme(tensors, cfg, path)
     try:
         info = _own_info(cfg, path) or _info(cfg, num_classes=len(tensors.get("head.bias", ())), path=path)
         num_frames = _whole(_section(cfg, "DATA"), "NUM_FRAMES", 8)
-        num_heads = num_heads or _whole(_section(cfg, "TIMESFORMER"), "NUM_HEADS", 0)  # only our own files say
+        num_heads = num_heads or _whole(_section(cfg, "TIMESFORMER"), "NUM_HEADS", 0)  # stored by `save_released` only
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: the config stored in it cannot work: {error}") from error
+        raise WeightsError(f"{path}: its stored config is invalid: {error}") from error
     return match_shapes("released", tensors, info, file.origin, num_heads, scheme=scheme, num_frames=num_frames)
 
 
@@ -53,7 +53,7 @@ def _read_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     try:
         cfg = yaml.safe_load(text) if isinstance(text, str) else None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise WeightsError(f"{path}: the config stored in it is not YAML: {error}") from error
+        raise WeightsError(f"{path}: its stored config is not YAML: {error}") from error
     return cfg if isinstance(cfg, dict) else {}
 
 
@@ -64,18 +64,18 @@ def _scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path: Path) -
         found = "joint_space_time" if "time_embed" in tensors else "space_only"
     stated = _section(cfg, "TIMESFORMER").get("ATTENTION_TYPE", found)
     if stated != found:
-        raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, its tensors are those of {found!r}")
+        raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, but its tensors are those of {found!r}")
     return found
 
 
 def _own_info(cfg: Mapping[str, Any], path: Path) -> ModelInfo | None:
-    """What our own writer put into the config, which has no place for it in the released code."""
+    """Info that `save_released` stored in the config; the released code ignores it."""
     stored = _section(cfg, "TIMESFORMER").get("INFO")
     return from_dict(stored, kind=ModelInfo, source=str(path)) if isinstance(stored, Mapping) else None
 
 
 def _info(cfg: Mapping[str, Any], *, num_classes: int, path: Path) -> ModelInfo:
-    """What the released config says of clips and classes. Its SSv2 pipeline reads segments, and channels as BGR."""
+    """Clips and classes of the released config. Its SSv2 pipeline samples segments and reads channels as BGR."""
     data, dataset = _section(cfg, "DATA"), str(_section(cfg, "TRAIN").get("DATASET", "")).lower()
     ssv2 = dataset == "ssv2"
     spacing: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _number(section: Mapping[str, Any], key: str, default: float) -> float:
     try:
         value = float(section.get(key, default))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{key}={section[key]!r} is no number") from error
+        raise ValueError(f"{key}={section[key]!r} is not a number") from error
     if as_number(value) is None:
         raise ValueError(f"{key}={value} is not finite")
     return value
@@ -107,12 +107,12 @@ def _number(section: Mapping[str, Any], key: str, default: float) -> float:
 def _whole(section: Mapping[str, Any], key: str, default: int) -> int:
     value = _number(section, key, default)
     if value != int(value):
-        raise ValueError(f"{key}={value} is no whole number")
+        raise ValueError(f"{key}={value} is not a whole number")
     return int(value)
 
 
 def read_labels(name: str | None) -> tuple[str, ...]:
-    """Class names of `k400`, `k600` or `ssv2` in index order; none for no name."""
+    """Class names of `k400`, `k600` or `ssv2` in index order; empty for None."""
     if name is None:
         return ()
     return tuple((resources.files("timesformer.weights") / "labels" / f"{name}.txt").read_text("utf-8").splitlines())
@@ -121,19 +121,19 @@ def read_labels(name: str | None) -> tuple[str, ...]:
 def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a `.pyth` file that the released code loads.
 
-    Label names have no place in it. The number of heads is kept in its config for `load`; the released code does not
-    look there and gives one head to each 64 of width.
+    The released code reads no label names, and always has one head per 64 of `embed_dim`; both are stored in the
+    config of the file for `load`.
 
     Raises:
-        ConfigError: The released code has no such scheme or variant, or another `norm_eps`; or the file already exists
-            and must not be replaced.
-        WeightsError: The path is that of a folder, or the disk refused.
+        ConfigError: The released code lacks the scheme or variant, or has another `norm_eps`; or the file exists and
+            `overwrite` is False.
+        WeightsError: The path is a folder, or cannot be written.
     """
     path = Path(path)
     check_readable(model)
     check_expressible(model, "released")
     if model.config.norm_eps != _RELEASED_NORM_EPS:
-        raise ConfigError(f"the released layout has norm_eps={_RELEASED_NORM_EPS}, not {model.config.norm_eps}")
+        raise ConfigError(f"the released layout has a fixed norm_eps={_RELEASED_NORM_EPS}, not {model.config.norm_eps}")
     tensors = renamed_tensors(model, layout_for("released", model.config.scheme))
     check_released_target(path, overwrite=overwrite)
     content = {
@@ -151,13 +151,13 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
 
 
 def check_released_target(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place to which `save_released` could not write.
+    """Refuse a path that `save_released` could not write.
 
     Raises:
         ConfigError, WeightsError: As `save_released`.
     """
     if path.is_dir():
-        raise WeightsError(f"{path}: is a folder; the released layout is one file")
+        raise WeightsError(f"{path}: is a folder; the released layout is a single file")
     refuse_existing(path, overwrite=overwrite)
 
 
@@ -173,7 +173,7 @@ def _written_cfg(model: TimeSformer) -> dict[str, Any]:
             "MEAN": list(clip.mean),
             "STD": list(clip.std),
         },
-        # the last two are for our own reader: the released code has no place for them
+        # the last two are for `read_released`: the released code ignores them
         "TIMESFORMER": {
             "ATTENTION_TYPE": config.scheme,
             "NUM_HEADS": config.num_heads,

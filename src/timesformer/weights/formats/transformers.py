@@ -16,28 +16,28 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.checkpoint import Checkpoint, match_names
 from timesformer.weights.fields import Fields, as_index, as_number, read_json_object, show
 from timesformer.weights.formats.expressible import check_expressible, renamed_tensors
-from timesformer.weights.formats.transformers_preprocessing import read_preprocessing, preprocessor_config
+from timesformer.weights.formats.transformers_preprocessing import preprocessor_config, read_preprocessing
 from timesformer.weights.formats.transformers_shards import read_shards
 from timesformer.weights.layouts import layout_for
 from timesformer.weights.model_folder import check_readable, write_folder
 
 INFO_FILE = "timesformer.json"
-"""File in which our own writer keeps sampling, channel order, fusion, license and origin."""
+"""File in which `save_transformers` stores sampling, channel order, fusion, license and origin."""
 
 
 def read_transformers(folder: Path) -> Checkpoint:
-    """Read a `transformers` TimeSformer folder: `config.json`, weights, and preprocessing if it is there.
+    """Read a `transformers` TimeSformer folder: `config.json`, weights, and preprocessing, if any.
 
     Raises:
-        WeightsError: A file is missing or damaged, holds a value of another type, asks for what this model cannot do,
-            or the tensors do not match the config.
-        ConfigError: The sizes in `config.json` do not fit each other.
+        WeightsError: A file is missing or damaged, a value has the wrong type or is not supported, or the tensors do
+            not match the config.
+        ConfigError: The sizes in `config.json` contradict each other.
     """
     fields = Fields(folder / "config.json", read_json_object(folder / "config.json"))
     num_classes, labels = _classes(fields)
     config = _config(fields, num_classes=num_classes)
     if fields.values.get("hidden_act", "gelu") != "gelu":
-        raise WeightsError(f"{fields.path}: hidden_act={fields.values['hidden_act']!r}, this model has 'gelu' only")
+        raise WeightsError(f"{fields.path}: hidden_act={fields.values['hidden_act']!r} is not supported, only 'gelu'")
     clip = read_preprocessing(folder, image_size=config.image_size)
     info = _own_info(folder, clip=clip, labels=labels) or ModelInfo(
         clip=clip or ClipConfig(),
@@ -49,16 +49,16 @@ def read_transformers(folder: Path) -> Checkpoint:
 
 
 def _own_info(folder: Path, *, clip: ClipConfig | None, labels: tuple[str, ...]) -> ModelInfo | None:
-    """What our own writer left beside the files of `transformers`, which cannot say all of it."""
+    """Info that `save_transformers` stored next to the files of `transformers`, which cannot express all of it."""
     path = folder / INFO_FILE
     if not path.exists():
         return None
     info = from_dict(read_json_object(path), kind=ModelInfo, source=str(path))
-    cure = f"edit both, or delete {INFO_FILE} to lose the rest of it"
+    cure = f"edit both, or delete {INFO_FILE} and lose its other settings"
     if _without_placeholders(info.labels) != labels:
-        raise WeightsError(f"{path}: its labels are not those of id2label in config.json: {cure}")
+        raise WeightsError(f"{path}: its labels differ from id2label in config.json: {cure}")
     if clip is not None and not _close((*clip.mean, *clip.std), (*info.clip.mean, *info.clip.std)):
-        raise WeightsError(f"{path}: its mean and std are not those of preprocessor_config.json: {cure}")
+        raise WeightsError(f"{path}: its mean and std differ from preprocessor_config.json: {cure}")
     return info
 
 
@@ -67,7 +67,7 @@ def _close(ours: tuple[float, ...], theirs: tuple[float, ...]) -> bool:
 
 
 def _classes(fields: Fields) -> tuple[int, tuple[str, ...]]:
-    """Number of classes, and their names in index order if somebody named them."""
+    """Number of classes, and their names in index order, if any."""
     stored = fields.values.get("id2label")
     if stored is None or stored == {}:
         return (2 if fields.values.get("num_labels") is None else fields.integer("num_labels")), ()
@@ -78,16 +78,16 @@ def _classes(fields: Fields) -> tuple[int, tuple[str, ...]]:
         raise fields.wrong("id2label", "a map whose keys are numbers, each once")
     lacking = next((index for index in range(len(stored)) if index not in by_index), None)
     if lacking is not None:
-        raise WeightsError(f"{fields.path}: has no '{lacking}' in id2label, whose {len(stored)} keys count from 0")
+        raise WeightsError(f"{fields.path}: id2label has no key '{lacking}'; its {len(stored)} keys must count from 0")
     names = [by_index[index] for index in range(len(stored))]
     for index, name in enumerate(names):
         if not is_class_name(name):
-            raise WeightsError(f"{fields.path}: id2label.{index}={show(name)} must be a name of one line")
+            raise WeightsError(f"{fields.path}: id2label.{index}={show(name)} must be one line of text")
     return len(names), _without_placeholders(tuple(names))
 
 
 def _without_placeholders(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names, or none if they are what `transformers` calls classes that nobody named."""
+    """The names; empty if they are the placeholders of `transformers`, `LABEL_0` and so on."""
     return () if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
 
 
@@ -119,6 +119,7 @@ def _config(fields: Fields, *, num_classes: int) -> ModelConfig:
 
 
 def _model_card_license(folder: Path) -> str:
+    """License stated in the model card, `README.md`."""
     card = folder / "README.md"
     lines = card.read_text("utf-8", errors="replace").splitlines() if card.is_file() else []
     stated = [line.partition(":")[2].strip(" \"'") for line in lines if line.lower().startswith("license:")]
@@ -128,13 +129,13 @@ def _model_card_license(folder: Path) -> str:
 def save_transformers(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a folder that `TimesformerForVideoClassification.from_pretrained` loads.
 
-    That class takes whole numbers only for its stochastic depth rate, so it is written as 0; it is silently wrong for
-    other frame counts than `num_frames`, and answers `space_only` by frame and not by clip.
+    That class accepts only whole numbers as stochastic depth rate, so 0 is written. It is silently wrong for frame
+    counts other than `num_frames`, and classifies frames instead of clips with `space_only`.
 
     Raises:
-        ConfigError: `transformers` has no such scheme or variant, or the folder already exists and must not be
-            replaced.
-        WeightsError: What is there is not a model folder, the labels are not one a class, or the disk refused.
+        ConfigError: `transformers` lacks the scheme or variant, or the folder already exists and `overwrite` is False.
+        WeightsError: The existing folder is not a model folder, there is not one label per class, or the folder
+            cannot be written.
     """
     check_expressible(model, "transformers")
     check_readable(model)

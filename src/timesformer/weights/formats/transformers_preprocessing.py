@@ -1,7 +1,7 @@
-"""How a `transformers` folder says that frames become numbers, as a `ClipConfig`.
+"""Preprocessing of a `transformers` folder as a `ClipConfig`.
 
-Every field of the image and video processors that TimeSformer folders name is followed, or has no effect here (the
-comments say why), or is refused. Other keys do nothing in these processors, unless they switch on a step: then they are
+Every field of the image and video processors of TimeSformer folders is applied, has no effect here (the comments say
+why), or is refused. Other keys are ignored, as by these processors, except those that switch on a step: these are
 refused.
 
 Source: the fields and defaults of VideoMAE's, TimeSformer's and ViViT's processors in `transformers` 4.26 to 5.23.
@@ -24,18 +24,18 @@ Channels = tuple[float, float, float]
 _TYPE_KEYS = ("image_processor_type", "feature_extractor_type", "video_processor_type")
 _FLAGS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "offset")
 _BILINEAR = 2
-_WITHOUT_EFFECT = ("do_convert_rgb",)  # frames are decoded as RGB, whatever it says
+_WITHOUT_EFFECT = ("do_convert_rgb",)  # frames are always decoded as RGB
 
 
 @dataclass(frozen=True, slots=True)
 class _Defaults:
-    """What a processor takes for a field that is absent or null."""
+    """A processor's defaults for absent and null fields."""
 
     mean: Channels = (0.5, 0.5, 0.5)
     std: Channels = (0.5, 0.5, 0.5)
     rescale: float = 1 / 255
-    offset: bool = False  # whether 1 is taken away after rescaling, which only ViViT's processors do
-    scale: float = 1.0  # short side of the frame over side of the crop
+    offset: bool = False  # subtract 1 after rescaling; ViViT's processors only
+    scale: float = 1.0  # short side of the frame / side of the crop
 
 
 _VIDEO_MAE = _Defaults()
@@ -52,19 +52,19 @@ _PROCESSORS = {
 
 
 def read_preprocessing(folder: Path, *, image_size: tuple[int, int]) -> ClipConfig | None:
-    """Preprocessing of a `transformers` folder; None if it has no file of it.
+    """Preprocessing of a `transformers` folder; None if it has no such file.
 
     Args:
         folder: The folder.
         image_size: Height and width of the model's frames, from its `config.json`.
 
     Raises:
-        WeightsError: A value is of a wrong type, asks for something that is not done here, or two files differ.
+        WeightsError: A value has the wrong type or is not supported, or two files differ.
     """
     found = [(fields.path, _clip(fields, image_size)) for fields in _sections(folder)]
     for path, clip in found[1:]:
         if clip != found[0][1]:
-            raise WeightsError(f"{path}: prepares frames differently from {found[0][0]}: delete the one that is wrong")
+            raise WeightsError(f"{path}: preprocesses frames differently from {found[0][0]}: delete the wrong one")
     return found[0][1] if found else None
 
 
@@ -86,7 +86,7 @@ def preprocessor_config(clip: ClipConfig, *, side: int) -> dict[str, Any]:
 
 
 def _sections(folder: Path) -> list[Fields]:
-    """The objects that describe a processor: whole files, or parts of `processor_config.json`."""
+    """Processor descriptions: whole files, or sections of `processor_config.json`."""
     sections = []
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / name).exists():
@@ -109,7 +109,7 @@ def _clip(stored: Fields, image_size: tuple[int, int]) -> ClipConfig:
     scale = _scale(fields, defaults, image_size)
     try:
         clip = ClipConfig(mean=mean, std=std)
-        # the three crops of the protocol have the short side at the crop's, which is what a scale of 1 says
+        # scale 1 is the protocol's three crops, whose side is the short side of the frame
         return clip if scale == 1 else replace(clip, num_crops=1, test_scale=scale)
     except ConfigError as error:
         raise WeightsError(f"{stored.path}: {error}") from error
@@ -121,7 +121,9 @@ def _defaults(fields: Fields) -> _Defaults:
         if (name := fields.values.get(key)) is not None:
             plain = name.removesuffix("Fast").removesuffix("Pil") if isinstance(name, str) else None
             if plain not in _PROCESSORS:
-                raise fields.wrong(key, f"one of {', '.join(_PROCESSORS)}: others prepare frames in other ways")
+                raise fields.wrong(
+                    key, f"one of {', '.join(_PROCESSORS)}: other processors preprocess frames differently"
+                )
             found.append(_PROCESSORS[plain])
     return found[0] if found else _VIDEO_MAE
 
@@ -129,13 +131,13 @@ def _defaults(fields: Fields) -> _Defaults:
 def _refuse_other_steps(fields: Fields) -> None:
     for key, value in fields.values.items():
         if key in _FLAGS and value is None:
-            raise fields.wrong(key, "true or false: versions of transformers differ in what null is")
+            raise fields.wrong(key, "true or false: versions of transformers disagree on what null means")
         if key.startswith("do_") and key not in (*_FLAGS, *_WITHOUT_EFFECT) and value not in (None, False):
-            raise fields.wrong(key, "false: there is no such step here")
+            raise fields.wrong(key, "false: this step is not supported")
 
 
 def _normalization(fields: Fields, defaults: _Defaults) -> tuple[Channels, Channels]:
-    """Mean and deviation that do to values up to 1 what rescaling and normalizing do to values up to 255."""
+    """Mean and std for values from 0 to 1, equivalent to rescaling and normalizing values from 0 to 255."""
     mean, std = fields.channels("image_mean", defaults.mean), fields.channels("image_std", defaults.std)
     factor = fields.number("rescale_factor", defaults.rescale)
     if min(std) <= 0:
@@ -145,25 +147,25 @@ def _normalization(fields: Fields, defaults: _Defaults) -> tuple[Channels, Chann
     rescales, shift = fields.flag("do_rescale", default=True), 0.0
     if fields.flag("offset", default=defaults.offset):
         if not (defaults.offset and rescales):
-            raise fields.wrong("offset", "false: only ViViT's processors follow it, and only if do_rescale is true")
+            raise fields.wrong("offset", "false: only ViViT's processors apply it, and only if do_rescale is true")
         shift = 1.0
     if not fields.flag("do_normalize", default=True):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     # (x * whole - shift - mean) / std, for x up to 1, is (x - (mean + shift) / whole) / (std / whole)
     whole = 255 * factor if rescales else 255.0
     if math.isclose(whole, round(whole), rel_tol=1e-9):
-        whole = float(round(whole))  # 1/255 is not exact in a file, and the usual mean should stay as it is
+        whole = float(round(whole))  # 1/255 is inexact in a file; the usual mean should stay exact
     (m0, s0), (m1, s1), (m2, s2) = [((m + shift) / whole, s / whole) for m, s in zip(mean, std, strict=True)]
     return (m0, m1, m2), (s0, s1, s2)
 
 
 def _scale(fields: Fields, defaults: _Defaults, image_size: tuple[int, int]) -> float:
-    """Short side of the resized frame over the side of the crop."""
+    """Short side of the resized frame / side of the crop."""
     if fields.values.get("resample", _BILINEAR) not in (_BILINEAR, "bilinear"):
-        raise fields.wrong("resample", "2: frames are resized bilinearly here")
+        raise fields.wrong("resample", "2: frames are always resized bilinearly")
     for key in ("do_resize", "do_center_crop"):
         if not fields.flag(key, default=True):
-            raise fields.wrong(key, "true: clips are resized and cropped to the model's image_size here")
+            raise fields.wrong(key, "true: clips are always resized and cropped to the model's image_size")
     crop, short = _crop(fields, image_size), _short_side(fields)
     if short is None:
         return defaults.scale
@@ -172,7 +174,7 @@ def _scale(fields: Fields, defaults: _Defaults, image_size: tuple[int, int]) -> 
         raise fields.wrong("size", f"at least {min(crop)}, the crop: a smaller frame would be padded")
     if scale > 1 and crop[0] != crop[1]:
         raise fields.wrong(
-            "size", f"{min(crop)}: a crop that is not square is taken from the smallest frame that has it"
+            "size", f"{min(crop)}: a crop that is not square is taken from the smallest frame that contains it"
         )
     return scale
 
@@ -185,18 +187,18 @@ def _crop(fields: Fields, image_size: tuple[int, int]) -> tuple[int, int]:
     if len(sides) != 2 or not all(map(is_size, sides)):
         raise fields.wrong("crop_size", 'a whole number from 1, or {"height": ..., "width": ...}')
     if sides[0] * image_size[1] != sides[1] * image_size[0]:
-        raise fields.wrong("crop_size", f"of the shape of image_size={list(image_size)} of config.json")
+        raise fields.wrong("crop_size", f"of the aspect ratio of image_size={list(image_size)} in config.json")
     if (sides[0], sides[1]) != image_size:
-        # what is seen of a frame is followed; its resolution is that of the trained position embedding
+        # the field of view is kept; the resolution is that of the trained position embedding
         logger.warning(
-            "%s: crop_size=%s: clips are made %d x %d, which is image_size of config.json",
+            "%s: crop_size=%s: clips are resized to %d x %d, the image_size of config.json",
             fields.path, show(fields.values["crop_size"]), *image_size,
         )  # fmt: skip
     return sides[0], sides[1]
 
 
 def _short_side(fields: Fields) -> int | None:
-    """The side to which the shorter one of a frame is resized; None if the file leaves it to the default."""
+    """Short side of a resized frame; None if the file leaves it to the default."""
     value: Any = fields.values.get("size")
     if value is None:
         return None
@@ -204,7 +206,7 @@ def _short_side(fields: Fields) -> int | None:
         given = {key: side for key, side in value.items() if side is not None}
         value = given["shortest_edge"] if list(given) == ["shortest_edge"] else None
     elif fields.values.get("default_to_square"):
-        raise fields.wrong("default_to_square", "false: frames keep their shape here")
+        raise fields.wrong("default_to_square", "false: frames keep their aspect ratio")
     if not is_size(value):
-        raise fields.wrong("size", 'a whole number from 1, or {"shortest_edge": ...}: frames keep their shape here')
+        raise fields.wrong("size", 'a whole number from 1, or {"shortest_edge": ...}: frames keep their aspect ratio')
     return value
