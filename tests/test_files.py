@@ -59,7 +59,7 @@ def test_bytes_are_shown_as_escapes():
 
 @pytest.mark.parametrize("name", ["train", "val"])
 def test_data_whose_name_the_file_of_a_run_cannot_hold_is_refused(name):
-    with pytest.raises(ConfigError, match=rf"{name}='caf\\xe9' is not UTF-8, as the file of a run is: rename it first"):
+    with pytest.raises(ConfigError, match=rf"{name}='caf\\xe9' is not UTF-8, which run files require: rename it first"):
         DataConfig(**{name: "caf\udce9"})
 
 

@@ -218,7 +218,7 @@ def test_a_run_on_a_folder_that_its_config_cannot_name_is_refused_at_once(run, v
     copy(video_folder, tmp_path / os.path.basename(data), ".")
     status, out, err = run("train", data, "--output", tmp_path / "run", *SHORT)
     assert (status, out) == (2, "")
-    assert r"d\xe9' is not UTF-8, as the file of a run is: rename it first" in err
+    assert r"d\xe9' is not UTF-8, which run files require: rename it first" in err
 
 
 # --- addresses and empty texts ---

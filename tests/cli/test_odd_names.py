@@ -62,7 +62,7 @@ def test_run_whose_config_cannot_be_written_is_refused_before_it_starts(run, vid
     data, output = (odd, tmp_path / "run") if place == "data" else (video_folder, odd / "run")
     status, _, err = run("train", data, "--output", output, "--epochs", 1, "--device", "cpu")
     assert status == 2
-    assert "is not UTF-8, as the file of a run is: rename it first" in err
+    assert "is not UTF-8, which run files require: rename it first" in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 

@@ -200,12 +200,12 @@ def test_every_problem_has_its_own_line():
         ("run.toml", b"epochs = ", r"run\.toml: Invalid value"),
         ("run.toml", b"epochs = 1\nepochs = 2", r"run\.toml: Cannot overwrite a value"),
         ("run.json", b'{"epochs": 3', r"run\.json: Expecting ',' delimiter"),
-        ("run.json", b'{"epochs": 3, "seed": 1, "epochs": 4}', r"run\.json: key 'epochs' is there twice"),
+        ("run.json", b'{"epochs": 3, "seed": 1, "epochs": 4}', r"run\.json: key 'epochs' occurs twice"),
         ("run.json", b"[1, 2]", r"run\.json: the top level must be a table, not \[1, 2\]"),
         ("run.json", b"[" * 100_000, r"run\.json: maximum recursion depth exceeded"),
         ("run.json", b'{"data": {"train": null}}', r"run\.json: data\.train=null must be a number, a string"),
         ("run.toml", b"output = '\xff'", r"run\.toml: 'utf-8' codec can't decode"),
-        ("run.yaml", b"epochs: 3", r"run\.yaml: a configuration is a \.toml or a \.json file"),
+        ("run.yaml", b"epochs: 3", r"run\.yaml: a configuration must be a \.toml or \.json file"),
     ],
 )
 def test_unreadable_file_is_refused_by_its_name(tmp_path, name, content, message):

@@ -45,5 +45,5 @@ def test_nothing_old_is_written():
 
 
 def test_a_key_by_both_of_its_names_is_refused():
-    with pytest.raises(ConfigError, match=r"x\.toml: licence is the old name of license; give one of them"):
+    with pytest.raises(ConfigError, match=r"x\.toml: licence is the old name of license; give only one"):
         from_dict({"licence": "MIT", "license": "MIT"}, kind=ModelInfo, source="x.toml")

@@ -68,7 +68,7 @@ REFUSED = [
     (ClipConfig, {"std": (1.0,)}, r"mean=.* and std=\(1.0,\) need three values"),
     (ClipConfig, {"std": (0.2, 0.0, 0.2)}, r"std=\(0.2, 0.0, 0.2\) must be greater than 0"),
     *(
-        (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no meaning for sampling='{name}'")
+        (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no effect on sampling='{name}'")
         for name in ("center", "segment", "uniform", "coverage")
     ),
     (

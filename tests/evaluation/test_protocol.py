@@ -57,7 +57,7 @@ def test_what_has_no_effect_on_the_new_views_falls_back():
 
 
 def test_change_without_effect_is_refused():
-    with pytest.raises(ConfigError, match="num_clips=5 has no meaning for sampling='uniform'"):
+    with pytest.raises(ConfigError, match="num_clips=5 has no effect on sampling='uniform'"):
         change_views(ClipConfig(sampling="uniform"), {"num_clips": 5})
     with pytest.raises(ConfigError, match=r"test_scale=1\.0 has no effect"):
         change_views(ClipConfig(), {"test_scale": 1.0})

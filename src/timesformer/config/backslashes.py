@@ -1,4 +1,4 @@
-"""Paths of Windows between double quotes, where a backslash begins an escape: in TOML and in JSON."""
+"""Windows paths between double quotes, in which a backslash starts an escape: in TOML and JSON."""
 
 import json
 import os
@@ -7,20 +7,20 @@ import re
 from timesformer.errors import ConfigError
 
 _QUOTED_PATHS = re.compile(r"""\b(?P<key>train|val|output|init_from)"?\s*[=:]\s*"(?P<path>(?:[^"\\\n]|\\.)+)\"""")
-"""Keys whose values are paths, in TOML or JSON, with a value in double quotes."""
+"""Path keys of TOML or JSON with a value in double quotes."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-. "
 
 
 def refuse_backslashes(text: str, *, source: str) -> None:
-    """Refuse a path of Windows in double quotes, whose backslashes would be escapes: in `"C:\\temp"` a tab.
+    """Refuse a Windows path in double quotes, whose backslashes would be escapes: a tab in `"C:\\temp"`.
 
     Raises:
-        ConfigError: There is one.
+        ConfigError: The text has one.
     """
     for match in _QUOTED_PATHS.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         is_comment = "#" in text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        if not is_comment and _is_of_windows(match["path"]):
+        if not is_comment and _is_windows_path(match["path"]):
             slashes = match["path"].replace("\\", "/")
             raise ConfigError(
                 f"{source}, line {line}: a backslash in double quotes is an escape; write {match['key']} with slashes, "
@@ -28,9 +28,9 @@ def refuse_backslashes(text: str, *, source: str) -> None:
             )
 
 
-def _is_of_windows(quoted: str) -> bool:
-    """Whether a path, as it stands between double quotes, was meant to have the backslashes that are escapes there."""
+def _is_windows_path(quoted: str) -> bool:
+    """Whether the backslashes of a double-quoted path were meant as separators, not as escapes."""
     escapes = set(re.findall(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", quoted)) & set(_LETTERS)
     if re.match(r"[A-Za-z]:\\[^\\\"uU]", quoted) or not escapes <= set("bfnrt"):
         return True
-    return bool(escapes) and not os.path.lexists(json.loads(f'"{quoted}"'))  # a name may hold a tab: then it is there
+    return bool(escapes) and not os.path.lexists(json.loads(f'"{quoted}"'))  # a name may hold a tab if the file exists

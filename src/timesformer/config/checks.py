@@ -1,4 +1,4 @@
-"""What the configurations refuse, in one wording."""
+"""Checks of configuration values, with one wording each."""
 
 import math
 import operator
@@ -8,20 +8,20 @@ from timesformer.errors import ConfigError
 from timesformer.files import is_utf8, printable
 
 MOST_WORKERS = 1000
-"""Processes that decode; each is a whole Python."""
+"""Limit of decoding processes; each is a full Python process."""
 MOST_IN_BATCH = 2**31 - 1
 MOST_SEED = 2**64 - 1
-"""The largest seed that torch takes."""
+"""The largest seed that torch accepts."""
 
 
 def refuse(condition: bool, message: str) -> None:
-    """Raise a `ConfigError` where the condition holds."""
+    """Raise a `ConfigError` if the condition holds."""
     if condition:
         raise ConfigError(message)
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Refuse a value that is not among those of a `Literal`."""
+    """Refuse a value that is not one of a `Literal`."""
     allowed = get_args(choices)
     refuse(value not in allowed, f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
 
@@ -32,12 +32,12 @@ def check_positive(name: str, value: float) -> None:
 
 
 def check_at_most(name: str, value: float, most: float) -> None:
-    """Refuse a number that no model or video has, and that only overflows later."""
+    """Refuse a number above every model's and video's, which would only overflow later."""
     refuse(value > most, f"{name}={str(value)[:20]} must be at most {most}")
 
 
 def check_count(name: str, value: object, *, least: int = 1, most: int = 2**63 - 1) -> None:
-    """Refuse what is not a whole number from `least` to `most`, both included."""
+    """Refuse anything but a whole number from `least` to `most`, both included."""
     try:
         number = operator.index(value)  # ty: ignore[invalid-argument-type]
     except TypeError as error:
@@ -48,10 +48,13 @@ def check_count(name: str, value: object, *, least: int = 1, most: int = 2**63 -
 
 
 def check_probability(name: str, value: float) -> None:
-    """Refuse a number that is not from 0 to just below 1."""
+    """Refuse a number outside 0 (included) to 1 (excluded)."""
     refuse(not 0.0 <= value < 1.0, f"{name}={value} must be at least 0 and less than 1")
 
 
 def check_utf8(name: str, value: str) -> None:
     """Refuse a path that a configuration file, which is UTF-8, cannot hold."""
-    refuse(not is_utf8(value), f"{name}='{printable(value)}' is not UTF-8, as the file of a run is: rename it first")
+    refuse(
+        not is_utf8(value),
+        f"{name}='{printable(value)}' is not UTF-8, which run files require: rename it first",
+    )

@@ -1,7 +1,7 @@
-"""Names of classes from a file that somebody wrote: a name a line, numbered lines, a table, or JSON.
+"""Class names from user files: one per line, numbered lines, a table, or JSON.
 
-What is taken for a number of a class is one only if all classes have one and they are 0, 1, 2, ..., each once: a class
-can be called "3 point shot".
+Numbers are class indices only if all classes have one and they are 0, 1, 2, ..., each once: a class can be called
+"3 point shot".
 """
 
 import csv
@@ -15,10 +15,10 @@ from typing import Any
 from timesformer.errors import ConfigError
 
 ALLOWED = (
-    'allowed are: a name a line, the first being class 0; "0 abseiling" or "abseiling,0" in every line; a table with '
-    "the columns name and index; in JSON a list of names, or a map of names to numbers or of numbers to names"
+    'allowed are: one name per line, the first being class 0; "0 abseiling" or "abseiling,0" in every line; a table '
+    "with the columns name and index; in JSON a list of names, or a map of names to numbers or of numbers to names"
 )
-"""What a file of class names can be, for messages."""
+"""Accepted forms of a class-name file, for messages."""
 
 _NAMES = ("name", "label", "class", "class_name", "classname", "class name", "label_name")
 _INDICES = ("index", "id", "class_id", "classid", "class id", "label_id", "class_index", "idx", "number", "")
@@ -28,19 +28,19 @@ _SEPARATORS = ("\t", ",", ";", "|")
 _FOREIGN = (".yaml", ".yml", ".toml", ".ini", ".pbtxt", ".xml", ".html", ".pkl", ".mat")
 
 Numbered = Sequence[tuple[str, str]]
-"""Names of classes, each with what is meant to be its number."""
+"""Class names, each with the text of its number."""
 
 
 def read_class_names(path: Path, *, num_classes: int) -> tuple[str, ...]:
-    """Names of classes in the order of their numbers.
+    """Class names in index order.
 
     Args:
         path: A UTF-8 file, with or without a byte order mark.
-        num_classes: How many classes there are.
+        num_classes: Number of classes.
 
     Raises:
-        ConfigError: The file cannot be read or is of another form; its numbers are not 0, 1, 2, ...; a name is empty,
-            occurs twice or has several lines; or the names are not as many as the classes.
+        ConfigError: The file cannot be read or has another form; its numbers are not 0, 1, 2, ...; a name is empty,
+            occurs twice or has several lines; or there is not one name per class.
     """
     if path.suffix.lower() in _FOREIGN:
         raise ConfigError(f"{path}: is not a file of class names; {ALLOWED}")
@@ -59,15 +59,15 @@ def read_class_names(path: Path, *, num_classes: int) -> tuple[str, ...]:
 
 
 def parse_class_names(text: str, *, is_json: bool = False, num_classes: int = 0) -> tuple[str, ...]:
-    """Names of classes in a text, unchecked.
+    """Class names in a text, unchecked.
 
     Args:
-        text: What the file holds.
-        is_json: Whether it must be JSON; otherwise it is if it reads as such.
-        num_classes: How many classes there are. It tells a first line "name" from a class of that name.
+        text: Content of the file.
+        is_json: The text must be JSON; otherwise JSON is detected by its brackets.
+        num_classes: Number of classes, which distinguishes a header "name" from a class of that name.
 
     Raises:
-        ConfigError: The text is of no known form, or its numbers are not 0, 1, 2, ..., each once.
+        ConfigError: The text has no known form, or its numbers are not 0, 1, 2, ..., each once.
     """
     stripped = text.strip()
     if is_json or (stripped[:1], stripped[-1:]) in (("[", "]"), ("{", "}")):
@@ -83,7 +83,7 @@ def parse_class_names(text: str, *, is_json: bool = False, num_classes: int = 0)
 
 
 def is_class_name(value: object) -> bool:
-    """Whether a value can name a class: a line of text that UTF-8 has."""
+    """Whether a value can name a class: one line of text that UTF-8 can encode."""
     if not isinstance(value, str) or not value.strip() or "\n" in value or "\r" in value:
         return False
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
@@ -95,8 +95,8 @@ def _check_names(names: Sequence[str]) -> None:
             raise ConfigError(f"the name of class {index} is {name!r}; a name is one line of text")
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        places = [str(index) for index, name in enumerate(names) if name == twice]
-        raise ConfigError(f"{twice!r} is the name of class {' and '.join(places[:2])}")
+        indices = [str(index) for index, name in enumerate(names) if name == twice]
+        raise ConfigError(f"{twice!r} is the name of class {' and '.join(indices[:2])}")
 
 
 def _by_number(numbered: Numbered) -> tuple[str, ...]:
@@ -109,13 +109,13 @@ def _by_number(numbered: Numbered) -> tuple[str, ...]:
     if not _counts_from(0, numbers):
         raise ConfigError(
             f"its classes are numbered {', '.join(numbers[:3])}, ...; expected 0 to {len(numbers) - 1}, each once; if "
-            f"the numbers belong to the names, write these as a JSON list"
+            f"the numbers are part of the names, write the names as a JSON list"
         )
     return tuple(_unquoted(name.strip()) for name, _ in sorted(numbered, key=lambda pair: int(pair[1])))
 
 
 def _counts_from(first: int, numbers: Sequence[str]) -> bool:
-    """Whether texts are the whole numbers from `first` on, each once, in any order."""
+    """Whether texts are consecutive whole numbers from `first`, each once, in any order."""
     if not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
         return False
     return sorted(map(int, numbers)) == list(range(first, first + len(numbers)))
@@ -140,25 +140,25 @@ def _from_json(content: object) -> tuple[str, ...]:
 
 
 def _from_map(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of a map in either direction; where both can be meant, a JSON number is what counts classes."""
+    """Names of a map in either direction; if both are possible, JSON numbers are the indices."""
     keys, values = list(content), [_text(value) for value in content.values()]
     of_names = list(zip(keys, values, strict=True))
     of_numbers = list(zip(values, keys, strict=True))
     if not _counts_from(0, keys):
         if not all(re.fullmatch("-?[0-9]+", value) for value in values):
-            raise ConfigError(f"holds a map, but not of names to numbers nor of numbers to names; {ALLOWED}")
+            raise ConfigError(f"holds a map, but neither of names to numbers nor of numbers to names; {ALLOWED}")
         return _by_number(of_names)
     if not _counts_from(0, values):
         return _by_number(of_numbers)
     if all(isinstance(value, int) for value in content.values()):
         return _by_number(of_names)
     if _by_number(of_names) != _by_number(of_numbers):
-        raise ConfigError(f"maps numbers to numbers: which of them are names? {ALLOWED}")
+        raise ConfigError(f"maps numbers to numbers: it is not clear which are names; {ALLOWED}")
     return _by_number(of_names)
 
 
 def _text(value: object) -> str:
-    """A name or a number as text; of everything else nothing, which is neither."""
+    """A name or a number as text; empty for anything else."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
@@ -173,7 +173,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_table(lines: Sequence[str], num_classes: int) -> tuple[str, ...]:
-    """Names of a table whose first line names the columns; none if it is no such table."""
+    """Names of a table whose first line names the columns; empty if there is no such table."""
     if not lines:
         return ()
     for separator in _SEPARATORS:
@@ -187,14 +187,14 @@ def _from_table(lines: Sequence[str], num_classes: int) -> tuple[str, ...]:
 
 
 def _from_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Names of a table with a column of names and, unless rows are in order, one of numbers."""
+    """Names of a table with a name column and, unless the rows are in order, an index column."""
     short = next((number for number, row in enumerate(rows, start=1) if len(row) != len(header)), None)
     if short is not None:
         raise ConfigError(f"row {short} below {', '.join(header)} has another number of columns")
-    columns = {title.lower(): [row[place] for row in rows] for place, title in enumerate(header)}
+    columns = {title.lower(): [row[column] for row in rows] for column, title in enumerate(header)}
     numbers = [title for title in columns if _is_numbers(columns[title]) and title in (*_INDICES, *_NAMES)]
     names = [title for title in columns if title in _NAMES and title not in numbers]
-    if not names and len(numbers) == 2:  # classes that are called by numbers
+    if not names and len(numbers) == 2:  # classes named by numbers
         names = [title for title in numbers if title in _NAMES]
         numbers = [title for title in numbers if title not in names]
     if len(names) != 1 or len(numbers) > 1:
@@ -215,14 +215,14 @@ def _cells(line: str, separator: str) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
     except csv.Error as error:
-        raise ConfigError(f"holds a line that no name is: {line[:40]}...") from error
+        raise ConfigError(f"holds a line that is not a name: {line[:40]}...") from error
 
 
 def _from_numbered_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Names of lines that all have a number before or after the name; none if they are only names.
+    """Names of lines that all have a number before or after the name; empty if some have none.
 
     Raises:
-        ConfigError: The numbers are meant to count the classes, but are not 0, 1, 2, ..., each once.
+        ConfigError: The numbers are class indices, but not 0, 1, 2, ..., each once.
     """
     for pattern in (_LEADING, _TRAILING):
         found = [match for match in map(pattern.fullmatch, lines) if match]
@@ -234,7 +234,7 @@ def _from_numbered_lines(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _are_indices(found: Sequence[re.Match[str]], numbers: Sequence[str]) -> bool:
-    """Whether numbers in lines are those of classes, right or wrong, and not parts of the names."""
+    """Whether numbers in lines are class indices, right or wrong, and not part of the names."""
     is_table = all(match["between"].strip() in (",", ";", "|") or "\t" in match["between"] for match in found)
     from_one = len(numbers) > 1 and _counts_from(1, numbers)
     return is_table or from_one or any(int(number[:9]) == 0 for number in numbers)

@@ -1,4 +1,4 @@
-"""What travels with the weights beside the architecture: preprocessing, label names, license, origin."""
+"""Metadata stored with the weights: preprocessing, label names, license, origin."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from timesformer.files import is_utf8, printable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """How a model reads videos, what its answers are called, and what may be done with it.
+    """Metadata of a model: how it reads videos, its class names, its license.
 
     Raises:
         ConfigError: A label name is empty, holds a line break or is not UTF-8.
@@ -18,15 +18,15 @@ class ModelInfo:
     clip: ClipConfig = field(default_factory=ClipConfig)
     """How a video becomes clips for this model."""
     labels: tuple[str, ...] = ()
-    """Class names in index order; empty where nobody named them."""
+    """Class names in index order; empty if unnamed."""
     license: str = "unspecified"
-    """License of the weights, as an SPDX identifier where there is one."""
+    """License of the weights, as an SPDX identifier if there is one."""
     source: str = ""
-    """Where the weights came from, for people."""
+    """Origin of the weights, as free text."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
-        for name in ("license", "source"):  # which names of files enter, and those are not always UTF-8
+        for name in ("license", "source"):  # they may contain file names, which are not always UTF-8
             object.__setattr__(self, name, printable(getattr(self, name)))
         for index, label in enumerate(self.labels):
             if not label.strip() or "\n" in label or "\r" in label:
@@ -35,5 +35,5 @@ class ModelInfo:
                 raise ConfigError(f"label {index} is '{printable(label)}', which is not UTF-8")
 
     def label(self, index: int) -> str:
-        """Name of a class, or `class <index>` where it has none."""
+        """Name of a class, or `class <index>` if it has none."""
         return self.labels[index] if index < len(self.labels) else f"class {index}"

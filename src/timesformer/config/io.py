@@ -1,7 +1,7 @@
 """Configurations to and from files, dictionaries and the command line.
 
-Whatever comes in from outside is checked here: unknown keys are refused with a suggestion, a value of the wrong type
-is refused rather than converted, and every problem is one line that names its source and its dotted key.
+All outside input is checked here: unknown keys are refused with a suggestion, values of the wrong type are refused
+rather than converted, and every problem is one line that names its source and dotted key.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ _NOT_TOML = datetime.date | datetime.time  # a datetime is a date
 
 
 def read_config(path: str | Path, *, kind: type[Config]) -> Config:
-    """Read a configuration from a `.toml` or `.json` file; keys that are left out keep their defaults.
+    """Read a configuration from a `.toml` or `.json` file; omitted keys keep their defaults.
 
     Args:
         path: The file.
-        kind: The configuration it holds, such as `RunConfig`.
+        kind: Class of the configuration, such as `RunConfig`.
 
     Raises:
         ConfigError: The file cannot be read, a key is unknown, or a value has the wrong type or range. The message
@@ -49,17 +49,17 @@ def read_table(path: str | Path) -> dict[str, Any]:
     """Read a `.toml` or `.json` file into dictionaries, unchecked.
 
     Raises:
-        ConfigError: The file cannot be read, is neither, holds a key twice, or is not a table at the top.
+        ConfigError: The file cannot be read, is of neither kind, holds a key twice, or is not a table at the top level.
     """
     path = Path(path)
     readers = {".toml": tomllib.loads, ".json": _loads_json}
     if path.suffix.lower() not in readers:
-        raise ConfigError(f"{path}: a configuration is a .toml or a .json file")
+        raise ConfigError(f"{path}: a configuration must be a .toml or .json file")
     text = _read_text(path)
     refuse_backslashes(text, source=str(path))
     try:
         values = readers[path.suffix.lower()](text)
-    except (ValueError, RecursionError) as error:  # what the parsers raise
+    except (ValueError, RecursionError) as error:  # raised by the parsers
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the top level must be a table, not {_show(values)}")
@@ -68,7 +68,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -76,9 +76,9 @@ def _read_text(path: Path) -> str:
 
 
 def from_dict(values: Mapping[str, Any], *, kind: type[Config], source: str) -> Config:
-    """Build a configuration from dictionaries, as `to_dict` makes them; keys that are left out keep their defaults.
+    """Build a configuration from dictionaries as made by `to_dict`; omitted keys keep their defaults.
 
-    An int is taken for a float and one side for `image_size`; nothing else is converted.
+    Ints are accepted as floats, and one side as `image_size`; nothing else is converted.
 
     Args:
         values: Keys and values, with a dictionary for each section.
@@ -100,16 +100,16 @@ def from_dict(values: Mapping[str, Any], *, kind: type[Config], source: str) -> 
 
 
 def apply_overrides(config: Config, overrides: Sequence[str], *, source: str = "--set") -> Config:
-    """Replace single values of a configuration by `key=value` texts; a later one wins over an earlier one.
+    """Replace single values of a configuration by `key=value` texts; later ones win.
 
     Args:
         config: The configuration to start from.
-        overrides: Such as `model.depth=6` or `data.train=videos`. A value is written as in TOML; text that is not
-            TOML, and a date, is a string.
+        overrides: Such as `model.depth=6` or `data.train=videos`. Values are written as in TOML; dates and text
+            that is not TOML are strings.
         source: Where the texts came from, for messages.
 
     Raises:
-        ConfigError: A text has no `=`, a key is unknown or a whole section, or a value has the wrong type or range.
+        ConfigError: A text has no `=`, a key is unknown or a section, or a value has the wrong type or range.
     """
     values = to_dict(config)
     for key, value in parse_overrides(overrides, kind=type(config), source=source).items():
@@ -122,15 +122,15 @@ def apply_overrides(config: Config, overrides: Sequence[str], *, source: str = "
 
 
 def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = "--set") -> dict[str, Any]:
-    """Read `key=value` texts for a configuration that is not known yet: dotted keys and values, values unchecked.
+    """Parse `key=value` texts into dotted keys and values, without a configuration; values are unchecked.
 
     Args:
         overrides: As in `apply_overrides`.
-        kind: The configuration that has the keys.
+        kind: Class of the configuration that has the keys.
         source: Where the texts came from, for messages.
 
     Raises:
-        ConfigError: A text has no `=`, or a key is unknown or a whole section.
+        ConfigError: A text has no `=`, or a key is unknown or a section.
     """
     values = {}
     for override in overrides:
@@ -145,12 +145,12 @@ def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = 
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Turn a configuration into dictionaries, lists, strings and numbers: ready for JSON, undone by `from_dict`."""
+    """Convert a configuration to dictionaries, lists, strings and numbers for JSON; the inverse of `from_dict`."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
 def dump_toml(config: Any) -> str:
-    """Write a configuration as TOML, every key included: undone by `read_config`."""
+    """Format a configuration as TOML with every key; the inverse of `read_config`."""
     values = to_dict(config)
     lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict)]
     for section, table in values.items():
@@ -169,8 +169,8 @@ def _toml(value: bool | int | float | str | list[Any]) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        # a TOML string escapes as a JSON string does, and also the one control character that JSON leaves; those with
-        # letters of their own, as the parts of a path of Windows seem to be, by number
+        # TOML strings escape like JSON strings, plus one control character that JSON leaves; letter escapes are written
+        # by number, since the components of Windows paths look like letter escapes
         text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         return re.sub(r"\\(.)", lambda match: _BY_NUMBER.get(match[1], match[0]), text)
     if isinstance(value, list):
@@ -215,7 +215,7 @@ def _key_problems(
 
 
 def _not_plain(value: Any) -> str:
-    """Name what a value should be instead of one that no configuration has."""
+    """Description of the allowed values if no configuration can hold a value; empty otherwise."""
     items = _flat(value)
     if any(isinstance(item, float) and not math.isfinite(item) for item in items):
         return "finite"
@@ -227,13 +227,13 @@ def _not_plain(value: Any) -> str:
 
 
 def _flat(value: Any) -> list[Any]:
-    """The items of a list, and of lists in it; a value by itself as the only item."""
-    return [item for part in value for item in _flat(part)] if isinstance(value, list | tuple) else [value]
+    """Items of nested lists, flattened; a single value is its own only item."""
+    return [item for nested in value for item in _flat(nested)] if isinstance(value, list | tuple) else [value]
 
 
 def _sections(kind: type[Any]) -> dict[str, type[Any]]:
     typed = {field.name: field.type for field in dataclasses.fields(kind)}
-    return {name: part for name, part in typed.items() if isinstance(part, type) and dataclasses.is_dataclass(part)}
+    return {name: kind for name, kind in typed.items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
 
 
 def _dotted_keys(kind: type[Any]) -> Iterator[str]:
@@ -245,9 +245,9 @@ def _dotted_keys(kind: type[Any]) -> Iterator[str]:
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> str:
-    by_last_part = {name.rpartition(".")[2]: name for name in known}
-    last = closest(key.rpartition(".")[2], by_last_part)
-    close = closest(key, known) or (by_last_part[last] if last else None)
+    by_last_name = {name.rpartition(".")[2]: name for name in known}
+    last = closest(key.rpartition(".")[2], by_last_name)
+    close = closest(key, known) or (by_last_name[last] if last else None)
     if close is None:
         return f"unknown key {key}"
     given, shown = (text[1:-1] for text in tell_apart(key, close))
@@ -255,7 +255,7 @@ def _unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def _square_image_size(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a single side as height and width, which is what the schema's type says."""
+    """Expand a single side to height and width, as the schema's type requires."""
     plain = {key: _square_image_size(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     if type(plain.get("image_size")) is int:
         plain["image_size"] = [plain["image_size"]] * 2
@@ -266,7 +266,7 @@ _UNION_TAG = re.compile(r"(literal|tuple)\[.*\]", re.DOTALL)
 
 
 def _is_about_the_given_kind(problem: Mapping[str, Any]) -> bool:
-    """Whether a problem is about what was given: for a name or a list, pydantic tells what is wrong with both."""
+    """Whether a problem concerns the kind of value given: for a union, pydantic reports problems of both members."""
     tags = [part for part in problem["loc"] if isinstance(part, str) and _UNION_TAG.fullmatch(part)]
     if not tags:
         return True
@@ -295,7 +295,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
-        raise ValueError(f"key {twice!r} is there twice")
+        raise ValueError(f"key {twice!r} occurs twice")
     return values
 
 

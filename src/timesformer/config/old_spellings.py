@@ -1,4 +1,4 @@
-"""Keys and values that earlier versions spelled otherwise: read everywhere, never written."""
+"""Former spellings of keys and values: read everywhere, never written."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -8,37 +8,37 @@ from timesformer.errors import ConfigError
 T = TypeVar("T")
 
 KEYS: Mapping[str, str] = {"licence": "license", "crop_spread": "crop_jitter"}
-"""Today's name of a key, by its old one."""
+"""Current name of a key, by its old name."""
 
 VALUES: Mapping[str, Mapping[str, str]] = {
     "sampling": {"centre": "center"},
     "scheme": {"sparse_local_global_centred": "sparse_local_global_centered"},
 }
-"""Today's name of a value, by its key and its old name."""
+"""Current name of a value, by its key and its old name."""
 
 
 def current_key(key: str) -> str:
-    """The key of today for a dotted key; other keys stay."""
+    """Current spelling of a dotted key; other keys are unchanged."""
     section, dot, last = key.rpartition(".")
     return f"{section}{dot}{KEYS.get(last, last)}"
 
 
 def current_value(key: str, value: T) -> T:
-    """The value of today for one of `key`, dotted or not; other values stay."""
+    """Current spelling of a value of `key`, dotted or not; other values are unchanged."""
     known = VALUES.get(key.rpartition(".")[2], {})
     return known.get(value, value) if isinstance(value, str) else value
 
 
 def current(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
-    """A table of a configuration, and the tables in it, with the keys and values of today.
+    """A configuration table and its nested tables with current keys and values.
 
     Raises:
-        ConfigError: A key is given by both of its names.
+        ConfigError: A key is given under both names.
     """
     table: dict[str, Any] = {}
     for old, value in values.items():
         key = current_key(old)
         if key in values and key != old:
-            raise ConfigError(f"{source}: {old} is the old name of {key}; give one of them")
+            raise ConfigError(f"{source}: {old} is the old name of {key}; give only one")
         table[key] = current(value, source=source) if isinstance(value, Mapping) else current_value(key, value)
     return table

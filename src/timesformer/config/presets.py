@@ -1,4 +1,4 @@
-"""The paper's models as data, with the clips that each was made for.
+"""The paper's models as data, with the clip configuration of each.
 
 Source: Bertasius et al. 2021, section 4 (the three models) and section 4.7 (the backbones).
 """
@@ -39,8 +39,8 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
         ),
     }
 )
-"""Architectures by name: the paper's `base`, `hr` and `large` for Kinetics-400, its other backbones; and two that
-learn a set of short videos from nothing on a CPU: `small` (4 M parameters) in an hour, `tiny` (0.5 M) in minutes."""
+"""Architectures by name: the paper's `base`, `hr` and `large` for Kinetics-400, its other backbones, and two that
+train from scratch on short videos on a CPU: `small` (4 M parameters) in an hour, `tiny` (0.5 M) in minutes."""
 
 CLIP_PRESETS: Mapping[str, ClipConfig] = MappingProxyType(
     {
@@ -54,7 +54,7 @@ CLIP_PRESETS: Mapping[str, ClipConfig] = MappingProxyType(
         "tiny": ClipConfig(sampling="uniform", num_crops=1),
     }
 )
-"""How videos become clips for the preset of the same name."""
+"""Clip configuration of the preset of the same name."""
 
 
 def preset(name: str) -> ModelConfig:
@@ -68,7 +68,7 @@ def preset(name: str) -> ModelConfig:
 
 
 def clip_preset(name: str) -> ClipConfig:
-    """Look up the clips of a preset in `CLIP_PRESETS`.
+    """Look up a preset's clip configuration in `CLIP_PRESETS`.
 
     Raises:
         ConfigError: There is no preset of this name; the message suggests one.

@@ -1,4 +1,4 @@
-"""The configuration of a model and of its clips, as frozen dataclasses.
+"""Configuration of a model and of its clips, as frozen dataclasses.
 
 A `ModelConfig` fully determines an architecture; with a `ClipConfig` and the label names it fully determines a
 prediction. Every field takes effect or is refused; there is no value that means "maybe".
@@ -29,7 +29,7 @@ RegroupName = Literal["joint", "time", "space", "width", "height", "local", "spa
 """The attention steps that a scheme can be made of."""
 
 Stages = tuple[tuple[RegroupName, ...], ...]
-"""A scheme as data: stages in turn, and in each the steps that read the same tokens."""
+"""A scheme as data: stages run in order; the steps of a stage read the same tokens."""
 
 STAGES: Mapping[SchemeName, Stages] = MappingProxyType(
     {
@@ -41,18 +41,18 @@ STAGES: Mapping[SchemeName, Stages] = MappingProxyType(
         "parallel": (("time", "space"),),
     }
 )
-"""The schemes that stages can say, by name. The other two are more than their stages: `space_only` folds frames, and
-`sparse_local_global_centered` has steps of other names."""
+"""Schemes that stages determine, by name. The other two are more than their stages: `space_only` folds frames into the
+batch, and `sparse_local_global_centered` has steps of other names."""
 
 PositionEmbedding = Literal["space_time", "space", "none"]
 PositionInterpolation = Literal["bicubic", "nearest"]
 Initialization = Literal["released", "scratch"]
 HeadNorm = Literal["none", "batch"]
 Precision = Literal["fp32", "bf16", "fp16"]
-"""Numbers to compute in."""
+"""Number format of computations."""
 
 OnDecodeError = Literal["raise", "skip"]
-"""A video that cannot be decoded ends the work, or is left out, counted and listed."""
+"""A video that cannot be decoded raises an error, or is skipped, counted and listed."""
 
 Sampling = Literal["dense", "center", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
@@ -68,7 +68,7 @@ _MOST = {
     "mlp_ratio": 1_000_000,
     "num_classes": 10_000_000,
 }
-"""Far above every model; what is larger overflows, or is built for hours before anything says so."""
+"""Limits far above every model; larger values overflow, or take hours to build before anything fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +76,16 @@ class ModelConfig:
     """The architecture of a TimeSformer: the paper's base model by default.
 
     Raises:
-        ConfigError: A value is out of its range, or two values do not fit each other.
+        ConfigError: A value is out of range, or two values contradict each other.
 
     Source: Bertasius et al. 2021, sections 3 and 4.
     """
 
     scheme: SchemeName | Stages = "divided_space_time"
     """Which tokens attend to which (paper, figure 2): a name, or stages of steps such as `[["time"], ["space"]]`.
-    Stages that have a name become it."""
+    Stages of a named scheme become its name."""
     num_frames: int = 8
-    """Frames in a clip, T. Other counts work at inference; the time embedding is then resized."""
+    """Frames per clip, T. Other counts work at inference: the time embedding is resized."""
     image_size: tuple[int, int] = (224, 224)
     """Height and width of a frame in pixels; an int gives a square. Other sizes work at inference."""
     patch_size: int = 16
@@ -99,29 +99,28 @@ class ModelConfig:
     num_heads: int = 12
     """Attention heads of every attention step."""
     mlp_ratio: float = 4.0
-    """Width of the MLP's hidden layer over `embed_dim`."""
+    """Width of the MLP's hidden layer, as a multiple of `embed_dim`."""
     qkv_bias: bool = True
-    """Whether the query, key and value projections have a bias."""
+    """Add a bias to the query, key and value projections."""
     norm_eps: float = 1e-6
     """Epsilon of every LayerNorm."""
     position_embedding: PositionEmbedding = "space_time"
-    """What a token knows of its place (paper, table 4). `space_only` has no time embedding, as released, so that
-    `space_time` and `space` are one there."""
+    """Position embeddings (paper, table 4). `space_only` has no time embedding, as in the released code, so
+    `space_time` and `space` are the same there."""
     position_interpolation: PositionInterpolation = "bicubic"
-    """How embeddings follow another size: `bicubic` in 2-D (time: linear), or `nearest` as the released code."""
+    """Resizing of position embeddings: `bicubic` in 2-D (time: linear), or `nearest` as in the released code."""
     cls_in_time: bool = False
-    """Whether the class token is also seen in attention over time, as in the paper's equations 11 and 13; the
-    released code and weights leave it out."""
+    """Include the class token in attention over time, as in the paper's equations 11 and 13; the released code and
+    weights leave it out."""
     dropout: float = 0.0
-    """Dropout after the embedding, after every attention's projection and in the MLP."""
+    """Dropout after the embedding, after every attention projection and in the MLP."""
     attention_dropout: float = 0.0
     """Dropout of the attention weights."""
     head_norm: HeadNorm = "none"
-    """What stands before the classifier: nothing, as released, or `batch`, which standardizes every number of the class
-    token, in training over the clips that go through the model together, afterward by the running mean and deviation;
-    it has no weights of its own. What all clips share is most of a class token, and hides from the classifier what
-    tells them apart: `benchmarks/initialization.py` measures what that is worth. He et al. 2022, "Masked Autoencoders",
-    for linear probes."""
+    """Normalization before the classifier: none, as released, or `batch`, which standardizes every feature of the class
+    token, in training over the clips of a forward pass, afterward by the running mean and standard deviation, without
+    weights. Most of a class token is common to all clips and hides their differences from the classifier;
+    `benchmarks/initialization.py` measures the gain. He et al. 2022, "Masked Autoencoders", for linear probes."""
     head_dropout: float = 0.0
     """Dropout before the classifier."""
     drop_path: float = 0.1
@@ -129,8 +128,8 @@ class ModelConfig:
     num_classes: int = 400
     """Classes of the head, K."""
     initialization: Initialization = "released"
-    """`released`: embeddings at std 0.02, time embedding and `fc` zero, right under pretrained image weights.
-    `scratch`: sinusoids, Xavier's rule and no zeros, which learns the order of frames without pretraining."""
+    """`released`: embeddings at std 0.02, time embedding and `fc` zero; right with pretrained image weights. `scratch`:
+    sinusoids, Xavier initialization and no zeros, which learns the order of frames without pretraining."""
 
     def __post_init__(self) -> None:
         if isinstance(self.image_size, int):
@@ -158,7 +157,7 @@ class ModelConfig:
 
     @property
     def scheme_text(self) -> str:
-        """The scheme for people: its name, or its stages such as `time, width + height`."""
+        """Readable form of the scheme: its name, or its stages such as `time, width + height`."""
         return self.scheme if isinstance(self.scheme, str) else ", ".join(" + ".join(stage) for stage in self.scheme)
 
     @property
@@ -174,7 +173,7 @@ class ModelConfig:
 
 
 def _named(scheme: SchemeName | Stages) -> SchemeName | Stages:
-    """A scheme by its name, if it has one; the stages themselves otherwise.
+    """The name of a scheme if it has one, its stages otherwise.
 
     Raises:
         ConfigError: The name or a step is unknown, a stage is empty, or a step occurs twice.
@@ -190,15 +189,15 @@ def _named(scheme: SchemeName | Stages) -> SchemeName | Stages:
     for step in steps:
         check_choice(f"scheme={scheme!r}: step", step, RegroupName)
     twice = next((step for step in steps if steps.count(step) > 1), "")
-    refuse(bool(twice), f"scheme={scheme!r} has the step {twice!r} twice; its parameters need a name of their own")
+    refuse(bool(twice), f"scheme={scheme!r} has the step {twice!r} twice; each step needs its own parameter names")
     return next((name for name, known in STAGES.items() if known == stages), stages)
 
 
 def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
-    """Refuse a frame that patches do not tile; the released code would crop it silently.
+    """Refuse a frame size that patches do not tile; the released code would crop silently.
 
     Raises:
-        ConfigError: A side is not a positive multiple of the patch side.
+        ConfigError: A side is not a positive multiple of `patch_size`.
     """
     for side in image_size:
         check_at_most("image_size", side, 65_536)
@@ -208,44 +207,44 @@ def check_image_size(image_size: tuple[int, int], patch_size: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipConfig:
-    """How a video becomes clips: which frames, which crops, which numbers. It travels with the weights.
+    """How a video becomes clips: frames, crops and normalization. Stored with the weights.
 
     Frame count and crop size are the model's (`ModelConfig.num_frames`, `ModelConfig.image_size`).
 
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is out of range.
 
     Source: the released data pipeline; paper, section 4 and table 8.
     """
 
     sampling: Sampling = "dense"
-    """`dense`: released Kinetics clip, from frame 0 at test. `center`: the same in the middle (paper). `segment`:
-    one frame of each of T equal parts (SSv2). `uniform`: T frames spread from first to last. `coverage`:
+    """`dense`: released Kinetics clip, from frame 0 at test. `center`: the same from the middle (paper). `segment`: one
+    frame from each of T equal segments (SSv2). `uniform`: T evenly spaced frames from first to last. `coverage`:
     non-overlapping dense clips over the whole video (HowTo100M)."""
     frame_stride: int = 32
-    """Nominal distance of the frames of a dense clip, in frames at `target_fps`."""
+    """Distance between the frames of a dense clip, in frames at `target_fps`."""
     target_fps: float = 30.0
-    """Frame rate, in frames a second, that `frame_stride` refers to."""
+    """Frame rate that `frame_stride` refers to, in frames per second."""
     num_clips: int = 1
-    """Temporal views of a video at test; `coverage` sets its own number."""
+    """Temporal views per video at test; `coverage` sets its own number."""
     num_crops: int = 3
-    """Spatial views of a clip at test: 1 (center, short side at `test_scale`) or 3 (both ends and the center of the
-    longer side, short side at the crop's)."""
+    """Spatial views per clip at test: 1 (center, short side at `test_scale`) or 3 (both ends and the center of the
+    longer side, short side equal to the crop's)."""
     test_scale: float = 8 / 7
-    """Short side over crop side for a single crop at test: 256 pixels for a crop of 224."""
+    """Short side divided by crop side for a single crop at test: 256 pixels for a crop of 224."""
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     """Mean of each channel, for values from 0 to 1."""
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     """Standard deviation of each channel, for values from 0 to 1."""
     channel_order: ChannelOrder = "rgb"
-    """What the model's three channels are: the colors as `rgb` or `bgr` (the released SSv2 weights, by their code), or
-    the brightness of three successive frames, `time`: a clip of T frames then reads 3 T, three times as close. For
-    videos without colors, such as depth, where all three channels would be the same."""
+    """Content of the three channels: colors as `rgb` or `bgr` (the released SSv2 weights, by their code), or the
+    brightness of three successive frames, `time`: a clip of T frames then reads 3 T frames, three times as close
+    together. Use it for videos without color, such as depth, whose three channels would be equal."""
     background: Background = "keep"
-    """`remove` takes from every pixel its mean over the frames of the clip and puts middle gray in its place: what
-    stands still vanishes. For a fixed camera before things that say nothing."""
+    """`remove` subtracts from every pixel its mean over the frames of the clip and adds middle gray, so that still
+    content vanishes. Use it for a fixed camera in front of an uninformative background."""
     fusion: Fusion = "softmax"
-    """Views are averaged as probabilities (paper) or summed as logits (released code)."""
+    """Views are averaged as probabilities (`softmax`, paper) or summed as `logits` (released code)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
@@ -264,17 +263,17 @@ class ClipConfig:
         finite = all(isinstance(value, int | float) and math.isfinite(value) for value in (*self.mean, *self.std))
         refuse(not finite, f"mean={self.mean} and std={self.std} must be finite numbers")
         refuse(min(self.std) <= 0, f"std={self.std} must be greater than 0")
-        self._refuse_what_has_no_effect()
+        self._refuse_fields_without_effect()
 
     @property
     def frames_per_channel_group(self) -> int:
-        """Frames of the video that one frame of the model's clip is made of: 3 where the channels are times, else 1."""
+        """Video frames per frame of the model's clip: 3 if `channel_order` is `time`, else 1."""
         return 3 if self.channel_order == "time" else 1
 
-    def _refuse_what_has_no_effect(self) -> None:
+    def _refuse_fields_without_effect(self) -> None:
         refuse(
             self.sampling != "dense" and self.num_clips != 1,
-            f"num_clips={self.num_clips} has no meaning for sampling={self.sampling!r}: only 'dense' has several",
+            f"num_clips={self.num_clips} has no effect on sampling={self.sampling!r}: only 'dense' has several clips",
         )
         refuse(
             self.sampling in ("segment", "uniform") and (self.frame_stride, self.target_fps) != (32, 30.0),
