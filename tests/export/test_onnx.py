@@ -152,7 +152,7 @@ def test_the_command_line_exports_and_predicts(tmp_path, video, capsys, monkeypa
 def test_a_file_that_is_there_is_kept_and_a_wrong_name_refused(file, tmp_path):
     with pytest.raises(ConfigError, match="already exists"):
         export_onnx(_model(), file)
-    with pytest.raises(WeightsError, match=r"ends in \.onnx"):
+    with pytest.raises(WeightsError, match=r"must end in \.onnx"):
         export_onnx(_model(), tmp_path / "model.pt")
 
 

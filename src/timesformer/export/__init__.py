@@ -1,1 +1,1 @@
-"""A trained model as one file for other runtimes: ONNX, in fp32 or in int8."""
+"""Exporting a model to one ONNX file, in fp32 or int8."""

@@ -1,4 +1,4 @@
-"""A torch module as an ONNX graph, in fp32 and in int8."""
+"""A torch module as an ONNX graph, in fp32 and int8."""
 
 import logging
 import tempfile
@@ -15,29 +15,29 @@ from torch import Tensor, nn
 
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 
-_LARGEST_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; what is not weights is far below a MiB
-_TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+_LARGEST_BYTES = 2**31 - 2**20  # protobuf messages are limited to 2 GiB; all but the weights is far below a MiB
+_NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
 def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
-    """The graph of a module in eval mode, from `clips` to `logits`, for any batch and the other sizes of `clips`.
+    """ONNX graph of a module in eval mode, from `clips` to `logits`: any batch size, the other sizes as in `clips`.
 
     Args:
-        module: Any module from clips to logits.
-        clips: An example, of two clips or more.
+        module: A module from clips to logits.
+        clips: Example input of at least two clips.
 
     Returns:
-        An `onnx.ModelProto` with all weights inside.
+        An `onnx.ModelProto` that includes the weights.
 
     Raises:
         DependencyError: The exporter is not installed.
-        ConfigError: The weights are more than one ONNX file can hold.
+        ConfigError: The weights exceed the limit of one ONNX file.
         TimeSformerError: The exporter cannot express the module.
     """
     _check_installed()
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size > _LARGEST_BYTES:
-        raise ConfigError(f"the weights are {size / 2**30:.1f} GiB, and one ONNX file holds 2 GiB")
+        raise ConfigError(f"the weights are {size / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB")
     batch = torch.export.Dim("batch")
     try:
         with torch.no_grad(), _quiet():
@@ -52,23 +52,23 @@ def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise TimeSformerError(f"the ONNX exporter cannot express this model: {str(error).splitlines()[0]}") from error
-    assert program is not None  # it is with dynamo
+    assert program is not None  # guaranteed by dynamo=True
     return program.model_proto
 
 
 def to_int8(graph: Any) -> Any:
-    """The graph with the weights of its linear maps in int8, a scale for each output, and activations in uint8.
+    """Quantize the linear layers of a graph: int8 weights with one scale per output, uint8 activations.
 
-    Activations get the scale of each tensor as it comes (dynamic quantization), so no videos are needed. The head and
-    the patches stay in fp32; they are a hundredth of the work. Weights use 7 of the 8 bits: processors without VNNI add
-    products in pairs of 16 bits, which 8 would overflow silently.
+    Activations are scaled per tensor at run time (dynamic quantization), so no videos are needed. The head and the
+    patch embedding stay in fp32; they are a hundredth of the work. Weights use 7 of the 8 bits: processors without
+    VNNI sum pairs of products in 16 bits, which 8-bit weights would overflow silently.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata, load_model_with_shape_infer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
-        add_pre_process_metadata(graph)  # else it advises on a log to do what torch's exporter did
+        add_pre_process_metadata(graph)  # else it logs advice to do what torch's exporter already did
         quantize_dynamic(
             graph,
             path,
@@ -90,11 +90,11 @@ def _check_installed() -> None:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Silence what the exporter says of itself: operators of torchvision, constants left as they are, old calls."""
+    """Silence exporter messages about itself: torchvision operators, unfolded constants, deprecated calls."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-        for name in _TALKATIVE:
+        for name in _NOISY_LOGGERS:
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""`export_onnx`: a model as one ONNX file that is checked before it is there."""
+"""`export_onnx`: write a model as one ONNX file, after comparing its logits with torch's."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,16 +21,16 @@ from timesformer.weights.model_folder import check_readable
 
 OnnxPrecision = Literal["fp32", "int8"]
 
-# Of the spread of the logits. fp32 differs by the order of sums alone; int8 that strays further is broken, not rounded.
+# In standard deviations of the logits. fp32 differs in summation order only; int8 beyond this is broken, not rounded.
 _TOLERANCE = {"fp32": 1e-3, "int8": 1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """A model that was written, and how far its answers are from those of torch on random clips.
+    """An exported file and the deviation of its logits from torch's on random clips.
 
-    `difference` is the largest of any logit, over the standard deviation of the logits; `cosine` is the least of any
-    clip. Random clips are a check of the graph; what int8 costs on videos is for `evaluate` to say.
+    `difference` is the largest of any logit, in standard deviations of the logits; `cosine` is the lowest similarity
+    of any clip. Random clips verify the graph; `evaluate` measures the accuracy of int8 on videos.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Exported:
     cosine: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain numbers and strings, ready for JSON."""
+        """Plain numbers and strings for JSON."""
         return asdict(self)
 
 
@@ -51,24 +51,23 @@ def export_onnx(
     precision: OnnxPrecision = "fp32",
     overwrite: bool = False,
 ) -> Exported:
-    """Write a model as one ONNX file for clips of its config's sizes, any number at once; all of it or nothing.
+    """Write a model as one ONNX file for clips of its config's sizes and any batch size, all or nothing.
 
-    What is written is the folded model (`timesformer.model.fast`), with attention as ONNX Runtime's own operator: other
-    runtimes do not have it. Config, clips, labels and license go into the file's metadata, so that `Predictor` needs
-    nothing else.
+    The file holds the folded model (`timesformer.model.fast`), with attention as an operator of ONNX Runtime that other
+    runtimes lack. Config, clips, labels and license are stored in its metadata, so `Predictor` needs nothing else.
 
     Args:
         model: The model.
-        path: A file that ends in `.onnx`; its parents are made.
-        precision: `fp32`, or `int8` for the linear maps of the blocks.
-        overwrite: Whether a file that is there is replaced.
+        path: Target file, which ends in `.onnx`; its parents are created.
+        precision: `fp32`, or `int8` for the linear layers of the blocks.
+        overwrite: Replace an existing file.
 
     Raises:
-        WeightsError: The file has another ending, cannot be written, or the labels are not one a class.
+        WeightsError: The file has another suffix or cannot be written, or there is not one label per class.
         DependencyError: The exporter is not installed.
-        ConfigError: The file already exists and must not be replaced; or the model has hooks, or more weights than one
-            ONNX file can hold.
-        TimeSformerError: The model cannot be expressed, or ONNX Runtime gives other answers than torch.
+        ConfigError: The file exists and `overwrite` is False; or the model has hooks, or weights beyond the limit of
+            one ONNX file.
+        TimeSformerError: The model cannot be expressed in ONNX, or ONNX Runtime's logits differ from torch's.
     """
     path = Path(path).expanduser()
     check_onnx_target(path, overwrite=overwrite)
@@ -77,12 +76,12 @@ def export_onnx(
     graph = trace(OrtForm(FastTimeSformer(model)), clips[:2])
     if precision == "int8":
         graph = to_int8(graph)
-    _describe(graph, model)
+    _add_metadata(graph, model)
     content = graph.SerializeToString()
     difference, cosine = compare(run_session(open_session(content), clips), _logits(model, clips))
     if not difference <= _TOLERANCE[precision]:
         raise TimeSformerError(
-            f"the exported model differs from torch by {difference:.2g} of the spread of the logits, more than "
+            f"the exported model differs from torch by {difference:.2g} standard deviations of the logits, more than "
             f"{_TOLERANCE[precision]:g}: nothing is written"
         )
     _write(content, path)
@@ -96,7 +95,7 @@ def _random_clips(config: ModelConfig) -> Float[Tensor, "3 c t h w"]:
 
 @torch.no_grad()
 def _logits(model: TimeSformer, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
-    """Logits in eval mode; the model keeps the mode in which it came."""
+    """Logits in eval mode; the model's mode is restored."""
     was_training = model.training
     try:
         return model.eval()(clips)
@@ -105,27 +104,27 @@ def _logits(model: TimeSformer, clips: Float[Tensor, "b c t h w"]) -> Float[Tens
 
 
 def compare(found: Float[Tensor, "b k"], wanted: Float[Tensor, "b k"]) -> tuple[float, float]:
-    """Largest difference over the standard deviation of the wanted logits, and the least cosine of any row."""
-    spread = wanted.std(correction=0).clamp_min(torch.finfo(wanted.dtype).tiny)
+    """Largest difference in standard deviations of the wanted logits, and the lowest cosine similarity of any row."""
+    deviation = wanted.std(correction=0).clamp_min(torch.finfo(wanted.dtype).tiny)
     cosine = torch.nn.functional.cosine_similarity(found, wanted, dim=-1).min()
-    return ((found - wanted).abs().max() / spread).item(), cosine.item()
+    return ((found - wanted).abs().max() / deviation).item(), cosine.item()
 
 
 def check_onnx_target(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place to which `export_onnx` could not write.
+    """Refuse a path that `export_onnx` could not write.
 
     Raises:
         ConfigError, WeightsError: As `export_onnx`.
     """
     if path.suffix.lower() != ".onnx":
-        raise WeightsError(f"{path}: name a file that ends in .onnx")
+        raise WeightsError(f"{path}: the file name must end in .onnx")
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder; name a file")
     refuse_existing(path, overwrite=overwrite)
 
 
-def _describe(graph: Any, model: TimeSformer) -> None:
-    """Put what a prediction needs beside the graph."""
+def _add_metadata(graph: Any, model: TimeSformer) -> None:
+    """Store the metadata that a prediction needs."""
     for key, value in onnx_metadata(model.config, model.info).items():
         graph.metadata_props.add(key=key, value=value)
 

@@ -1,4 +1,4 @@
-"""The folded model written for ONNX Runtime: nothing in place, and each attention as its one fused operator."""
+"""The folded model for ONNX Runtime: no in-place operations, and each attention as one fused operator."""
 
 from typing import cast
 
@@ -13,10 +13,10 @@ from timesformer.model.timesformer import class_token
 
 
 class OrtForm(nn.Module):
-    """The same logits as a `FastTimeSformer`, through the regroups of its scheme; to be traced, not to be run.
+    """A `FastTimeSformer` through the regroups of its scheme, with the same logits; to be traced, not run.
 
     Args:
-        fast: The model to take the folded weights of.
+        fast: Source of the folded weights.
     """
 
     def __init__(self, fast: FastTimeSformer) -> None:
@@ -34,27 +34,29 @@ class OrtForm(nn.Module):
 
 
 def _block(block: Block) -> Block:
-    """A folded block with nothing changed in place."""
+    """A folded block without in-place operations."""
     steps = {name: _Step(cast(FoldedStep, step)) for name, step in block.steps.items()}
     return Block(block.scheme, steps=steps, mlp_norm=block.mlp_norm, mlp=_MLP(cast(FoldedMLP, block.mlp)))
 
 
 class _Step(nn.Module):
-    """A folded step whose queries, keys and values are three products: the operator wants them apart in memory."""
+    """A folded step with separate query, key and value projections: the operator needs them apart in memory."""
 
     def __init__(self, step: FoldedStep) -> None:
         super().__init__()
         self.folded = step
-        # copies, since a slice of a weight would be cut at every call, and not be quantized
+        # copies: a weight's slice would be sliced at every call, and not be quantized
         self.query, self.key, self.value = (
-            nn.Parameter(part.clone(), requires_grad=False) for part in step.qkv.chunk(3)
+            nn.Parameter(weight.clone(), requires_grad=False) for weight in step.qkv.chunk(3)
         )
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
         normal = self.folded.norm(x)
         q = F.linear(normal, self.query, self.folded.query_bias)
         k, v = F.linear(normal, self.key), F.linear(normal, self.value)
-        scores = [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # added to them
+        scores = (
+            [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]
+        )  # added to the scores
         y = torch.onnx.ops.symbolic(
             "com.microsoft::MultiHeadAttention",
             [q, k, v, *scores],
@@ -70,7 +72,7 @@ class _Step(nn.Module):
 
 
 class _MLP(nn.Module):
-    """A folded MLP with nothing changed in place."""
+    """A folded MLP without in-place operations."""
 
     def __init__(self, mlp: FoldedMLP) -> None:
         super().__init__()
