@@ -1,4 +1,4 @@
-"""Files of class names: read as what they are, or refused with what is allowed."""
+"""Files of class names: read in any accepted form, or refused with the list of forms."""
 
 import json
 from pathlib import Path
@@ -125,7 +125,7 @@ def test_published_names_are_plain(name: str):
         (b"caf\xe9\nb\nc\n", "cannot be read as a list of class names in UTF-8"),
     ],
 )
-def test_what_is_not_clear_is_refused_by_file(tmp_path: Path, text: str | bytes, message: str):
+def test_ambiguous_file_is_refused_by_name(tmp_path: Path, text: str | bytes, message: str):
     with pytest.raises(ConfigError, match=rf"names\.txt: {message}"):
         read(tmp_path, text)
 

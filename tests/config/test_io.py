@@ -1,4 +1,4 @@
-"""Configs from files and the command line: what goes out comes back, and what is wrong is named."""
+"""Configs from files and the command line: round trips, and errors that name the problem."""
 
 import dataclasses
 import json
@@ -307,7 +307,7 @@ def test_overrides_are_read_without_a_configuration_to_fit():
 
 
 @pytest.mark.parametrize(("name", "text"), [("run.toml", "epochs = 7\n"), ("run.json", '{"epochs": 7}')])
-def test_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path, name, text):
+def test_byte_order_mark_is_ignored(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
     assert read_config(tmp_path / name, kind=RunConfig).epochs == 7
     (tmp_path / name).write_text(text, encoding="utf-16")
@@ -347,7 +347,7 @@ def test_backslashes_of_windows_are_refused_where_they_would_be_escapes(tmp_path
         ('# train = "C:\\temp"\ntrain = "x"', "x"),
     ],
 )
-def test_path_that_says_what_it_means_is_taken(tmp_path, text, path):
+def test_path_without_ambiguous_escapes_is_accepted(tmp_path, text, path):
     (tmp_path / "run.toml").write_text(f"[data]\n{text}\n")
     assert read_config(tmp_path / "run.toml", kind=RunConfig).data.train == path
 

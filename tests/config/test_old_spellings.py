@@ -1,4 +1,4 @@
-"""Old keys and values are read, wherever a configuration comes from, and written as they are called now."""
+"""Old keys and values are read from every source, and written under their current names."""
 
 import json
 from pathlib import Path

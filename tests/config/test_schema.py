@@ -1,4 +1,4 @@
-"""Every value that cannot work is refused with a message, and every field is explained."""
+"""Every invalid value is refused with a message, and every field has a docstring."""
 
 import ast
 import dataclasses

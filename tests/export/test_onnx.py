@@ -1,4 +1,4 @@
-"""One file that answers as the model: exported once for all tests here."""
+"""An exported file with the model's outputs: exported once for all tests here."""
 
 import json
 import re
@@ -38,14 +38,14 @@ def _model():
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """An fp32 file, made where no folder was."""
+    """An fp32 file in a folder that did not exist."""
     path = tmp_path_factory.mktemp("onnx") / "new" / "model.onnx"
     export_onnx(_model(), path)
     return path
 
 
 def _traced(file):
-    """What tracing gave for the file: to trace again would take most of the time of these tests."""
+    """The traced graph of the file; tracing again would take most of these tests' time."""
     graph = onnx.load(file)
     del graph.metadata_props[:]
     return lambda module, clips: graph
@@ -121,7 +121,7 @@ def _manifest(video):
 
 
 @pytest.mark.parametrize("knob", [{"fast": False}, {"compile": True}, {"precision": "bf16"}])
-def test_what_a_file_cannot_follow_is_refused(file, knob):
+def test_settings_that_a_file_cannot_follow_are_refused(file, knob):
     with pytest.raises(ConfigError, match="no effect on an ONNX file"):
         Predictor(file, **knob)
 
@@ -223,7 +223,7 @@ def test_info_shows_what_a_file_holds_and_costs(file, int8_file, capsys):
         lambda file, tmp_path: ("train", "--init-from", file, tmp_path, "--output", tmp_path / "there"),
     ],
 )
-def test_a_file_given_where_weights_are_wanted_is_told_for_what_it_is(file, video, tmp_path, capsys, verb):
+def test_onnx_file_instead_of_weights_is_refused_by_kind(file, video, tmp_path, capsys, verb):
     for name in ("left", "right"):
         (tmp_path / name).mkdir()
         for number in range(2):
@@ -249,7 +249,7 @@ def test_a_missing_file_is_missing_and_a_folder_can_have_any_name(tmp_path, caps
 
 
 def _with(file, path, **metadata):
-    """A copy of a file that says something else of itself; what is None is left out."""
+    """A copy of a file with other metadata; None removes a key."""
     model = onnx.load(file)
     said = {entry.key: entry.value for entry in model.metadata_props} | metadata
     del model.metadata_props[:]
@@ -284,7 +284,7 @@ def _config(**changes):
         ),
     ],
 )
-def test_a_file_that_says_odd_things_of_itself_is_refused_in_one_line(file, tmp_path, capsys, metadata, message):
+def test_a_file_with_odd_metadata_is_refused_in_one_line(file, tmp_path, capsys, metadata, message):
     odd = _with(file, tmp_path / "odd.onnx", **metadata)
     status, out, err = run(capsys, "info", odd)
     assert (status in (1, 2), out) == (True, "")
@@ -300,10 +300,10 @@ def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path, capfd, content
     assert re.fullmatch(rf"error: {path}: .+\n", err)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_cut_file_is_refused_in_one_line(tmp_path, capfd, file, share):
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.5, 0.9, 0.999])
+def test_a_cut_file_is_refused_in_one_line(tmp_path, capfd, file, fraction):
     whole, path = file.read_bytes(), tmp_path / "m.onnx"
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     status, out, err = run(capfd, "info", path)
     assert (status, out) == (1, "")
     assert re.fullmatch(rf"error: {path}: .+\n", err)

@@ -1,4 +1,4 @@
-"""Weights under another config: what is resized, copied, new or dropped, and what cannot be."""
+"""Weights under another config: tensors resized, copied, newly initialized, dropped or refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +128,7 @@ def test_qkv_bias_that_the_weights_do_not_have_is_refused(stored: Callable):
 # --- Heads and embeddings -------------------------------------------------------------------------------------------
 
 
-def test_statistics_before_a_head_are_folded_into_it_where_they_are_given_up(stored: Callable):
+def test_standardization_is_folded_into_the_head_if_the_config_drops_it(stored: Callable):
     folder = stored(head_norm="batch")
     model, whole = load(folder, head_norm="none"), load(folder)
     assert model.load_report.dropped["head_norm.running_mean"] == "folded into the head"
@@ -137,7 +137,7 @@ def test_statistics_before_a_head_are_folded_into_it_where_they_are_given_up(sto
     assert load(folder, head_norm="none", num_classes=3).head.out_features == 3
 
 
-def test_head_without_statistics_before_it_answers_as_before_when_it_gets_fresh_ones(stored: Callable):
+def test_adding_new_standardization_leaves_the_outputs_unchanged(stored: Callable):
     folder = stored()
     model, plain = load(folder, head_norm="batch"), load(folder)
     assert "head_norm.running_var" in model.load_report.newly_initialized

@@ -1,4 +1,4 @@
-"""Reading other people's files: safely, completely, and with an error that names what is wrong."""
+"""Reading other projects' files: safely, completely, and with errors that name the problem."""
 
 import os
 import pickle
@@ -26,7 +26,7 @@ Content = dict[str, Any]
 
 @pytest.fixture
 def content(tmp_path: Path) -> Content:
-    """What a released file of a divided model holds."""
+    """Content of a released file of a divided model."""
     return released_content(tmp_path / "source.pyth", square_config())
 
 
@@ -112,7 +112,7 @@ def test_tensor_that_the_layout_does_not_have_is_refused(content: Content, writt
         load(written(content), num_heads=3)
 
 
-def test_tensor_that_is_not_there_is_refused(content: Content, written: Callable):
+def test_missing_tensor_is_refused(content: Content, written: Callable):
     del content["model_state"]["model.blocks.1.temporal_fc.weight"]
     with pytest.raises(WeightsError, match=r"missing blocks\.1\.temporal_fc\.weight; unexplained nothing"):
         load(written(content), num_heads=3)
@@ -154,7 +154,7 @@ def test_file_that_is_no_timesformer_is_refused(written: Callable, thing: object
         load(written(thing))
 
 
-def test_positions_of_no_square_grid_are_refused(content: Content, written: Callable):
+def test_positions_that_form_no_square_grid_are_refused(content: Content, written: Callable):
     content["model_state"]["model.pos_embed"] = torch.zeros(1, 1 + 10, 24)
     with pytest.raises(WeightsError, match="its position embedding has 10 patches, expected a square grid"):
         load(written(content), num_heads=3)
@@ -231,7 +231,7 @@ def test_clips_of_the_released_config_are_kept(content: Content, written: Callab
     assert (clip.mean, clip.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
-def test_released_weights_are_not_for_commerce(content: Content, written: Callable):
+def test_released_weights_are_non_commercial(content: Content, written: Callable):
     assert load(written(content), num_heads=3).info.license == "CC-BY-NC-4.0"
 
 

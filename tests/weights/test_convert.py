@@ -1,4 +1,4 @@
-"""Writing for other people's code: nothing that it would compute otherwise, and nothing half-written."""
+"""Writing other projects' formats: no model that their code computes differently, no half-written file."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_released_file_has_the_released_wrapper_names_and_config(tmp_path: Path)
         (tiny_config(), r"layout supports square images only, not image_size=\(8, 20\)"),
     ],
 )
-def test_what_the_other_code_cannot_say_is_refused(
+def test_model_that_the_other_code_cannot_express_is_refused(
     tmp_path: Path, name: str, write: Callable, config: object, message: str
 ):
     with pytest.raises(ConfigError, match=f"the {name} .*{message}"):
@@ -129,7 +129,7 @@ def test_layout_refuses_a_parameter_that_it_does_not_have():
 
 
 @pytest.mark.parametrize("write", [save_released, save_transformers])
-def test_what_another_layout_cannot_say_travels_beside_it(write, tmp_path):
+def test_settings_that_a_layout_cannot_express_are_stored_next_to_it(write, tmp_path):
     clip = ClipConfig(sampling="segment", num_crops=1, test_scale=1.25, channel_order="bgr", fusion="logits")
     info = ModelInfo(clip=clip, labels=tuple("abcdefg"), license="MIT", source="a test")
     model = random_model(square_config(), info=info)

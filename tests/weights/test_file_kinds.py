@@ -1,4 +1,4 @@
-"""A file that is no file of weights is told for what it is, and no message is torch's."""
+"""Files that hold no weights are refused by kind, and no message is torch's."""
 
 import argparse
 import gzip
@@ -80,7 +80,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_of_weights_is_told_for_what_it_is(tmp_path: Path, kind: str, name: str):
+def test_file_without_weights_is_described(tmp_path: Path, kind: str, name: str):
     content, told = KINDS[kind]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=rf"{name}: cannot be read as weights: it {told}"):
@@ -88,7 +88,7 @@ def test_what_is_no_file_of_weights_is_told_for_what_it_is(tmp_path: Path, kind:
 
 
 @pytest.mark.parametrize("name", ["model.ckpt.data-00000-of-00001", "model.ckpt.index"])
-def test_checkpoint_of_tensorflow_is_told_by_its_suffix(tmp_path: Path, name: str):
+def test_tensorflow_checkpoint_is_recognized_by_its_suffix(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"\0\1\2" * 99)
     with pytest.raises(
         WeightsError, match="it is a part of a TensorFlow checkpoint: get the weights in PyTorch format"
@@ -96,13 +96,13 @@ def test_checkpoint_of_tensorflow_is_told_by_its_suffix(tmp_path: Path, name: st
         load(tmp_path / name)
 
 
-def test_onnx_model_is_told_by_its_suffix(tmp_path: Path):
+def test_onnx_model_is_recognized_by_its_suffix(tmp_path: Path):
     (tmp_path / "m.ONNX").write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x05")
     with pytest.raises(WeightsError, match="is an ONNX model: pass the model folder that it was exported from"):
         load(tmp_path / "m.ONNX")
 
 
-def test_programs_of_torch_are_told(tmp_path: Path):
+def test_torchscript_and_exported_programs_are_refused_by_kind(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates what people still have
         torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 3), torch.zeros(1, 2)), str(tmp_path / "script.pt"))
@@ -113,7 +113,7 @@ def test_programs_of_torch_are_told(tmp_path: Path):
         load(tmp_path / "program.pt2")
 
 
-def test_folder_in_the_place_of_a_file_is_told(tmp_path: Path):
+def test_folder_instead_of_a_file_is_refused(tmp_path: Path):
     folder = save(random_model(tiny_config()), tmp_path / "model")
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").mkdir()
@@ -141,20 +141,20 @@ def test_pickles_of_torch_are_read_whatever_their_suffix(tmp_path: Path, name: s
     torch.testing.assert_close(load(path).state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.999])
-def test_cut_file_is_told(tmp_path: Path, share: float):
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.999])
+def test_truncated_file_is_reported(tmp_path: Path, fraction: float):
     path = save_released(random_model(square_config()), tmp_path / "released.pyth")
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(fraction * path.stat().st_size)])
     with pytest.raises(WeightsError, match="it is truncated or damaged: a zip archive without its end"):
         load(path)
     save_file({"a": torch.zeros(500)}, tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
-    (tmp_path / "a.safetensors").write_bytes(whole[: int(share * len(whole))])
+    (tmp_path / "a.safetensors").write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(WeightsError, match=rf"it is truncated: it has [\d,]+ of {len(whole):,} bytes"):
         load(tmp_path / "a.safetensors")
 
 
-def test_cut_file_of_torch_before_1_6_is_told(tmp_path: Path):
+def test_truncated_file_of_torch_before_1_6_is_reported(tmp_path: Path):
     torch.save({"a": torch.zeros(50)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     whole = (tmp_path / "old.pth").read_bytes()
     (tmp_path / "old.pth").write_bytes(whole[:-40])
@@ -168,7 +168,7 @@ def test_cut_file_of_torch_before_1_6_is_told(tmp_path: Path):
 
 
 class Measure:
-    """An object that a training script keeps beside its weights."""
+    """An object that a training script stores with its weights."""
 
 
 class Net(torch.nn.Module):
@@ -206,7 +206,7 @@ def test_class_in_a_pickle_is_named_with_the_cure(
     assert "torch.save(model.state_dict(), 'weights.pth')" in str(refused.value)
 
 
-def test_pickle_of_another_writer_is_told(tmp_path: Path):
+def test_pickle_not_written_by_torch_is_refused(tmp_path: Path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"a": torch.zeros(2)}))
     with pytest.raises(WeightsError, match=r"x\.pkl: .* a pickle that torch\.save did not write"):
         load(tmp_path / "x.pkl")
@@ -215,7 +215,7 @@ def test_pickle_of_another_writer_is_told(tmp_path: Path):
         load(tmp_path / "x.pkl")
 
 
-def test_no_refusal_advises_what_torch_advises(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_no_message_repeats_the_advice_of_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save({"best": Measure(), "args": argparse.Namespace()}, tmp_path / "x.pth")
     with pytest.raises(SystemExit) as stop:
         main(["info", str(tmp_path / "x.pth")])
@@ -229,7 +229,7 @@ def test_no_refusal_advises_what_torch_advises(tmp_path: Path, capsys: pytest.Ca
 # --- Files that need their folder -----------------------------------------------------------------------------------
 
 
-def test_file_of_a_model_folder_is_answered_with_its_folder(tmp_path: Path):
+def test_error_for_a_file_of_a_model_folder_names_the_folder(tmp_path: Path):
     folder = save(random_model(tiny_config()), tmp_path / "model")
     with pytest.raises(WeightsError, match=rf"holds weights under this library's names, .*; pass its folder: {folder}"):
         load(folder / "model.safetensors")
@@ -238,7 +238,7 @@ def test_file_of_a_model_folder_is_answered_with_its_folder(tmp_path: Path):
         load(theirs / "model.safetensors")
 
 
-def test_checkpoint_of_a_run_is_answered_with_its_run(tmp_path: Path):
+def test_error_for_a_checkpoint_of_a_run_names_the_run(tmp_path: Path):
     model = random_model(tiny_config())
     state = {"state_dict": {f"model.{name}": tensor for name, tensor in model.state_dict().items()}}
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
@@ -251,7 +251,7 @@ def test_checkpoint_of_a_run_is_answered_with_its_run(tmp_path: Path):
         load(path)
 
 
-def test_folder_of_timm_is_answered_with_its_file(tmp_path: Path):
+def test_error_for_a_timm_folder_names_its_weights_file(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_small_patch16_224", "num_classes": 0}))
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(
@@ -260,7 +260,7 @@ def test_folder_of_timm_is_answered_with_its_file(tmp_path: Path):
         load(tmp_path)
 
 
-def test_folder_of_checkpoints_is_answered_with_its_files(tmp_path: Path):
+def test_error_for_a_folder_of_checkpoints_names_its_files(tmp_path: Path):
     for name in ("checkpoint_2.pth", "checkpoint_10.pth", "log.txt", "best.SAFETENSORS"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"has a config.json; pass a file in it: best\.SAFETENSORS, check"):

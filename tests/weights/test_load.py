@@ -1,4 +1,4 @@
-"""`load`: presets, folders, hub ids and overrides, and what it says when it is given something else."""
+"""`load`: presets, folders, hub ids and overrides, and its errors for anything else."""
 
 import json
 import logging
@@ -85,7 +85,7 @@ def test_what_happened_is_logged(folder: Path, caplog: pytest.LogCaptureFixture)
     assert caplog.messages == [f"model folder from {folder}: 49 tensors loaded unchanged"]
 
 
-def test_source_that_is_nothing_names_what_could_be(tmp_path: Path):
+def test_unknown_source_names_the_possible_kinds(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"nothing: no such file or folder, and neither a hub id .* \(base, hr,"):
         load(tmp_path / "nothing")
 

@@ -1,4 +1,4 @@
-"""The model folder: what is written is what is read, all of it or nothing, and nothing else is ever replaced."""
+"""The model folder: read back as written, all or nothing, and no other folder is ever replaced."""
 
 import json
 import os
@@ -164,7 +164,7 @@ def test_failure_while_replacing_brings_the_old_folder_back(
     assert {path.name: content_of(path) for path in folder.parent.iterdir()} == {"model": before}
 
 
-def test_place_that_cannot_be_is_refused(tmp_path: Path):
+def test_impossible_path_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot be written"):
         save(model_with_info(), tmp_path / "file" / "model")

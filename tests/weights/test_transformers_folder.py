@@ -1,4 +1,4 @@
-"""Folders of `transformers` with files that are odd: read as `transformers` reads them, or refused by file and key."""
+"""Odd `transformers` folders: read as `transformers` reads them, or refused by file and key."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_what_transformers_accepts_is_read(theirs: Path, changes: dict, labels: 
     torch.testing.assert_close(model.state_dict(), want, rtol=0, atol=0)
 
 
-def test_folder_called_as_the_model_card_is_no_card(theirs: Path):
+def test_folder_named_like_the_model_card_is_ignored(theirs: Path):
     (theirs / "README.md").mkdir()
     assert load(theirs).info.license == "unspecified"
 
@@ -143,7 +143,7 @@ def sharded(theirs: Path, request: pytest.FixtureRequest) -> Shards:
     return theirs, index
 
 
-def place(sharded: Shards, name: str, shard: object) -> None:
+def map_to(sharded: Shards, name: str, shard: object) -> None:
     folder, index = sharded
     weight_map = json.loads((folder / index).read_text("utf-8"))["weight_map"]
     edit(folder / index, weight_map=weight_map | {name: shard})
@@ -163,7 +163,7 @@ def test_shards_of_either_kind_are_read(sharded: Shards):
 )
 def test_shard_must_be_a_file_in_the_folder(sharded: Shards, shard: object):
     torch.save({HEAD: torch.zeros(7)}, sharded[0].parent / "secret.bin")
-    place(sharded, HEAD, shard)
+    map_to(sharded, HEAD, shard)
     with pytest.raises(WeightsError, match=r"index\.json: weight_map\.classifier\.bias=.*(this folder|no such file)"):
         load(sharded[0])
 
@@ -189,14 +189,14 @@ def test_files_of_the_cache_of_the_hub_are_links_out_of_the_folder_and_read(shar
 def test_tensor_that_the_index_places_elsewhere_is_refused(sharded: Shards):
     folder, index = sharded
     first = next(folder.glob("*-00001-of-*"))
-    place(sharded, HEAD, next(folder.glob("*-00002-of-*")).name)
+    map_to(sharded, HEAD, next(folder.glob("*-00002-of-*")).name)
     with pytest.raises(WeightsError, match=rf"{first.name}: holds {HEAD}, which {index} does not map to it"):
         load(folder)
 
 
 def test_tensor_that_a_shard_lacks_is_named(sharded: Shards):
     folder, index = sharded
-    place(sharded, "timesformer.ghost", next(folder.glob("*-00002-of-*")).name)
+    map_to(sharded, "timesformer.ghost", next(folder.glob("*-00002-of-*")).name)
     with pytest.raises(WeightsError, match=rf"-00002-of-.*: has no timesformer\.ghost, which {index} maps to it"):
         load(folder)
 
@@ -258,19 +258,19 @@ FILES = (
 
 
 def replace_any(values: Any, odd: Any, draw: Callable) -> Any:
-    """The JSON value with one of its parts, at any depth, replaced."""
+    """The JSON value with one nested value replaced."""
     if not isinstance(values, dict | list) or not values or draw(st.integers(0, 3)) == 0:
         return odd
     if isinstance(values, list):
-        place = draw(st.integers(0, len(values) - 1))
-        return [replace_any(value, odd, draw) if i == place else value for i, value in enumerate(values)]
+        index = draw(st.integers(0, len(values) - 1))
+        return [replace_any(value, odd, draw) if i == index else value for i, value in enumerate(values)]
     key = draw(st.sampled_from(sorted(values)))
     return values | {key: replace_any(values[key], odd, draw)}
 
 
 @pytest.fixture(scope="module")
 def every_file(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The texts of a folder that has every file that is read, and a place for it."""
+    """The texts of a folder with every file that is read, and a path for it."""
     folder = tmp_path_factory.mktemp("odd") / "model"
     save_transformers(random_model(square_config(), info=ModelInfo(labels=LABELS)), folder)
     preprocessor = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What training scripts save around a model is taken off, what lies beside it is told, and nothing else is let pass."""
+"""Wrappers of training scripts are removed, foreign tensors are reported, and everything else is refused."""
 
 import argparse
 import logging
@@ -136,12 +136,12 @@ def test_file_of_deepspeed_is_read(state: State, loaded: Callable):
     assert_is(loaded({"module": state, "param_shapes": [shapes], "ds_config": {}, "optimizer": None}))
 
 
-def test_empty_tensors_of_a_sharded_checkpoint_are_told(state: State, loaded: Callable):
+def test_empty_tensors_of_a_sharded_checkpoint_are_refused(state: State, loaded: Callable):
     with pytest.raises(WeightsError, match="its tensors are empty, as in one shard of a sharded checkpoint"):
         loaded({"module": {name: tensor.new_zeros(0) for name, tensor in state.items()}})
 
 
-def test_options_of_a_script_beside_the_weights_are_passed_over(state: State, loaded: Callable):
+def test_options_stored_with_the_weights_are_ignored(state: State, loaded: Callable):
     assert_is(loaded({"state_dict": state, "args": argparse.Namespace(lr=0.1, opt="adamw")}))
 
 
@@ -163,7 +163,7 @@ def test_prefixes_in_a_folder_of_transformers_are_taken_off(tmp_path: Path, pref
 
 
 @pytest.mark.parametrize("name", ["model_ema", "state_dict_ema", "ema", "teacher"])
-def test_average_is_taken_before_the_last_weights_and_told(
+def test_average_is_preferred_to_the_last_weights_and_reported(
     state: State, other: State, loaded: Callable, name: str, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING):
@@ -187,14 +187,14 @@ def test_teacher_is_taken_before_the_student(state: State, other: State, loaded:
     assert len(model.load_report.foreign) == len(other)
 
 
-def test_second_model_beside_is_foreign(state: State, other: State, loaded: Callable):
+def test_second_model_next_to_it_is_foreign(state: State, other: State, loaded: Callable):
     report = loaded(under("model.", state) | under("momentum_encoder.", other)).load_report
     assert report.location == "model"
     assert report.others == ("momentum_encoder",)
     assert f"foreign {len(other)} tensors outside the model: momentum_encoder ({len(other)})" in str(report)
 
 
-def test_model_within_the_place_of_another_is_foreign_to_it(state: State, other: State, loaded: Callable):
+def test_model_nested_in_the_location_of_another_is_foreign_to_it(state: State, other: State, loaded: Callable):
     model = loaded(state | under("reference.", other))
     assert_is(model)
     assert model.load_report.others == ("reference",)
@@ -221,13 +221,13 @@ def test_tensor_within_the_model_that_nothing_explains_is_refused(state: State, 
         loaded(under(prefix, state) | {f"{prefix}blocks.0.gamma": torch.zeros(24)})
 
 
-def test_place_is_named_where_the_model_does_not_fit(state: State, loaded: Callable):
+def test_location_is_named_if_the_model_does_not_match(state: State, loaded: Callable):
     del state["norm.bias"]
     with pytest.raises(WeightsError, match=r"file\.pth \(model\.net\): does not match .* missing norm\.bias"):
         loaded({"model": under("net.", state)})
 
 
-def test_head_outside_the_model_is_named_where_its_own_is_missing(state: State, loaded: Callable):
+def test_head_outside_the_model_is_named_if_its_own_is_missing(state: State, loaded: Callable):
     backbone = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
     with pytest.raises(
         WeightsError, match=r"file\.pth \(backbone, next to fc\.bias\): .* missing head\.weight, head\.b"
@@ -254,12 +254,12 @@ def test_shapes_of_no_such_model_are_refused(state: State, loaded: Callable, nam
         loaded(state | {name: torch.zeros(shape)})
 
 
-def test_bare_model_beside_containers_is_read(state: State, loaded: Callable):
+def test_bare_model_next_to_containers_is_read(state: State, loaded: Callable):
     report = loaded({**state, "optimizer": {"state": [torch.zeros(1)]}}).load_report
     assert report.foreign == ("optimizer.state.0",)
 
 
-def test_container_that_holds_itself_ends(state: State, loaded: Callable):
+def test_container_that_holds_itself_is_walked_once(state: State, loaded: Callable):
     content: dict[str, Any] = {"model": state}
     content["self"] = content
     assert_is(loaded(content))

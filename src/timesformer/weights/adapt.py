@@ -76,7 +76,7 @@ class LoadReport:
         return self.location
 
     def choice(self) -> str:
-        """The model that was taken of those in a file, in words."""
+        """Which model of a file was loaded, in words."""
         average = ", an average of the weights over training" if is_average(self.location) else ""
         return f"from {self.location}{average}" + (f"; not from {', '.join(self.others)}" if self.others else "")
 

@@ -42,7 +42,7 @@ _LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/.*?\ns
 
 
 def describe_file(path: Path) -> str:
-    """What a file without weights is, and what to do about it; empty if it may hold weights.
+    """Describe a file that holds no weights, with a remedy; empty if it may hold weights.
 
     Args:
         path: A file that exists.
@@ -161,7 +161,7 @@ def _zip_names(path: Path) -> list[str]:
 
 
 def _in_zip(path: Path, size: int) -> str:
-    """What a zip archive is; empty for one written by `torch.save`."""
+    """Describe a zip archive; empty for one written by `torch.save`."""
     names = _zip_names(path)
     bases = [name.rpartition("/")[2] for name in names]
     state = "save the tensors of the model it was made from: torch.save(model.state_dict(), 'weights.pth')"

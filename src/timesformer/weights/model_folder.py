@@ -100,7 +100,7 @@ def check_readable(model: TimeSformer) -> None:
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
-    """Fill a temporary folder next to `folder` and swap the two.
+    """Fill a temporary folder next to `folder`, then replace `folder` by it.
 
     Files in `folder` that are not part of a model, such as a report, are kept.
 
