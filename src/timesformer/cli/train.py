@@ -21,7 +21,7 @@ from timesformer.training.dry_run import format_plan, make_plan, plan_as_dict
 from timesformer.training.from_weights import fill_from_weights
 from timesformer.training.run_folder import RunFolder
 from timesformer.training.train import train as run_training
-from timesformer.weights.load import is_local, model_files
+from timesformer.weights.load import is_here, model_files
 
 
 def train(
@@ -214,7 +214,7 @@ def starting_run(
         return from_dict(table, kind=RunConfig, source=str(config)) if config else otherwise
     if not config:
         table = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
-    if config and weights_may_lack and not is_local(weights):
+    if config and weights_may_lack and not is_here(weights):
         say(f"{weights} is not here: keys of the model that {config} leaves out are not known and have their defaults")
     else:
         table = fill_from_weights(table, weights=weights, source=str(config), overrides=stated)

@@ -15,7 +15,7 @@ from timesformer.model.cost import cost
 from timesformer.training.dataloaders import Split, load_data, with_num_classes
 from timesformer.training.memory import MemoryEstimate, estimate_memory, gigabytes, weightless
 from timesformer.training.optim import warmup_steps
-from timesformer.weights.load import is_local
+from timesformer.weights.load import is_here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +199,7 @@ def _origin(run: RunConfig) -> str:
     source = run.init_from
     if not source:
         return f"fresh weights ({run.model.initialization})"
-    return source if is_local(source) else f"{source} (not found here)"
+    return source if is_here(source) else f"{source} (not found here)"
 
 
 def _augmentation(run: RunConfig) -> tuple[str, ...]:

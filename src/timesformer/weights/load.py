@@ -98,7 +98,7 @@ def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[Mode
     return _inflated_config(checkpoint), checkpoint.info
 
 
-def is_local(source: str) -> bool:
+def is_here(source: str) -> bool:
     """Whether `load` finds a source without network access."""
     return source in PRESETS or Path(source).expanduser().exists()
 
