@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from timesformer._version import __version__
 
 if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal to `_HOMES`
+    from timesformer.config.compute import ComputeOptions
     from timesformer.config.info import ModelInfo
     from timesformer.config.presets import CLIP_PRESETS, PRESETS
     from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
@@ -62,6 +63,7 @@ _HOMES = {
     "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
     "timesformer.export.onnx": ["export_onnx"],
+    "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],

@@ -22,13 +22,13 @@ from timesformer.cli.options import (
     given_model,
     model_overrides,
 )
+from timesformer.config.compute import ComputeOptions
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.distributed import evaluate_shared
-from timesformer.evaluation.predictions import Options
 from timesformer.evaluation.process_group import ProcessInfo, find_process_info, join
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
@@ -107,7 +107,7 @@ def evaluate(
     given = {"sampling": sampling, "num_clips": num_clips, "num_crops": num_crops, "fusion": fusion}
     views = {name: value for name, value in given.items() if value is not None}
     place, ks = find_process_info(os.environ), _parse_top_k(top_k)
-    options = Options(
+    options = ComputeOptions(
         device=device,
         batch_size=batch_size,
         num_workers=num_workers,

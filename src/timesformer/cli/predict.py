@@ -19,6 +19,7 @@ from timesformer.cli.options import (
     given_model,
     model_overrides,
 )
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.manifest.patterns import find_matches, is_pattern
 from timesformer.data.manifest.video_search import describe_passed_over, find_videos_below
 from timesformer.data.video.paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
@@ -63,8 +64,15 @@ def predict(
     """
     files = find_videos(paths)
     changes = model_overrides(overrides)
-    how = {"device": device, "batch_size": batch_size, "fast": fast, "compile": compile, "precision": precision}
-    predictor = Predictor(given_model(model), allow_codecs=allow_codecs, **how, **changes)
+    options = ComputeOptions(
+        device=device,
+        batch_size=batch_size,
+        fast=fast,
+        compile=compile,
+        precision=precision,
+        allow_codecs=allow_codecs,
+    )
+    predictor = Predictor(given_model(model), options=options, **changes)
     failures = 0
     with progress("predicting") as on_progress:
         results = predictor.each(files, top_k=top_k, on_error="yield")

@@ -7,7 +7,7 @@ and the license.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from timesformer.config.class_names import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
+from timesformer.config.overrides import ModelOverrides
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.model.timesformer import TimeSformer
@@ -166,7 +167,7 @@ def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
         raise WeightsError(f"{path}: {key} in its metadata is not JSON: {error}") from error
 
 
-def open_model(source: str | Path, **overrides: Any) -> Classifier:
+def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Classifier:
     """A model for prediction: an ONNX file that `timesformer export` wrote, or anything that `load` takes.
 
     Args:

@@ -1,21 +1,20 @@
 """The predictor: a model, ready for files."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.checks import MOST_IN_BATCH, check_choice, check_count
-from timesformer.config.schema import Precision
+from timesformer.config.checks import check_choice, check_count
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.clips.dataset import read_eval_views, tell_timing
 from timesformer.data.clips.transforms import model_input
-from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
@@ -23,6 +22,7 @@ from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
@@ -77,23 +77,16 @@ class Predictor:
     """Classifies videos with one model.
 
     Args:
-        model: A model, which is left as it is: the predictor owns its weights; or anything that `load` takes,
-            or an ONNX file that `timesformer export` wrote; the latter runs on the CPU as it was exported, and takes
-            none of the options below but `batch_size`.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        batch_size: Views that go through the model at once.
-        fast: Compute by `FastTimeSformer`: the same answers to rounding, in less time and memory. A model with hooks
-            is computed as it is, so that they run.
-        compile: Compile the model by `torch.compile` when it first meets a size of batch: a minute or more on a CPU,
-            kept by torch in its cache on the disk. On a GPU its kernels are then started as one graph. On a CPU it
-            gains nothing beside `fast`.
-        precision: Numbers in which the model computes: `bf16` or `fp16` on a GPU that has them; slower on a CPU.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
-        **overrides: Passed to `load`, such as `num_frames=16`.
+        model: A model, which stays unchanged; anything that `load` accepts; or an ONNX file that `timesformer export`
+            wrote, which runs on the CPU and accepts no option but `batch_size` and `allow_codecs`.
+        options: How to compute; see `ComputeOptions`.
+        **keywords: Fields of `ComputeOptions` instead of `options`, such as `device="cuda"`, and fields of
+            `ModelConfig` for `load`, such as `num_frames=16`.
 
     Raises:
         WeightsError: The weights cannot be loaded.
-        ConfigError: The device is not there, a codec is unknown, or an override cannot work.
+        ConfigError: The device does not exist, a codec is unknown, an option is given both ways or has no effect on a
+            predictor, or an override cannot work.
     """
 
     model: TimeSformer | FastTimeSformer | OnnxModel
@@ -103,34 +96,28 @@ class Predictor:
         self,
         model: Classifier | str | Path,
         *,
-        device: str = "auto",
-        batch_size: int = 8,
-        fast: bool = True,
-        compile: bool = False,
-        precision: Precision = "fp32",
-        allow_codecs: Collection[str] = (),
-        **overrides: Any,
+        options: ComputeOptions | None = None,
+        **keywords: Unpack[PredictorKeywords],
     ) -> None:
-        check_count("batch_size", batch_size, most=MOST_IN_BATCH)
-        check_choice("precision", precision, Precision)
-        allowed_codecs(allow_codecs)
-        self._allow_codecs = tuple(allow_codecs)
+        compute, overrides = split_keywords(keywords)
+        options = predictor_options(options, compute)
         if isinstance(model, Classifier) and overrides:
             raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
-        self.device = resolve_device(device)
+        self.device = resolve_device(options.device)
         model = model if isinstance(model, Classifier) else open_model(model, **overrides)
-        self.dtype = DTYPES[precision]
+        self.dtype = DTYPES[options.precision]
         if isinstance(model, OnnxModel):
-            _refuse_for_onnx(device=device, fast=fast, compile=compile, precision=precision)
+            _refuse_for_onnx(options)
             self.device = torch.device("cpu")
             self.model = model
-        elif fast and not has_hooks(model):
+        elif options.fast and not has_hooks(model):
             self.model = FastTimeSformer(model).to(self.device, self.dtype)
         else:
             self.model = deepcopy(model).eval().to(self.device, self.dtype)
-        self.batch_size = batch_size
+        self.batch_size = options.batch_size
+        self._allow_codecs = options.allow_codecs
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self._compute = torch.compile(self.model, mode=mode) if compile else self.model
+        self._compute = torch.compile(self.model, mode=mode) if options.compile else self.model
 
     @overload
     def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
@@ -271,14 +258,18 @@ class Predictor:
             raise DependencyError(f"the model cannot be compiled here; do without, or see to this: {reason}") from error
 
 
-def _refuse_for_onnx(*, device: str, fast: bool, compile: bool, precision: Precision) -> None:
-    """Refuse what an ONNX file cannot follow.
+def _refuse_for_onnx(options: ComputeOptions) -> None:
+    """Refuse options that cannot apply to an ONNX file.
 
     Raises:
-        ConfigError: Something other than the default was asked for.
+        ConfigError: One is not at its default.
     """
-    given = {"fast=False": not fast, "compile=True": compile, f"precision={precision!r}": precision != "fp32"}
-    given[f"device={device!r}"] = device not in ("auto", "cpu")
+    given = {
+        "fast=False": not options.fast,
+        "compile=True": options.compile,
+        f"precision={options.precision!r}": options.precision != "fp32",
+        f"device={options.device!r}": options.device not in ("auto", "cpu"),
+    }
     for name, is_given in given.items():
         if is_given:
             raise ConfigError(f"{name} has no effect on an ONNX file, which runs on the CPU as it was exported")
