@@ -152,7 +152,7 @@ def test_shards_are_not_replaced_unasked(run, video_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-size", "1 gig"], "--max-size 1 gig: is no size such as 500MB or 1GB; units are B, kB, MB, GB, TB"),
+        (["--max-size", "1 gig"], "--max-size 1 gig: is not a size such as 500MB or 1GB; units are B, kB, MB, GB, TB"),
         (["--max-size", "0.1B"], "max_bytes=0 and max_clips=100000 must be at least 1"),
         (["--max-clips", "0"], "max_bytes=1000000000 and max_clips=0 must be at least 1"),
         (["--seed", "-1"], "seed=-1 must not be negative"),
@@ -170,7 +170,7 @@ def test_shards_are_not_written_into_the_data_set(run, video_folder, tmp_path):
     for data, output in ((video_folder, video_folder), (tmp_path / "train.csv", tmp_path)):
         status, _, err = run("shard", data, "--output", output, "--overwrite")
         assert status == 2
-        assert f"error: --output {output}: holds the data set itself; name a folder of its own" in err
+        assert f"error: --output {output}: holds the data set itself; name a separate folder" in err
 
 
 @pytest.mark.parametrize("below", ["shards", "shrink/a/b"])
@@ -181,7 +181,7 @@ def test_shards_are_not_written_below_the_folder_of_the_data_set(run, video_fold
     for data in ((video_folder,), (tmp_path / "link",), (other, "--val", video_folder)):
         status, _, err = run("shard", *data, "--output", output)
         assert status == 2
-        assert f"error: --output {output}: lies in the data set {data[-1]}; name a folder outside of it" in err
+        assert f"error: --output {output}: is inside the data set {data[-1]}; name a folder outside it" in err
         assert not output.exists()
 
 

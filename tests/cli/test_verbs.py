@@ -154,7 +154,7 @@ def test_train_refuses_a_preset_that_would_have_no_effect(run, video_folder, oth
 def test_train_refuses_validation_without_training_videos(run, video_folder):
     status, _, err = run("train", "--val", video_folder)
     assert status == 2
-    assert "needs the training videos" in err
+    assert "needs training videos" in err
 
 
 def test_info_names_every_scheme_whole_on_a_narrow_terminal(run):
