@@ -85,7 +85,7 @@ def test_an_output_that_is_a_file_is_wrong_usage(run, video_folder, tmp_path):
     (tmp_path / "file").touch()
     status, _, err = run("check", video_folder, "--output", tmp_path / "file")
     assert status == 2
-    assert "is a file; name a folder" in err
+    assert "is a file; choose a folder" in err
 
 
 def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):

@@ -140,7 +140,10 @@ def test_shards_are_not_replaced_unasked(run, video_folder, tmp_path):
     assert run(*call)[0] == 0
     status, _, err = run(*call)
     assert status == 2
-    assert f"error: {tmp_path}/shards/train-000000.tar: already exists; --overwrite (overwrite=True) replaces it" in err
+    assert (
+        f"error: {tmp_path}/shards/train-000000.tar: already exists; pass overwrite=True (--overwrite) to replace it"
+        in err
+    )
     assert run("shard", video_folder, "--output", tmp_path / "shards", "--overwrite")[0] == 0
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
         "classes.txt",

@@ -103,7 +103,7 @@ def test_other_frame_counts_can_be_set(run, model_folder, video_folder):
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("--top-k", 0, "--top-k '0' is not a list of whole numbers from 1"), ("--device", "tpu9", "is no device")],
+    [("--top-k", 0, "--top-k '0' is not a list of whole numbers from 1"), ("--device", "tpu9", "is not a device")],
 )
 def test_wrong_values_are_refused_with_status_2(run, model_folder, video_folder, option, value, message):
     status, _, err = run("predict", video_folder, "--model", model_folder, option, value)
@@ -157,7 +157,7 @@ def test_weights_that_answer_nan_are_an_error(run, model_folder, video_folder, t
     torch.nn.init.constant_(model.head.bias, float("nan"))
     status, out, err = run("predict", video_folder, "--model", save(model, tmp_path / "broken"), "--json")
     assert (status, out) == (1, "")
-    assert "the model answers nan or inf: its weights are broken" in err
+    assert "the model outputs nan or inf: its weights are broken" in err
 
 
 def test_without_a_model_the_demo_is_asked_for(run, video_folder, tmp_path, monkeypatch):

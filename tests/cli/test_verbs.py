@@ -85,7 +85,7 @@ def test_convert_does_not_overwrite_unless_told(run, model_folder, tmp_path):
     assert run("convert", model_folder, tmp_path / "m")[0] == 0
     status, _, err = run("convert", model_folder, tmp_path / "m")
     assert status == 2
-    assert "already exists; --overwrite" in err
+    assert "already exists; pass overwrite=True (--overwrite)" in err
     assert run("convert", model_folder, tmp_path / "m", "--overwrite")[0] == 0
 
 
@@ -188,7 +188,7 @@ def test_a_field_is_checked_against_the_model_that_has_it(run):
 
 @pytest.mark.parametrize("option", ["--csv", "--page"])
 def test_evaluate_refuses_a_file_that_cannot_be_written_before_it_evaluates(run, tmp_path, option):
-    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "x", "there is no folder")):
+    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "x", "does not exist")):
         status, _, err = run("evaluate", "no_videos", "--model", "no/model", option, file)
         assert status == 2
         assert reason in err

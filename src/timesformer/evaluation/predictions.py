@@ -56,7 +56,7 @@ def predict_batches(
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
-        TimeSformerError: The model answers nan or inf.
+        TimeSformerError: The model outputs nan or inf.
         ConfigError: The device is not there.
     """
     predictor = Predictor(model, options=options.for_predictor())

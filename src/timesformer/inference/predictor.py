@@ -1,4 +1,4 @@
-"""The predictor: a model, ready for files."""
+"""`Predictor`: classifies videos with one model."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
@@ -34,14 +34,14 @@ Video = str | Path | FrameArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The classes that a model gives to a video, most probable first.
+    """The most probable classes of a video, in descending order.
 
-    `probabilities` are those of the `labels`, of `num_classes` in all, fused over `num_views` views of the video.
-    `timing` says what is odd about its timestamps, and what was done about it; it is empty where they are plausible.
+    `probabilities` belong to `labels`, of `num_classes` in all, and are fused over `num_views` views of the video.
+    `timing` describes implausible timestamps and how they were handled; it is empty for plausible ones.
     """
 
     path: str
-    """The video; empty for frames in memory."""
+    """Path of the video; empty for frames in memory."""
     labels: tuple[str, ...]
     indices: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -90,7 +90,7 @@ class Predictor:
     """
 
     model: TimeSformer | FastTimeSformer | OnnxModel
-    """What computes, on `device`."""
+    """The model that computes, on `device`."""
 
     def __init__(
         self,
@@ -128,23 +128,23 @@ class Predictor:
     def __call__(
         self, video: Video | Sequence[Video], *, top_k: int = 5, fps: float | None = None
     ) -> Prediction | list[Prediction]:
-        """Classify a video, or several, by the views that the model's `info.clip` asks for.
+        """Classify one or several videos, with the views of the model's `info.clip`.
 
         Args:
             video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
-                `[t, h, w, 3]`, an array or a tensor. Of a list, the next videos are read while the model computes.
-            top_k: Classes to name; all of them where the model has fewer.
-            fps: Frames a second of frames in memory; 30 by default. Dense clips count frames where it is above 240 or
-                below 1, and a warning says so.
+                `[t, h, w, 3]`, an array or a tensor. In a list, the next videos are read while the model computes.
+            top_k: Number of classes to return; all of them if the model has fewer.
+            fps: Frame rate of frames in memory; 30 by default. Above 240 or below 1, dense clips count frames instead,
+                with a warning.
 
         Returns:
-            One prediction for a video, a list in the same order for a list.
+            One prediction for one video, a list in the same order for a list.
 
         Raises:
-            DecodeError: A file holds no video that can be read.
-            DataError: Frames in memory have another shape or type.
+            DecodeError: A file cannot be decoded as a video.
+            DataError: Frames in memory have the wrong shape or type.
             ConfigError: `top_k` is less than 1, or `fps` is given for a file.
-            TimeSformerError: The model answers nan or inf.
+            TimeSformerError: The model outputs nan or inf.
         """
         is_one = isinstance(video, str | Path | FrameArray)
         if not is_one and (isinstance(video, bytes) or not isinstance(video, Iterable)):
@@ -170,22 +170,22 @@ class Predictor:
         fps: float | None = None,
         on_error: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | DecodeError]:
-        """Classify videos one after the other, as many as there are; see `__call__`.
+        """Classify videos one by one, from any iterable; see `__call__`.
 
-        Views of several videos go through the model together, up to `batch_size`. Results come in the order of the
+        Views of several videos go through the model together, up to `batch_size`. Results are in the order of the
         videos.
 
         Args:
-            videos: Any number of videos.
+            videos: Any number of videos, also endless.
             top_k: See `__call__`.
             fps: See `__call__`.
-            on_error: `yield` gives the error of a file that cannot be read in the place of its prediction.
+            on_error: `yield` returns the error of an unreadable file instead of its prediction.
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
         for group in self._groups(read_ahead(partial(self._read, fps=fps), videos)):
             views = [video.views for video in group if isinstance(video, _Read)]
-            logits = iter(self.logits(torch.cat(views)).split([len(part) for part in views]) if views else ())
+            logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
             for video in group:
                 if isinstance(video, _Read):
                     yield self._prediction(video, next(logits), top_k=top_k)
@@ -197,7 +197,7 @@ class Predictor:
     def _read(self, video: Video, *, fps: float | None) -> "_Read | DecodeError":
         is_path = isinstance(video, str | Path)
         if is_path and fps is not None:
-            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has a rate of its own")
+            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
         source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
         config, clip = self.model.config, self.model.info.clip
         try:
@@ -207,7 +207,7 @@ class Predictor:
         return _Read(str(video) if is_path else "", views, info)
 
     def _groups(self, videos: Iterable["_Read | DecodeError"]) -> Iterator[list["_Read | DecodeError"]]:
-        """Videos whose views fill a batch."""
+        """Groups of videos whose views fit a batch."""
         group, num_views = [], 0
         for video in videos:
             count = len(video.views) if isinstance(video, _Read) else 0
@@ -240,22 +240,24 @@ class Predictor:
 
     @torch.inference_mode()
     def logits(self, clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        """Logits, on the CPU, of clips that are normalized, or 8-bit and then normalized on the device.
+        """Logits, on the CPU, of normalized clips, or of 8-bit clips, which are normalized on the device.
 
-        `batch_size` of them go through the model at a time.
+        `batch_size` clips go through the model at a time.
 
         Raises:
-            DependencyError: The model is to be compiled, and there is no compiler that works.
+            DependencyError: The model cannot be compiled, because no compiler works.
         """
         clip = self.model.info.clip
-        parts = (model_input(part.to(self.device), clip) for part in clips.split(self.batch_size))
+        batches = (model_input(batch.to(self.device), clip) for batch in clips.split(self.batch_size))
         try:
-            return torch.cat([self._compute(part.to(self.dtype)).float().cpu() for part in parts])
+            return torch.cat([self._compute(batch.to(self.dtype)).float().cpu() for batch in batches])
         except RuntimeError as error:
-            if type(error).__name__ != "InductorError":  # of a module that only compilation imports
+            if type(error).__name__ != "InductorError":  # its module is imported by compilation only
                 raise
             reason = next(iter(str(error).splitlines()), "")
-            raise DependencyError(f"the model cannot be compiled here; do without, or see to this: {reason}") from error
+            raise DependencyError(
+                f"the model cannot be compiled here; leave out compile=True (--compile), or fix this: {reason}"
+            ) from error
 
 
 def _refuse_for_onnx(options: ComputeOptions) -> None:
