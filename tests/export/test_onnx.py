@@ -141,7 +141,7 @@ def test_the_command_line_exports_and_predicts(tmp_path, video, capsys, monkeypa
     printed = capsys.readouterr()
     assert stop.value.code == 0
     assert json.loads(printed.out)["precision"] == "fp32"
-    assert printed.err.startswith("on random clips it differs from torch by ")
+    assert printed.err.startswith("on random clips the logits differ from torch's by ")
     assert printed.err.count("\n") == 1
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(video), "--model", str(tmp_path / "m.onnx"), "--json"])

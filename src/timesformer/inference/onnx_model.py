@@ -1,6 +1,7 @@
 """A model in an ONNX file, as `timesformer export` writes it, run by ONNX Runtime on the CPU.
 
-The file holds everything that a prediction depends on: the graph, and in its metadata config, clips, labels and license.
+The file holds everything that a prediction depends on: the graph, and in its metadata the config, clips, labels and
+license.
 """
 
 import json
