@@ -149,7 +149,7 @@ def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expec
     [
         ({"RANK": "0"}, "WORLD_SIZE='' in the environment is not a number"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK='one' in the environment is not a number"),
-        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment do not fit"),
+        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment contradict"),
         (
             {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"},
             "STEP_NUM_TASKS=2, but MASTER_ADDR and MASTER_PORT are not",

@@ -4,9 +4,9 @@ from typing import Any
 
 from cyclopts.help import ColumnSpec, DefaultFormatter, DescriptionRenderer, HelpEntry
 
-_OLD_NAMES = frozenset({"--sheet"})
+_OLD_NAMES = frozenset({"--preset", "--sheet"})
 """Old spellings of options, which still work."""
-_NAME_SHARE = 0.35
+_NAME_FRACTION = 0.35
 
 
 def make_formatter() -> DefaultFormatter:
@@ -20,7 +20,7 @@ def default_worth_showing(default: Any) -> str | None:
 
 
 def _columns(console: Any, options: Any, entries: list[HelpEntry]) -> tuple[ColumnSpec, ...]:
-    width = int(console.width * _NAME_SHARE)
+    width = int(console.width * _NAME_FRACTION)
     names = ColumnSpec(renderer=_names, style="cyclopts.name", max_width=width)
     return names, ColumnSpec(renderer=DescriptionRenderer(), overflow="fold")
 
@@ -28,7 +28,8 @@ def _columns(console: Any, options: Any, entries: list[HelpEntry]) -> tuple[Colu
 def _names(entry: HelpEntry) -> str:
     """Names of an option, such as `-o, --output PATH`; of a switch that is on by default, the name to turn it off."""
     longs = entry.negative_names or entry.positive_names
-    options = ", ".join((*entry.positive_shorts, *(name for name in longs if name not in _OLD_NAMES)))
+    current = tuple(name for name in longs if name not in _OLD_NAMES) or longs
+    options = ", ".join((*entry.positive_shorts, *current))
     if not entry.positional_label:
         return f"{options} {entry.metavar}" if entry.metavar else options
     if not options:

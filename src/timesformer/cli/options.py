@@ -18,6 +18,8 @@ MODEL = Group("Model", sort_key=2)
 OPTIMIZATION = Group("Optimization", sort_key=3)
 COMPUTE = Group("Compute", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
+OPTIONS = Group("Options", sort_key=4)
+"""Options without a group."""
 GLOBAL = Group("Global options", sort_key=6)
 
 DEFAULT_MODEL = "runs/demo"
