@@ -9,7 +9,7 @@ from timesformer.errors import ConfigError
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
 def test_a_name_that_is_no_device_is_refused(name):
-    with pytest.raises(ConfigError, match="is no device"):
+    with pytest.raises(ConfigError, match="is not a device"):
         resolve_device(name)
 
 

@@ -12,7 +12,7 @@ from timesformer.errors import ConfigError
 from timesformer.files import replacing
 from timesformer.outputs import check_files, check_folder, refuse_existing, refuse_inputs
 
-EXISTS = r"already exists; --overwrite \(overwrite=True\) replaces it"
+EXISTS = r"already exists; pass overwrite=True \(--overwrite\) to replace it"
 
 
 def written(path: Path, text: str = "old") -> Path:
@@ -60,20 +60,20 @@ def test_what_is_read_is_never_replaced_whatever_leads_to_it(tmp_path: Path, rea
     names = [read, tmp_path / "sub/../read.csv", tmp_path / "soft.csv", tmp_path / "hard.csv"]
     for file in [*names, tmp_path / "folder/read.csv", Path("../read.csv"), Path("./../read.csv")]:
         for overwrite in (False, True):
-            with pytest.raises(ConfigError, match=r"is read by this command(, as .*read\.csv)?: name another file"):
+            with pytest.raises(ConfigError, match=r"is an input(, as .*read\.csv)?: choose another file"):
                 check_files(file, overwrite=overwrite, reads=[tmp_path / "absent", read])
 
 
 def test_link_that_is_read_protects_what_it_leads_to(tmp_path: Path, read: Path):
     (tmp_path / "link.csv").symlink_to(read)
-    with pytest.raises(ConfigError, match=r"read\.csv: is read by this command, as .*link\.csv"):
+    with pytest.raises(ConfigError, match=r"read\.csv: is an input, as .*link\.csv"):
         check_files(read, overwrite=True, reads=[tmp_path / "link.csv"])
 
 
 def test_all_files_of_a_folder_that_is_read_are_kept(tmp_path: Path, read: Path):
     (tmp_path / "sub/deep").mkdir()
     frame = written(tmp_path / "sub/deep/img_00001.jpg")
-    with pytest.raises(ConfigError, match="is read by this command"):
+    with pytest.raises(ConfigError, match="is an input"):
         check_files(frame, overwrite=True, reads=[tmp_path / "sub"])
     check_files(tmp_path / "sub/deep/new.html", overwrite=False, reads=[tmp_path / "sub"])
     check_files(read, overwrite=True, reads=[tmp_path / "sub"])
@@ -89,23 +89,23 @@ def test_reads_are_looked_at_only_if_there_is_something_to_lose(tmp_path: Path):
 def test_two_outputs_are_two_files(tmp_path: Path):
     (tmp_path / "sub").mkdir()
     for first, second in (("a", "a"), ("a", "sub/../a"), ("a", "A"), ("caf\u00e9", "cafe\u0301")):
-        with pytest.raises(ConfigError, match="are one file: name two"):
+        with pytest.raises(ConfigError, match="are the same file; choose two"):
             check_files(tmp_path / first, tmp_path / second, overwrite=False)
     check_files(tmp_path / "a", tmp_path / "sub/a", overwrite=False)
     os.link(written(tmp_path / "x"), tmp_path / "y")
-    with pytest.raises(ConfigError, match="are one file"):
+    with pytest.raises(ConfigError, match="are the same file"):
         check_files(tmp_path / "x", tmp_path / "y", overwrite=True)
 
 
 def test_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path):
     file = written(tmp_path / "file")
     for path, message in (
-        (tmp_path, "is a folder; name a file"),
-        (Path(), "is a folder; name a file"),
-        (tmp_path / "none/a", f"cannot be written: there is no folder {tmp_path}/none"),
-        (file / "a", f"cannot be written: there is no folder {file}"),
+        (tmp_path, "is a folder; choose a file"),
+        (Path(), "is a folder; choose a file"),
+        (tmp_path / "none/a", f"cannot be written: the folder {tmp_path}/none does not exist"),
+        (file / "a", f"cannot be written: the folder {file} does not exist"),
         (tmp_path / ("a" * 300), "cannot be written: File name too long"),
-        (Path("-"), "name a file, or /dev/stdout"),
+        (Path("-"), "is not a file; give a path, or /dev/stdout"),
         (Path("/dev/new"), "is not a regular file"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -126,9 +126,9 @@ def test_folder_that_takes_no_files_is_refused_before_the_work(tmp_path: Path, m
 def test_folder_below_a_file_is_refused(tmp_path: Path):
     file = written(tmp_path / "file")
     check_folder(tmp_path / "new/folder")
-    with pytest.raises(ConfigError, match="file: is a file; name a folder"):
+    with pytest.raises(ConfigError, match="file: is a file; choose a folder"):
         check_folder(file)
-    with pytest.raises(ConfigError, match=r"file/a/b: cannot be made: .*file is a file"):
+    with pytest.raises(ConfigError, match=r"file/a/b: cannot be created: .*file is a file"):
         check_folder(file / "a/b")
     assert os.listdir(tmp_path) == ["file"]
 

@@ -15,6 +15,7 @@ PUBLIC = [
     "Axes",
     "Calibration",
     "ClipConfig",
+    "ComputeOptions",
     "ConfigError",
     "Cost",
     "DataCheck",
@@ -90,7 +91,13 @@ reveal_type(predictor(["a.mp4", "b.mp4"]))
 reveal_type(predictor(np.zeros((8, 64, 64, 3), np.uint8)).probabilities)
 reveal_type(tsf.load("model"))
 reveal_type(tsf.cost(tsf.PRESETS["base"]).parameters)
+reveal_type(tsf.Predictor("runs/demo", device="cuda", num_frames=16).batch_size)
+reveal_type(tsf.evaluate("runs/demo", "videos", options=tsf.ComputeOptions(batch_size=4)).top1)
+reveal_type(tsf.evaluate("runs/demo", "videos", batch_size=4, on_error="skip").num_videos)
 predictor("clip.mp4").lable
+tsf.Predictor("runs/demo", precision="fp8")
+tsf.evaluate("runs/demo", "videos", batch_size="4")
+tsf.load("runs/demo", num_frames=8.5)
 """
 
 
@@ -103,9 +110,13 @@ def test_a_users_file_is_type_checked(tmp_path: Path):
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     revealed = [line.split("`")[1] for line in checked.stdout.splitlines() if "revealed-type" in line]
-    assert revealed == ["Predictor", "str", "list[Prediction]", "tuple[float, ...]", "TimeSformer", "int"]
-    (error,) = [line for line in checked.stdout.splitlines() if "error" in line]
-    assert "lable" in error
+    assert revealed == [
+        "Predictor", "str", "list[Prediction]", "tuple[float, ...]", "TimeSformer", "int", "int", "float", "int"
+    ]  # fmt: skip
+    errors = [line for line in checked.stdout.splitlines() if "error" in line]
+    assert len(errors) == 4
+    for wrong, error in zip(("lable", "fp8", "int", "int"), errors, strict=True):
+        assert wrong in error
 
 
 @pytest.mark.parametrize("module", ["evaluation.evaluate", "model.cost", "weights.load"])

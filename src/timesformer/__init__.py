@@ -1,11 +1,11 @@
-"""TimeSformer: video classification with space-time attention alone.
+"""TimeSformer: video classification with space-time attention only.
 
     import timesformer as tsf
 
     predictor = tsf.Predictor("runs/demo")
     predictor("clip.mp4").labels
 
-Names are imported when they are first used, so that `import timesformer` costs nothing.
+Names are imported on first use, so `import timesformer` is fast.
 
 Source: Bertasius, Wang and Torresani 2021, "Is Space-Time Attention All You Need for Video Understanding?", ICML.
 """
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer._version import __version__
 
-if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal to `_HOMES`
+if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_HOMES`
+    from timesformer.config.compute import ComputeOptions
     from timesformer.config.info import ModelInfo
     from timesformer.config.presets import CLIP_PRESETS, PRESETS
     from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
@@ -63,6 +64,7 @@ _HOMES = {
     "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
     "timesformer.export.onnx": ["export_onnx"],
+    "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],

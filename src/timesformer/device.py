@@ -12,7 +12,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def processor_name() -> str:
-    """The processor as the system calls it."""
+    """The system's name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -23,17 +23,17 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name: `auto` is a GPU if there is one, otherwise the CPU.
 
     Raises:
-        ConfigError: The name is no device, or this machine does not have it.
+        ConfigError: The name is not a device, or this machine does not have it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device={name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
+        raise ConfigError(f"device={name!r} is not a device; use auto, cpu, cuda, cuda:N or mps") from error
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, False):
-        present = ", ".join(kind for kind, there in available.items() if there)
+        present = ", ".join(kind for kind, exists in available.items() if exists)
         raise ConfigError(f"device={name!r} is not available on this machine, which has {present}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(

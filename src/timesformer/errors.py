@@ -1,10 +1,10 @@
-"""Every error that a user can cause, as a small tree.
+"""The errors that a user can cause.
 
     TimeSformerError
-    ├── ConfigError       a configuration value, key or combination that cannot work
+    ├── ConfigError       a configuration value, key or combination that is invalid
     ├── DataError         a manifest, label or data folder that cannot be used
     ├── DecodeError       a file that holds no video, or whose frames cannot be decoded
-    │   └── CodecError    a video whose codec is decoded only where it is asked for
+    │   └── CodecError    a video whose codec is decoded only on request
     ├── WeightsError      weights that do not fit, are unreadable or unexplained
     └── DependencyError   an optional dependency that is not installed
 
@@ -22,7 +22,7 @@ class TimeSformerError(Exception):
 
 
 class ConfigError(TimeSformerError, ValueError):
-    """A configuration value, key or combination of them cannot work."""
+    """A configuration value, key or combination is invalid."""
 
 
 class DataError(TimeSformerError, ValueError):
@@ -42,7 +42,7 @@ class CodecError(DecodeError):
 
 
 class WeightsError(TimeSformerError, ValueError):
-    """Weights are unreadable, do not fit the model, or hold something that nothing explains."""
+    """Weights are unreadable, do not fit the model, or hold tensors that nothing explains."""
 
 
 class DependencyError(TimeSformerError, ImportError):
@@ -50,16 +50,16 @@ class DependencyError(TimeSformerError, ImportError):
 
 
 def closest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that a mistyped one most likely stands for, for a message; None where nothing is near."""
+    """The known name closest to a mistyped one; None if none is close."""
     known = list(known)
     alike = (name for name in known if are_alike(given, name))
     return next(alike, None) or next(iter(difflib.get_close_matches(given, known, n=1)), None)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The end of a message about a mistyped name, which suggests the nearest known one; empty where nothing is near.
+    """The suggestion at the end of a message about a mistyped name; empty if no known name is close.
 
-    A suggestion that prints like what was given is shown with its code points.
+    A suggestion that looks like the given name is shown with its code points.
     """
     close = closest(given, known)
     return f"; did you mean {tell_apart(given, close)[1]}?" if close else ""

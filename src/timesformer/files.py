@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a text can be that names one."""
+"""Atomic writes, and checks of file names."""
 
 import errno
 import hashlib
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _MAX_NAME = 200
-"""Bytes of a name that leave room for the rest of a temporary name; file systems take 255."""
+"""Longest file name, in bytes, that a temporary name can contain; file systems allow 255."""
 _ADDRESS = re.compile(
     r"(^|.*/)(https?|ftps?|sftp|s3a?|gs|gcs|az|abfss?|hdfs|hf|file|rtsps?|rtmps?|mms|udp|srt|ssh|scp|magnet):/.*"
     r"|(www\.|m\.)?(youtube\.com|youtu\.be|vimeo\.com|bilibili\.com|tiktok\.com|drive\.google\.com)/.*|www\.[\w-]+\..*",
@@ -21,30 +21,30 @@ _ADDRESS = re.compile(
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
-    """Whether a path that is not there is one of the web or of a storage: `https://...`, `s3://...`, `youtu.be/...`.
+    """Whether a path that does not exist is an address on the web or in cloud storage: `https://...`, `s3://...`.
 
-    Also after `Path` took one of its slashes, or put a folder before it.
+    Also if `Path` has merged its slashes or put a folder in front of it.
     """
     text = os.fspath(path)
     return _ADDRESS.fullmatch(text) is not None and not os.path.lexists(text)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written as UTF-8; names of files need not be."""
+    """Whether a text can be encoded as UTF-8; file names need not be."""
     return re.search(r"[\ud800-\udfff]", text) is None
 
 
 def printable(name: str) -> str:
-    """A name with the bytes that are not UTF-8 as escapes, such as `caf\\xe9`."""
+    """A name with bytes that are not UTF-8 escaped, such as `caf\\xe9`."""
     text = re.sub(r"[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", name)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Give a temporary path beside `path`, which takes its place when all went well and is deleted otherwise.
+    """Yield a temporary path next to `path`, which replaces it on success and is deleted on failure.
 
-    A pipe or a device, such as `/dev/stdout`, is written to and stays what it is.
+    A pipe or a device, such as `/dev/stdout`, is written to instead.
 
     Raises:
         OSError: The disk refused.
@@ -63,14 +63,14 @@ def replacing(path: Path) -> Generator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(path)  # of a write, which names no file
+            error.filename = str(path)  # a failed write names no file
         raise
     finally:
         partial.unlink(missing_ok=True)
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path leads to a pipe, a terminal or a device such as `/dev/null`."""
+    """Whether a path is a pipe, a terminal or a device such as `/dev/null`."""
     try:
         mode = path.stat().st_mode
     except OSError:

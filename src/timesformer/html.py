@@ -1,4 +1,4 @@
-"""Pages that hold all that they show: one HTML file, with its style and its pictures inside."""
+"""Self-contained HTML pages: one file with its style and images."""
 
 import base64
 import html
@@ -13,9 +13,9 @@ def document(title: str, *, style: str, body: str) -> str:
     """A whole HTML page.
 
     Args:
-        title: Its title, as text.
+        title: Title, as text.
         style: CSS.
-        body: HTML of what it shows.
+        body: HTML inside `<main>`.
     """
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -25,17 +25,17 @@ def document(title: str, *, style: str, body: str) -> str:
 
 
 def escape(text: object) -> str:
-    """Text for HTML; bytes of a file name that are no UTF-8 are shown as escapes."""
+    """Escape text for HTML; bytes of a file name that are not UTF-8 become escapes."""
     return html.escape(str(text).encode("utf-8", "backslashreplace").decode())
 
 
 def encode(picture: UInt8[ndarray, "h w 3"], *, kind: str, quality: int = 85) -> bytes:
-    """Encode an RGB picture as `png` or `jpeg`, the latter with a quality up to 95."""
+    """Encode an RGB image as `png` or `jpeg`; `quality` (up to 95) is for `jpeg`."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind.upper(), **({"quality": quality} if kind == "jpeg" else {}))
     return buffer.getvalue()
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """An encoded picture as an address that holds it."""
+    """A data URL of an encoded image."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

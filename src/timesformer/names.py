@@ -1,4 +1,4 @@
-"""Names as people type them: which are one name, and which only look alike."""
+"""Comparison of names as people type them: equal, similar, and visually alike."""
 
 import os
 import re
@@ -10,19 +10,19 @@ _CONFUSABLE = str.maketrans(
     "АВЕЅІЈКМНОРСТУХаеѕіјорсухԁһԛԝ" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧονρ" + "‘’‚′`´“”„″" + "‐‑‒–—−",
     "ABESIJKMHOPCTYXaesijopcyxdhqw" + "ABEZHIKMNOPTYXovp" + "''''''" + '""""' + "------",
 )
-"""Letters of Cyrillic and Greek, quotes and dashes that print like others."""
+"""Cyrillic and Greek letters, quotes and dashes, by the character that they look like."""
 _DIGITS = str.maketrans("01I|", "Olll")
 _GAPS = re.compile(r"(?<![0-9])[\s_\-.\"']+|[\s_\-.\"']+(?![0-9])")
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 
 
 def compose(name: str) -> str:
-    """A name with each accented letter as one character (NFC), as keyboards type it; macOS names files otherwise."""
+    """A name with each accented letter as one character (NFC), as keyboards type it; macOS file names use NFD."""
     return unicodedata.normalize("NFC", name)
 
 
 def as_stored(path: Path) -> Path:
-    """A path in the form of its accents in which it exists: as it is, NFC or NFD; as it is where it does not."""
+    """The path in the form in which it exists on disk: unchanged, NFC or NFD; unchanged if it does not exist."""
     if str(path).isascii() or os.path.lexists(path):
         return path
     forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
@@ -30,28 +30,28 @@ def as_stored(path: Path) -> Path:
 
 
 def are_alike(name: str, other: str) -> bool:
-    """Whether two names look alike: they print alike, or differ in case, spacing, `_`, `-`, `.`, quotes or zeros."""
+    """Whether two names look alike, or differ only in case, spacing, `_`, `-`, `.`, quotes or leading zeros."""
     return not look(name).isdisjoint(look(other))
 
 
 def look(name: str) -> frozenset[str]:
-    """What a reader may take a name for, as texts that names share which look alike."""
+    """Keys of a name; names that look alike have a key in common."""
     return frozenset((f"print {printed(name)}", f"loose {_loose(name)}"))
 
 
 def printed(name: str) -> str:
-    """What is left of a name on paper: equal where only the code points differ, or 0 and O, or 1, l and I."""
+    """A name as it looks in print: equal if only code points differ, or 0 and O, or 1, l and I."""
     return _visible(name).translate(_DIGITS)
 
 
 def tell_apart(name: str, other: str) -> tuple[str, str]:
-    """Both names in quotes for a message: as they are, or with code points in place of letters if they print alike."""
+    """Both names in quotes for a message; with code points instead of letters if they look alike."""
     quote = ascii if name != other and _visible(name) == _visible(other) else repr
     return quote(name), quote(other)
 
 
 def quoted(names: Iterable[str]) -> list[str]:
-    """Names in quotes for a message; those that print like another of them with code points."""
+    """Names in quotes for a message; those that look like another one are shown with code points."""
     names = list(names)
     return [
         ascii(name) if any(name != other and _visible(name) == _visible(other) for other in names) else repr(name)

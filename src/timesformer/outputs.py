@@ -1,4 +1,4 @@
-"""What a verb may write: nothing that exists unasked, nothing that it reads, and only where it can be written."""
+"""Checks before a file is written: nothing is replaced unasked, no input is replaced, and the path is writable."""
 
 import os
 import stat
@@ -16,50 +16,50 @@ _ID = tuple[int, int]
 
 
 def refuse_existing(*paths: Path, overwrite: bool) -> None:
-    """Refuse to replace a file or folder that already exists; a pipe or a device is never replaced.
+    """Refuse to replace an existing file or folder. Pipes and devices are written to, never replaced.
 
     Raises:
-        ConfigError: One exists, or is a dangling link, and `overwrite` is off.
+        ConfigError: One exists, or is a dangling link, and `overwrite` is False.
     """
-    there = [str(path) for path in paths if os.path.lexists(path) and not is_stream(path)]
-    if there and not overwrite:
-        raise ConfigError(f"{', '.join(there)}: already exists; --overwrite (overwrite=True) replaces it")
+    existing = [str(path) for path in paths if os.path.lexists(path) and not is_stream(path)]
+    if existing and not overwrite:
+        raise ConfigError(f"{', '.join(existing)}: already exists; pass overwrite=True (--overwrite) to replace it")
 
 
 def refuse_inputs(files: Sequence[Path], reads: Iterable[Path]) -> None:
-    """Refuse to replace what is read, whatever name or link leads there.
+    """Refuse to replace an input, under whatever name or link.
 
     Args:
-        files: What is to be written.
-        reads: What is read: files, and folders of which every file is read. Looked at only if one of `files` exists.
+        files: Files to write.
+        reads: Inputs: files, and folders of which every file is read. Used only if one of `files` exists.
 
     Raises:
-        ConfigError: One of `files` is one of `reads`, or lies in one.
+        ConfigError: One of `files` is an input, or is inside one.
     """
-    places = {
+    targets = {
         identity: file
         for file in files
         if os.path.exists(file) and not is_stream(file)
         for identity in map(_identity, (file, *Path(os.path.realpath(file)).parents))
     }
-    for read in reads if places else ():
-        file = places.get(_identity(read))
+    for read in reads if targets else ():
+        file = targets.get(_identity(read))
         if file is not None:
             other = "" if os.path.abspath(read) == os.path.abspath(file) else f", as {read}"
-            raise ConfigError(f"{file}: is read by this command{other}: name another file to write")
+            raise ConfigError(f"{file}: is an input{other}: choose another file to write")
 
 
 def check_files(*files: Path, overwrite: bool, reads: Iterable[Path] = ()) -> None:
-    """Refuse, before the work, files that could not be written after it.
+    """Refuse, before the work, files that cannot be written after it.
 
     Args:
-        files: What one command is to write, into folders that exist.
-        overwrite: Whether files that exist are replaced.
-        reads: As in `refuse_inputs`; never replaced.
+        files: Files to write, into existing folders.
+        overwrite: Replace existing files.
+        reads: Inputs, as in `refuse_inputs`; never replaced.
 
     Raises:
-        ConfigError: A file exists and must not be replaced, is read, is a folder, or cannot be written, or two of them
-            are the same.
+        ConfigError: A file exists and must not be replaced, is an input, is a folder, or cannot be written, or two of
+            them are the same.
     """
     refuse_inputs(files, reads)
     for file in files:
@@ -67,42 +67,44 @@ def check_files(*files: Path, overwrite: bool, reads: Iterable[Path] = ()) -> No
             _check_file(file, overwrite=overwrite)
     for first, second in combinations(files, 2):
         if not is_stream(first) and _is_same(first, second):
-            raise ConfigError(f"{first} and {second}: are one file: name two")
+            raise ConfigError(f"{first} and {second}: are the same file; choose two")
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse, before the work, a folder that could not be made or written to after it.
+    """Refuse, before the work, a folder that cannot be created or written to after it.
 
     Raises:
-        ConfigError: There is a file instead of the folder or of one above it, or the disk refuses.
+        ConfigError: The folder or a parent is a file, or the disk refuses.
     """
-    there = next(path for path in (folder, *Path(os.path.abspath(folder)).parents) if os.path.lexists(path))
-    if not there.is_dir():
+    existing = next(path for path in (folder, *Path(os.path.abspath(folder)).parents) if os.path.lexists(path))
+    if not existing.is_dir():
         raise ConfigError(
-            f"{folder}: is a file; name a folder" if there == folder else f"{folder}: cannot be made: {there} is a file"
+            f"{folder}: is a file; choose a folder"
+            if existing == folder
+            else f"{folder}: cannot be created: {existing} is a file"
         )
-    with _refusing(folder), tempfile.TemporaryFile(dir=there):
+    with _refusing(folder), tempfile.TemporaryFile(dir=existing):
         pass
 
 
 def _check_file(file: Path, *, overwrite: bool) -> None:
     if str(file) == "-":
-        raise ConfigError("-: name a file, or /dev/stdout to write where results are printed")
+        raise ConfigError("-: is not a file; give a path, or /dev/stdout")
     if file.is_dir():
-        raise ConfigError(f"{file}: is a folder; name a file")
+        raise ConfigError(f"{file}: is a folder; choose a file")
     if is_stream(file):
         if not os.access(file, os.W_OK):
             raise ConfigError(f"{file}: cannot be written: permission denied")
         return
     if _is_open(file):
-        raise ConfigError(f"{file}: results or messages are printed there: name another file")
+        raise ConfigError(f"{file}: results or messages are printed there; choose another file")
     if _is_special(file):
-        raise ConfigError(f"{file}: is not a regular file: name another")
+        raise ConfigError(f"{file}: is not a regular file; choose another")
     refuse_existing(file, overwrite=overwrite)
     if not file.parent.is_dir():
-        raise ConfigError(f"{file}: cannot be written: there is no folder {file.parent}")
+        raise ConfigError(f"{file}: cannot be written: the folder {file.parent} does not exist")
     with suppress(FileNotFoundError), tempfile.TemporaryFile(dir=file.parent):
-        file.lstat()  # refuses a name that is too long
+        file.lstat()  # raises if the name is too long
 
 
 @contextmanager
@@ -114,19 +116,19 @@ def _refusing(path: Path) -> Generator[None]:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether to replace a path would break more than a file: a socket, a disk, or a link of the system's."""
+    """Whether a path is a socket, a disk or a system link, which replacing would break."""
     is_of_system = Path(os.path.abspath(path)).parent == Path("/dev")
     return is_of_system or (path.exists() and not stat.S_ISREG(path.stat().st_mode))
 
 
 def _is_open(path: Path) -> bool:
-    """Whether a path leads to the file that stdout or stderr go to."""
+    """Whether stdout or stderr go to the file of a path."""
     own = _identity(path)
     return own is not None and own in map(_identity, (1, 2))
 
 
 def _is_same(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one file, or would on a disk that ignores case or the form of accents."""
+    """Whether two paths are the same file, or would be on a disk that ignores case or the form of accents."""
     if first.exists() and second.exists():
         return first.samefile(second)
     names = [unicodedata.normalize("NFC", path.name).casefold() for path in (first, second)]
@@ -134,7 +136,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _identity(path: Path | int) -> _ID | None:
-    """Device and number of a file; None if there is none."""
+    """Device and inode of a file; None if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:

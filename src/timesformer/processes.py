@@ -1,4 +1,4 @@
-"""Which process this is of those that a launcher started."""
+"""Rank and number of the processes that a launcher started."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,29 +11,29 @@ _LAUNCHERS = (
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
 )
-"""Variables of the environment that give rank, number of processes and rank on the machine."""
+"""Environment variables with rank, number of processes and local rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessInfo:
-    """Which one of `num_processes` processes this is, from 0; `local_rank` counts those on the same machine."""
+    """Rank of this process among `num_processes`, from 0; `local_rank` counts within the machine."""
 
     rank: int = 0
     num_processes: int = 1
     local_rank: int = 0
     launcher_variable: str = field(default="", compare=False)
-    """The variable of the environment that gives the number of processes; empty without a launcher."""
+    """Environment variable with the number of processes; empty without a launcher."""
 
 
 def read_process_info(environment: Mapping[str, str]) -> ProcessInfo:
-    """Read from the environment which process this is.
+    """Read rank and number of processes from the environment.
 
     torchrun sets `RANK`, `WORLD_SIZE` and `LOCAL_RANK`; `srun` sets `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` and
-    `SLURM_LOCALID`. (`SLURM_NTASKS` is also there in a batch script that runs one process.) `mpirun` has names of its
-    own, those of Open MPI or of MPICH. Without any of these the process is alone.
+    `SLURM_LOCALID`. (`SLURM_NTASKS` is also set in a batch script that runs one process.) `mpirun` sets the names of
+    Open MPI or of MPICH. Without any of these there is one process.
 
     Raises:
-        ConfigError: A variable is missing or no number, or rank and number do not fit each other.
+        ConfigError: A variable is missing or not a number, or rank and number of processes contradict each other.
     """
     names = next((names for names in _LAUNCHERS if names[0] in environment and names[1] in environment), _LAUNCHERS[0])
     if names[0] not in environment:
@@ -41,7 +41,7 @@ def read_process_info(environment: Mapping[str, str]) -> ProcessInfo:
     rank, size = _number(environment, names[0]), _number(environment, names[1])
     local_rank = _number(environment, names[2]) if names[2] in environment else 0
     if not 0 <= rank < size:
-        raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment do not fit each other")
+        raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment contradict each other")
     return ProcessInfo(rank=rank, num_processes=size, local_rank=local_rank, launcher_variable=names[1])
 
 

@@ -35,7 +35,7 @@ def test_json_holds_all_findings(run, planted):
 def test_the_clean_lists_are_without_findings_and_give_status_0(run, planted, tmp_path):
     status, out, err = run("check", planted, "--fix", tmp_path / "clean", "--output", tmp_path / "page")
     assert status == 1
-    assert f"left out {len(LEFT_OUT)} videos, 2 of them from training because validation has them" in err
+    assert f"left out {len(LEFT_OUT)} videos, 2 of them from training because they are also in" in err
     assert "classes without a training video were dropped: nod" in err
     assert str(tmp_path / "page/index.html") in out
     assert json.loads((tmp_path / "page/check.json").read_text())["num_errors"] == 8
@@ -85,7 +85,7 @@ def test_an_output_that_is_a_file_is_wrong_usage(run, video_folder, tmp_path):
     (tmp_path / "file").touch()
     status, _, err = run("check", video_folder, "--output", tmp_path / "file")
     assert status == 2
-    assert "is a file; name a folder" in err
+    assert "is a file; choose a folder" in err
 
 
 def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):
@@ -103,5 +103,5 @@ def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):
 def test_a_clean_list_does_not_go_into_the_data_set_itself(run, planted):
     status, _, err = run("check", planted, "--fix", planted)
     assert status == 2
-    assert "is the data set itself, which would then have two sources for each part; name another folder" in err
+    assert "is the data set itself, which would then have two sources for each split; name another folder" in err
     assert not list(planted.glob("*.csv"))

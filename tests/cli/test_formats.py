@@ -140,7 +140,10 @@ def test_shards_are_not_replaced_unasked(run, video_folder, tmp_path):
     assert run(*call)[0] == 0
     status, _, err = run(*call)
     assert status == 2
-    assert f"error: {tmp_path}/shards/train-000000.tar: already exists; --overwrite (overwrite=True) replaces it" in err
+    assert (
+        f"error: {tmp_path}/shards/train-000000.tar: already exists; pass overwrite=True (--overwrite) to replace it"
+        in err
+    )
     assert run("shard", video_folder, "--output", tmp_path / "shards", "--overwrite")[0] == 0
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
         "classes.txt",
@@ -152,7 +155,7 @@ def test_shards_are_not_replaced_unasked(run, video_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-size", "1 gig"], "--max-size 1 gig: is no size such as 500MB or 1GB; units are B, kB, MB, GB, TB"),
+        (["--max-size", "1 gig"], "--max-size 1 gig: is not a size such as 500MB or 1GB; units are B, kB, MB, GB, TB"),
         (["--max-size", "0.1B"], "max_bytes=0 and max_clips=100000 must be at least 1"),
         (["--max-clips", "0"], "max_bytes=1000000000 and max_clips=0 must be at least 1"),
         (["--seed", "-1"], "seed=-1 must not be negative"),
@@ -170,7 +173,7 @@ def test_shards_are_not_written_into_the_data_set(run, video_folder, tmp_path):
     for data, output in ((video_folder, video_folder), (tmp_path / "train.csv", tmp_path)):
         status, _, err = run("shard", data, "--output", output, "--overwrite")
         assert status == 2
-        assert f"error: --output {output}: holds the data set itself; name a folder of its own" in err
+        assert f"error: --output {output}: holds the data set itself; name a separate folder" in err
 
 
 @pytest.mark.parametrize("below", ["shards", "shrink/a/b"])
@@ -181,7 +184,7 @@ def test_shards_are_not_written_below_the_folder_of_the_data_set(run, video_fold
     for data in ((video_folder,), (tmp_path / "link",), (other, "--val", video_folder)):
         status, _, err = run("shard", *data, "--output", output)
         assert status == 2
-        assert f"error: --output {output}: lies in the data set {data[-1]}; name a folder outside of it" in err
+        assert f"error: --output {output}: is inside the data set {data[-1]}; name a folder outside it" in err
         assert not output.exists()
 
 

@@ -45,7 +45,7 @@ def test_what_no_memory_holds_is_one_line(run):
     status, _, err = run("bench", "model", "--preset", "tiny", "--rounds", 1, "--only", "ours", "--clips", 2**31 - 1)
     assert (status, err) == (
         1,
-        "error: the memory of this machine is full: take a smaller batch, fewer frames or a smaller picture\n",
+        "error: out of memory on this machine: use a smaller batch, fewer frames or a smaller image\n",
     )
 
 

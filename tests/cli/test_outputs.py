@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-EXISTS = "already exists; --overwrite (overwrite=True) replaces it"
+EXISTS = "already exists; pass overwrite=True (--overwrite) to replace it"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_evaluate_replaces_nothing_that_it_reads(run, data, model, tmp_path, opt
         "evaluate", data / "val.csv", "--model", model, "--num-workers", 0, option, f"{tmp_path}/{name}", *more
     )
     assert (status, out) == (2, "")
-    assert "is read by this command" in err or (not more and EXISTS in err)
+    assert "is an input" in err or (not more and EXISTS in err)
     assert content_of(tmp_path) == before
 
 
@@ -64,7 +64,7 @@ def test_evaluate_replaces_its_own_files_only_when_told(run, data, model, tmp_pa
 def test_evaluate_writes_its_two_files_to_two_places(run, data, model, tmp_path):
     status, _, err = run("evaluate", data, "--model", model, "--csv", tmp_path / "a", "--page", tmp_path / "./a")
     assert status == 2
-    assert "are one file: name two" in err
+    assert "are the same file; choose two" in err
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_sheet_replaces_nothing_unasked_and_nothing_that_is_read(run, data, mode
     ):
         status, _, err = run("train", data / "val.csv", *start, "--sheet", file, "--overwrite")
         assert status == 2
-        assert "is read by this command" in err
+        assert "is an input" in err
     assert content_of(tmp_path) == before
     sheet = tmp_path / "sheet.png"
     assert run("train", data / "val.csv", "--config", config, "--sheet", sheet)[0] == 0
@@ -106,7 +106,11 @@ def test_sheet_replaces_nothing_unasked_and_nothing_that_is_read(run, data, mode
 def test_plot_of_a_benchmark_is_refused_before_it_is_measured(run, tmp_path, monkeypatch):
     monkeypatch.setattr("timesformer.cli.bench.import_module", lambda name: pytest.fail(f"{name} is imported"))
     (tmp_path / "plot.png").write_text("mine")
-    for file, message in ((tmp_path / "plot.png", EXISTS), (tmp_path, "is a folder"), (tmp_path / "a/b", "no folder")):
+    for file, message in (
+        (tmp_path / "plot.png", EXISTS),
+        (tmp_path, "is a folder"),
+        (tmp_path / "a/b", "does not exist"),
+    ):
         status, _, err = run("bench", "cost", "--plot", file)
         assert status == 2
         assert message in err
@@ -130,7 +134,7 @@ def test_convert_does_not_replace_the_model_that_it_reads(run, model, tmp_path):
     for command in ((model, model), (model, tmp_path / "link"), (model, tmp_path / "hf", "--labels", labels)):
         status, _, err = run("convert", *command, "--overwrite")
         assert status == 2
-        assert "is read by this command" in err
+        assert "is an input" in err
     assert content_of(tmp_path) == before
 
 
@@ -155,7 +159,7 @@ def test_check_does_not_replace_the_list_that_it_reads(run, data, tmp_path):
     ):
         status, _, err = run("check", source, option, target, "--overwrite")
         assert status == 2
-        assert "is read by this command" in err
+        assert "is an input" in err
     status, _, err = run("check", data / "val.csv", "--fix", tmp_path / "clean.xlsx")
     assert status == 2
     assert "a list is written as .csv, .txt, .tsv or .lst" in err
@@ -167,7 +171,7 @@ def test_shard_does_not_replace_the_list_that_it_reads(run, data, tmp_path):
     (tmp_path / "shards/train.csv").symlink_to(data / "val.csv")
     status, _, err = run("shard", data / "val.csv", "--output", tmp_path / "shards", "--overwrite")
     assert status == 2
-    assert "is read by this command" in err
+    assert "is an input" in err
     assert (tmp_path / "shards/train.csv").is_symlink()
 
 
@@ -204,7 +208,7 @@ def test_reproduce_does_not_replace_the_config_that_it_reads(run, tmp_path):
     config.write_text('{"epochs": 1}')
     status, _, err = run("reproduce", "schemes", "--config", config, "--output", tmp_path, "--overwrite")
     assert status == 2
-    assert "is read by this command" in err
+    assert "is an input" in err
 
 
 def test_demo_does_not_replace_a_page_that_it_did_not_write(run, tmp_path):
@@ -215,7 +219,7 @@ def test_demo_does_not_replace_a_page_that_it_did_not_write(run, tmp_path):
     assert os.listdir(tmp_path) == ["index.html"]
     status, _, err = run("demo", "--output", tmp_path / "index.html", "--clips-per-class", 1)
     assert status == 2
-    assert "is a file; name a folder" in err
+    assert "is a file; choose a folder" in err
 
 
 def test_results_are_written_to_a_pipe_or_a_device(run, data, model, tmp_path):
@@ -242,7 +246,7 @@ def test_training_does_not_overwrite_the_model_that_it_starts_from(run, data, mo
     for start in (tmp_path / "run", tmp_path / "run/model"):
         status, _, err = run("train", data, "--init-from", start, "--output", tmp_path / "run", *small, "--overwrite")
         assert status == 2
-        assert "is read by this command" in err
+        assert "is an input" in err
     assert content_of(tmp_path / "run") == before
     assert run("train", data, "--init-from", model, "--output", tmp_path / "run", *small, "--overwrite")[0] == 0
 

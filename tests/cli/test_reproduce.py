@@ -108,19 +108,19 @@ def test_full_scale_shows_its_plan_without_videos(run):
     assert [round(plan["gmacs"]) for plan in trainings[:3]] == [141, 180, 196]
     assert {plan["steps"] for plan in trainings} == {None}
     status, out, _ = run("reproduce", "schemes", "--dry-run", "--epochs", 2, "--clips", 100)
-    assert "2 epochs, 12 steps, from nothing" in out  # 96 videos in whole classes, 16 a step
+    assert "2 epochs, 12 steps, from scratch" in out  # 96 videos in whole classes, 16 a step
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("schemes", "--val", "x"), "needs the training videos beside it"),
-        (("schemes", "--clips", "9", "--data", "x"), "has no effect beside --data"),
+        (("schemes", "--val", "x"), "needs training videos"),
+        (("schemes", "--clips", "9", "--data", "x"), "has no effect with --data"),
         (("schemes", "--reversed"), "needs --data"),
         (("schemes", "--schemes", "axail"), "did you mean 'axial'"),
         (("position", "--schemes", "axial"), "no effect on position"),
         (("schemes", "--seeds", "0"), "must be at least 1"),
-        (("schemes", "--full"), "needs the real videos"),
+        (("schemes", "--full"), "needs your videos"),
         (("schemes", "--full", "--data", "x"), "needs the image weights"),
         (("pretraining", "--data", "x"), "needs weights to compare with"),
         (("schemes", "--set", "data.train=x"), "name the videos with --data"),

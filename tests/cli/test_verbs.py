@@ -85,7 +85,7 @@ def test_convert_does_not_overwrite_unless_told(run, model_folder, tmp_path):
     assert run("convert", model_folder, tmp_path / "m")[0] == 0
     status, _, err = run("convert", model_folder, tmp_path / "m")
     assert status == 2
-    assert "already exists; --overwrite" in err
+    assert "already exists; pass overwrite=True (--overwrite)" in err
     assert run("convert", model_folder, tmp_path / "m", "--overwrite")[0] == 0
 
 
@@ -154,7 +154,7 @@ def test_train_refuses_a_preset_that_would_have_no_effect(run, video_folder, oth
 def test_train_refuses_validation_without_training_videos(run, video_folder):
     status, _, err = run("train", "--val", video_folder)
     assert status == 2
-    assert "needs the training videos" in err
+    assert "needs training videos" in err
 
 
 def test_info_names_every_scheme_whole_on_a_narrow_terminal(run):
@@ -188,7 +188,7 @@ def test_a_field_is_checked_against_the_model_that_has_it(run):
 
 @pytest.mark.parametrize("option", ["--csv", "--page"])
 def test_evaluate_refuses_a_file_that_cannot_be_written_before_it_evaluates(run, tmp_path, option):
-    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "x", "there is no folder")):
+    for file, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "x", "does not exist")):
         status, _, err = run("evaluate", "no_videos", "--model", "no/model", option, file)
         assert status == 2
         assert reason in err

@@ -124,7 +124,7 @@ def test_the_command_tells_groups_leaks_and_what_it_left_out(clips, capsys):
     assert "group_leak: group ben: 2 videos in train and 2 in val\n" in out
     assert "groups      2 for training, 2 for validation\n" in out
     assert "2 of them" not in err
-    assert "left out 2 videos, 0 of them from training because validation has them and 2 because it has their" in err
+    assert "left out 2 videos, 0 of them from training because they are also in validation and 2 because their" in err
     status, out, _ = call(capsys, "check", clips / "clean", "--json")
     assert (status, json.loads(out)["findings"]) == (0, [])
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.distributed import HashStore, Store
 
+from timesformer.config.compute import ComputeOptions
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation.distributed import evaluate_shared
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.evaluation.predictions import Options
 from timesformer.evaluation.process_group import (
     ProcessGroup,
     ProcessInfo,
@@ -24,7 +24,7 @@ from timesformer.evaluation.process_group import (
 )
 
 ALONE = ProcessInfo()
-SKIP = Options(device="cpu", batch_size=2, num_workers=0, on_error="skip")
+SKIP = ComputeOptions(device="cpu", batch_size=2, num_workers=0, on_error="skip")
 
 
 def team(store: Store, rank: int, num_processes: int, **fields: Any) -> ProcessGroup:
@@ -59,7 +59,7 @@ def test_process_zero_sees_all_videos_done(model_folder: Path, video_list: Path)
 
 def test_process_with_another_task_is_refused(model_folder: Path, video_list: Path):
     store = HashStore()
-    other = Options(device="cpu", batch_size=3, num_workers=0, on_error="skip")
+    other = ComputeOptions(device="cpu", batch_size=3, num_workers=0, on_error="skip")
     evaluate_shared(model_folder, video_list, team=team(store, 1, 2), options=other)
     with pytest.raises(DataError, match="process 1 has other videos, views or options than process 0"):
         evaluate_shared(model_folder, video_list, team=team(store, 0, 2), options=SKIP)
@@ -67,7 +67,7 @@ def test_process_with_another_task_is_refused(model_folder: Path, video_list: Pa
 
 def test_failure_of_one_process_stops_the_others_with_its_message(model_folder: Path, video_list: Path):
     store = HashStore()
-    stop = Options(device="cpu", batch_size=2, num_workers=0)
+    stop = ComputeOptions(device="cpu", batch_size=2, num_workers=0)
     second = team(store, 1, 2)
     with pytest.raises(DecodeError, match=r"3\.mp4"), broadcast_failure(second):
         evaluate_shared(model_folder, video_list, team=second, options=stop)
@@ -149,7 +149,7 @@ def test_place_is_read_from_torchrun_or_slurm(environment: dict[str, str], expec
     [
         ({"RANK": "0"}, "WORLD_SIZE='' in the environment is not a number"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK='one' in the environment is not a number"),
-        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment do not fit"),
+        ({"RANK": "2", "WORLD_SIZE": "2", **MEETING}, "RANK=2 and WORLD_SIZE=2 in the environment contradict"),
         (
             {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"},
             "STEP_NUM_TASKS=2, but MASTER_ADDR and MASTER_PORT are not",

@@ -137,7 +137,7 @@ def test_only_unreadable_videos_are_an_error(model: TimeSformer, videos: Path, t
 
 def test_broken_weights_are_no_prediction(model: TimeSformer, videos: Path):
     torch.nn.init.constant_(model.head.bias, math.nan)
-    with pytest.raises(TimeSformerError, match=r"\.mp4: the model answers nan or inf"):
+    with pytest.raises(TimeSformerError, match=r"\.mp4: the model outputs nan or inf"):
         _evaluate(model, videos)
 
 

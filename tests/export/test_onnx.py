@@ -127,7 +127,7 @@ def test_settings_that_a_file_cannot_follow_are_refused(file, knob):
 
 
 def test_a_file_takes_no_overrides_and_no_other_sizes(file):
-    with pytest.raises(ConfigError, match="depth: an ONNX file is fixed"):
+    with pytest.raises(ConfigError, match="depth: an ONNX file cannot be changed"):
         Predictor(file, depth=1)
     with pytest.raises(ConfigError, match=r"exported for \[batch, 3, 3, 8, 20\]"):
         read_onnx(file)(random_clips(CONFIG, num_frames=2))
@@ -141,7 +141,7 @@ def test_the_command_line_exports_and_predicts(tmp_path, video, capsys, monkeypa
     printed = capsys.readouterr()
     assert stop.value.code == 0
     assert json.loads(printed.out)["precision"] == "fp32"
-    assert printed.err.startswith("on random clips it differs from torch by ")
+    assert printed.err.startswith("on random clips the logits differ from torch's by ")
     assert printed.err.count("\n") == 1
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(video), "--model", str(tmp_path / "m.onnx"), "--json"])
@@ -211,7 +211,7 @@ def test_info_shows_what_a_file_holds_and_costs(file, int8_file, capsys):
     assert status == 0
     assert "a, b, c, d, e, f, g" in out and "divided_space_time" in out and "MIT" in out
     status, _, err = run(capsys, "info", file, "--set", "depth=1")
-    assert (status, err) == (2, "error: depth: an ONNX file is fixed; change the model, then export it again\n")
+    assert (status, err) == (2, "error: depth: an ONNX file cannot be changed; change the model and export it again\n")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,10 @@ def _config(**changes):
         ({"timesformer.config": "null"}, "format_version=None"),
         ({"timesformer.config": '{"format_version": 2}'}, "format_version=2, this release reads 1"),
         ({"timesformer.config": _config(num_frames="3")}, r'model\.num_frames="3" must be a valid integer'),
-        ({"timesformer.config": _config(num_frames=2)}, r"its graph reads .*, its config says \[batch, 3, 2, 8, 20\]"),
+        (
+            {"timesformer.config": _config(num_frames=2)},
+            r"the graph's input is .*, the config says \[batch, 3, 2, 8, 20\]",
+        ),
         ({"timesformer.labels": "abc"}, r"timesformer\.labels in its metadata is not JSON"),
         ({"timesformer.labels": "{}"}, r"timesformer\.labels in its metadata is not a list of names"),
         ({"timesformer.labels": '["a", 1]'}, "is not a list of names"),
@@ -280,7 +283,7 @@ def _config(**changes):
         ({"timesformer.labels": None}, "was not written by `timesformer export`"),
         (
             {"timesformer.config": _config(num_classes=8), "timesformer.labels": "[]"},
-            r"its graph gives .*, its config says \[batch, 8\]",
+            r"the graph's output is .*, the config says \[batch, 8\]",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Ways in which a predictor may compute; what it says about files is tested by the command line."""
+"""How a predictor computes; its predictions for files are tested through the command line."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def model() -> TimeSformer:
     return random_model(tiny_config(head_norm="batch"))
 
 
-def test_both_ways_give_the_same_logits(model: TimeSformer):
+def test_fast_and_plain_give_the_same_logits(model: TimeSformer):
     clips = random_clips(model.config, batch=5)
     fast, plain = Predictor(model, batch_size=2), Predictor(model, batch_size=2, fast=False)
     assert isinstance(fast.model, FastTimeSformer)

@@ -1,4 +1,4 @@
-"""What a predictor takes: files, lists of them, and frames in memory; and what it leaves alone."""
+"""Inputs of a predictor: files, lists of them, and frames in memory; and what it leaves unchanged."""
 
 import threading
 from collections.abc import Iterator

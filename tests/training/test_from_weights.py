@@ -190,7 +190,7 @@ def test_plan_without_its_weights_says_that_the_model_may_be_another(command, re
     status, out, err = command("train", "--config", recipe, "--dry-run")
     assert status == 0
     assert "121.6 M parameters" in out
-    assert f"keys of the model that {recipe} leaves out are not known and have their defaults" in err
+    assert f"model keys that {recipe} leaves out are unknown and have their defaults" in err
 
 
 def test_weights_that_are_not_there_stop_a_run(command, videos: Path, recipe: Path, tmp_path: Path):

@@ -93,7 +93,7 @@ def test_released_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Pat
     path = save_released(random_model(square_config()), tmp_path / "model.pyth")
     before = path.read_bytes()
     other = random_model(square_config(), seed=1)
-    with pytest.raises(ConfigError, match=r"already exists; --overwrite \(overwrite=True\) replaces it"):
+    with pytest.raises(ConfigError, match=r"already exists; pass overwrite=True \(--overwrite\) to replace it"):
         save_released(other, path)
     assert path.read_bytes() == before
     save_released(other, path, overwrite=True)

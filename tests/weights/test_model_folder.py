@@ -92,7 +92,7 @@ def test_labels_that_are_not_one_a_class_are_refused_before_anything_is_written(
 
 def test_folder_that_is_there_is_kept_unless_told_otherwise(folder: Path):
     before = content_of(folder)
-    with pytest.raises(ConfigError, match=r"already exists; --overwrite \(overwrite=True\) replaces it"):
+    with pytest.raises(ConfigError, match=r"already exists; pass overwrite=True \(--overwrite\) to replace it"):
         save(random_model(tiny_config(), seed=1), folder)
     assert content_of(folder) == before
 

@@ -1,1 +1,1 @@
-"""The command line: one file a verb, loaded when it is called."""
+"""The command line: one module per verb, imported when it is called."""

@@ -5,14 +5,15 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from timesformer.cli.console import print_json, progress, say
-from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
+from timesformer.cli.console import note, print_json, progress
+from timesformer.cli.options import COMPUTE, DATA, OUTPUT, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite, Val
 from timesformer.data.check.clean import CleanData, check_target, clean, save_clean
 from timesformer.data.check.data_check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check.report import write_check_page
@@ -30,57 +31,47 @@ _LISTS = ("train.csv", "val.csv")
 
 
 def check(
-    data: str,
+    data: Annotated[str, Parameter(group=DATA)],
     /,
     *,
-    val: str = "",
-    num_frames: int = 8,
-    output: Path | None = None,
-    fix: Path | None = None,
-    num_workers: int | None = None,
+    val: Val = "",
+    num_frames: Annotated[int, Parameter(group=DATA)] = 8,
     allow_codecs: AllowCodecs = (),
+    num_workers: Annotated[int | None, Parameter(group=COMPUTE)] = None,
+    output: Annotated[Path | None, OUTPUT_NAMES] = None,
+    fix: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> int:
     """Find what is wrong with a data set before you train on it.
 
-    Decodes every file on all cores, and remembers what it found: a second run reads only files that changed. Finds
-    files that are missing, unreadable, cut off, damaged or too short, the same video twice (also re-encoded), in
-    training and validation, or under two classes, groups in training and validation, labels that mean nothing, classes
-    without videos or with ten times as many as another. Changes nothing. Exit status 0: nothing but warnings; 1: errors
-    were found.
+    Decodes every file on all cores and caches the findings, so a second run reads only changed files. Finds missing,
+    unreadable, truncated, damaged and too short files; duplicates (also re-encoded) between training and validation
+    or with two labels; groups in both training and validation; meaningless labels; and classes without videos or with
+    ten times as many as another. Changes nothing. Exit status: 0 without errors (warnings are possible), 1 with errors.
 
     Example: `timesformer check my_videos --output checks/my_videos`
 
     Parameters
     ----------
     data
-        What `train` takes: a folder with one folder a class (or with `train/` and `val/`), or an annotation file.
-    val
-        Validation videos, where they are not in DATA.
+        Folder with one subfolder per class (or with `train/` and `val/`), or annotation file, as for `train`.
     num_frames
-        Frames that a video must have: those that your model takes.
+        Minimum number of frames of a video: the `num_frames` of your model.
     output
-        Folder for `index.html`, a page with pictures, and `check.json`.
+        Folder for a page with images (`index.html`) and for `check.json`.
     fix
-        Where to write a clean list, such as `clean.csv`; with validation a folder, for `train.csv` and `val.csv`.
-        Leaves out what is wrong. Of the same video the first stays; one that validation has leaves training, as does a
-        group.
+        Write a clean list without the faulty videos, such as `clean.csv`; with validation videos, a folder for
+        `train.csv` and `val.csv`. Of duplicates the first is kept; a training video or group that is also in
+        validation is dropped from training.
     num_workers
-        Processes that decode; one for each core by default, 0 for this one.
+        Processes that decode videos; 0 decodes in the main process (default: one per core).
     """
-    has_val = bool(val) or holds_splits(data)
     if overwrite and fix is None and output is None:
         raise ConfigError("--overwrite has no effect without --fix or --output")
+    has_val = bool(val) or holds_splits(data)
     if fix is not None:
-        refuse_inputs([fix, *map(fix.joinpath, _LISTS)], list_files(data, val))
-        check_target(fix, has_val=has_val, overwrite=overwrite)
-        check_folder(fix if has_val else fix.parent)
-        if has_val and any(fix.resolve() == Path(source).resolve() for source in (data, val) if source):
-            raise ConfigError(
-                f"--fix {fix}: is the data set itself, which would then have two sources for each part; "
-                "name another folder"
-            )
+        _check_fix(fix, data=data, val=val, has_val=has_val, overwrite=overwrite)
     if output is not None:
         _check_output(output, reads=list_files(data, val), overwrite=overwrite)
     with progress("checking") as on_progress:
@@ -99,12 +90,24 @@ def check(
         if fix is not None:
             cleaned = clean(result)
             content["fix"] = _fixed(cleaned, save_clean(cleaned, fix, overwrite=overwrite))
-    finally:  # what was found is told, also where no list can hold it
+    finally:  # the findings are printed even if no list can hold them
         if json:
             print_json(content)
         else:
             _print(result, content)
     return 1 if result.num_errors else 0
+
+
+def _check_fix(fix: Path, *, data: str, val: str, has_val: bool, overwrite: bool) -> None:
+    """Refuse, before the work, a target of `--fix` that cannot be written or that holds what is read."""
+    refuse_inputs([fix, *map(fix.joinpath, _LISTS)], list_files(data, val))
+    check_target(fix, has_val=has_val, overwrite=overwrite)
+    check_folder(fix if has_val else fix.parent)
+    if has_val and any(fix.resolve() == Path(source).resolve() for source in (data, val) if source):
+        raise ConfigError(
+            f"--fix {fix}: is the data set itself, which would then have two sources for each split; name another "
+            "folder"
+        )
 
 
 def _num_cores() -> int:
@@ -155,18 +158,20 @@ def _print(result: DataCheck, content: dict[str, Any]) -> None:
     if "page" in content:
         print(content["page"])
     if "fix" in content:
-        fixed = content["fix"]
-        reasons = Counter(video["reason"] for video in fixed["left_out"])
-        by_group = f" and {reasons['group_leak']} because it has their group" if reasons["group_leak"] else ""
-        print("\n".join(fixed["lists"]))
-        say(
-            f"left out {len(fixed['left_out'])} videos, {reasons['leak']} of them from training because validation has "
-            f"them{by_group}; "
-            f"{fixed['num_train']} are left for training"
-            + (f", {fixed['num_val']} for validation" if fixed["num_val"] else "")
-        )
-        if fixed["dropped_classes"]:
-            say(f"classes without a training video were dropped: {', '.join(fixed['dropped_classes'])}")
+        _print_fix(content["fix"])
+
+
+def _print_fix(fixed: dict[str, Any]) -> None:
+    reasons = Counter(video["reason"] for video in fixed["left_out"])
+    by_group = f" and {reasons['group_leak']} because their group is" if reasons["group_leak"] else ""
+    num_val = f", {fixed['num_val']} for validation" if fixed["num_val"] else ""
+    print("\n".join(fixed["lists"]))
+    note(
+        f"left out {len(fixed['left_out'])} videos, {reasons['leak']} of them from training because they are also in "
+        f"validation{by_group}; {fixed['num_train']} are left for training{num_val}"
+    )
+    if fixed["dropped_classes"]:
+        note(f"classes without a training video were dropped: {', '.join(fixed['dropped_classes'])}")
 
 
 def _table(result: DataCheck) -> Table:
@@ -182,7 +187,7 @@ def _table(result: DataCheck) -> Table:
 
 
 def summary(result: DataCheck) -> str:
-    """Numbers of videos and classes, the spread of sizes, rates and durations, and the verdict, for people."""
+    """Numbers of videos and classes, ranges of sizes, frame rates and durations, and the verdict, as text."""
     names, counts = result.listing.class_names, result.class_counts("train")
     measures = {name: spread(values) for name, values in result.measures().items()}
     sizes = [f"{size} ({count})" for size, count in result.sizes()]

@@ -1,6 +1,7 @@
-"""What the verbs share: where text goes, and progress that a person can watch."""
+"""What the verbs share: results on stdout, notes and progress on stderr, and how much of these is shown."""
 
 import json
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -10,20 +11,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from timesformer.cli.streams import say
 
-__all__ = ["OnProgress", "print_json", "progress", "say"]
-
 OnProgress = Callable[[int, int], None]
-"""Called with the number of things done and the number of things to do."""
+"""Called with the number of items done and the number in total."""
+
+logger = logging.getLogger(__name__)
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON to stdout, in ASCII, which every terminal and every file name leaves valid."""
+    """Print one line of JSON to stdout, in ASCII, which is valid on every terminal and for every file name."""
     print(json.dumps(value, allow_nan=False), flush=True)
+
+
+def note(text: str) -> None:
+    """Print a note to stderr, unless `--quiet` is given; errors go through `say`."""
+    if logger.isEnabledFor(logging.INFO):
+        say(text)
 
 
 @contextmanager
 def progress(description: str, *, unit: str = "videos") -> Generator[OnProgress]:
-    """A progress bar on stderr; nothing where stderr is no terminal.
+    """A progress bar on stderr, if that is a terminal and `--quiet` is not given.
 
     Yields:
         A function to call with the number done and the total.
@@ -37,6 +44,7 @@ def progress(description: str, *, unit: str = "videos") -> Generator[OnProgress]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    is_shown = console.is_terminal and logger.isEnabledFor(logging.INFO)
+    with Progress(*columns, console=console, disable=not is_shown) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

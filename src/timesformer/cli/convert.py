@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from timesformer.cli.console import print_json, say
-from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
+from cyclopts import Parameter
+
+from timesformer.cli.console import note, print_json
+from timesformer.cli.options import MODEL, OUTPUT, OUTPUT_NAMES, AsJson, Overrides, Overwrite, model_overrides
 from timesformer.config.class_names import read_class_names
 from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.weights.formats.released import check_released_target, save_released
@@ -18,39 +20,41 @@ _WRITERS = {"native": save, "released": save_released, "transformers": save_tran
 
 
 def convert(
-    source: str,
-    target: Path,
+    source: Annotated[str, Parameter(group=MODEL)],
     /,
+    output: Annotated[Path, OUTPUT_NAMES],
     *,
-    to: Literal["native", "released", "transformers"] = "native",
-    labels: Path | None = None,
+    labels: Annotated[Path | None, Parameter(group=MODEL)] = None,
+    overrides: Overrides = (),
+    to: Annotated[Literal["native", "released", "transformers"], Parameter(group=OUTPUT)] = "native",
     overwrite: Overwrite = False,
     json: AsJson = False,
-    overrides: Overrides = (),
 ) -> None:
-    """Write weights in another layout, and say what became of every tensor.
+    """Convert weights to another layout.
 
-    Example: `timesformer convert TimeSformer_divST_8x32_224_K400.pyth models/k400`
+    A note says what became of every tensor.
+
+    Example: `timesformer convert TimeSformer_divST_8x32_224_K400.pyth --output models/k400`
 
     Parameters
     ----------
     source
-        A model folder, a released `.pyth`, a `transformers` folder or hub id, an mmaction2 `.pth`, an image ViT.
-    target
-        A folder, or for `released` a `.pyth` file.
+        Model folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, or image ViT.
+    output
+        Folder to write, or a `.pyth` file with `--to released`.
     to
-        The layout to write.
+        Layout to write.
     labels
-        A file of class names to store with the weights: a name a line in index order, `0 abseiling` in every line, a
-        table with the columns name and index, or JSON.
+        Class names to store with the weights: a file with one name per line in index order, lines such as
+        `0 abseiling`, a table with the columns name and index, or JSON.
     """
-    _check_target(target, to=to, reads=[*model_files(source), *filter(None, [labels])], overwrite=overwrite)
+    _check_target(output, to=to, reads=[*model_files(source), *filter(None, [labels])], overwrite=overwrite)
     model = load(source, **model_overrides(overrides))
     if labels is not None:
         model.info = replace(model.info, labels=read_class_names(labels, num_classes=model.config.num_classes))
-    written = _WRITERS[to](model, target, overwrite=overwrite)
-    say(str(model.load_report))
-    say(f"license of these weights: {model.info.license}")
+    written = _WRITERS[to](model, output, overwrite=overwrite)
+    note(str(model.load_report))
+    note(f"license of these weights: {model.info.license}")
     if json:
         print_json({"written": str(written), "layout": to, "license": model.info.license})
     else:
@@ -58,7 +62,7 @@ def convert(
 
 
 def _check_target(target: Path, *, to: str, reads: Sequence[Path], overwrite: bool) -> None:
-    """Refuse, before weights are read, a place that cannot be written to or holds what is read."""
+    """Refuse, before weights are read, a target that cannot be written or that holds what is read."""
     refuse_inputs([target], reads)
     if target.is_dir():
         refuse_inputs(list(target.iterdir()), reads)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import print_json, progress, say
+from timesformer.cli.console import note, print_json, progress
 from timesformer.cli.evaluate import summary
-from timesformer.cli.options import AllowCodecs, AsJson, Overwrite
-from timesformer.cli.train import run_from_preset, with_codecs
+from timesformer.cli.options import DATA, OPTIMIZATION, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite
+from timesformer.cli.run_config import run_from_preset, with_codecs
 from timesformer.config.run import RunConfig
 from timesformer.data.synthetic.dataset import write_clip, write_motion_dataset
 from timesformer.data.synthetic.motion import OPPOSITES, render_clip
@@ -26,7 +26,7 @@ from timesformer.weights.load import load
 
 _PAIRS = ("move_left", "move_up", "shrink", "vanish")
 CLASSES = tuple(name for first in _PAIRS for name in (first, OPPOSITES[first]))
-"""Four pairs of motions; in each pair one is the other played backwards."""
+"""Four pairs of motions, each the other played backwards."""
 
 _TABLE, _PAGE = "predictions.csv", "index.html"
 _UNSEEN_SEED = 2**31
@@ -35,7 +35,7 @@ _UNSEEN_SEED = 2**31
 
 @dataclass(frozen=True)
 class _Task:
-    """What to train, what to call it, and a video to try the result on."""
+    """A run to train, its title, and a video to try the result on."""
 
     run: RunConfig
     title: str
@@ -45,35 +45,37 @@ class _Task:
 
 def demo(
     *,
-    data: str = "",
-    output: Path = Path("runs/demo"),
-    epochs: Annotated[int | None, Parameter(help="Passes over the training videos.")] = None,
-    clips_per_class: int | None = None,
-    seed: int = 0,
+    data: Annotated[str, Parameter(group=DATA, metavar="FOLDER")] = "",
+    clips_per_class: Annotated[int | None, Parameter(group=DATA)] = None,
     allow_codecs: AllowCodecs = (),
+    epochs: Annotated[int | None, Parameter(group=OPTIMIZATION)] = None,
+    seed: Annotated[int, Parameter(group=OPTIMIZATION)] = 0,
+    output: Annotated[Path, OUTPUT_NAMES] = Path("runs/demo"),
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Go the whole way: make videos, train, evaluate, predict, and write a page to look at.
+    """Make videos, train, evaluate and predict: all of it in minutes.
 
-    Without `--data`, the videos are small synthetic clips whose class is a motion, in pairs that only the order of
-    frames tells apart. With it, they are yours. A run that is finished is not trained again.
+    Writes a page with the results. Without `--data`, the videos are small synthetic clips of motions, in pairs that
+    only the order of frames tells apart. A finished run is not trained again.
 
     Example: `timesformer demo`, then open runs/demo/index.html
 
     Parameters
     ----------
     data
-        A folder with one folder of your videos for each class.
+        Your own videos: a folder with one subfolder per class.
+    clips_per_class
+        Synthetic training clips per class, plus one sixth as many for validation; not with `--data` (default: 150).
+    epochs
+        Passes over the training videos (default: 14, or 30 with `--data`).
+    seed
+        Random seed of the clips and of training.
     output
         Folder of the run.
-    clips_per_class
-        Synthetic training clips of each class, 150 by default; a sixth as many are held out. Not beside `--data`.
-    seed
-        Seed of the clips and of the training.
     """
     if data and clips_per_class is not None:
-        raise ConfigError(f"--clips-per-class {clips_per_class} has no effect beside --data, which brings the videos")
+        raise ConfigError(f"--clips-per-class {clips_per_class} has no effect with --data, which brings its own videos")
     if allow_codecs and not data:
         raise ConfigError("--allow-codec has no effect on synthetic videos: name yours with --data")
     count = 150 if clips_per_class is None else clips_per_class
@@ -84,7 +86,7 @@ def demo(
     task = _own_videos(data, output, epochs, seed) if data else _synthetic(output, epochs, seed, count)
     task = replace(task, run=with_codecs(task.run, allow_codecs))
     if is_finished(task.run) and not overwrite:
-        say(f"{output} is trained already; --overwrite trains it again")
+        note(f"{output} is already trained; --overwrite trains it again")
     else:
         refuse_existing(*files, overwrite=overwrite)
         train(task.run, resume=not overwrite and (output / "config.toml").exists(), overwrite=overwrite)
@@ -96,9 +98,9 @@ def demo(
         print_json({"run": str(output), "top1": result.top1, "prediction": prediction.to_dict()})
         return
     expected = f" (true: {task.expected})" if task.expected else ""
-    best, share = prediction.labels[0], prediction.probabilities[0]
+    best, probability = prediction.labels[0], prediction.probabilities[0]
     print(summary(result))
-    print(f"prediction         {best} {share:.0%} for {prediction.path}{expected}")
+    print(f"prediction         {best} {probability:.0%} for {prediction.path}{expected}")
     print(f"page               {output / _PAGE}")
 
 
@@ -144,7 +146,7 @@ def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task
 
 
 def _evaluate(task: _Task, model: TimeSformer, output: Path, *, overwrite: bool) -> Evaluation:
-    """Evaluate on the validation videos of the run; table and page of a run that was finished before are kept."""
+    """Evaluate on the validation videos of the run; an existing table and page of a finished run are kept."""
     codecs = task.run.data.allow_codecs
     with progress("evaluating") as on_progress:
         result = evaluate(model, validation_of(task.run), num_workers=0, on_progress=on_progress, allow_codecs=codecs)

@@ -3,24 +3,30 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import OnProgress, print_json, progress, say
+from timesformer.cli.console import OnProgress, note, print_json, progress
 from timesformer.cli.options import (
+    DATA,
     DEFAULT_MODEL,
-    AllowCodecs,
+    EVALUATE_COMPUTE,
+    FLAG,
+    LIST,
+    MODEL,
+    OUTPUT,
     AsJson,
-    Compile,
-    ComputeIn,
-    Device,
-    Fast,
+    EvaluateCompute,
+    Model,
     Overwrite,
+    choice,
+    compute_options,
     given_model,
     model_overrides,
+    parse_top_k,
 )
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
@@ -28,7 +34,6 @@ from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.distributed import evaluate_shared
-from timesformer.evaluation.predictions import Options
 from timesformer.evaluation.process_group import ProcessInfo, find_process_info, join
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
@@ -40,107 +45,96 @@ from timesformer.weights.load import model_files
 _CLIP = "clip."
 
 
+@Parameter(name="*", group=MODEL)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Views of a video; None keeps the model's own."""
+
+    sampling: Annotated[Sampling | None, choice("sampling", get_args(Sampling))] = None
+    """Position of clips: `dense` from frame 0, `center`, `coverage` of the whole video, `segment` or `uniform`."""
+    num_clips: int | None = None
+    """Clips (temporal views) per video, with `dense` sampling."""
+    num_crops: int | None = None
+    """Crops (spatial views) per clip: 1 or 3."""
+    fusion: Annotated[Fusion | None, Parameter(show_choices=False)] = None
+    """Average views as probabilities (`softmax`, the paper) or as `logits` (the released code)."""
+
+
+_VIEWS = Views()
+
+
 def evaluate(
-    data: str,
+    data: Annotated[str, Parameter(group=DATA)],
     /,
     *,
-    model: str = DEFAULT_MODEL,
-    sampling: Sampling | None = None,
-    num_clips: int | None = None,
-    num_crops: int | None = None,
-    fusion: Fusion | None = None,
-    top_k: str = "1,5",
-    csv: Path | None = None,
-    page: Path | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-    overwrite: Overwrite = False,
-    json: AsJson = False,
-    device: Device = "auto",
-    batch_size: int = 8,
-    fast: Fast = True,
-    compile: Compile = False,
-    precision: ComputeIn = "fp32",
-    num_workers: Annotated[int, Parameter(help="Processes that decode; 0 decodes in this one.")] = 2,
-    allow_codecs: AllowCodecs = (),
+    model: Model = DEFAULT_MODEL,
+    views: Views = _VIEWS,
     overrides: Annotated[
         tuple[str, ...],
+        FLAG,
         Parameter(
             name="--set",
-            negative=(),
-            help="Change one field of the model's config or of its clips, such as `--set num_frames=16` or "
-            "`--set clip.frame_stride=16`; can be given several times.",
+            group=MODEL,
+            metavar="KEY=VALUE",
+            help="Change a field of the model's config or of its clips, such as `num_frames=16` or "
+            "`clip.frame_stride=16`; repeatable.",
         ),
     ] = (),
+    compute: EvaluateCompute = EVALUATE_COMPUTE,
+    top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K,...")] = ("1", "5"),
+    csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    page: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    overwrite: Overwrite = False,
+    json: AsJson = False,
 ) -> None:
-    """Measure a model on labeled videos; every video counts once.
+    """Measure the accuracy of a model on labeled videos.
 
-    The protocol (clips, crops, fusion) is the one that travels with the model, unless options ask for another; it is
-    printed with the number. Started by torchrun or srun, the processes share the videos and the first one prints.
+    Every video counts once. The protocol (clips, crops, fusion) comes with the model unless options change it, and is
+    printed with the result. Processes started by torchrun or srun share the videos; the first one prints.
 
     Example: `timesformer evaluate videos/val.csv --model runs/mine --csv predictions.csv --page report.html`
 
     Parameters
     ----------
     data
-        A folder with one folder a class, or an annotation file; labels are matched to the model's by name.
-    model
-        Anything that `predict --model` takes.
-    sampling
-        Where clips lie: `dense` from frame 0, `center`, `coverage` of the whole video, `segment`, or `uniform`.
-    num_clips
-        Temporal views of a video, with `dense` sampling.
-    num_crops
-        Spatial views of a clip: 1 or 3.
-    fusion
-        Views are averaged as probabilities (`softmax`, the paper) or as `logits` (the released code).
+        Folder with one subfolder per class, or annotation file; labels are matched to the model's by name.
     top_k
-        Print the share of videos whose class is among the k most probable, such as `1,5,10`.
+        Print top-k accuracies: the fraction of videos whose class is among the k most probable.
     csv
-        File for one row a video: path, label, prediction, probability, rank of the true class, the five best classes.
+        Write a table with one row per video: path, label, prediction, probability, rank of the true class, the five
+        most probable classes.
     page
-        HTML file for a page with the numbers, calibration, the confusion matrix, mistakes and examples.
-    on_error
-        What an unreadable video does: stop everything, or be left out, counted and listed.
-    batch_size
-        Views that go through the model at once.
+        Write an HTML page with accuracy, calibration, confusion matrix, mistakes and examples.
     """
-    given = {"sampling": sampling, "num_clips": num_clips, "num_crops": num_crops, "fusion": fusion}
-    views = {name: value for name, value in given.items() if value is not None}
-    place, ks = find_process_info(os.environ), _parse_top_k(top_k)
-    options = Options(
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        on_error=on_error,
-        fast=fast,
-        compile=compile,
-        precision=precision,
-        allow_codecs=allow_codecs,
-    )
+    process, counts, options = find_process_info(os.environ), parse_top_k(top_k), compute_options(compute)
     if overwrite and csv is None and page is None:
         raise ConfigError("--overwrite has no effect without --csv or --page")
-    files = [file for file in (csv, page) if file is not None and place.rank == 0]  # only process 0 writes
+    files = [file for file in (csv, page) if file is not None and process.rank == 0]  # only process 0 writes
     check_files(*files, overwrite=overwrite, reads=(*list_files(data), *model_files(model)))
-    with join(place) as team:
-        loaded = _load(given_model(model), views, overrides)
+    with join(process) as team:
+        loaded = _load(given_model(model), _given(views), overrides)
         videos = read_manifest(data, labels=loaded.info.labels)
         refuse_inputs(files, video_files(videos))
-        with _progress(place) as on_progress:
-            result = evaluate_shared(loaded, videos, team=team, options=options, on_progress=on_progress, top_k=ks)
+        with _progress(process) as on_progress:
+            result = evaluate_shared(loaded, videos, team=team, options=options, on_progress=on_progress, top_k=counts)
     if result is None:
         return
     try:
         if csv is not None:
             write_predictions(result, csv, overwrite=overwrite)
         if page is not None:
-            title = f"{model} on {data}"
-            write_report(result, page, model=loaded, title=title, overwrite=overwrite, allow_codecs=allow_codecs)
+            title, codecs = f"{model} on {data}", options.allow_codecs
+            write_report(result, page, model=loaded, title=title, overwrite=overwrite, allow_codecs=codecs)
     finally:
-        _show(result, as_json=json)  # also where a disk became full meanwhile
+        _show(result, as_json=json)  # even if the disk is full by now
+
+
+def _given(views: Views) -> dict[str, Any]:
+    return {name: value for name, value in asdict(views).items() if value is not None}
 
 
 def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> Classifier:
-    """The model, with the fields of its config and of its clips that the options ask for."""
+    """The model, with the fields of its config and of its clips that options change."""
     of_clip = [text.removeprefix(_CLIP) for text in overrides if text.startswith(_CLIP)]
     of_model = [text for text in overrides if not text.startswith(_CLIP)]
     changes = parse_overrides(of_clip, kind=ClipConfig)
@@ -152,21 +146,14 @@ def _load(model: str, views: dict[str, Any], overrides: Sequence[str]) -> Classi
     return loaded
 
 
-def _parse_top_k(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--top-k {text!r} is not a list of whole numbers from 1, such as 1,5,10")
-    return [int(part) for part in parts]
-
-
-def _progress(place: ProcessInfo) -> AbstractContextManager[OnProgress]:
-    """A bar for the videos of all processes, in the first of them."""
-    return progress("evaluating") if place.rank == 0 else nullcontext(lambda done, total: None)
+def _progress(process: ProcessInfo) -> AbstractContextManager[OnProgress]:
+    """A progress bar for the videos of all processes, in process 0."""
+    return progress("evaluating") if process.rank == 0 else nullcontext(lambda done, total: None)
 
 
 def _show(result: Evaluation, *, as_json: bool) -> None:
     for video in result.skipped:
-        say(f"skipped {video.path}: {video.reason}")
+        note(f"skipped {video.path}: {video.reason}")
     if as_json:
         print_json(result.to_dict())
     else:
@@ -174,9 +161,9 @@ def _show(result: Evaluation, *, as_json: bool) -> None:
 
 
 def summary(result: Evaluation) -> str:
-    """The numbers of an evaluation and the protocol that gave them, for people."""
+    """Accuracies of an evaluation and their protocol, as text."""
     skipped = f" ({len(result.skipped)} skipped)" if result.skipped else ""
-    others = "".join(f"{f'top-{k}':<19}{share:.1%}\n" for k, share in result.top_k.items() if k > 1)
+    others = "".join(f"{f'top-{k}':<19}{accuracy:.1%}\n" for k, accuracy in result.top_k.items() if k > 1)
     return (
         f"top-1              {result.top1:.1%}  95 % interval {result.describe_interval()}\n"
         f"{others}"

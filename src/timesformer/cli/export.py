@@ -5,42 +5,51 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import print_json, say
-from timesformer.cli.options import AsJson, Overrides, Overwrite, model_overrides
+from timesformer.cli.console import note, print_json
+from timesformer.cli.options import (
+    FLAG,
+    MODEL_NAMES,
+    OUTPUT,
+    OUTPUT_NAMES,
+    AsJson,
+    Overrides,
+    Overwrite,
+    model_overrides,
+)
 from timesformer.export.onnx import check_onnx_target, export_onnx
 from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.weights.load import load, model_files
 
 
 def export(
-    model: str,
-    /,
+    model: Annotated[str, MODEL_NAMES],
     *,
-    output: Path,
-    to: Literal["onnx"] = "onnx",
-    int8: Annotated[bool, Parameter(negative=())] = False,
+    overrides: Overrides = (),
+    output: Annotated[Path, OUTPUT_NAMES],
+    to: Annotated[Literal["onnx"], Parameter(group=OUTPUT)] = "onnx",
+    int8: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
     json: AsJson = False,
-    overrides: Overrides = (),
 ) -> None:
-    """Write a model as one file that ONNX Runtime runs, and check its answers against torch before it is there.
+    """Export a model to ONNX, in fp32 or int8.
 
-    The file holds labels and preprocessing too: `predict` and `evaluate` take it as `--model`. Clip sizes are fixed in
-    it, the number of clips is not. Needs `pip install 'timesformer[export]'`.
+    The outputs of the file are compared with those of torch before it is written. It also holds labels and
+    preprocessing, so `predict` and `evaluate` accept it as `--model`. Its clip size is fixed, its batch size is not.
+    Needs `pip install 'timesformer[export]'`.
 
     Example: `timesformer export runs/mine --int8 --output mine.onnx`
 
     Parameters
     ----------
     model
-        Anything that `predict --model` takes, except an ONNX file.
+        Model folder, run folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, or preset.
     output
-        The file to write, which ends in .onnx.
+        File to write; its name ends in `.onnx`.
     to
-        The format.
+        Format of the file.
     int8
-        Linear maps in 8 bits: about twice as fast on a CPU, a quarter of the size, answers slightly different; compare
-        both by `evaluate`.
+        Quantize linear layers to 8 bits: about twice as fast on a CPU and a quarter of the size, with slightly
+        different outputs; compare both with `evaluate`.
     """
     output = output.expanduser()
     refuse_inputs([output], model_files(model))
@@ -48,8 +57,8 @@ def export(
     check_folder(output.parent)
     loaded = load(model, **model_overrides(overrides))
     done = export_onnx(loaded, output, precision="int8" if int8 else "fp32", overwrite=overwrite)
-    say(
-        f"on random clips it differs from torch by {done.difference:.2g} of the spread of the logits, "
+    note(
+        f"on random clips the logits differ from torch's by {done.difference:.2g} of their spread, "
         f"cosine {done.cosine:.6f}"
     )
     if json:

@@ -2,14 +2,14 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from timesformer.cli.console import print_json
-from timesformer.cli.options import AsJson, Overrides, model_overrides
+from timesformer.cli.options import MODEL_NAMES, AsJson, Overrides, model_overrides
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
@@ -20,15 +20,15 @@ from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import scheme_of
 
 
-def info(model: str = "", /, *, json: AsJson = False, overrides: Overrides = ()) -> None:
-    """Show what a model is and what it costs; without a model, what the paper's models cost.
+def info(model: Annotated[str, MODEL_NAMES] = "", *, overrides: Overrides = (), json: AsJson = False) -> None:
+    """Show config, size and cost of a model, or of the paper's models.
 
     Example: `timesformer info base --set scheme=axial --set num_classes=174`
 
     Parameters
     ----------
     model
-        A preset, or anything that `predict --model` takes: an ONNX file, too. With `--set` alone, `base`.
+        Weights, an exported `.onnx` file or a preset (default: the paper's models; `base` with `--set`).
     """
     if not model and not overrides:
         _show_paper(as_json=json)

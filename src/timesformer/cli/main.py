@@ -5,56 +5,101 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from timesformer._version import __version__
+from timesformer.cli.help import default_worth_showing, make_formatter
+from timesformer.cli.options import GLOBAL, OPTIONS, Quiet, Verbose
 from timesformer.cli.streams import finish_streams, prepare_streams, say, stdout_error
+from timesformer.cli.verbosity import verbosity
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 from timesformer.processes import read_process_info
 
 VERBS = {
-    "demo": "Make a small video data set, train on it, and look at the result: the whole way in minutes.",
+    "demo": "Make videos, train, evaluate and predict: all of it in minutes.",
     "check": "Find what is wrong with a data set before you train on it.",
-    "train": "Train a classifier on your own videos.",
-    "predict": "Classify video files.",
-    "evaluate": "Measure a model on labeled videos.",
-    "bench": "Measure speed and memory on this machine, beside what else you could take.",
-    "info": "Show what a model is, what it costs, and what the paper's models cost.",
-    "export": "Write a model as one ONNX file, in fp32 or int8, for ONNX Runtime.",
-    "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
-    "reproduce": "Run the paper's experiments, at the size of a laptop or in full.",
-    "shard": "Pack a data set into tar files for network storage and clusters.",
-    "synth": "Write a data set of synthetic motion clips.",
+    "train": "Train or fine-tune a model on your videos.",
+    "evaluate": "Measure the accuracy of a model on labeled videos.",
+    "predict": "Classify videos.",
+    "export": "Export a model to ONNX, in fp32 or int8.",
+    "convert": "Convert weights to another layout.",
+    "info": "Show config, size and cost of a model, or of the paper's models.",
+    "bench": "Benchmark speed and memory against other implementations.",
+    "reproduce": "Run an experiment of the paper, on a laptop or in full.",
+    "shard": "Pack a data set into tar files for network storage.",
+    "synth": "Write a data set of synthetic motion videos.",
 }
+"""First lines of the verbs' help, in the order of work."""
 
-_SHARED = ("evaluate",)
-"""Verbs that several processes do together."""
+_USAGE = {
+    "check": "DATA",
+    "train": "[DATA]",
+    "evaluate": "DATA",
+    "predict": "PATH...",
+    "export": "MODEL --output PATH",
+    "convert": "SOURCE --output PATH",
+    "info": "[MODEL]",
+    "bench": "WHAT",
+    "reproduce": "EXPERIMENT",
+    "shard": "DATA --output PATH",
+    "synth": "--output PATH",
+}
+"""Inputs and required options of the verbs that have any."""
 
+_DISTRIBUTED = ("evaluate",)
+"""Verbs whose work several processes can share."""
 
-_NO_MEMORY = "the memory of this machine is full: take a smaller batch, fewer frames or a smaller picture"
+_NO_MEMORY = "out of memory on this machine: use a smaller batch, fewer frames or a smaller image"
 _LEAST_COLUMNS = 20
 
 
 def build_app(verb: str = "") -> App:
-    """The command line; the help of `verb` is its own docstring, that of the others their line in the list of verbs.
+    """The command line.
 
-    A docstring is known only when its module is imported, which for most verbs means torch.
+    Args:
+        verb: The verb to run. Its help is its own docstring, which is known only once its module is imported, which
+            for most verbs means torch; the help of the others is their line in the list of verbs.
     """
     app = App(
         name="timesformer",
         version=__version__,
-        help="Video classification with space-time attention alone.\n\nStart with `timesformer demo`; every verb has "
-        "`--help` with an example. Results go to stdout, progress and errors to stderr; exit status 0 is done, "
-        "1 failed, 2 wrong usage.",
+        help="Classify videos with space-time attention alone.\n\nStart with `timesformer demo`; `timesformer VERB "
+        "--help` shows an example of each verb. Results go to stdout, notes, progress and errors to stderr. Exit "
+        "status: 0 done, 1 failed, 2 wrong usage.",
+        usage="timesformer VERB [OPTIONS]",
         help_format="markdown",
-        default_parameter=Parameter(show_default=_default_worth_showing),
+        help_formatter=make_formatter(),
+        group_commands=Group("Verbs", sort_key=0),
+        group_parameters=OPTIONS,
+        default_parameter=Parameter(show_default=default_worth_showing),
     )
-    for name, summary in VERBS.items():
-        app.command(f"timesformer.cli.{name}:{name}", name=name, help=None if name == verb else summary)
+    for number, (name, summary) in enumerate(VERBS.items()):
+        text = None if name == verb else summary
+        usage = " ".join(filter(None, ("timesformer", name, _USAGE.get(name), "[OPTIONS]")))
+        app.command(f"timesformer.cli.{name}:{name}", name=name, help=text, usage=usage, sort_key=number)
+    app["--help"].group = app["--version"].group = GLOBAL
+    app["--help"].help, app["--version"].help = "Show this help.", "Show the version."
+    app.meta.default(partial(_launch, app, verb))
     return app
+
+
+def _launch(
+    app: App,
+    verb: str,
+    /,
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> int:
+    """Run a verb with the options that all verbs have."""
+    with verbosity(quiet=quiet, verbose=verbose):
+        if verb in VERBS and not {"--help", "-h"} & set(tokens):
+            refuse_several_processes(verb, os.environ)
+        return app(tokens, result_action="return_int_as_exit_code_else_zero")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,25 +108,22 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     _widen(os.environ)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("timesformer.training").setLevel(logging.INFO)  # where there is no terminal for a progress bar
     sys.exit(finish_streams(_run(arguments)))
 
 
 def _widen(environment: MutableMapping[str, str]) -> None:
-    """Let `COLUMNS` be at least what a table needs: the help is never done where there is no room for a letter."""
+    """Raise `COLUMNS` to what a table needs: without room for a letter, printing the help would never end."""
     columns = environment.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) < _LEAST_COLUMNS:
         environment["COLUMNS"] = str(_LEAST_COLUMNS)
 
 
 def _run(arguments: list[str]) -> int:
-    """Run the command line; gives the exit status."""
-    verb = arguments[0] if arguments else ""
+    """Run the command line and return the exit status."""
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
         _refuse_empty(arguments)
-        if verb in VERBS and not {"--help", "-h"} & set(arguments):
-            refuse_several_processes(verb, os.environ)
-        return build_app(verb)(arguments, result_action="return_int_as_exit_code_else_zero")
+        return build_app(verb).meta(arguments, result_action="return_int_as_exit_code_else_zero")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TimeSformerError as error:
@@ -100,26 +142,24 @@ def _run(arguments: list[str]) -> int:
             return _fail(_NO_MEMORY)
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
-        return _fail("the memory of the GPU is full: take a smaller --batch-size, or --device cpu")
-    except BrokenPipeError:  # the reader of a pipe has had enough
+        return _fail("out of memory on the GPU: use a smaller --batch-size, or --device cpu")
+    except BrokenPipeError:  # the reader of the pipe has gone
         return 1
-    except OSError as error:  # a place that no verb expected to be out of reach
+    except OSError as error:  # of a path that the verb did not check
         return 1 if stdout_error() else _fail(str(error))
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
-    """Refuse empty texts: as paths they would mean the working folder, as values that nothing was given.
+    """Refuse empty arguments: as a path one would mean the working folder, as a value it would mean none was given.
 
     Raises:
-        ConfigError: One is there, most often from a variable of the shell that is not set.
+        ConfigError: An argument is empty, most often an unset shell variable.
     """
     for before, argument in pairwise(["", *arguments]):
-        name = re.fullmatch(r"(--[\w-]+)=", argument)
+        name = re.fullmatch(r"(--?[\w-]+)=", argument)
         if name or not argument:
-            place = name[1] if name else before if before.startswith("--") else "an argument"
-            raise ConfigError(
-                f"{place} is empty: give it a value or leave it out (is a variable of the shell not set?)"
-            )
+            given = name[1] if name else before if before.startswith("-") else "an argument"
+            raise ConfigError(f"{given} is empty: give it a value or leave it out (is a shell variable not set?)")
 
 
 def _fail(message: str, *, status: int = 1) -> int:
@@ -130,26 +170,21 @@ def _fail(message: str, *, status: int = 1) -> int:
 
 
 def refuse_several_processes(verb: str, environment: Mapping[str, str]) -> None:
-    """Refuse a verb that several processes would each do on their own, at the same time and in the same place.
+    """Refuse to run a verb in several processes, each of which would do all of its work and write the same files.
 
     Raises:
-        ConfigError: A launcher such as torchrun started several; the message is empty but in process 0.
+        ConfigError: A launcher such as torchrun started several; the message is empty except in process 0.
     """
-    if verb in _SHARED:
+    if verb in _DISTRIBUTED:
         return
-    place = read_process_info(environment)
-    name, size = place.launcher_variable or "WORLD_SIZE", str(place.num_processes)
-    if not place.launcher_variable and environment.get("WORLD_SIZE", "").isdecimal():
+    process = read_process_info(environment)
+    name, size = process.launcher_variable or "WORLD_SIZE", str(process.num_processes)
+    if not process.launcher_variable and environment.get("WORLD_SIZE", "").isdecimal():
         size = environment["WORLD_SIZE"]
     if int(size) > 1:
         raise ConfigError(
-            f"{name}={size}: `timesformer {verb}` runs in one process, and each of {size} would do all of it; start it "
-            f"without torchrun, srun or mpirun. Only {', '.join(_SHARED)} shares its work among processes"
-            if place.rank == 0
+            f"{name}={size}: `timesformer {verb}` runs in one process, and each of {size} would do all of the work; "
+            f"start it without torchrun, srun or mpirun. Only {', '.join(_DISTRIBUTED)} can share its work"
+            if process.rank == 0
             else ""
         )
-
-
-def _default_worth_showing(default: Any) -> str | None:
-    """A default for the help; none where it is that nothing is given."""
-    return None if default is None or default is False or default in ("", ()) else str(default)

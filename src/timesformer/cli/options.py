@@ -1,63 +1,182 @@
-"""Options that several verbs take, with one meaning and one help text each."""
+"""Options that several verbs share: one meaning, one help text and one group in `--help` for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter, Token
 
+from timesformer.config.compute import DEFAULTS, ComputeOptions
 from timesformer.config.io import parse_overrides
-from timesformer.config.schema import ModelConfig, Precision
+from timesformer.config.old_spellings import current_value
+from timesformer.config.schema import ModelConfig, OnDecodeError, Precision
 from timesformer.errors import ConfigError
 
-AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines.")]
-Overwrite = Annotated[bool, Parameter(negative=(), help="Replace files that already exist.")]
-Device = Annotated[str, Parameter(help="`auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")]
-Fast = Annotated[
-    bool,
-    Parameter(help="Do less work for the same answers, equal to rounding; `--no-fast` computes block by block."),
-]
-Compile = Annotated[
-    bool,
+DATA = Group("Data", sort_key=1)
+MODEL = Group("Model", sort_key=2)
+OPTIMIZATION = Group("Optimization", sort_key=3)
+COMPUTE = Group("Compute", sort_key=4)
+OUTPUT = Group("Output", sort_key=5)
+OPTIONS = Group("Options", sort_key=4)
+"""Options without a group."""
+GLOBAL = Group("Global options", sort_key=6)
+
+DEFAULT_MODEL = "runs/demo"
+"""The model of `predict` and `evaluate` unless one is named: what `timesformer demo` trains."""
+
+
+def split_list(type_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Items of a list option: `--top-k 1,5` and `--top-k 1 --top-k 5` are the same."""
+    return tuple(item.strip() for token in tokens for item in token.value.split(","))
+
+
+def choice(key: str, allowed: Sequence[str]) -> Parameter:
+    """An option with a fixed set of values, which its help text lists; old spellings of values are still read."""
+
+    def read(type_: Any, tokens: Sequence[Token]) -> str:
+        value = current_value(key, tokens[0].value)
+        if value not in allowed:
+            raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    return Parameter(converter=read, show_choices=False)
+
+
+def join_list(items: Sequence[object]) -> str | None:
+    """A list as it is written on the command line, for `--help`."""
+    return ",".join(map(str, items)) or None
+
+
+LIST = Parameter(converter=split_list, negative=(), show_default=join_list)
+FLAG = Parameter(negative=())
+
+_CODECS = Parameter(
+    name="--allow-codec",
+    group=DATA,
+    metavar="NAME,...",
+    help="Also decode these codecs, by FFmpeg's names, such as `magicyuv`; for files that you trust.",
+)
+_DEVICES = "Device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`"
+_PRECISION = Parameter(
+    name="--precision", group=COMPUTE, help="Floating-point type; `bf16` and `fp16` are meant for GPUs."
+)
+
+Val = Annotated[str, Parameter(group=DATA, metavar="PATH", help="Validation videos, if DATA does not contain them.")]
+AllowCodecs = Annotated[tuple[str, ...], LIST, _CODECS]
+Device = Annotated[str, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES}.")]
+DeviceOfConfig = Annotated[str | None, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES} (default: auto).")]
+ComputeIn = Annotated[Precision, _PRECISION]
+MODEL_NAMES = Parameter(name=("--model", "-m"), group=MODEL, metavar="MODEL")
+Model = Annotated[
+    str,
+    MODEL_NAMES,
     Parameter(
-        negative=(),
-        help="Compile the model by torch.compile first: for a GPU; a minute on a CPU, where it gains nothing.",
-    ),
-]
-ComputeIn = Annotated[
-    Precision, Parameter(name="--precision", help="Numbers to compute in; `bf16` and `fp16` are for GPUs.")
-]
-AllowCodecs = Annotated[
-    tuple[str, ...],
-    Parameter(
-        name="--allow-codec",
-        negative=(),
-        help="Also decode a codec that few videos have, by FFmpeg's name of it, such as `magicyuv`: for files that you "
-        "trust; can be given several times.",
+        help="Model folder, run folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, exported "
+        "`.onnx` file, or preset.",
     ),
 ]
 Overrides = Annotated[
     tuple[str, ...],
+    FLAG,
     Parameter(
         name="--set",
-        negative=(),
-        help="Change one field of the model's config, such as `--set num_frames=16`; can be given several times.",
+        group=MODEL,
+        metavar="KEY=VALUE",
+        help="Change a field of the model's config, such as `num_frames=16`; repeatable.",
+    ),
+]
+RunOverrides = Annotated[
+    tuple[str, ...],
+    FLAG,
+    Parameter(
+        name="--set",
+        group=OPTIMIZATION,
+        metavar="KEY=VALUE",
+        help="Change any other field of the run, such as `model.scheme=axial` or `optim.weight_decay=0.1`; repeatable.",
+    ),
+]
+OUTPUT_NAMES = Parameter(name=("--output", "-o"), group=OUTPUT, metavar="PATH")
+Overwrite = Annotated[bool, FLAG, Parameter(group=OUTPUT, help="Replace existing files.")]
+AsJson = Annotated[bool, FLAG, Parameter(name="--json", group=OUTPUT, help="Print results as JSON.")]
+Quiet = Annotated[
+    bool,
+    FLAG,
+    Parameter(name=("--quiet", "-q"), group=GLOBAL, help="Print errors only, without notes and progress bars."),
+]
+Verbose = Annotated[
+    int,
+    Parameter(
+        name=("--verbose", "-v"),
+        count=True,
+        show_default=False,
+        group=GLOBAL,
+        help="Print the library's messages; `-vv` adds details.",
     ),
 ]
 
+_COMPUTE: Mapping[str, Any] = {
+    "device": Device,
+    "batch_size": Annotated[int, Parameter(group=COMPUTE, help="Clips (views) per forward pass.")],
+    "num_workers": Annotated[
+        int, Parameter(group=COMPUTE, help="Processes that decode videos; 0 decodes in the main process.")
+    ],
+    "fast": Annotated[
+        bool,
+        Parameter(
+            group=COMPUTE,
+            show_default=False,
+            help="Compute block by block, slower; predictions are equal up to rounding.",
+        ),
+    ],
+    "compile": Annotated[
+        bool, FLAG, Parameter(group=COMPUTE, help="Compile the model with torch.compile first; for GPUs.")
+    ],
+    "precision": ComputeIn,
+    "on_error": Annotated[
+        OnDecodeError, Parameter(group=DATA, help="On an unreadable video: stop, or skip it and list it.")
+    ],
+    "allow_codecs": AllowCodecs,
+}
+"""Type and option of each field of `ComputeOptions`, in the order of `--help`."""
 
-DEFAULT_MODEL = "runs/demo"
-"""The model of the verbs that use one: what `timesformer demo` leaves."""
+
+def _arguments(*, without: Sequence[str] = ()) -> Any:
+    """A dataclass of fields of `ComputeOptions`, which become one option each."""
+    fields: list[tuple[str, Any, Any]] = [
+        (name, typed, field(default=DEFAULTS[name])) for name, typed in _COMPUTE.items() if name not in without
+    ]
+    # cyclopts does not look into classes of the module `types`, where dataclasses are made
+    made = make_dataclass("Compute", fields, frozen=True, kw_only=True, namespace={"__module__": __name__})
+    return Parameter(name="*")(made)
+
+
+if TYPE_CHECKING:
+    EvaluateCompute = PredictCompute = ComputeOptions
+else:
+    EvaluateCompute = _arguments()
+    PredictCompute = _arguments(without=("num_workers", "on_error"))
+
+EVALUATE_COMPUTE, PREDICT_COMPUTE = EvaluateCompute(), PredictCompute()
+
+
+def compute_options(arguments: ComputeOptions) -> ComputeOptions:
+    """The options given on a command line, checked.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+    return ComputeOptions(**asdict(arguments))
 
 
 def given_model(name: str) -> str:
     """The model to use.
 
     Raises:
-        ConfigError: None was named, and the demo's is not there yet.
+        ConfigError: None was named, and the demo has not been trained yet.
     """
     if name == DEFAULT_MODEL and not Path(name).exists():
-        raise ConfigError(f"{name} is not there: run `timesformer demo` first, or name a model with --model")
+        raise ConfigError(f"{name} does not exist: run `timesformer demo` first, or name a model with --model")
     return name
 
 
@@ -67,6 +186,17 @@ def model_overrides(texts: Sequence[str]) -> dict[str, Any]:
     Whether a value can work depends on the model, which checks it.
 
     Raises:
-        ConfigError: A text has no `=`, or its key is no field of `ModelConfig`.
+        ConfigError: A text has no `=`, or its key is not a field of `ModelConfig`.
     """
     return parse_overrides(texts, kind=ModelConfig)
+
+
+def parse_top_k(items: Sequence[str]) -> list[int]:
+    """The numbers of `--top-k`.
+
+    Raises:
+        ConfigError: One is not a whole number from 1.
+    """
+    if not all(item.isdecimal() and int(item) > 0 for item in items):
+        raise ConfigError(f"--top-k {','.join(items)!r} is not a list of whole numbers from 1, such as 1,5,10")
+    return [int(item) for item in items]

@@ -6,19 +6,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import print_json, progress, say
+from timesformer.cli.console import note, print_json, progress
 from timesformer.cli.options import (
+    DATA,
     DEFAULT_MODEL,
-    AllowCodecs,
+    LIST,
+    OUTPUT,
+    PREDICT_COMPUTE,
     AsJson,
-    Compile,
-    ComputeIn,
-    Device,
-    Fast,
+    Model,
     Overrides,
+    PredictCompute,
+    compute_options,
     given_model,
     model_overrides,
+    parse_top_k,
 )
+from timesformer.cli.streams import say
 from timesformer.data.manifest.patterns import find_matches, is_pattern
 from timesformer.data.manifest.video_search import describe_passed_over, find_videos_below
 from timesformer.data.video.paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
@@ -28,68 +32,64 @@ from timesformer.inference.predictor import Prediction, Predictor
 
 
 def predict(
-    paths: Annotated[list[str], Parameter(negative=())],
+    paths: Annotated[list[str], Parameter(negative=(), group=DATA)],
     /,
     *,
-    model: str = DEFAULT_MODEL,
-    top_k: int = 5,
-    json: AsJson = False,
-    device: Device = "auto",
-    batch_size: int = 8,
-    fast: Fast = True,
-    compile: Compile = False,
-    precision: ComputeIn = "fp32",
-    allow_codecs: AllowCodecs = (),
+    model: Model = DEFAULT_MODEL,
     overrides: Overrides = (),
+    compute: PredictCompute = PREDICT_COMPUTE,
+    top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K")] = ("5",),
+    json: AsJson = False,
 ) -> int:
-    """Classify video files.
+    """Classify videos.
 
-    A file that cannot be read is one line on stderr; the others are still classified, and the exit status is 1.
+    An unreadable video is reported on one line; the others are still classified, and the exit status is 1.
 
     Example: `timesformer predict clip.mp4 more/ 'videos/*.webm' --model runs/demo --top-k 3`
 
     Parameters
     ----------
     paths
-        Video files, folders of frames, videos in tar files (`shard-000000.tar/clip.mp4`), folders (searched for
-        videos at any depth) and patterns such as `'videos/*.mp4'`.
-    model
-        A model folder, a run folder, a released `.pyth`, a `transformers` folder or hub id, an mmaction2 `.pth`,
-        or an `.onnx` file that `timesformer export` wrote.
+        Video files, folders of frames, videos in tar files (`shard-000000.tar/clip.mp4`), folders (searched for videos
+        at any depth) and patterns such as `'videos/*.mp4'`.
     top_k
-        Classes to name for each video.
-    batch_size
-        Views that go through the model at once.
+        Show the k most probable classes of each video.
     """
     files = find_videos(paths)
-    changes = model_overrides(overrides)
-    how = {"device": device, "batch_size": batch_size, "fast": fast, "compile": compile, "precision": precision}
-    predictor = Predictor(given_model(model), allow_codecs=allow_codecs, **how, **changes)
+    count = _top_k(top_k)
+    predictor = Predictor(given_model(model), options=compute_options(compute), **model_overrides(overrides))
     failures = 0
     with progress("predicting") as on_progress:
-        results = predictor.each(files, top_k=top_k, on_error="yield")
+        results = predictor.each(files, top_k=count, on_error="yield")
         for done, (path, result) in enumerate(zip(files, results, strict=True), start=1):
-            if isinstance(result, DecodeError):
-                failures += 1
-                say(f"error: {result}")
-                if json:
-                    print_json({"path": str(path), "error": str(result)})
-            else:
-                _show(result, as_json=json)
+            failures += isinstance(result, DecodeError)
+            _show(path, result, as_json=json)
             on_progress(done, len(files))
     if failures:
-        say(f"{failures} of {len(files)} files could not be read")
+        say(f"{failures} of {len(files)} videos could not be read")
     return 1 if failures else 0
 
 
-def find_videos(paths: Sequence[str]) -> list[Path]:
-    """Files of paths, folders and patterns: sorted within each, and each file once; what is passed over is told.
-
-    A folder is searched; only where nothing is found below, pictures in it make it a video itself. Of the folders that
-    match a pattern, those are taken that hold frames and no video file.
+def _top_k(items: Sequence[str]) -> int:
+    """The one number of classes to show.
 
     Raises:
-        ConfigError: A folder holds no video, a pattern matches nothing, or a path is an address of the web.
+        ConfigError: It is not a whole number from 1, or there are several.
+    """
+    counts = parse_top_k(items)
+    if len(counts) != 1:
+        raise ConfigError(f"--top-k {','.join(items)}: predict shows one list of classes; give the largest k alone")
+    return counts[0]
+
+
+def find_videos(paths: Sequence[str]) -> list[Path]:
+    """Videos of paths, folders and patterns: sorted within each, and each video once; a note names skipped files.
+
+    A folder is searched; if no video is found in it, images in it make it a video itself. Of the folders that match a
+    pattern, only those that hold frames and no video file are used.
+
+    Raises:
+        ConfigError: A folder holds no video, a pattern matches nothing, or a path is a URL.
         DataError: A folder cannot be read.
     """
     found: list[Path] = []
@@ -104,7 +104,7 @@ def find_videos(paths: Sequence[str]) -> list[Path]:
         else:
             files = [path]
         if not files:
-            raise ConfigError(f"{text}: no videos found there (looked for {SUFFIXES_IN_SHORT})")
+            raise ConfigError(f"{text}: no videos found (looked for {SUFFIXES_IN_SHORT})")
         found += files
     return list(dict.fromkeys(found))
 
@@ -115,7 +115,7 @@ def _search_folder(folder: Path) -> list[Path]:
         return [folder]
     passed_over = describe_passed_over(found.passed_over, found.others, root=folder)
     if passed_over:
-        say(f"{folder}: {passed_over}")
+        note(f"{folder}: {passed_over}")
     return list(found.videos)
 
 
@@ -124,7 +124,7 @@ def _match(pattern: Path) -> list[Path]:
     files = [path for path in matches if path.is_file() or _is_clip(path)]
     folders = [path for path in matches if path not in files]
     if folders:
-        say(f"{pattern}: folders that match are not searched: {len(folders)} (such as {folders[0]})")
+        note(f"{pattern}: folders that match are not searched: {len(folders)} (such as {folders[0]})")
     return files
 
 
@@ -132,10 +132,15 @@ def _is_clip(folder: Path) -> bool:
     return holds_frames(folder) and not any(map(is_visible_video, folder.iterdir()))
 
 
-def _show(prediction: Prediction, *, as_json: bool) -> None:
-    if as_json:
-        print_json(prediction.to_dict())
+def _show(path: Path, result: Prediction | DecodeError, *, as_json: bool) -> None:
+    if isinstance(result, DecodeError):
+        say(f"error: {result}")
+        if as_json:
+            print_json({"path": str(path), "error": str(result)})
         return
-    print(prediction.path)
-    for label, probability in zip(prediction.labels, prediction.probabilities, strict=True):
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print(result.path)
+    for label, probability in zip(result.labels, result.probabilities, strict=True):
         print(f"  {probability:6.1%}  {label}", flush=True)

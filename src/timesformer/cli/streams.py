@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr, in any state: closed, full, gone, or of an encoding that lacks a letter."""
+"""stdin, stdout and stderr in any state: closed, full, gone, or in an encoding that lacks a character."""
 
 import io
 import os
@@ -10,9 +10,9 @@ _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 
 def prepare_streams() -> None:
-    """Open what is closed to nothing, and let text be escaped that an encoding lacks: a file can have any name.
+    """Open closed streams to the null device, and escape characters that an encoding lacks (in file names, say).
 
-    Without the first, a file that is opened later takes the number of the closed stream and gets what is printed.
+    Otherwise a file opened later would get the number of a closed stream, and with it everything that is printed.
     """
     for name, mode in _STREAMS.items():
         if getattr(sys, name) is None:
@@ -23,15 +23,15 @@ def prepare_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal something; results never go this way."""
+    """Print a message to stderr; results go to stdout."""
     try:
         print(text, file=sys.stderr, flush=True)
-    except OSError:  # nobody is left to be told
+    except OSError:  # stderr is gone, too
         discard(sys.stderr)
 
 
 def stdout_error() -> OSError | None:
-    """What is wrong with stdout, if what was printed cannot be written."""
+    """The error of stdout, if its buffer cannot be written."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -40,12 +40,12 @@ def stdout_error() -> OSError | None:
 
 
 def finish_streams(status: int) -> int:
-    """Write what is still to be written, and give the exit status, which is 1 at least where results were lost."""
+    """Flush the streams and return the exit status, which is at least 1 if results were lost."""
     error = stdout_error()
     if error is not None:
         discard(sys.stdout)
         status = status or 1
-        if not isinstance(error, BrokenPipeError):  # the reader of a pipe has had enough
+        if not isinstance(error, BrokenPipeError):  # the reader of the pipe has gone
             say(f"error: stdout: {error.strerror}")
     with suppress(OSError):
         sys.stderr.flush()
@@ -55,7 +55,7 @@ def finish_streams(status: int) -> int:
 
 
 def discard(stream: TextIO) -> None:
-    """Let a stream that cannot be written to lead to nothing: the interpreter, too, writes what is left in it."""
+    """Redirect a broken stream to the null device, because the interpreter flushes it at exit."""
     with suppress(OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())

@@ -6,52 +6,57 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import print_json, progress
-from timesformer.cli.options import AsJson
+from timesformer.cli.options import DATA, LIST, OUTPUT_NAMES, AsJson
 from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.data.synthetic.motion import MOTION_CLASSES
 
+_DATA = Parameter(group=DATA)
+_CLASSES = Parameter(
+    metavar="NAME,...", consume_multiple=True, show_default=lambda default: f"all {len(default)}"
+)  # several names after one `--classes` are the old form of the list
+
 
 def synth(
-    folder: Path,
-    /,
+    output: Annotated[Path, OUTPUT_NAMES],
     *,
-    clips_per_class: int = 100,
-    val_clips_per_class: int = 20,
-    classes: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = MOTION_CLASSES,
-    num_frames: int = 16,
-    size: int = 64,
-    background: str = "texture",
-    seed: int = 0,
+    clips_per_class: Annotated[int, _DATA] = 100,
+    val_clips_per_class: Annotated[int, _DATA] = 20,
+    classes: Annotated[tuple[str, ...], LIST, _DATA, _CLASSES] = MOTION_CLASSES,
+    num_frames: Annotated[int, _DATA] = 16,
+    size: Annotated[int, _DATA] = 64,
+    background: Annotated[str, _DATA] = "texture",
+    seed: Annotated[int, _DATA] = 0,
     json: AsJson = False,
 ) -> None:
-    """Write a data set of real video files whose class lies in the motion alone.
+    """Write a data set of synthetic motion videos.
 
-    Classes come in pairs that are each other's reversal in time, so that only the order of frames tells them apart.
+    The class of a video is its motion. Classes come in pairs, each the other played backwards, so only the order of
+    frames tells them apart.
 
-    Example: `timesformer synth data/motion --clips-per-class 50 --size 32 --background dark`
+    Example: `timesformer synth --output data/motion --clips-per-class 50 --size 32 --background dark`
 
     Parameters
     ----------
-    folder
-        Where to; gets `train/<class>/` and `val/<class>/`.
+    output
+        Folder to write: `train/<class>/` and `val/<class>/`.
     clips_per_class
-        Training clips of each class.
+        Training clips per class.
     val_clips_per_class
-        Validation clips of each class.
+        Validation clips per class.
     classes
-        Which motions; all by default.
+        Motions to write.
     num_frames
-        Frames of a clip.
+        Frames per clip.
     size
         Height and width in pixels.
     background
-        `dark`, `plain` (one random color) or `texture` (a smooth random one), from easy to hard.
+        From easy to hard: `dark`, `plain` (one random color) or `texture` (a smooth random image).
     seed
-        Equal seeds give equal files.
+        Random seed; equal seeds give equal files.
     """
     with progress("writing", unit="clips") as on_progress:
         written = write_motion_dataset(
-            folder,
+            output,
             clips_per_class=clips_per_class,
             val_clips_per_class=val_clips_per_class,
             classes=classes,

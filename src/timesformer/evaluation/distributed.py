@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DataError
 from timesformer.evaluation.evaluate import OnProgress, check_top_k, evaluate, open_both, run_batches
 from timesformer.evaluation.partition import deal, merge, plan_batches
-from timesformer.evaluation.predictions import Options, Outcome
+from timesformer.evaluation.predictions import Outcome
 from timesformer.evaluation.process_group import (
     ProcessGroup,
     from_text,
@@ -32,7 +33,7 @@ def evaluate_shared(
     videos: Manifest | str | Path,
     *,
     team: ProcessGroup | None,
-    options: Options,
+    options: ComputeOptions,
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
 ) -> Evaluation | None:
@@ -56,7 +57,7 @@ def evaluate_shared(
         TimeSformerError: What `evaluate` raises; or another process failed, vanished or sees other videos.
     """
     if team is None:
-        return evaluate(model, videos, on_progress=on_progress, top_k=top_k, **asdict(options))
+        return evaluate(model, videos, options=options, on_progress=on_progress, top_k=top_k)
     check_top_k(top_k)
     place = team.place
     model, manifest = open_both(model, videos)
@@ -95,7 +96,7 @@ def _collect(team: ProcessGroup, batches: Sequence[range], *, fingerprint: str) 
             yield from from_text(receive(team, str(number), rank=rank))
 
 
-def _fingerprint(model: Classifier, manifest: Manifest, options: Options) -> str:
+def _fingerprint(model: Classifier, manifest: Manifest, options: ComputeOptions) -> str:
     """What must be equal in all processes; folders may have other names on other machines."""
     samples = [(sample.path.name, sample.label) for sample in manifest.samples]
     how = options.batch_size, options.on_error, sorted(options.allow_codecs)

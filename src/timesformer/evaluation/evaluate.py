@@ -1,18 +1,20 @@
 """One pass over the videos of a manifest: every view of every video once, and what came out of it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Unpack
 
-from timesformer.config.schema import Precision
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.partition import plan_batches
-from timesformer.evaluation.predictions import Options, Outcome, predict_batches
+from timesformer.evaluation.predictions import Outcome, predict_batches
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.options import ComputeKeywords, merge_options
 
 OnProgress = Callable[[int, int], None]
 
@@ -21,52 +23,32 @@ def evaluate(
     model: Classifier | str | Path,
     videos: Manifest | str | Path,
     *,
-    device: str = "auto",
-    batch_size: int = 8,
-    num_workers: int = 2,
-    fast: bool = True,
-    compile: bool = False,
-    precision: Precision = "fp32",
+    options: ComputeOptions | None = None,
     on_progress: OnProgress = lambda done, total: None,
-    on_error: str = "raise",
     top_k: Sequence[int] = (1, 5),
-    allow_codecs: Collection[str] = (),
+    **keywords: Unpack[ComputeKeywords],
 ) -> Evaluation:
     """Measure a model on videos with known classes, by the views that its `info.clip` asks for.
 
     Args:
         model: A model, which stays as it is except for its device, or anything that `Predictor` takes.
         videos: A manifest, or what `load_manifest` reads; of a folder that holds splits, validation is taken.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        batch_size: Views that go through the model at once; a video's views stay together.
-        num_workers: Processes that decode; 0 decodes in this process.
-        fast: Compute by `FastTimeSformer`, with the same answers to rounding; see `Predictor`.
-        compile: Compile the model first; see `Predictor`.
-        precision: Numbers in which the model computes; see `Predictor`.
+        options: Device, batch size, workers and what an unreadable video does; see `ComputeOptions`.
         on_progress: Called after each video with the number done and their total.
-        on_error: What to do about a video that cannot be decoded: `raise` its error, or `skip` and list it.
         top_k: The k of `Evaluation.top_k`, 1 or more each.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+        **keywords: Fields of `ComputeOptions` instead of `options`, such as `num_workers=0`.
 
     Raises:
         DecodeError: A video cannot be decoded, and `on_error` is `raise`.
         DataError: The videos have classes that the model does not know, or none of them can be decoded.
-        ConfigError: An argument is out of its range, a codec is unknown, or the device is not there.
+        ConfigError: An argument is out of its range or given both ways, a codec is unknown, or the device does not
+            exist.
         WeightsError: The weights cannot be loaded.
     """
-    options = Options(
-        device=device,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        on_error=on_error,
-        fast=fast,
-        compile=compile,
-        precision=precision,
-        allow_codecs=allow_codecs,
-    )
+    options = merge_options(options, keywords)
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
-    batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=batch_size)
+    batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
     outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress)
     protocol = describe_protocol(model.config, model.info.clip)
     return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
@@ -99,7 +81,7 @@ def run_batches(
     manifest: Manifest,
     batches: Sequence[range],
     *,
-    options: Options,
+    options: ComputeOptions,
     on_progress: OnProgress = lambda done, total: None,
     on_batch: Callable[[int, list[Outcome]], None] = lambda number, outcomes: None,
 ) -> list[Outcome]:

@@ -1,6 +1,6 @@
 """What a model says about each video: all of its views once, batch by batch."""
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -11,43 +11,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count
-from timesformer.config.schema import Precision
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.clips.dataset import EvalViews
 from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.manifest import Manifest, Sample
-from timesformer.data.video.codecs import allowed_codecs
-from timesformer.errors import ConfigError, DecodeError, TimeSformerError
+from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
 
 _Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the videos go through the model; `evaluate` says what each option means.
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-
-    device: str = "auto"
-    batch_size: int = 8
-    num_workers: int = 2
-    on_error: str = "raise"
-    fast: bool = True
-    compile: bool = False
-    precision: Precision = "fp32"
-    allow_codecs: Collection[str] = ()
-
-    def __post_init__(self) -> None:
-        check_count("batch_size", self.batch_size, most=MOST_IN_BATCH)
-        check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
-        if self.on_error not in ("raise", "skip"):
-            raise ConfigError(f"on_error={self.on_error!r} is not one of 'raise', 'skip'")
-        allowed_codecs(self.allow_codecs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +44,7 @@ Outcome = VideoOutput | DecodeFailure
 
 
 def predict_batches(
-    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: Options
+    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions
 ) -> Generator[list[Outcome]]:
     """Yield what the model says about the videos of each batch, in order; the model is left in eval mode.
 
@@ -83,17 +56,10 @@ def predict_batches(
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
-        TimeSformerError: The model answers nan or inf.
+        TimeSformerError: The model outputs nan or inf.
         ConfigError: The device is not there.
     """
-    predictor = Predictor(
-        model,
-        device=options.device,
-        batch_size=options.batch_size,
-        fast=options.fast,
-        compile=options.compile,
-        precision=options.precision,
-    )
+    predictor = Predictor(model, options=options.for_predictor())
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     own = Manifest(samples, manifest.class_names)
     # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
@@ -103,7 +69,7 @@ def predict_batches(
             yield _answer(predictor, batch, read, on_error=options.on_error)
 
 
-def _read(model: Classifier, manifest: Manifest, options: Options) -> Generator[_Read]:
+def _read(model: Classifier, manifest: Manifest, options: ComputeOptions) -> Generator[_Read]:
     """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
     loader = DataLoader(
         ErrorsAsValues(

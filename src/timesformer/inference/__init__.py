@@ -1,4 +1,4 @@
-"""From a video file to a named answer."""
+"""Prediction: from a video file to its most probable classes."""
 
 from timesformer.inference.fusion import fuse
 from timesformer.inference.predictor import Prediction, Predictor

@@ -21,10 +21,10 @@ def fuse(logits: Float[Tensor, "views k"], fusion: Fusion) -> Float[Tensor, " k"
 
 
 def check_finite(logits: Float[Tensor, "views k"], path: str | Path) -> None:
-    """Refuse logits of a video that rank nothing.
+    """Refuse logits of a video that are not finite.
 
     Raises:
         TimeSformerError: One is nan or inf; the message names the video.
     """
     if not logits.isfinite().all():
-        raise TimeSformerError(f"{path}: the model answers nan or inf: its weights are broken")
+        raise TimeSformerError(f"{path}: the model outputs nan or inf: its weights are broken")

@@ -1,21 +1,20 @@
-"""The predictor: a model, ready for files."""
+"""`Predictor`: classifies videos with one model."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from timesformer.config.checks import MOST_IN_BATCH, check_choice, check_count
-from timesformer.config.schema import Precision
+from timesformer.config.checks import check_choice, check_count
+from timesformer.config.compute import ComputeOptions
 from timesformer.data.clips.dataset import read_eval_views, tell_timing
 from timesformer.data.clips.transforms import model_input
-from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
@@ -23,6 +22,7 @@ from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
@@ -34,14 +34,14 @@ Video = str | Path | FrameArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """The classes that a model gives to a video, most probable first.
+    """The most probable classes of a video, in descending order.
 
-    `probabilities` are those of the `labels`, of `num_classes` in all, fused over `num_views` views of the video.
-    `timing` says what is odd about its timestamps, and what was done about it; it is empty where they are plausible.
+    `probabilities` belong to `labels`, of `num_classes` in all, and are fused over `num_views` views of the video.
+    `timing` describes implausible timestamps and how they were handled; it is empty for plausible ones.
     """
 
     path: str
-    """The video; empty for frames in memory."""
+    """Path of the video; empty for frames in memory."""
     labels: tuple[str, ...]
     indices: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -77,60 +77,47 @@ class Predictor:
     """Classifies videos with one model.
 
     Args:
-        model: A model, which is left as it is: the predictor owns its weights; or anything that `load` takes,
-            or an ONNX file that `timesformer export` wrote; the latter runs on the CPU as it was exported, and takes
-            none of the options below but `batch_size`.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        batch_size: Views that go through the model at once.
-        fast: Compute by `FastTimeSformer`: the same answers to rounding, in less time and memory. A model with hooks
-            is computed as it is, so that they run.
-        compile: Compile the model by `torch.compile` when it first meets a size of batch: a minute or more on a CPU,
-            kept by torch in its cache on the disk. On a GPU its kernels are then started as one graph. On a CPU it
-            gains nothing beside `fast`.
-        precision: Numbers in which the model computes: `bf16` or `fp16` on a GPU that has them; slower on a CPU.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
-        **overrides: Passed to `load`, such as `num_frames=16`.
+        model: A model, which stays unchanged; anything that `load` accepts; or an ONNX file that `timesformer export`
+            wrote, which runs on the CPU and accepts no option but `batch_size` and `allow_codecs`.
+        options: How to compute; see `ComputeOptions`.
+        **keywords: Fields of `ComputeOptions` instead of `options`, such as `device="cuda"`, and fields of
+            `ModelConfig` for `load`, such as `num_frames=16`.
 
     Raises:
         WeightsError: The weights cannot be loaded.
-        ConfigError: The device is not there, a codec is unknown, or an override cannot work.
+        ConfigError: The device does not exist, a codec is unknown, an option is given both ways or has no effect on a
+            predictor, or an override cannot work.
     """
 
     model: TimeSformer | FastTimeSformer | OnnxModel
-    """What computes, on `device`."""
+    """The model that computes, on `device`."""
 
     def __init__(
         self,
         model: Classifier | str | Path,
         *,
-        device: str = "auto",
-        batch_size: int = 8,
-        fast: bool = True,
-        compile: bool = False,
-        precision: Precision = "fp32",
-        allow_codecs: Collection[str] = (),
-        **overrides: Any,
+        options: ComputeOptions | None = None,
+        **keywords: Unpack[PredictorKeywords],
     ) -> None:
-        check_count("batch_size", batch_size, most=MOST_IN_BATCH)
-        check_choice("precision", precision, Precision)
-        allowed_codecs(allow_codecs)
-        self._allow_codecs = tuple(allow_codecs)
+        compute, overrides = split_keywords(keywords)
+        options = predictor_options(options, compute)
         if isinstance(model, Classifier) and overrides:
             raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
-        self.device = resolve_device(device)
+        self.device = resolve_device(options.device)
         model = model if isinstance(model, Classifier) else open_model(model, **overrides)
-        self.dtype = DTYPES[precision]
+        self.dtype = DTYPES[options.precision]
         if isinstance(model, OnnxModel):
-            _refuse_for_onnx(device=device, fast=fast, compile=compile, precision=precision)
+            _refuse_for_onnx(options)
             self.device = torch.device("cpu")
             self.model = model
-        elif fast and not has_hooks(model):
+        elif options.fast and not has_hooks(model):
             self.model = FastTimeSformer(model).to(self.device, self.dtype)
         else:
             self.model = deepcopy(model).eval().to(self.device, self.dtype)
-        self.batch_size = batch_size
+        self.batch_size = options.batch_size
+        self._allow_codecs = options.allow_codecs
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-        self._compute = torch.compile(self.model, mode=mode) if compile else self.model
+        self._compute = torch.compile(self.model, mode=mode) if options.compile else self.model
 
     @overload
     def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
@@ -141,23 +128,23 @@ class Predictor:
     def __call__(
         self, video: Video | Sequence[Video], *, top_k: int = 5, fps: float | None = None
     ) -> Prediction | list[Prediction]:
-        """Classify a video, or several, by the views that the model's `info.clip` asks for.
+        """Classify one or several videos, with the views of the model's `info.clip`.
 
         Args:
             video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
-                `[t, h, w, 3]`, an array or a tensor. Of a list, the next videos are read while the model computes.
-            top_k: Classes to name; all of them where the model has fewer.
-            fps: Frames a second of frames in memory; 30 by default. Dense clips count frames where it is above 240 or
-                below 1, and a warning says so.
+                `[t, h, w, 3]`, an array or a tensor. In a list, the next videos are read while the model computes.
+            top_k: Number of classes to return; all of them if the model has fewer.
+            fps: Frame rate of frames in memory; 30 by default. Above 240 or below 1, dense clips count frames instead,
+                with a warning.
 
         Returns:
-            One prediction for a video, a list in the same order for a list.
+            One prediction for one video, a list in the same order for a list.
 
         Raises:
-            DecodeError: A file holds no video that can be read.
-            DataError: Frames in memory have another shape or type.
+            DecodeError: A file cannot be decoded as a video.
+            DataError: Frames in memory have the wrong shape or type.
             ConfigError: `top_k` is less than 1, or `fps` is given for a file.
-            TimeSformerError: The model answers nan or inf.
+            TimeSformerError: The model outputs nan or inf.
         """
         is_one = isinstance(video, str | Path | FrameArray)
         if not is_one and (isinstance(video, bytes) or not isinstance(video, Iterable)):
@@ -183,22 +170,22 @@ class Predictor:
         fps: float | None = None,
         on_error: Literal["raise", "yield"] = "raise",
     ) -> Iterator[Prediction | DecodeError]:
-        """Classify videos one after the other, as many as there are; see `__call__`.
+        """Classify videos one by one, from any iterable; see `__call__`.
 
-        Views of several videos go through the model together, up to `batch_size`. Results come in the order of the
+        Views of several videos go through the model together, up to `batch_size`. Results are in the order of the
         videos.
 
         Args:
-            videos: Any number of videos.
+            videos: Any number of videos, also endless.
             top_k: See `__call__`.
             fps: See `__call__`.
-            on_error: `yield` gives the error of a file that cannot be read in the place of its prediction.
+            on_error: `yield` returns the error of an unreadable file instead of its prediction.
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
         for group in self._groups(read_ahead(partial(self._read, fps=fps), videos)):
             views = [video.views for video in group if isinstance(video, _Read)]
-            logits = iter(self.logits(torch.cat(views)).split([len(part) for part in views]) if views else ())
+            logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
             for video in group:
                 if isinstance(video, _Read):
                     yield self._prediction(video, next(logits), top_k=top_k)
@@ -210,7 +197,7 @@ class Predictor:
     def _read(self, video: Video, *, fps: float | None) -> "_Read | DecodeError":
         is_path = isinstance(video, str | Path)
         if is_path and fps is not None:
-            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has a rate of its own")
+            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
         source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
         config, clip = self.model.config, self.model.info.clip
         try:
@@ -220,7 +207,7 @@ class Predictor:
         return _Read(str(video) if is_path else "", views, info)
 
     def _groups(self, videos: Iterable["_Read | DecodeError"]) -> Iterator[list["_Read | DecodeError"]]:
-        """Videos whose views fill a batch."""
+        """Groups of videos whose views fit a batch."""
         group, num_views = [], 0
         for video in videos:
             count = len(video.views) if isinstance(video, _Read) else 0
@@ -253,32 +240,38 @@ class Predictor:
 
     @torch.inference_mode()
     def logits(self, clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        """Logits, on the CPU, of clips that are normalized, or 8-bit and then normalized on the device.
+        """Logits, on the CPU, of normalized clips, or of 8-bit clips, which are normalized on the device.
 
-        `batch_size` of them go through the model at a time.
+        `batch_size` clips go through the model at a time.
 
         Raises:
-            DependencyError: The model is to be compiled, and there is no compiler that works.
+            DependencyError: The model cannot be compiled, because no compiler works.
         """
         clip = self.model.info.clip
-        parts = (model_input(part.to(self.device), clip) for part in clips.split(self.batch_size))
+        batches = (model_input(batch.to(self.device), clip) for batch in clips.split(self.batch_size))
         try:
-            return torch.cat([self._compute(part.to(self.dtype)).float().cpu() for part in parts])
+            return torch.cat([self._compute(batch.to(self.dtype)).float().cpu() for batch in batches])
         except RuntimeError as error:
-            if type(error).__name__ != "InductorError":  # of a module that only compilation imports
+            if type(error).__name__ != "InductorError":  # its module is imported by compilation only
                 raise
             reason = next(iter(str(error).splitlines()), "")
-            raise DependencyError(f"the model cannot be compiled here; do without, or see to this: {reason}") from error
+            raise DependencyError(
+                f"the model cannot be compiled here; leave out compile=True (--compile), or fix this: {reason}"
+            ) from error
 
 
-def _refuse_for_onnx(*, device: str, fast: bool, compile: bool, precision: Precision) -> None:
-    """Refuse what an ONNX file cannot follow.
+def _refuse_for_onnx(options: ComputeOptions) -> None:
+    """Refuse options that cannot apply to an ONNX file.
 
     Raises:
-        ConfigError: Something other than the default was asked for.
+        ConfigError: One is not at its default.
     """
-    given = {"fast=False": not fast, "compile=True": compile, f"precision={precision!r}": precision != "fp32"}
-    given[f"device={device!r}"] = device not in ("auto", "cpu")
+    given = {
+        "fast=False": not options.fast,
+        "compile=True": options.compile,
+        f"precision={options.precision!r}": options.precision != "fp32",
+        f"device={options.device!r}": options.device not in ("auto", "cpu"),
+    }
     for name, is_given in given.items():
         if is_given:
             raise ConfigError(f"{name} has no effect on an ONNX file, which runs on the CPU as it was exported")

@@ -1,4 +1,4 @@
-"""Reading the next items on threads while the caller works on one."""
+"""Read-ahead: the next items are read on threads while the caller works on one."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +13,9 @@ Item = TypeVar("Item")
 def read_ahead(
     read: Callable[[Source], Item], sources: Iterable[Source], *, num_threads: int = 2, num_ahead: int = 4
 ) -> Iterator[Item]:
-    """`map(read, sources)`, in order, with up to `num_ahead` items read before they are asked for.
+    """`map(read, sources)`, in order, with up to `num_ahead` items read in advance.
 
-    Sources may be endless. What `read` raises is raised in the place of its item; when the caller stops, reading stops.
+    Sources may be endless. An error of `read` is raised instead of its item; reading stops when the caller stops.
     """
     remaining = iter(sources)
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="read-ahead")

@@ -159,8 +159,9 @@ class _Output:
     """Where lines and epochs go: to the caller's function, above a progress bar, or to the log."""
 
     def __init__(self, on_message: OnMessage | None) -> None:
-        self.console = Console(stderr=True, quiet=on_message is not None, markup=False, highlight=False)
-        self.bar = ProgressBar(self.console) if on_message is None and self.console.is_terminal else None
+        is_quiet = on_message is not None or not logger.isEnabledFor(logging.WARNING)
+        self.console = Console(stderr=True, quiet=is_quiet, markup=False, highlight=False)
+        self.bar = ProgressBar(self.console) if self.console.is_terminal and not is_quiet else None
         self.say = on_message or (self.console.print if self.bar else logger.info)
 
     @property

@@ -2,12 +2,14 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
+from timesformer.config.overrides import ModelOverrides
 from timesformer.config.presets import PRESETS, clip_preset
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, WeightsError
@@ -39,7 +41,7 @@ _HUB_FILES = [
 _FILE_SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".tar")
 
 
-def load(source: str | Path, *, seed: int = 0, **overrides: Any) -> TimeSformer:
+def load(source: str | Path, *, seed: int = 0, **overrides: Unpack[ModelOverrides]) -> TimeSformer:
     """Load a model in eval mode, with its `info` and a `load_report` that accounts for every tensor.
 
     Args:
@@ -119,12 +121,12 @@ def model_files(source: str | Path) -> list[Path]:
     return [file for folder in (path, path / "model") for pattern in patterns for file in folder.glob(pattern)]
 
 
-def _override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:
+def _override(config: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in overrides.items()}
     return from_dict({**to_dict(config), **plain}, kind=ModelConfig, source="load")
 
 
-def _load_preset(name: str, seed: int, overrides: dict[str, Any]) -> TimeSformer:
+def _load_preset(name: str, seed: int, overrides: Mapping[str, Any]) -> TimeSformer:
     info = ModelInfo(clip=clip_preset(name), source=f"preset {name}")
     config = _override(PRESETS[name], overrides)
     model, model.load_report = adapt(

@@ -1,0 +1,65 @@
+"""`ComputeOptions` as keywords of `Predictor` and `evaluate`."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypedDict
+
+from timesformer.config.compute import DEFAULTS, EVALUATION_ONLY, ComputeOptions
+from timesformer.config.overrides import ModelOverrides
+from timesformer.config.schema import OnDecodeError, Precision
+from timesformer.data.video.codecs import allowed_codecs
+from timesformer.errors import ConfigError
+
+
+class PredictorOptions(TypedDict, total=False):
+    """The fields of `ComputeOptions` that `Predictor` accepts as keywords."""
+
+    device: str
+    batch_size: int
+    fast: bool
+    compile: bool
+    precision: Precision
+    allow_codecs: Collection[str]
+
+
+class ComputeKeywords(PredictorOptions, total=False):
+    """The fields of `ComputeOptions` as keywords."""
+
+    num_workers: int
+    on_error: OnDecodeError
+
+
+class PredictorKeywords(PredictorOptions, ModelOverrides, total=False):
+    """The keywords of `Predictor`: options, and fields of `ModelConfig` to change."""
+
+
+def merge_options(options: ComputeOptions | None, keywords: Mapping[str, Any]) -> ComputeOptions:
+    """The options of a call, given as one value or as keywords.
+
+    Raises:
+        ConfigError: They are given both ways, a value is out of its range, or a codec is unknown.
+        TypeError: A keyword is not a field of `ComputeOptions`.
+    """
+    if options is not None and keywords:
+        raise ConfigError(f"{', '.join(keywords)}: given in addition to options=ComputeOptions(...); set it there")
+    merged = ComputeOptions(**keywords) if options is None else options
+    allowed_codecs(merged.allow_codecs)
+    return merged
+
+
+def split_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separate keywords of `Predictor` into fields of `ComputeOptions` and fields of `ModelConfig`."""
+    compute = {name: value for name, value in keywords.items() if name in DEFAULTS}
+    return compute, {name: value for name, value in keywords.items() if name not in DEFAULTS}
+
+
+def predictor_options(options: ComputeOptions | None, keywords: Mapping[str, Any]) -> ComputeOptions:
+    """As `merge_options`, for `Predictor`.
+
+    Raises:
+        ConfigError: One has no effect on a predictor.
+    """
+    merged = merge_options(options, keywords)
+    for name in EVALUATION_ONLY:
+        if name in keywords or getattr(merged, name) != DEFAULTS[name]:
+            raise ConfigError(f"{name}={getattr(merged, name)!r} has no effect on a Predictor, only on evaluate")
+    return merged
