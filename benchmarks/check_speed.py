@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 
 import av
-from machine import describe_machine
 
+from machine import describe_machine
 from timesformer.data.check.cache import CACHE_FILE
 from timesformer.data.check.data_check import check_dataset
 from timesformer.data.synthetic.dataset import write_motion_dataset

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from machine import describe_machine
 from torch import Tensor
 
 import timesformer as tsf
+from machine import describe_machine
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.dataset import EvalViews
 from timesformer.data.manifest.manifest import Manifest, load_manifest

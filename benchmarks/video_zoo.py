@@ -23,8 +23,8 @@ from typing import Any
 
 import av
 import numpy as np
-from machine import describe_machine
 
+from machine import describe_machine
 from timesformer.data.video.file_reader import VideoReader
 from timesformer.errors import DecodeError
 

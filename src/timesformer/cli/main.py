@@ -21,7 +21,7 @@ VERBS = {
     "train": "Train a classifier on your own videos.",
     "predict": "Classify video files.",
     "evaluate": "Measure a model on labeled videos.",
-    "bench": "Measure speed and memory on this machine, beside what else you could take.",
+    "bench": "Benchmark speed and memory on this machine against other implementations.",
     "info": "Show what a model is, what it costs, and what the paper's models cost.",
     "export": "Write a model as one ONNX file, in fp32 or int8, for ONNX Runtime.",
     "convert": "Write weights in another layout: ours, the released one, or that of transformers.",
