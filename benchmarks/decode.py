@@ -34,6 +34,11 @@ from video_readers import OURS, Read, readers
 GOPS = (250, 30, 12)
 """Frames from one key frame to the next, at most: x264's default, a camera's, and the advice of `your-videos.md`."""
 VIDEO = SyntheticVideo()
+_NOTES = (
+    "GOP: frames from one key frame to the next, at most; x264, preset medium, crf 23",
+    "whole video: converts all frames to one array of pictures, as released; whole decode: only those used",
+    "max diff: largest difference of a decoded frame, in levels of 255",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,13 @@ def run(
         write_synthetic_video(video, paths)
         cases = _cases(paths, model, clip, num_draws=rounds + 1)
         sizes = {str(gop): path.stat().st_size for gop, path in paths.items()}
-        pairs = [(case, reader) for case in cases for reader in present]
+        pairs = {_name(reader, case): (reader, case) for case in cases for reader in present}
+        baselines = {name: pair for name, pair in pairs.items() if pair[0] != OURS}
         differences = {
-            _name(reader, case): _difference(present[reader], present[OURS], case)
-            for case, reader in pairs
-            if reader != OURS
+            name: _difference(present[reader], present[OURS], case) for name, (reader, case) in baselines.items()
         }
-        cpu_s: dict[str, list[float]] = {_name(reader, case): [] for case, reader in pairs}
-        candidates = {
-            _name(reader, case): _candidate(present[reader], case, cpu_s[_name(reader, case)]) for case, reader in pairs
-        }
+        cpu_s: dict[str, list[float]] = {name: [] for name in pairs}
+        candidates = {name: _candidate(present[reader], case, cpu_s[name]) for name, (reader, case) in pairs.items()}
         times = interleave(candidates, rounds=rounds, on_progress=on_progress)
     return BenchmarkResult(
         name="decode",
@@ -94,16 +96,12 @@ def run(
         settings={"preset": preset, "video": asdict(video), "gops": list(gops), "bytes": sizes, "threads": 1},
         times=times,
         ours=_name(OURS, cases[0]),
-        compared_with={_name(reader, case): _name(OURS, case) for case, reader in pairs},
+        compared_with={name: _name(OURS, case) for name, (_, case) in pairs.items()},
         # unlike wall time, it is meaningful on a busy machine, too
         details={name: {"cpu_s": statistics.median(seconds[-rounds:])} for name, seconds in cpu_s.items()},
         max_difference=differences,
         unavailable=unavailable,
-        notes=(
-            "GOP: frames from one key frame to the next, at most; x264, preset medium, crf 23",
-            "whole video: converts all frames to one array of pictures, as released; whole decode: only those used",
-            "max diff: largest difference of a decoded frame, in levels of 255",
-        ),
+        notes=_NOTES,
     )
 
 

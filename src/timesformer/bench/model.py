@@ -86,30 +86,29 @@ def run(
     candidates, unavailable = _build(model, batch, only, device_dtype)
     batch = batch.to(*device_dtype)
     differences = _compare(candidates, batch)
+    timed = {name: _forward_pass(logits, batch, device_dtype) for name, logits in candidates.items()}
+    # the comparison has warmed all of them up, and long clips take long
     times, matmul_rate = interleave_with_matmul(
-        {name: _forward_pass(logits, batch, device_dtype) for name, logits in candidates.items()},
-        config,
-        device_dtype=device_dtype,
-        rounds=rounds,
-        warmup=0,  # the comparison has warmed all of them up, and long clips take long
-        on_progress=on_progress,
+        timed, config, device_dtype=device_dtype, rounds=rounds, warmup=0, on_progress=on_progress
     )
-    whole, ours = (clips * macs / 1e9 for macs in (cost(config).macs, multiply_accumulates(config)))
-    rate = rates(ours, times[OURS].median, matmul_rate=matmul_rate)
-    settings = model_settings(preset, device, precision, clips=clips)
+    work = {"gmac": clips * cost(config).macs / 1e9, "gmac_of_ours": clips * multiply_accumulates(config) / 1e9}
+    work |= rates(work["gmac_of_ours"], times[OURS].median, matmul_rate=matmul_rate)
     return BenchmarkResult(
         name="model",
         title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme_text}",
-        settings=settings | {"gmac": whole, "gmac_of_ours": ours} | rate,
+        settings=model_settings(preset, device, precision, clips=clips) | work,
         times=times,
         ours=OURS,
         max_difference=differences,
         unavailable=unavailable,
-        notes=(
-            f"Fast inference computes {ours:.4g} of {whole:.4g} GMAC, at {rate['ours_gmac_per_s']:.1f} GMAC/s: "
-            f"{rate['fraction_of_matmul']:.1%} of the rate of one matrix product here.",
-            f"Token layout of fast inference: {layout_of(model.scheme)}.",
-        ),
+        notes=(_work_note(work), f"Token layout of fast inference: {layout_of(model.scheme)}."),
+    )
+
+
+def _work_note(work: Mapping[str, float]) -> str:
+    return (
+        f"Fast inference computes {work['gmac_of_ours']:.4g} of {work['gmac']:.4g} GMAC, at "
+        f"{work['ours_gmac_per_s']:.1f} GMAC/s: {work['fraction_of_matmul']:.1%} of the rate of a matrix product here."
     )
 
 

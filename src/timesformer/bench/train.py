@@ -95,37 +95,42 @@ def run(
             is `fp16`, which would need loss scaling.
         TimeSformerError: Peak memory cannot be measured on this system.
     """
-    check_clips(clips)
-    if precision == "fp16":
-        raise ConfigError("precision='fp16' would need loss scaling: bench train accepts fp32 and bf16")
+    _check_arguments(clips, precision)
     config, device_dtype = preset_config(preset), DeviceAndDtype.of(device, precision)
     builders = {name: partial(_step, name, preset, device_dtype=device_dtype, clips=clips) for name in CANDIDATES}
     steps, unavailable = build_candidates(builders, only)
     differences = _compare(steps)
+    timed = {name: step.run for name, step in steps.items()}
     times, matmul_rate = interleave_with_matmul(
-        {name: step.run for name, step in steps.items()},
-        config,
-        device_dtype=device_dtype,
-        rounds=rounds,
-        on_progress=on_progress,
+        timed, config, device_dtype=device_dtype, rounds=rounds, on_progress=on_progress
     )
-    gmac = 3 * clips * cost(config).macs / 1e9
-    rate = rates(gmac, times[OURS].median, matmul_rate=matmul_rate)
+    timed.clear()  # frees the models together with `steps`
+    work = {"gmac": 3 * clips * cost(config).macs / 1e9}
+    work |= rates(work["gmac"], times[OURS].median, matmul_rate=matmul_rate)
     settings = model_settings(preset, device, precision, clips=clips)
     return BenchmarkResult(
         name="train",
         title=f"A training step of {clips} x {config.num_frames} x {config.image_size[0]} through {preset}",
-        settings=settings | {"optimizer": "sgd, momentum", "gmac": gmac} | rate,
+        settings=settings | {"optimizer": "sgd, momentum"} | work,
         times=times,
         ours=OURS,
         details=_memory_details(_peaks(steps, preset=preset, clips=clips, on_gpu=device_dtype.device.type == "cuda")),
         max_difference=differences,
         unavailable=unavailable,
-        notes=(
-            *_NOTES,
-            f"Ours computes the {gmac:.4g} GMAC of a plain step, three forward passes, at "
-            f"{rate['fraction_of_matmul']:.1%} of the rate of one matrix product here.",
-        ),
+        notes=(*_NOTES, _work_note(work)),
+    )
+
+
+def _check_arguments(clips: int, precision: Precision) -> None:
+    check_clips(clips)
+    if precision == "fp16":
+        raise ConfigError("precision='fp16' would need loss scaling: bench train accepts fp32 and bf16")
+
+
+def _work_note(work: Mapping[str, float]) -> str:
+    return (
+        f"Ours computes the {work['gmac']:.4g} GMAC of a plain step, three forward passes, at "
+        f"{work['fraction_of_matmul']:.1%} of the rate of a matrix product here."
     )
 
 

@@ -59,12 +59,7 @@ def bench(
         A PNG file for the plot of `cost`.
     """
     _check_name(what)
-    if plot is not None and what != "cost":
-        raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
-    if plot is None and overwrite:
-        raise ConfigError("--overwrite has no effect without --plot, the only file that `bench` writes")
-    if plot is not None:
-        check_files(plot, overwrite=overwrite)
+    _check_plot(what, plot, overwrite=overwrite)
     compute_options = _compute_options(what, device=device, precision=precision, clips=clips)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_progress:
@@ -89,6 +84,16 @@ def _check_name(what: str) -> None:
         raise ConfigError(f"`bench {what}` is a script: run `python {SCRIPTS[what]}` in a checkout of the source")
     if what not in BENCHMARKS:
         raise ConfigError(f"bench {what!r} is not one of {', '.join(map(repr, BENCHMARKS))}")
+
+
+def _check_plot(what: str, plot: Path | None, *, overwrite: bool) -> None:
+    """Refuse a plot that would not be drawn, or that must not replace a file."""
+    if plot is not None and what != "cost":
+        raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
+    if plot is None and overwrite:
+        raise ConfigError("--overwrite has no effect without --plot, the only file that `bench` writes")
+    if plot is not None:
+        check_files(plot, overwrite=overwrite)
 
 
 def _compute_options(what: str, *, device: str, precision: str, clips: int | None) -> dict[str, Any]:
