@@ -1,8 +1,9 @@
-"""Which start lets a small divided model learn the order of frames without pretraining?
+"""Which initialization lets a small divided model learn the order of frames without pretraining?
 
-Trains the `tiny` preset on synthetic motions whose classes come in pairs that are each other's reversal in time, from
-five starts with equal seeds, data and steps, and prints JSON: accuracy after every 100 steps, and the share of clips
-whose pair was told (which needs no order of frames: 50 % accuracy at 100 % of pairs is knowing nothing of order).
+Trains the `tiny` preset on synthetic motions whose classes come in pairs, each the other reversed in time, from several
+initializations with equal seeds, data and steps. Prints JSON: accuracy after every 100 steps, and the fraction of clips
+whose pair is right. A pair can be recognized without the order of frames, so 50 % accuracy at 100 % of pairs means that
+nothing is known of the order.
 
     python benchmarks/initialization.py --steps 800 --seeds 0 1 > initialization.json
 """
@@ -53,7 +54,7 @@ def unit_embeddings(model: TimeSformer) -> None:
 
 @torch.no_grad()
 def xavier(model: TimeSformer) -> None:
-    """All linear maps but the head by Xavier's rule."""
+    """All linear layers except the head by Xavier's rule."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and name != "head":
             nn.init.xavier_uniform_(module.weight)
@@ -67,13 +68,13 @@ def sinusoids(model: TimeSformer) -> None:
 
 @torch.no_grad()
 def drawn_fc(model: TimeSformer) -> None:
-    """`fc` as every other linear map of the released start, and not zero."""
+    """`fc` drawn like the other linear layers of the released initialization, not zero."""
     for name, module in model.named_modules():
         if name.endswith(".fc") and isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
 
 
-STARTS: dict[str, list[Callable[[TimeSformer], None]]] = {
+INITIALIZATIONS: dict[str, list[Callable[[TimeSformer], None]]] = {
     "released": [],
     "released, fc drawn, embeddings std 1": [drawn_fc, unit_embeddings],
     "Xavier, embeddings std 1": [xavier, unit_embeddings],
@@ -84,14 +85,16 @@ STARTS: dict[str, list[Callable[[TimeSformer], None]]] = {
 }
 
 
-def run(start: str, *, seed: int, steps: int, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[dict[str, float]]:
-    """Train one model and measure it on the way."""
+def run(
+    initialization: str, *, seed: int, steps: int, data: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> list[dict[str, float]]:
+    """Train one model and evaluate it every 100 steps."""
     train_x, train_y, val_x, val_y = data
     torch.manual_seed(seed)
-    head_norm = "batch" if start.endswith("head_norm=batch") else "none"
+    head_norm = "batch" if initialization.endswith("head_norm=batch") else "none"
     config = replace(PRESETS["tiny"], num_classes=len(CLASSES), initialization="released", head_norm=head_norm)
     model = TimeSformer(config)
-    for change in STARTS[start]:
+    for change in INITIALIZATIONS[initialization]:
         change(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.05)
@@ -107,15 +110,15 @@ def run(start: str, *, seed: int, steps: int, data: tuple[Tensor, Tensor, Tensor
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            curve.append({"step": step, **measure(model.eval(), val_x, val_y)})
+            curve.append({"step": step, **evaluate(model.eval(), val_x, val_y)})
             model.train()
     return curve
 
 
 @torch.inference_mode()
-def measure(model: TimeSformer, x: Tensor, y: Tensor) -> dict[str, float]:
+def evaluate(model: TimeSformer, x: Tensor, y: Tensor) -> dict[str, float]:
     """Accuracy on classes and on pairs of classes."""
-    predicted = torch.cat([model(part).argmax(-1) for part in x.split(80)])
+    predicted = torch.cat([model(chunk).argmax(-1) for chunk in x.split(80)])
     return {
         "accuracy": (predicted == y).float().mean().item(),
         "pairs": (predicted // 2 == y // 2).float().mean().item(),
@@ -123,17 +126,17 @@ def measure(model: TimeSformer, x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run all starts for all seeds, seeds in the outer loop, and print JSON."""
+    """Run all initializations for all seeds, seeds in the outer loop, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--background", default="dark", choices=["dark", "plain", "texture"])
     arguments = parser.parse_args()
     data = *clips(150, split=0, background=arguments.background), *clips(25, split=1, background=arguments.background)
-    curves: dict[str, list[list[dict[str, float]]]] = {name: [] for name in STARTS}
+    curves: dict[str, list[list[dict[str, float]]]] = {name: [] for name in INITIALIZATIONS}
     began = time.time()
     for seed in arguments.seeds:
-        for name in STARTS:
+        for name in INITIALIZATIONS:
             curves[name].append(run(name, seed=seed, steps=arguments.steps, data=data))
             print(f"{time.time() - began:5.0f} s  seed {seed}  {name}: {curves[name][-1][-1]}", file=sys.stderr)
     medians = {

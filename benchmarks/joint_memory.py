@@ -2,7 +2,8 @@
 
     python benchmarks/joint_memory.py
 
-A peer that builds the matrix of attention needs 12 heads x 18817 x 18817 numbers for it: 17 GB in fp32, more than once.
+An implementation that builds the attention matrix needs 12 heads x 18817 x 18817 numbers for it: 17 GB in fp32, more
+than once.
 """
 
 import json
@@ -20,7 +21,7 @@ from timesformer.model.timesformer import TimeSformer
 
 
 def main() -> None:
-    """Load, classify one clip of noise, print."""
+    """Build the model, classify one clip of noise and print JSON."""
     config = replace(PRESETS["large"], scheme="joint_space_time")
     model = FastTimeSformer(TimeSformer(config))
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)

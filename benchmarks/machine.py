@@ -1,4 +1,4 @@
-"""The hardware and the versions that a benchmark of video files prints."""
+"""Hardware and versions, for the benchmarks that read video files."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from timesformer.device import processor_name
 
 
 def describe_machine() -> dict[str, str | int | None]:
-    """What reads the files, and with which libraries."""
+    """Processor, cores and the versions of the libraries that decode."""
     return {
         "cpu": processor_name(),
         "cores": os.cpu_count(),

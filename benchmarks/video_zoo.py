@@ -1,13 +1,13 @@
-"""Does the reader get every frame of every file right, and refuse what is no video, without ever hanging?
+"""Does the reader return every frame of every file correctly, refuse files that are not videos, and never hang?
 
-Reads each file of a folder in a process of its own, with a time limit, and compares all its frames and random ones
+Reads each file of a folder in a separate process, with a time limit, and compares all its frames and random ones
 with a plain decode from first to last by PyAV, pixel for pixel. Prints JSON; writes a table on request.
 
     python benchmarks/video_zoo.py FOLDER --table benchmarks/results/video_zoo_<cpu>_<yyyymm>.md
 
 FOLDER holds video files and `MANIFEST.json`: a list of objects with `file` and, found by another program, `decoded`
-(frames; absent or 0 where there is no video) and `rot` (counter-clockwise turn in degrees). The exit status is 1 where
-a file is read wrongly, or differs from the manifest and nothing explains it.
+(frames; absent or 0 if there is no video) and `rot` (counter-clockwise rotation in degrees). The exit status is 1 if a
+file is read wrongly, or differs from the manifest without an entry in `EXPLAINED`.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from typing import Any
 
 import av
 import numpy as np
-from machine import describe_machine
 
+from machine import describe_machine
 from timesformer.data.video.file_reader import VideoReader
 from timesformer.errors import DecodeError
 
@@ -32,21 +32,21 @@ EXPLAINED = {
     "decord__tests_test_data_corrupted.mp4": "one packet of its 50 is damaged, and the manifest's decode stopped "
     "there; ours goes on, with frame 29 in the place of the lost frame 30 and later ones as the decoder patches them",
 }
-"""Where a file may differ from the manifest, and why."""
+"""Files that may differ from the manifest, and why."""
 CHUNK = 16
 Digest = str
 
 
 def digest(frame: np.ndarray) -> Digest:
-    """A fingerprint of a frame's pixels and shape."""
+    """Hash of a frame's pixels and shape."""
     return f"{frame.shape}{hashlib.blake2b(frame.tobytes()).hexdigest()}"
 
 
 def decode_plainly(path: Path) -> Iterator[tuple[int | None, Digest]]:
-    """Time and fingerprint of each frame that a decode from first to last gives, by PyAV alone."""
+    """Time and digest of each frame, decoded from first to last by PyAV alone."""
     with av.open(path, metadata_errors="ignore") as container:
         stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # what a decoder patches holes with depends on its threads
+        stream.thread_type = "NONE"  # a decoder's concealment of damage depends on its threads
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -58,16 +58,16 @@ def decode_plainly(path: Path) -> Iterator[tuple[int | None, Digest]]:
 
 
 def shown_times(path: Path) -> list[int]:
-    """When the frames of a file are shown, by its packets."""
+    """Presentation times of the frames of a file, from its packets."""
     with av.open(path, metadata_errors="ignore") as container:
         return sorted(p.pts for p in container.demux(video=0) if p.size and p.pts is not None and not p.is_discard)
 
 
 def expected_frames(path: Path, num_frames: int) -> list[Digest]:
-    """What each frame has to be; the nearest earlier one where it does not decode, else the first."""
+    """Digest of each frame; for one that does not decode, of the nearest earlier frame, else of the first."""
     decoded = list(decode_plainly(path))
     if len(decoded) == num_frames:
-        return [fingerprint for _, fingerprint in decoded]
+        return [frame for _, frame in decoded]
     by_time, last, expected = dict(decoded), decoded[0][1], []
     for at in shown_times(path):
         last = by_time.get(at, last)
@@ -76,7 +76,7 @@ def expected_frames(path: Path, num_frames: int) -> list[Digest]:
 
 
 def count_wrong(reader: VideoReader, expected: list[Digest]) -> int:
-    """Frames that differ, read in chunks from first to last and then in random fours."""
+    """Number of frames that differ, read in chunks from first to last and then in random groups of four."""
     num_frames, rng = len(expected), np.random.default_rng(0)
     edges = [*range(0, num_frames, CHUNK), num_frames]
     reads = [list(range(first, end)) for first, end in pairwise(edges)]
@@ -89,7 +89,7 @@ def count_wrong(reader: VideoReader, expected: list[Digest]) -> int:
 
 
 def examine(path: Path) -> dict[str, Any]:
-    """Everything about one file."""
+    """The row of one file."""
     start = time.perf_counter()
     try:
         with VideoReader(path) as reader:
@@ -114,7 +114,7 @@ def examine(path: Path) -> dict[str, Any]:
 
 
 def examine_apart(path: Path, limit_s: float) -> dict[str, Any]:
-    """Examine a file in a process of its own."""
+    """Examine a file in a separate process."""
     start = time.perf_counter()
     command = [sys.executable, __file__, "--one", str(path)]
     try:
@@ -129,7 +129,7 @@ def examine_apart(path: Path, limit_s: float) -> dict[str, Any]:
 
 
 def compare(row: dict[str, Any], known: dict[str, Any]) -> str:
-    """How a row differs from the manifest; empty where it does not."""
+    """Difference between a row and the manifest; empty if there is none."""
     decoded = known.get("decoded", 0)
     at_least = int(str(decoded).removeprefix(">="))
     if row["outcome"] == "refused" or at_least == 0:
@@ -141,7 +141,7 @@ def compare(row: dict[str, Any], known: dict[str, Any]) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as a page."""
+    """The report as a Markdown page."""
     machine, rows = report["machine"], report["rows"]
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items())
     lines = [

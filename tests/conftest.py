@@ -7,7 +7,8 @@ from jaxtyping import install_import_hook
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
 _CHECKED = ("model", "weights", "data", "inference", "evaluation", "training", "export", "reproduce", "bench")
-install_import_hook([f"timesformer.{layer}" for layer in _CHECKED], "typechecker.check")
+_SCRIPTS = ("decode", "loader", "synthetic_videos", "video_readers")
+install_import_hook([*(f"timesformer.{layer}" for layer in _CHECKED), *_SCRIPTS], "typechecker.check")
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")

@@ -8,13 +8,13 @@ from timesformer.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(cost, "SIZES", ((8, 224), (2, 224), (8, 16)))
+    monkeypatch.setattr(cost, "CLIP_SIZES", ((8, 224), (2, 224), (8, 16)))
 
 
-def test_each_scheme_is_timed_at_each_size_beside_its_closed_form():
+def test_each_scheme_is_timed_at_each_size_next_to_its_closed_form():
     result = run(preset="tiny", rounds=2).to_dict()
-    assert len(result["ways"]) == 6
-    joint, divided = (result["ways"][f"{scheme}, 8 x 224"] for scheme in cost.SCHEMES)
+    assert len(result["candidates"]) == 6
+    joint, divided = (result["candidates"][f"{scheme}, 8 x 224"] for scheme in cost.COMPARED_SCHEMES)
     assert joint["tokens"] == divided["tokens"] == 8 * 28 * 28 + 1
     assert joint["median_s"] > divided["median_s"] > 0
     assert joint["closed_form_s"] > divided["closed_form_s"] > 0
@@ -32,5 +32,5 @@ def test_a_plot_is_drawn_and_other_benchmarks_have_none(tmp_path, capsys):
 
 
 def test_a_scheme_that_is_not_compared_is_refused():
-    with pytest.raises(ConfigError, match="--only 'axial' is not one of"):
+    with pytest.raises(ConfigError, match="only='axial' is not one of"):
         run(preset="tiny", rounds=1, only=("axial",))

@@ -9,21 +9,21 @@ pytestmark = pytest.mark.xdist_group("transformers")  # one process pays for the
 EXACT = ("ours block by block", "transformers")
 
 
-def test_exact_ways_agree_and_all_are_timed():
+def test_exact_implementations_agree_and_all_are_timed():
     result = run(preset="tiny", rounds=2, only=EXACT).to_dict()
-    assert set(result["ways"]) == {OURS, *EXACT}
-    assert all(way["rounds"] == 2 and way["median_s"] > 0 for way in result["ways"].values())
-    assert set(result["agreement"]) == set(result["speedup_of_ours"]) == set(EXACT)
-    assert max(result["agreement"].values()) < 1e-4
-    assert 0 < result["setting"]["gmac_of_ours"] < result["setting"]["gmac"]
+    assert set(result["candidates"]) == {OURS, *EXACT}
+    assert all(candidate["rounds"] == 2 and candidate["median_s"] > 0 for candidate in result["candidates"].values())
+    assert set(result["max_difference"]) == set(result["speedup_of_ours"]) == set(EXACT)
+    assert max(result["max_difference"].values()) < 1e-4
+    assert 0 < result["settings"]["gmac_of_ours"] < result["settings"]["gmac"]
     assert result["machine"]["torch"]
 
 
 def test_more_clips_are_more_work():
     one, three = (run(preset="tiny", rounds=1, only=("ours block by block",), clips=clips) for clips in (1, 3))
-    assert three.setting["clips"] == 3
-    assert three.setting["gmac"] == pytest.approx(3 * one.setting["gmac"])
-    assert three.setting["gmac_of_ours"] == pytest.approx(3 * one.setting["gmac_of_ours"])
+    assert three.settings["clips"] == 3
+    assert three.settings["gmac"] == pytest.approx(3 * one.settings["gmac"])
+    assert three.settings["gmac_of_ours"] == pytest.approx(3 * one.settings["gmac_of_ours"])
 
 
 class Shifted(torch.nn.Module):
@@ -35,21 +35,21 @@ class Shifted(torch.nn.Module):
         return self.module(clips) + 0.5
 
 
-def test_a_way_that_answers_otherwise_shows(monkeypatch: pytest.MonkeyPatch):
+def test_different_logits_show(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(model.BUILDERS, "wrong", lambda module, clip: Shifted(module))
     result = run(preset="tiny", rounds=1, only=("wrong",))
-    assert result.agreement["wrong"] == pytest.approx(0.5, abs=1e-3)
+    assert result.max_difference["wrong"] == pytest.approx(0.5, abs=1e-3)
 
 
-def test_a_way_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_an_implementation_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
     def missing(module: object, clip: object) -> None:
         raise DependencyError("it is not installed")
 
     monkeypatch.setitem(model.BUILDERS, "transformers", missing)
     monkeypatch.setattr(model, "BUILDERS", {name: model.BUILDERS[name] for name in (OURS, "transformers")})
     result = run(preset="tiny", rounds=1)
-    assert result.absent["transformers"] == "it is not installed"
-    assert "transformers" not in result.timings
+    assert result.unavailable["transformers"] == "it is not installed"
+    assert "transformers" not in result.times
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_way_whose_library_is_missing_is_named(monkeypatch: pytest.MonkeyPatch
         ({"preset": "tiny", "clips": 0}, "clips=0"),
     ],
 )
-def test_what_is_not_there_is_refused(arguments: dict, message: str):
+def test_unknown_names_and_zero_clips_are_refused(arguments: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         run(rounds=1, **arguments)
 

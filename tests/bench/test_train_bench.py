@@ -1,4 +1,4 @@
-"""`timesformer bench train`: ways that do the same, and numbers for each."""
+"""`timesformer bench train`: equal gradients, and the numbers of each candidate."""
 
 import dataclasses
 
@@ -16,8 +16,8 @@ from tiny import square_config
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(train, "preset_config", _config)
-    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.PEER: 100}
-    monkeypatch.setattr(train, "peak_above", lambda target, way, **_: Peak(base=7, peak=7 + peaks[way]))
+    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100}
+    monkeypatch.setattr(train, "peak_above", lambda target, candidate, **_: Peak(base=7, peak=7 + peaks[candidate]))
 
 
 def _config(name: str) -> ModelConfig:
@@ -25,43 +25,43 @@ def _config(name: str) -> ModelConfig:
 
 
 @pytest.mark.parametrize("preset", ["base", "tiny"])
-def test_all_ways_have_the_same_gradients(preset: str):
+def test_all_candidates_have_the_same_gradients(preset: str):
     pytest.importorskip("transformers")
     heard: list[tuple[int, int]] = []
-    result = train.run(preset=preset, rounds=2, on_round=lambda *counts: heard.append(counts)).to_dict()
-    assert list(result["ways"]) == ["ours", "ours, checkpointed", "transformers"]
-    assert result["agreement"]["ours, checkpointed"] == 0
-    assert result["agreement"]["transformers"] < 1e-4
-    assert [way["of_peer"] for way in result["ways"].values()] == [0.6, 0.2, 1]
-    assert heard[-1] == (12, 12)  # a product of matrices, too
-    assert result["setting"]["share_of_product"] > 0
+    result = train.run(preset=preset, rounds=2, on_progress=lambda *counts: heard.append(counts)).to_dict()
+    assert list(result["candidates"]) == ["ours", "ours, checkpointed", "transformers"]
+    assert result["max_difference"]["ours, checkpointed"] == 0
+    assert result["max_difference"]["transformers"] < 1e-4
+    assert [candidate["fraction_of_transformers"] for candidate in result["candidates"].values()] == [0.6, 0.2, 1]
+    assert heard[-1] == (12, 12)  # the matrix product counts, too
+    assert result["settings"]["fraction_of_matmul"] > 0
 
 
-def test_clips_and_precision_are_taken(monkeypatch: pytest.MonkeyPatch):
+def test_clips_and_precision_take_effect(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(train, "peak_above", lambda target, way, preset, clips: asked.append(clips) or Peak(1, 2))
+    monkeypatch.setattr(train, "peak_above", lambda target, candidate, preset, clips: asked.append(clips) or Peak(1, 2))
     one, three = (train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=clips) for clips in (1, 3))
     assert asked == [1, 1, 3, 3]
-    assert three.to_dict()["setting"]["gmac"] == 3 * one.to_dict()["setting"]["gmac"]
+    assert three.to_dict()["settings"]["gmac"] == 3 * one.to_dict()["settings"]["gmac"]
     half = train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], precision="bf16").to_dict()
-    assert half["setting"]["precision"] == "bf16"
+    assert half["settings"]["precision"] == "bf16"
 
 
-def test_half_precision_computes_in_it(monkeypatch: pytest.MonkeyPatch):
-    exact = train._learner(train.OURS, "base", place=train.Place.of("cpu", "fp32"), clips=2).gradients()
-    half = train._learner(train.OURS, "base", place=train.Place.of("cpu", "bf16"), clips=2).gradients()
+def test_bf16_computes_in_bf16(monkeypatch: pytest.MonkeyPatch):
+    exact = train._step(train.OURS, "base", device_dtype=train.DeviceAndDtype.of("cpu", "fp32"), clips=2).gradients()
+    half = train._step(train.OURS, "base", device_dtype=train.DeviceAndDtype.of("cpu", "bf16"), clips=2).gradients()
     name = "blocks.0.mlp.fc1.weight"
     assert not exact[name].equal(half[name])
     torch.testing.assert_close(half[name], exact[name], rtol=0.1, atol=0.1 * float(exact[name].abs().max()))
 
 
-def test_only_the_ways_that_were_asked_for_run():
+def test_only_the_requested_candidates_run():
     result = train.run(preset="base", rounds=1, only=["ours, checkpointed"]).to_dict()
-    assert list(result["ways"]) == ["ours", "ours, checkpointed"]
+    assert list(result["candidates"]) == ["ours", "ours, checkpointed"]
 
 
 def test_prepared_work_is_a_step_that_changes_weights():
-    work = train.prepare(way=train.CHECKPOINTED, preset="base")
+    work = train.prepare(candidate=train.CHECKPOINTED, preset="base")
     parameter = next(work.__self__.module.parameters())
     before = parameter.detach().clone()
     work()
@@ -71,12 +71,12 @@ def test_prepared_work_is_a_step_that_changes_weights():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"only": ["theirs"]}, r"--only 'theirs' is not one of 'ours', 'ours, checkpointed', 'transformers'"),
+        ({"only": ["theirs"]}, r"only='theirs' is not one of 'ours', 'ours, checkpointed', 'transformers'"),
         ({"rounds": 0}, "rounds=0"),
         ({"clips": 0}, "clips=0"),
-        ({"precision": "fp16"}, "precision='fp16' would need its loss scaled"),
+        ({"precision": "fp16"}, "precision='fp16' would need loss scaling"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(changes: dict[str, object], message: str):
+def test_unknown_candidates_counts_and_fp16_are_refused(changes: dict[str, object], message: str):
     with pytest.raises(ConfigError, match=message):
         train.run(**{"preset": "base", "rounds": 1} | changes)

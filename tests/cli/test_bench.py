@@ -1,41 +1,45 @@
 import json
-from functools import partial
 
 import pytest
 
-from timesformer.bench import decode
-from timesformer.bench.scenes import Scene
-from timesformer.cli.main import main
+SMALL = ("bench", "model", "--rounds", 1, "--only", "ours block by block")
 
 
-def test_bench_decode_prints_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    scene = Scene(num_frames=14, height=40, width=56)
-    monkeypatch.setattr(decode, "run", partial(decode.run, scene=scene, gops=(9,)))
-    arguments = ["bench", "decode", "--preset", "tiny", "--rounds", "1", "--only", "whole decode"]
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--json"])
-    assert stop.value.code == 0
-    assert json.loads(capsys.readouterr().out)["bench"] == "decode"
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    shown = capsys.readouterr().out
-    assert stop.value.code == 0
-    assert "GOP 9" in shown
+@pytest.mark.parametrize("name", ["--model", "--preset"])
+def test_bench_prints_a_table_or_json(run, name: str):
+    status, shown, _ = run(*SMALL, name, "tiny")
+    assert status == 0
+    assert all(text in shown for text in ("speedup", "max diff", "ours block by block", "GMAC/s"))
+    status, printed, _ = run(*SMALL, name, "tiny", "--json")
+    assert status == 0
+    result = json.loads(printed)
+    assert (result["bench"], result["settings"]["preset"]) == ("model", "tiny")
+
+
+@pytest.mark.parametrize("name", ["decode", "loader"])
+def test_benchmarks_of_readers_are_named_as_scripts(run, name: str):
+    status, _, err = run("bench", name, "--only", "decord")
+    assert status == 2
+    assert f"`bench {name}` is a script: run `python benchmarks/{name}.py` in a checkout of the source" in err
+
+
+def test_an_unknown_benchmark_is_refused(run):
+    status, _, err = run("bench", "modle")
+    assert status == 2
+    assert "bench 'modle' is not one of 'model', 'memory', 'train', 'predict', 'cost'" in err
 
 
 @pytest.mark.parametrize("option", [("--device", "auto"), ("--precision", "bf16")])
-def test_options_of_a_model_are_refused_where_none_runs(option: tuple[str, str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as stop:
-        main(["bench", "decode", *option])
-    assert stop.value.code == 2
-    assert "--device and --precision have no effect on `bench decode`" in capsys.readouterr().err
+def test_device_and_precision_are_refused_if_they_have_no_effect(run, option: tuple[str, str]):
+    status, _, err = run("bench", "predict", *option)
+    assert status == 2
+    assert "--device and --precision have no effect on `bench predict`" in err
 
 
-def test_clips_are_refused_where_their_number_is_given(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as stop:
-        main(["bench", "memory", "--clips", "2"])
-    assert stop.value.code == 2
-    assert "--clips has no effect on `bench memory`" in capsys.readouterr().err
+def test_clips_are_refused_if_they_have_no_effect(run):
+    status, _, err = run("bench", "memory", "--clips", 2)
+    assert status == 2
+    assert "--clips has no effect on `bench memory`" in err
 
 
 def test_a_list_of_names_without_a_name_is_refused(run):

@@ -31,4 +31,4 @@ def test_half_precision_is_near(precision: str):
 def test_the_benchmark_runs_on_a_gpu():
     result = run(preset="tiny", rounds=2, only=("ours block by block",), device="cuda", precision="bf16").to_dict()
     assert result["machine"]["gpu"]
-    assert all(way["median_s"] > 0 for way in result["ways"].values())
+    assert all(candidate["median_s"] > 0 for candidate in result["candidates"].values())

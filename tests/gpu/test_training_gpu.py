@@ -28,4 +28,4 @@ def test_the_benchmark_runs_on_a_gpu(precision: str):
         preset="tiny", rounds=2, only=(train.CHECKPOINTED,), device="cuda", precision=precision, clips=4
     ).to_dict()
     assert result["machine"]["gpu"]
-    assert all(way["median_s"] > 0 and way["memory_mb"] > 0 for way in result["ways"].values())
+    assert all(candidate["median_s"] > 0 and candidate["memory_mb"] > 0 for candidate in result["candidates"].values())

@@ -1,1 +1,1 @@
-"""Speed and memory, ours beside what else a user would take: interleaved, on the same inputs, with equal answers."""
+"""Benchmarks of speed and memory against other implementations: interleaved, on equal inputs, outputs compared."""

@@ -1,15 +1,18 @@
-"""The implementations that a user would otherwise take, with the same weights as ours."""
+"""Other implementations that a user could choose, with the same weights as ours."""
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+import av
+import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
@@ -24,7 +27,7 @@ Logits = Callable[[Float[Tensor, "b c t h w"]], Float[Tensor, "b k"]]
 
 
 def transformers_module(model: TimeSformer) -> nn.Module:
-    """`transformers`' TimeSformer with the weights of `model`, in eval mode; clips are `[b, t, c, h, w]` there.
+    """`transformers`' TimeSformer with the weights of `model`, in eval mode; its clips are `[b, t, c, h, w]`.
 
     Raises:
         DependencyError: `transformers` is not installed.
@@ -36,17 +39,17 @@ def transformers_module(model: TimeSformer) -> nn.Module:
         raise DependencyError("transformers is not installed: pip install 'transformers>=5,<6'") from error
     transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        path = save_transformers(model, Path(folder) / "peer")
+        path = save_transformers(model, Path(folder) / "baseline")
         return transformers.TimesformerForVideoClassification.from_pretrained(path).eval()
 
 
 def transformers_logits(module: nn.Module) -> nn.Module:
-    """A function from our clips to the logits of `transformers_module`."""
-    return _OurClips(module)
+    """A module from our clips to the logits of `transformers_module`."""
+    return _TransformersLogits(module)
 
 
-class _OurClips(nn.Module):
-    """A module of `transformers` that takes our clips and gives logits alone, as the exporter wants it."""
+class _TransformersLogits(nn.Module):
+    """Adapts a module of `transformers` to our clip layout and to plain logits, which the exporter needs."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class _OurClips(nn.Module):
 
 
 def compiled(module: nn.Module) -> nn.Module:
-    """A module through `torch.compile`, which compiles at the first call; on a GPU as one graph.
+    """The module through `torch.compile`, which compiles at the first call; on a GPU as one graph.
 
     Raises:
         DependencyError: There is no C++ compiler.
@@ -78,32 +81,32 @@ def compiled_logits(module: nn.Module) -> Logits:
 
 
 def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: OnnxPrecision) -> Logits:
-    """A module exported to ONNX, and run by ONNX Runtime.
+    """A module exported to ONNX and run by ONNX Runtime.
 
     Args:
-        module: The module, from our clips to logits, such as `transformers_logits` gives.
-        clips: An example of our clips; any batch goes through afterward.
-        precision: `fp32`, or `int8` for its linear maps, as `timesformer export` does it.
+        module: A module from our clips to logits, such as that of `transformers_logits`.
+        clips: Example clips; the graph accepts any batch size.
+        precision: `fp32`, or `int8` for its linear layers, as in `timesformer export`.
 
     Raises:
         DependencyError: The exporter or ONNX Runtime is not installed.
         TimeSformerError: The exporter cannot express the module.
     """
-    # an example of one clip would make a graph for one clip
+    # an example of one clip would fix the batch size at 1
     graph = trace(module.eval(), clips[:1].expand(2, -1, -1, -1, -1).contiguous())
     session = open_session((to_int8(graph) if precision == "int8" else graph).SerializeToString())
     return lambda clips: run_session(session, clips)
 
 
 def lucidrains_logits(config: ModelConfig) -> Logits:
-    """The model of the package `timesformer-pytorch` at our sizes, with its own random weights: for time alone.
+    """The model of `timesformer-pytorch` at our sizes, with its own random weights: only its speed is comparable.
 
-    It is another architecture: rotary embeddings, a gated MLP with half as many weights again, no `fc` after the
-    attention over time, the class token attends to the whole clip. No weights move between it and ours.
+    Its architecture differs: rotary embeddings, a gated MLP with 1.5 times the weights, no `fc` after attention over
+    time, a class token that attends to the whole clip. Weights cannot be converted.
 
     Raises:
         DependencyError: The package is not installed.
-        ConfigError: It has no such scheme, or frames that are not square.
+        ConfigError: The scheme is not `divided_space_time`, or the frames are not square.
     """
     try:
         package = import_module("timesformer_pytorch")
@@ -111,7 +114,7 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
         raise DependencyError("timesformer-pytorch is not installed: pip install timesformer-pytorch") from error
     if config.scheme != "divided_space_time" or len(set(config.image_size)) > 1:
         raise ConfigError(
-            f"timesformer-pytorch has scheme='divided_space_time' and square frames only, not "
+            f"timesformer-pytorch has only scheme='divided_space_time' and square frames, not "
             f"scheme={config.scheme!r}, image_size={config.image_size}"
         )
     module = package.TimeSformer(
@@ -129,7 +132,7 @@ def lucidrains_logits(config: ModelConfig) -> Logits:
 
 
 class _FramesFirst(nn.Module):
-    """A module that takes `[b, t, c, h, w]`, for our clips."""
+    """Adapts a module that expects `[b, t, c, h, w]` to our clip layout."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -139,8 +142,27 @@ class _FramesFirst(nn.Module):
         return self.module(rearrange(clips, "b c t h w -> b t c h w"))
 
 
+def read_whole_video(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
+    """Decode every frame of a file, stack all pictures and select those of `indices`, as in the released code."""
+    return torch.from_numpy(np.stack([to_rgb(frame) for frame in decode_on_one_thread(path)]))[list(indices)]
+
+
+def decode_on_one_thread(path: Path) -> Iterator[VideoFrame]:
+    """Every frame of a video file, from first to last."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_count, stream.thread_type = 1, "NONE"
+        yield from container.decode(stream)
+
+
+def to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture of a frame, 0 to 255."""
+    # a pool of the scaler left behind would hang a forked worker
+    return frame.reformat(format="rgb24", threads=1).to_ndarray()
+
+
 def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:
-    """Give a model weights that exercise all of it: released models start with zeros that would hide mistakes."""
+    """Draw random weights for all of the model: the zeros of the released initialization would hide errors."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""`timesformer bench cost`: seconds of joint and divided attention as clips grow, beside the closed form."""
+"""`timesformer bench cost`: seconds of joint and divided attention by clip size, next to the closed form."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,24 +6,25 @@ from dataclasses import dataclass, replace
 import torch
 
 from timesformer.bench.baselines import random_weights
-from timesformer.bench.candidates import check_known
-from timesformer.bench.matmul_reference import Place, interleave_with_product, matrix_product, setting
-from timesformer.bench.result import Bench
-from timesformer.bench.timing import OnRound, Timing, Way, interleave
+from timesformer.bench.candidates import check_only
+from timesformer.bench.matmul_reference import interleave_with_matmul
+from timesformer.bench.result import BenchmarkResult
+from timesformer.bench.settings import DeviceAndDtype, model_settings
+from timesformer.bench.timing import Candidate, OnProgress, RunTimes, interleave
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import ModelConfig, Precision
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
 
-SCHEMES = ("joint_space_time", "divided_space_time")
-SIZES = ((8, 112), (8, 224), (8, 336), (8, 448), (16, 224), (32, 224), (64, 224), (96, 224))
+COMPARED_SCHEMES = ("joint_space_time", "divided_space_time")
+CLIP_SIZES = ((8, 112), (8, 224), (8, 336), (8, 448), (16, 224), (32, 224), (64, 224), (96, 224))
 """Frames, and side of the square frames in pixels: those of the paper's figure 3, and smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A scheme at a size of clip."""
+    """A scheme at a clip size: one point of the plot."""
 
     scheme: str
     num_frames: int
@@ -41,80 +42,77 @@ def run(
     only: Sequence[str] = (),
     device: str = "cpu",
     precision: Precision = "fp32",
-    on_round: OnRound = lambda done, total: None,
-) -> Bench:
-    """Time one clip of every size through the first and the last block, and give the time of all blocks.
+    on_progress: OnProgress = lambda done, total: None,
+) -> BenchmarkResult:
+    """Time one clip of each size through the first and the last block, and extrapolate to all blocks.
 
-    The last block answers for the class token alone. Seconds of the whole are those of a model of the last block, and
-    for each block more the difference to a model of two.
+    The last block computes the class token alone. The time of the whole model is that of the last block, plus, for
+    each other block, the difference between a model of two blocks and a model of one.
 
     Args:
-        preset: A name of `PRESETS`, whose sizes of clip are replaced.
-        rounds: Rounds that count.
-        only: Schemes of `SCHEMES` to run; both by default.
-        device: Where to compute, as `Predictor` takes it.
-        precision: Numbers to compute in.
-        on_round: Hears of every run.
+        preset: A name of `PRESETS`; its clip size is replaced.
+        rounds: Timed rounds.
+        only: Schemes of `COMPARED_SCHEMES` to run; both by default.
+        device: A device name, as in `Predictor`.
+        precision: Number format to compute in.
+        on_progress: Called after each point.
 
     Raises:
         ConfigError: There is no such preset, scheme or device, or `rounds` is less than 1.
     """
-    check_known(only, SCHEMES)
-    base, place = preset_config(preset), Place.of(device, precision)
-    points = [Point(scheme, *size) for scheme in only or SCHEMES for size in SIZES]
-    product = matrix_product(base, place)
-    timings, rate = interleave_with_product({}, product, rounds=max(rounds, 5))
-    for number, point in enumerate(points):
-        timings[str(point)] = _time(_config(base, point), place, rounds=rounds)
-        on_round(number + 1, len(points))
-    return Bench(
+    check_only(only, COMPARED_SCHEMES)
+    base, device_dtype = preset_config(preset), DeviceAndDtype.of(device, precision)
+    points = [Point(scheme, *size) for scheme in only or COMPARED_SCHEMES for size in CLIP_SIZES]
+    times, matmul_rate = interleave_with_matmul({}, base, device_dtype=device_dtype, rounds=max(rounds, 5))
+    for number, point in enumerate(points, start=1):
+        times[str(point)] = _time(_config(base, point), device_dtype, rounds=rounds)
+        on_progress(number, len(points))
+    settings = model_settings(preset, device, precision)
+    return BenchmarkResult(
         name="cost",
-        title=f"Seconds of one clip through {preset}, by size of clip",
-        setting={
-            **setting(preset, device, precision),
-            "blocks timed": min(base.depth, 2),
-            "blocks": base.depth,
-            "product_gmac_per_s": rate,
-        },
-        timings=timings,
+        title=f"Seconds of one clip through {preset}, by clip size",
+        settings=settings
+        | {"blocks timed": min(base.depth, 2), "blocks": base.depth, "matmul_gmac_per_s": matmul_rate},
+        times=times,
         ours="",
-        details={str(point): _closed_form(_config(base, point), rate) for point in points},
+        details={str(point): _closed_form(_config(base, point), matmul_rate) for point in points},
         notes=(
-            f"Measured on the first and the last block, and scaled to {base.depth}: the seconds of the last block, and "
-            f"{base.depth - 1} times what the other one adds. closed_form_s is multiply-accumulates of the whole model "
-            "over the rate of one matrix product on this machine.",
+            f"Measured on the first and the last block and extrapolated to {base.depth}: the seconds of the last block "
+            f"plus {base.depth - 1} times those of the other. closed_form_s: multiply-accumulates of the whole model "
+            "divided by the rate of one matrix product on this machine.",
         ),
     )
 
 
-def forward(config: ModelConfig, place: Place) -> Callable[[], object]:
+def forward_pass(config: ModelConfig, device_dtype: DeviceAndDtype) -> Callable[[], object]:
     """A forward pass of one clip of the config's size, as `Predictor` computes it."""
-    model = FastTimeSformer(random_weights(TimeSformer(config))).to(*place)
-    clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size).to(*place)
-    return lambda: place.finish(model(clip))
+    model = FastTimeSformer(random_weights(TimeSformer(config))).to(*device_dtype)
+    clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size).to(*device_dtype)
+    return lambda: device_dtype.wait_for(model(clip))
 
 
 def _config(base: ModelConfig, point: Point) -> ModelConfig:
     return replace(base, scheme=point.scheme, num_frames=point.num_frames, image_size=(point.side, point.side))
 
 
-def _time(config: ModelConfig, place: Place, *, rounds: int) -> Timing:
-    """Seconds of all blocks, from a model of one block and a model of two, round by round."""
-    ways: dict[str, Way] = {
-        str(depth): forward(replace(config, depth=depth), place) for depth in (1, min(config.depth, 2))
+def _time(config: ModelConfig, device_dtype: DeviceAndDtype, *, rounds: int) -> RunTimes:
+    """Seconds of all blocks in each round, from a model of one block and a model of two."""
+    depths = (1, min(config.depth, 2))
+    models: dict[str, Candidate] = {
+        str(depth): forward_pass(replace(config, depth=depth), device_dtype) for depth in depths
     }
-    found = interleave(ways, rounds=rounds)
-    pairs = zip(found["1"].seconds, found[min(ways, key=lambda name: -int(name))].seconds, strict=True)
-    return Timing(tuple(last + (config.depth - 1) * (both - last) for last, both in pairs))
+    times = interleave(models, rounds=rounds)
+    last, both = (times[str(depth)].seconds for depth in depths)
+    return RunTimes(tuple(a + (config.depth - 1) * (b - a) for a, b in zip(last, both, strict=True)))
 
 
 def _closed_form(config: ModelConfig, gmac_per_s: float) -> dict[str, float]:
-    """Work of the whole model, and the seconds that it would take at the rate of a matrix product."""
-    found = cost(config)
+    """Work of the whole model, and its seconds at the rate of a matrix product."""
+    total = cost(config)
     return {
         "num_frames": config.num_frames,
         "side": config.image_size[0],
-        "tokens": found.tokens,
-        "gmac": found.macs / 1e9,
-        "closed_form_s": found.macs / 1e9 / gmac_per_s,
+        "tokens": total.tokens,
+        "gmac": total.macs / 1e9,
+        "closed_form_s": total.macs / 1e9 / gmac_per_s,
     }

@@ -1,69 +1,64 @@
-"""`timesformer bench memory`: what a forward pass takes above the weights, each way in a process of its own."""
+"""`timesformer bench memory`: peak memory of a forward pass above the weights, each candidate in a separate process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from statistics import median
 
 import torch
 
 from timesformer.bench import baselines
-from timesformer.bench.candidates import choose
+from timesformer.bench.candidates import select
 from timesformer.bench.peak_memory import Peak, peak_above
-from timesformer.bench.result import Bench
-from timesformer.bench.timing import OnRound, quartiles
+from timesformer.bench.result import BenchmarkResult
+from timesformer.bench.timing import OnProgress
 from timesformer.config.presets import preset as preset_config
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import TimeSformer
 
-OURS = "ours"
-MAKERS: dict[str, Callable[[TimeSformer], baselines.Logits]] = {
+OURS, BASELINE = "ours", "transformers"
+BUILDERS: dict[str, Callable[[TimeSformer], baselines.Logits]] = {
     OURS: FastTimeSformer,
     "ours block by block": lambda model: model,
-    "transformers": lambda model: baselines.transformers_logits(baselines.transformers_module(model)),
+    BASELINE: lambda model: baselines.transformers_logits(baselines.transformers_module(model)),
 }
 
 
-def run(*, preset: str, rounds: int, only: Sequence[str] = (), on_round: OnRound = lambda done, total: None) -> Bench:
-    """Measure the peak of resident memory of one clip's forward pass above what stands before it.
+def run(
+    *, preset: str, rounds: int, only: Sequence[str] = (), on_progress: OnProgress = lambda done, total: None
+) -> BenchmarkResult:
+    """Measure the peak resident memory of one clip's forward pass above the memory before it.
 
     Args:
         preset: The model, with random weights.
-        rounds: Processes for each way; the median of their peaks is given.
-        only: Ways of `MAKERS` to run beside ours; all of them by default.
-        on_round: Hears of every process.
+        rounds: Processes for each candidate; the median of their peaks is given.
+        only: Candidates of `BUILDERS` to compare with; all of them by default.
+        on_progress: Called after each process.
 
     Raises:
-        ConfigError: There is no such preset or way.
-        TimeSformerError: This is not Linux, or a way failed.
+        ConfigError: There is no such preset or candidate.
+        TimeSformerError: This is not Linux, or a candidate failed.
     """
     config = preset_config(preset)
     target = f"{__name__}:prepare"
-    ways = choose(MAKERS, only)
-    peaks: dict[str, list[Peak]] = {name: [] for name in ways}
-    for done, (_, name) in enumerate(product(range(rounds), ways), start=1):
-        peaks[name].append(peak_above(target, way=name, preset=preset))
-        on_round(done, rounds * len(ways))
-    above = {name: quartiles(tuple(peak.above / 1e6 for peak in found))[1] for name, found in peaks.items()}
-    return Bench(
+    names = select(BUILDERS, only)
+    peaks: dict[str, list[Peak]] = {name: [] for name in names}
+    for done, (_, name) in enumerate(product(range(rounds), names), start=1):
+        peaks[name].append(peak_above(target, candidate=name, preset=preset))
+        on_progress(done, rounds * len(names))
+    return BenchmarkResult(
         name="memory",
         title=f"Memory of one clip of {config.num_frames} x {config.image_size[0]} through {preset}",
-        setting={"preset": preset, "clips": 1, "processes": rounds},
-        timings={},
+        settings={"preset": preset, "clips": 1, "processes": rounds},
+        times={},
         ours=OURS,
-        details={
-            name: {
-                "above_weights_mb": above[name],
-                "weights_and_libraries_mb": peaks[name][0].base / 1e6,
-                "share_of_transformers": above[name] / above["transformers"] if "transformers" in above else None,
-            }
-            for name in ways
-        },
-        notes=("above weights: the peak of resident memory less what stood before the first forward pass",),
+        details=_details(peaks),
+        notes=("above weights: peak resident memory minus that before the first forward pass",),
     )
 
 
-def prepare(way: str, preset: str) -> Callable[[], object]:
-    """The forward pass of one clip, with the weights of that way alone in place."""
-    logits, clip = _load(way, preset)
+def prepare(candidate: str, preset: str) -> Callable[[], object]:
+    """The forward pass of one clip; only the weights of this candidate are in memory."""
+    logits, clip = _load(candidate, preset)
 
     @torch.inference_mode()
     def work() -> object:
@@ -72,7 +67,19 @@ def prepare(way: str, preset: str) -> Callable[[], object]:
     return work
 
 
-def _load(way: str, preset: str) -> tuple[baselines.Logits, torch.Tensor]:
+def _load(candidate: str, preset: str) -> tuple[baselines.Logits, torch.Tensor]:
     config = preset_config(preset)
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
-    return MAKERS[way](baselines.random_weights(TimeSformer(config))), clip
+    return BUILDERS[candidate](baselines.random_weights(TimeSformer(config))), clip
+
+
+def _details(peaks: Mapping[str, Sequence[Peak]]) -> dict[str, dict[str, float | None]]:
+    above = {name: median(peak.above / 1e6 for peak in measured) for name, measured in peaks.items()}
+    return {
+        name: {
+            "above_weights_mb": above[name],
+            "weights_and_libraries_mb": measured[0].base / 1e6,
+            "fraction_of_transformers": above[name] / above[BASELINE] if BASELINE in above else None,
+        }
+        for name, measured in peaks.items()
+    }

@@ -1,25 +1,18 @@
-"""`timesformer bench model`: one forward pass, ours beside what else a user would take, on the same weights."""
+"""`timesformer bench model`: one forward pass, ours against other implementations, with the same weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from timesformer.bench import baselines
 from timesformer.bench.baselines import Logits
-from timesformer.bench.candidates import build_ways
-from timesformer.bench.matmul_reference import (
-    Place,
-    check_clips,
-    interleave_with_product,
-    matrix_product,
-    rates,
-    setting,
-)
-from timesformer.bench.result import Bench
-from timesformer.bench.timing import OnRound, Way
+from timesformer.bench.candidates import build_candidates, max_differences
+from timesformer.bench.matmul_reference import interleave_with_matmul, rates
+from timesformer.bench.result import BenchmarkResult
+from timesformer.bench.settings import DeviceAndDtype, check_clips, model_settings
+from timesformer.bench.timing import Candidate, OnProgress
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError, DependencyError
@@ -39,7 +32,7 @@ def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecisi
 
 
 def _exported(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
-    """What `timesformer export` writes, as `predict` runs it."""
+    """The file that `timesformer export` writes, as `predict` runs it."""
     return baselines.onnx_logits(OrtForm(FastTimeSformer(model)), clip, precision=precision)
 
 
@@ -55,9 +48,9 @@ BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     "transformers in ONNX Runtime in int8": partial(_in_onnx_runtime, precision="int8"),
     "timesformer-pytorch": lambda model, clip: baselines.lucidrains_logits(model.config),
 }
-"""Each way to classify, made from a model and clips of its size, both on the CPU."""
+"""A builder for each implementation, from a model and clips of its size, both on the CPU."""
 OTHER_WEIGHTS = ("timesformer-pytorch",)
-"""Ways whose logits cannot be those of the others."""
+"""Baselines that cannot have our weights, so their logits are not compared."""
 
 
 @torch.no_grad()
@@ -69,69 +62,77 @@ def run(
     device: str = "cpu",
     precision: Precision = "fp32",
     clips: int = 1,
-    on_round: OnRound = lambda done, total: None,
-) -> Bench:
+    on_progress: OnProgress = lambda done, total: None,
+) -> BenchmarkResult:
     """Time a forward pass of clips through a model with random weights.
 
     Args:
         preset: A name of `PRESETS`.
-        rounds: Rounds that count.
-        only: Ways of `BUILDERS` to run beside ours; all of them by default.
-        device: Where to compute, as `Predictor` takes it.
-        precision: Numbers to compute in.
-        clips: Clips that go through at a time.
-        on_round: Hears of every run.
+        rounds: Timed rounds.
+        only: Implementations of `BUILDERS` to compare with; all of them by default.
+        device: A device name, as in `Predictor`.
+        precision: Number format to compute in.
+        clips: Clips per forward pass.
+        on_progress: Called after each run.
 
     Raises:
-        ConfigError: There is no such preset, way or device, or `rounds` or `clips` is less than 1.
+        ConfigError: There is no such preset, implementation or device, or `rounds` or `clips` is less than 1.
     """
     check_clips(clips)
-    place = Place.of(device, precision)
+    device_dtype = DeviceAndDtype.of(device, precision)
     model = baselines.random_weights(TimeSformer(preset_config(preset)))
     config = model.config
     batch = torch.randn(clips, config.in_channels, config.num_frames, *config.image_size)
-    ways, absent = _build(model, batch, only, place)
-    batch = batch.to(*place)
-    agreement = _compare(ways, batch)
-    product = matrix_product(config, place)
-    timed: dict[str, Way] = {name: lambda logits=logits: place.finish(logits(batch)) for name, logits in ways.items()}
-    # the comparison has warmed all ways up; a warm-up of long clips would take as long as a round
-    timings, limit = interleave_with_product(timed, product, rounds=rounds, warmup=0, on_round=on_round)
-    whole, left = (clips * macs / 1e9 for macs in (cost(config).macs, multiply_accumulates(config)))
-    rate = rates(left, timings[OURS].median, limit)
-    return Bench(
+    candidates, unavailable = _build(model, batch, only, device_dtype)
+    batch = batch.to(*device_dtype)
+    differences = _compare(candidates, batch)
+    timed = {name: _forward_pass(logits, batch, device_dtype) for name, logits in candidates.items()}
+    # the comparison has warmed all of them up, and long clips take long
+    times, matmul_rate = interleave_with_matmul(
+        timed, config, device_dtype=device_dtype, rounds=rounds, warmup=0, on_progress=on_progress
+    )
+    work = {"gmac": clips * cost(config).macs / 1e9, "gmac_of_ours": clips * multiply_accumulates(config) / 1e9}
+    work |= rates(work["gmac_of_ours"], times[OURS].median, matmul_rate=matmul_rate)
+    return BenchmarkResult(
         name="model",
         title=f"{clips} x {config.num_frames} x {config.image_size[0]} through {preset}, {config.scheme_text}",
-        setting=setting(preset, device, precision, clips=clips) | {"gmac": whole, "gmac_of_ours": left} | rate,
-        timings=timings,
+        settings=model_settings(preset, device, precision, clips=clips) | work,
+        times=times,
         ours=OURS,
-        agreement=agreement,
-        absent=absent,
-        notes=(
-            f"Of {whole:.4g} GMAC {left:.4g} are left. Ours does {rate['ours_gmac_per_s']:.1f} in a second, "
-            f"{rate['share_of_product']:.1%} of what one matrix product does here.",
-            f"Layout of tokens in fast inference: {layout_of(model.scheme)}.",
-        ),
+        max_difference=differences,
+        unavailable=unavailable,
+        notes=(_work_note(work), f"Token layout of fast inference: {layout_of(model.scheme)}."),
     )
 
 
+def _work_note(work: Mapping[str, float]) -> str:
+    return (
+        f"Fast inference computes {work['gmac_of_ours']:.4g} of {work['gmac']:.4g} GMAC, at "
+        f"{work['ours_gmac_per_s']:.1f} GMAC/s: {work['fraction_of_matmul']:.1%} of the rate of a matrix product here."
+    )
+
+
+def _forward_pass(logits: Logits, clips: Tensor, device_dtype: DeviceAndDtype) -> Candidate:
+    return lambda: device_dtype.wait_for(logits(clips))
+
+
 def _build(
-    model: TimeSformer, clips: Tensor, only: Sequence[str], place: Place
+    model: TimeSformer, clips: Tensor, only: Sequence[str], device_dtype: DeviceAndDtype
 ) -> tuple[dict[str, Logits], dict[str, str]]:
-    """The ways that can run here, ours first, and why the others cannot."""
+    """The implementations that can run here, ours first, and the reason for each that cannot."""
     builders = {name: partial(build, model, clips) for name, build in BUILDERS.items()}
-    ways, absent = build_ways(builders, only, unavailable=(DependencyError, ConfigError))  # or has no such model
-    for name, way in list(ways.items()):
-        if isinstance(way, nn.Module):
-            way.to(*place)
-        elif place.device.type != "cpu" or place.dtype != torch.float32:
-            del ways[name]
-            absent[name] = "runs on the CPU in fp32"
-    return ways, absent
+    # ConfigError: the library has no such model
+    candidates, unavailable = build_candidates(builders, only, unavailable=(DependencyError, ConfigError))
+    for name, logits in list(candidates.items()):
+        if isinstance(logits, nn.Module):
+            logits.to(*device_dtype)
+        elif device_dtype.device.type != "cpu" or device_dtype.dtype != torch.float32:
+            del candidates[name]
+            unavailable[name] = "runs on the CPU in fp32"
+    return candidates, unavailable
 
 
-def _compare(ways: Mapping[str, Logits], clips: Float[Tensor, "b c t h w"]) -> dict[str, float]:
-    """Largest difference of the logits of each way from ours; all ways run once."""
-    logits = {name: way(clips) for name, way in ways.items()}
-    others = [name for name in ways if name not in (OURS, *OTHER_WEIGHTS)]
-    return {name: float((logits[name] - logits[OURS]).abs().max()) for name in others}
+def _compare(candidates: Mapping[str, Logits], clips: Tensor) -> dict[str, float]:
+    """Largest difference between the logits of each implementation and ours; runs each once."""
+    logits = {name: candidate(clips) for name, candidate in candidates.items()}
+    return max_differences({name: found for name, found in logits.items() if name not in OTHER_WEIGHTS}, reference=OURS)

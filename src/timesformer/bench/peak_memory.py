@@ -1,9 +1,10 @@
-"""Peak of memory of one piece of work, in a process of its own.
+"""Peak memory of one function call, measured in a separate process.
 
-    peak_above("timesformer.bench.train:prepare", way="ours", preset="base")
+    peak_above("timesformer.bench.train:prepare", candidate="ours", preset="base")
 
-starts a fresh interpreter, calls `timesformer.bench.train.prepare(way="ours", preset="base")` in it, and runs what that
-returned. All that `prepare` made and still holds, such as weights, is the base; the peak is counted above it.
+starts a new interpreter, calls `timesformer.bench.train.prepare(candidate="ours", preset="base")` in it, and runs the
+function that it returned. Everything that `prepare` allocated and still holds, such as weights, is the base; the peak
+is counted above it.
 """
 
 import ctypes
@@ -28,48 +29,48 @@ class Peak:
     """Resident memory of a process, in bytes."""
 
     base: int
-    """Just before the work, with all that it needs in place and freed memory given back to the system."""
+    """Just before the work, with its inputs in memory and freed memory returned to the system."""
     peak: int
-    """The most during the work."""
+    """Maximum during the work."""
 
     @property
     def above(self) -> int:
-        """What the work took on top of its base at its height."""
+        """The peak minus the base."""
         return self.peak - self.base
 
 
 def peak_above(target: str, **arguments: Any) -> Peak:
-    """Run a piece of work in a fresh process and measure the height of its memory above what it started from.
+    """Run work in a new process and measure its peak memory above the memory before it.
 
-    The allocator and the number of threads are those of a plain run; nothing else runs in the process.
+    Allocator and number of threads are the defaults; nothing else runs in the process.
 
     Args:
-        target: `module:function`; the function takes `arguments` and returns the work, a function without arguments.
-        arguments: What JSON can say.
+        target: `module:function`; called with `arguments`, it returns the work, a function without arguments.
+        arguments: Values that JSON can express.
 
     Raises:
-        TimeSformerError: The system does not tell a process its peak (only Linux does), or the work failed.
+        TimeSformerError: The system is not Linux, the only one that reports a process its peak, or the work failed.
     """
     if not _CLEAR.exists():
-        raise TimeSformerError("peaks of memory are measured on Linux only")
+        raise TimeSformerError("peak memory can be measured on Linux only")
     command = [sys.executable, "-m", "timesformer.bench.peak_memory", target, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise TimeSformerError(f"{target} with {arguments} failed in its own process: {reason}")
+        raise TimeSformerError(f"{target} with {arguments} failed in a separate process: {reason}")
     return Peak(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(work: Callable[[], object]) -> Peak:
-    """Run work in this process and read the height of its memory.
+def measure_peak(work: Callable[[], object]) -> Peak:
+    """Run work in this process and read its peak memory.
 
     Raises:
         OSError: The system does not let a process reset its peak.
     """
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # or what was freed earlier would hide as much of the peak
-    _CLEAR.write_text("5")  # the peak starts anew
+        libc.malloc_trim(0)  # otherwise memory freed earlier would hide part of the peak
+    _CLEAR.write_text("5")  # resets the peak
     base = _resident("VmRSS")
     work()
     return Peak(base=base, peak=_resident("VmHWM"))
@@ -83,7 +84,7 @@ def _resident(field: str) -> int:
 def _main(target: str, arguments: str) -> None:
     module, _, function = target.partition(":")
     work = getattr(import_module(module), function)(**json.loads(arguments))
-    peak = measure(work)
+    peak = measure_peak(work)
     print(json.dumps({"base": peak.base, "peak": peak.peak}))
 
 

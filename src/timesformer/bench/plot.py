@@ -13,15 +13,15 @@ _PANELS = {"num_frames": "frames (224 x 224 pixels)", "side": "side of the frame
 
 
 def draw_cost(result: Mapping[str, Any], path: str | Path, *, overwrite: bool = False) -> None:
-    """Draw the JSON of `bench cost` into a PNG.
+    """Plot the JSON of `bench cost` as a PNG.
 
     Args:
         result: The JSON.
         path: The file.
-        overwrite: Whether a file that already exists is replaced.
+        overwrite: Replace an existing file.
 
     Raises:
-        ConfigError: The file already exists and must not be replaced.
+        ConfigError: The file already exists and `overwrite` is False.
         DependencyError: matplotlib is not installed.
         OSError: The file cannot be written.
     """
@@ -35,25 +35,27 @@ def draw_cost(result: Mapping[str, Any], path: str | Path, *, overwrite: bool = 
     FigureCanvasAgg(figure)  # draws without a window and without matplotlib's global state
     figure.suptitle(f"{result['title']} ({result['machine']['cpu']})", x=0.01, ha="left", fontweight="bold")
     for axes, (axis, label) in zip(figure.subplots(1, 2), _PANELS.items(), strict=True):
-        _draw_panel(axes, result["ways"], axis)
+        _draw_panel(axes, result["candidates"], axis)
         axes.set_xlabel(label)
     with replacing(Path(path)) as partial:
         figure.savefig(partial, dpi=120, format="png")
 
 
-def _draw_panel(axes: Any, ways: Mapping[str, Mapping[str, float]], axis: str) -> None:
+def _draw_panel(axes: Any, candidates: Mapping[str, Mapping[str, float]], axis: str) -> None:
     fixed, value = ("side", 224) if axis == "num_frames" else ("num_frames", 8)
     for scheme, color in _COLORS.items():
         line = sorted(
-            (way for name, way in ways.items() if name.startswith(f"{scheme},") and way[fixed] == value),
-            key=lambda way: way[axis],
+            (point for name, point in candidates.items() if name.startswith(f"{scheme},") and point[fixed] == value),
+            key=lambda point: point[axis],
         )
-        xs = [way[axis] for way in line]
-        axes.plot(xs, [way["median_s"] for way in line], "o-", color=color, label=scheme, linewidth=1.8, markersize=5)
-        axes.plot(xs, [way["closed_form_s"] for way in line], "--", color=color, linewidth=1.2, label="closed form")
+        xs = [point[axis] for point in line]
+        axes.plot(
+            xs, [point["median_s"] for point in line], "o-", color=color, label=scheme, linewidth=1.8, markersize=5
+        )
+        axes.plot(xs, [point["closed_form_s"] for point in line], "--", color=color, linewidth=1.2, label="closed form")
         axes.set_xticks(xs)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("seconds a clip")
+    axes.set_ylabel("seconds per clip")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,8 +1,9 @@
-"""`timesformer bench predict`: from a video file to the probabilities of its classes, decoding included."""
+"""`timesformer bench predict`: from a video file to class probabilities, decoding included."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from timesformer.bench import baselines
-from timesformer.bench.candidates import build_ways
-from timesformer.bench.result import Bench
-from timesformer.bench.scenes import Scene, write_scene
-from timesformer.bench.timing import OnRound, Way, interleave
-from timesformer.bench.video_readers import Read, readers
+from timesformer.bench.candidates import build_candidates, max_differences
+from timesformer.bench.panning_video import PanningVideo, write_panning_video
+from timesformer.bench.result import BenchmarkResult
+from timesformer.bench.timing import OnProgress, RunTimes, interleave
 from timesformer.config.info import ModelInfo
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
@@ -26,8 +26,6 @@ from timesformer.inference.predictor import Predictor
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"
-_GOP = 250
-_READER = "whole video"
 
 Probabilities = Callable[[Path], Float[Tensor, " k"]]
 
@@ -37,63 +35,62 @@ def run(
     preset: str,
     rounds: int,
     only: Sequence[str] = (),
-    on_round: OnRound = lambda done, total: None,
-    scene: Scene | None = None,
-) -> Bench:
-    """Time all of a prediction: the file is opened, its views are decoded and cut, and the model answers.
+    on_progress: OnProgress = lambda done, total: None,
+    video: PanningVideo | None = None,
+) -> BenchmarkResult:
+    """Time a whole prediction: open the file, decode and crop its views, run the model.
 
     Args:
         preset: The model, with random weights, and its views.
-        rounds: Rounds that count.
-        only: Ways to run beside ours; all of them by default.
-        on_round: Hears of every run.
-        scene: The video that is drawn; 10 s of 720p by default.
+        rounds: Timed rounds.
+        only: Baselines to compare with; all of them by default.
+        on_progress: Called after each run.
+        video: The video to draw; 10 s of 720p by default.
 
     Raises:
-        ConfigError: There is no such preset or way, or `rounds` is less than 1.
+        ConfigError: There is no such preset or baseline, or `rounds` is less than 1.
     """
-    scene = scene or Scene()
+    video = video or PanningVideo()
     info = ModelInfo(clip=clip_preset(preset))
-    model = baselines.random_weights(TimeSformer(model_preset(preset), info=info))
-    ways, absent = _build(model, only)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scene.mp4"
-        write_scene(scene, {_GOP: path})
-        expected = ways[OURS](path)
-        agreement = {name: float((way(path) - expected).abs().max()) for name, way in ways.items() if name != OURS}
-        timed: dict[str, Way] = {name: lambda way=way: way(path) for name, way in ways.items()}
-        timings = interleave(timed, rounds=rounds, on_round=on_round)
+    candidates, unavailable = _build(baselines.random_weights(TimeSformer(model_preset(preset), info=info)), only)
+    times, differences = _measure(candidates, video, rounds=rounds, on_progress=on_progress)
     views = info.clip.num_clips * info.clip.num_crops
-    return Bench(
+    return BenchmarkResult(
         name="predict",
-        title=f"A video of {scene.num_frames} frames of {scene.height}p through {preset}, {views} views",
-        setting={
-            "preset": preset,
-            "views": views,
-            "scene": asdict(scene),
-            "gop": _GOP,
-            "threads": torch.get_num_threads(),
-        },
-        timings=timings,
+        title=f"A video of {video.num_frames} frames of {video.height}p through {preset}, {views} views",
+        settings={"preset": preset, "views": views, "video": asdict(video), "threads": torch.get_num_threads()},
+        times=times,
         ours=OURS,
-        agreement=agreement,
-        absent=absent,
+        max_difference=differences,
+        unavailable=unavailable,
         notes=(
-            "whole video, transformers: every frame is decoded as in the released code, the same views are cut",
-            "differs by: largest difference of a probability",
+            "whole video, transformers: decodes every frame, as in the released code, and crops the same views",
+            "max diff: largest difference of a probability",
         ),
     )
 
 
+def _measure(
+    candidates: Mapping[str, Probabilities], video: PanningVideo, *, rounds: int, on_progress: OnProgress
+) -> tuple[dict[str, RunTimes], dict[str, float]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        write_panning_video(path, video)
+        outputs = {name: probabilities(path) for name, probabilities in candidates.items()}
+        timed = {name: partial(probabilities, path) for name, probabilities in candidates.items()}
+        times = interleave(timed, rounds=rounds, on_progress=on_progress)
+    return times, max_differences(outputs, reference=OURS)
+
+
 def _build(model: TimeSformer, only: Sequence[str]) -> tuple[dict[str, Probabilities], dict[str, str]]:
-    """The ways that can run here, and why the others cannot."""
-    present, _ = readers((_READER,))
+    """The implementations that can run here, and the reason for each that cannot."""
     builders: Mapping[str, Callable[[], Probabilities]] = {
         OURS: lambda: _predictor(model, fast=True),
         "ours block by block": lambda: _predictor(model, fast=False),
-        "whole video, transformers": lambda: _transformers(model, present[_READER]),
+        "whole video, transformers": lambda: _transformers(model),
     }
-    return build_ways(builders, only, unavailable=(DependencyError, ConfigError))  # or has no such model
+    # ConfigError: the library has no such model
+    return build_candidates(builders, only, unavailable=(DependencyError, ConfigError))
 
 
 def _predictor(model: TimeSformer, *, fast: bool) -> Probabilities:
@@ -107,14 +104,15 @@ def _predictor(model: TimeSformer, *, fast: bool) -> Probabilities:
     return probabilities
 
 
-def _transformers(model: TimeSformer, read: Read) -> Probabilities:
+def _transformers(model: TimeSformer) -> Probabilities:
     logits = baselines.transformers_logits(baselines.transformers_module(model))
     clip, config = model.info.clip, model.config
 
     @torch.inference_mode()
     def probabilities(path: Path) -> Float[Tensor, " k"]:
-        chosen = sampling.eval_clips(probe(path), clip, num_frames=config.num_frames)
-        views = [transforms.eval_views(read(path, frames), clip, image_size=config.image_size) for frames in chosen]
+        clips = sampling.eval_clips(probe(path), clip, num_frames=config.num_frames)
+        frames = [baselines.read_whole_video(path, indices) for indices in clips]
+        views = [transforms.eval_views(each, clip, image_size=config.image_size) for each in frames]
         return fuse(logits(transforms.to_floats(torch.cat(views), clip)), clip.fusion)
 
     return probabilities

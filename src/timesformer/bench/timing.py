@@ -1,4 +1,4 @@
-"""Timing that noise hits evenly: every round runs each way once, and ratios are taken inside rounds."""
+"""Interleaved timing: every round runs each candidate once, and ratios are taken within rounds, so noise cancels."""
 
 import statistics
 import time
@@ -8,22 +8,22 @@ from typing import Any
 
 from timesformer.errors import ConfigError
 
-Way = Callable[[], object]
-"""One way to do the work that all ways of a benchmark do."""
+Candidate = Callable[[], object]
+"""One of the implementations that a benchmark compares; every call does the same work."""
 
-OnRound = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with the number of runs done and the number of runs to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds of one way, a number for each round, in order."""
+class RunTimes:
+    """Seconds of one candidate in each round, in order."""
 
     seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle one, in seconds."""
+        """The median, in seconds."""
         return statistics.median(self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,38 +40,42 @@ def quartiles(values: tuple[float, ...]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def speedup(of: Timing, over: Timing) -> dict[str, Any]:
+def speedup(of: RunTimes, over: RunTimes) -> dict[str, Any]:
     """How many times as fast `of` is as `over`: median and quartiles of the ratio in each round."""
     low, middle, high = quartiles(tuple(b / a for a, b in zip(of.seconds, over.seconds, strict=True)))
     return {"median": middle, "quartiles": [low, high]}
 
 
 def interleave(
-    ways: Mapping[str, Way], *, rounds: int, warmup: int = 1, on_round: OnRound = lambda done, total: None
-) -> dict[str, Timing]:
-    """Run all ways in turn, round after round; every other round backwards, so that no way always follows the same.
+    candidates: Mapping[str, Candidate],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    on_progress: OnProgress = lambda done, total: None,
+) -> dict[str, RunTimes]:
+    """Time the candidates in interleaved rounds, reversing the order every other round.
 
     Args:
-        ways: What to time, by name.
-        rounds: Rounds that count.
-        warmup: Rounds before them that do not.
-        on_round: Hears of every run, those of the warm-up included.
+        candidates: What to time, by name.
+        rounds: Timed rounds.
+        warmup: Rounds before them that are not timed.
+        on_progress: Called after each run, warm-up included.
 
     Raises:
-        ConfigError: `rounds` is less than 1, or `warmup` negative.
+        ConfigError: `rounds` is less than 1, or `warmup` is negative.
     """
     if rounds < 1 or warmup < 0:
         raise ConfigError(f"rounds={rounds} must be at least 1 and warmup={warmup} at least 0")
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    total = (warmup + rounds) * len(ways)
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    total = (warmup + rounds) * len(candidates)
     done = 0
     for number in range(warmup + rounds):
-        for name in list(ways) if number % 2 == 0 else reversed(list(ways)):
+        for name in list(candidates) if number % 2 == 0 else reversed(list(candidates)):
             start = time.perf_counter()
-            ways[name]()
+            candidates[name]()
             elapsed = time.perf_counter() - start
             if number >= warmup:
                 seconds[name].append(elapsed)
             done += 1
-            on_round(done, total)
-    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+            on_progress(done, total)
+    return {name: RunTimes(tuple(values)) for name, values in seconds.items()}

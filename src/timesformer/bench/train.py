@@ -1,4 +1,4 @@
-"""`timesformer bench train`: one training step, ours beside what else a user would take, on the same weights."""
+"""`timesformer bench train`: one training step, ours against `transformers`, with the same weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,18 +10,12 @@ from torch import Tensor, nn
 
 from timesformer.bench import baselines
 from timesformer.bench.baselines import Logits
-from timesformer.bench.candidates import build_ways
-from timesformer.bench.matmul_reference import (
-    Place,
-    check_clips,
-    interleave_with_product,
-    matrix_product,
-    rates,
-    setting,
-)
+from timesformer.bench.candidates import build_candidates
+from timesformer.bench.matmul_reference import interleave_with_matmul, rates
 from timesformer.bench.peak_memory import peak_above
-from timesformer.bench.result import Bench
-from timesformer.bench.timing import OnRound, Way
+from timesformer.bench.result import BenchmarkResult
+from timesformer.bench.settings import DeviceAndDtype, check_clips, model_settings
+from timesformer.bench.timing import OnProgress
 from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError
@@ -29,39 +23,46 @@ from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import layout_for
 
-OURS, CHECKPOINTED, PEER = "ours", "ours, checkpointed", "transformers"
-WAYS = (OURS, CHECKPOINTED, PEER)
+OURS, CHECKPOINTED, BASELINE = "ours", "ours, checkpointed", "transformers"
+CANDIDATES = (OURS, CHECKPOINTED, BASELINE)
 _NOTES = (
-    "A step is forward, backward and SGD with momentum, fused for all ways, without stochastic depth.",
-    "memory: the peak of a second step, above weights, gradients and momentum of the first.",
+    "A step: forward, backward and SGD with momentum (fused for all), without stochastic depth.",
+    "memory: peak of the second step above weights, gradients and momentum of the first.",
 )
 
 
-class Learner:
-    """A model, clips to learn and an optimizer: one way to take a training step."""
+class TrainingStep:
+    """The training step of one implementation: a model, a batch of clips and an optimizer."""
 
     def __init__(
-        self, module: nn.Module, logits: Logits, clips: Tensor, names: Mapping[str, str], place: Place
+        self,
+        module: nn.Module,
+        logits: Logits,
+        clips: Tensor,
+        *,
+        names: Mapping[str, str],
+        device_dtype: DeviceAndDtype,
     ) -> None:
-        self.module, self.clips = module.to(place.device).train(), clips.to(place.device)
-        self._logits, self._names, self._place = logits, names, place
-        self._labels = torch.arange(len(clips), device=place.device)
+        device = device_dtype.device
+        self.module, self.clips = module.to(device).train(), clips.to(device)
+        self._logits, self._names, self._device_dtype = logits, names, device_dtype
+        self._labels = torch.arange(len(clips), device=device)
         self._optimizer = torch.optim.SGD(module.parameters(), lr=1e-6, momentum=0.9, nesterov=True, fused=True)
 
     def gradients(self) -> dict[str, Tensor]:
-        """Gradients of the loss by our names, and the loss itself as `loss`."""
+        """Gradients by our parameter names, and the loss as `loss`."""
         loss = self._backward()
         parameters = dict(self.module.named_parameters())
         return {ours: _gradient(parameters[theirs]) for ours, theirs in self._names.items()} | {"loss": loss.detach()}
 
-    def step(self) -> None:
-        """Forward, backward and a step of the optimizer."""
+    def run(self) -> None:
+        """Forward, backward and an optimizer step."""
         self._backward()
-        self._place.finish(self._optimizer.step())
+        self._device_dtype.wait_for(self._optimizer.step())
 
     def _backward(self) -> Tensor:
         self._optimizer.zero_grad()
-        device, dtype = self._place
+        device, dtype = self._device_dtype
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = F.cross_entropy(self._logits(self.clips).float(), self._labels)
         loss.backward()
@@ -76,119 +77,133 @@ def run(
     device: str = "cpu",
     precision: Precision = "fp32",
     clips: int = 2,
-    on_round: OnRound = lambda done, total: None,
-) -> Bench:
-    """Time training steps from random weights, compare gradients, and measure peaks of memory.
+    on_progress: OnProgress = lambda done, total: None,
+) -> BenchmarkResult:
+    """Time training steps from random weights, compare gradients, and measure peak memory.
 
     Args:
         preset: A name of `PRESETS`.
-        rounds: Rounds that count.
-        only: Ways of `WAYS` to run beside ours; all of them by default.
-        device: Where to compute, as `Predictor` takes it.
-        precision: `fp32`, or `bf16` for what autocast computes in it.
-        clips: Clips of a step.
-        on_round: Hears of every run.
+        rounds: Timed rounds.
+        only: Names of `CANDIDATES` to compare with; all of them by default.
+        device: A device name, as in `Predictor`.
+        precision: `fp32`, or `bf16` for autocast.
+        clips: Clips per step.
+        on_progress: Called after each run.
 
     Raises:
-        ConfigError: There is no such preset, way or device, `rounds` or `clips` is less than 1, or the precision is
-            `fp16`, whose loss would have to be scaled.
-        TimeSformerError: The system does not tell a process its peak of memory.
+        ConfigError: There is no such preset, candidate or device, `rounds` or `clips` is less than 1, or the precision
+            is `fp16`, which would need loss scaling.
+        TimeSformerError: Peak memory cannot be measured on this system.
     """
-    check_clips(clips)
-    if precision == "fp16":
-        raise ConfigError("precision='fp16' would need its loss scaled: bench train takes fp32 and bf16")
-    place = Place.of(device, precision)
-    builders = {way: partial(_learner, way, preset, place=place, clips=clips) for way in WAYS}
-    learners, absent = build_ways(builders, only)
-    agreement = _compare(learners)
-    config = preset_config(preset)
-    product = matrix_product(config, place)
-    steps: dict[str, Way] = {name: learner.step for name, learner in learners.items()}
-    timings, limit = interleave_with_product(steps, product, rounds=rounds, on_round=on_round)
-    gmac = 3 * clips * cost(config).macs / 1e9
-    rate = rates(gmac, timings[OURS].median, limit)
-    on_gpu = place.device.type == "cuda"
-    peaks = {way: _peak_on_gpu(learner) for way, learner in learners.items()} if on_gpu else {}
-    ways = list(learners)
-    steps.clear()
-    learners.clear()  # or the processes below would find less memory
-    peaks = peaks or {way: peak_above(f"{__name__}:prepare", way=way, preset=preset, clips=clips).above for way in ways}
-    return Bench(
+    _check_arguments(clips, precision)
+    config, device_dtype = preset_config(preset), DeviceAndDtype.of(device, precision)
+    builders = {name: partial(_step, name, preset, device_dtype=device_dtype, clips=clips) for name in CANDIDATES}
+    steps, unavailable = build_candidates(builders, only)
+    differences = _compare(steps)
+    timed = {name: step.run for name, step in steps.items()}
+    times, matmul_rate = interleave_with_matmul(
+        timed, config, device_dtype=device_dtype, rounds=rounds, on_progress=on_progress
+    )
+    timed.clear()  # frees the models together with `steps`
+    work = {"gmac": 3 * clips * cost(config).macs / 1e9}
+    work |= rates(work["gmac"], times[OURS].median, matmul_rate=matmul_rate)
+    settings = model_settings(preset, device, precision, clips=clips)
+    return BenchmarkResult(
         name="train",
         title=f"A training step of {clips} x {config.num_frames} x {config.image_size[0]} through {preset}",
-        setting=setting(preset, device, precision, clips=clips) | {"optimizer": "sgd, momentum", "gmac": gmac} | rate,
-        timings=timings,
+        settings=settings | {"optimizer": "sgd, momentum"} | work,
+        times=times,
         ours=OURS,
-        details=_memory(peaks),
-        agreement=agreement,
-        absent=absent,
-        notes=(
-            *_NOTES,
-            f"Ours does the {gmac:.4g} GMAC of a plain step, three forward passes, at {rate['share_of_product']:.1%} "
-            "of the rate of one matrix product here.",
-        ),
+        details=_memory_details(_peaks(steps, preset=preset, clips=clips, on_gpu=device_dtype.device.type == "cuda")),
+        max_difference=differences,
+        unavailable=unavailable,
+        notes=(*_NOTES, _work_note(work)),
     )
 
 
-def prepare(way: str, preset: str, clips: int = 2) -> Callable[[], None]:
-    """A training step on the CPU, with gradients and the optimizer's state of an earlier one in place."""
-    learner = _learner(way, preset, place=Place.of("cpu", "fp32"), clips=clips)
-    learner.step()
-    return learner.step
+def _check_arguments(clips: int, precision: Precision) -> None:
+    check_clips(clips)
+    if precision == "fp16":
+        raise ConfigError("precision='fp16' would need loss scaling: bench train accepts fp32 and bf16")
 
 
-def _learner(way: str, preset: str, *, place: Place, clips: int) -> Learner:
-    """One of `WAYS`; equal presets have equal weights and clips.
+def _work_note(work: Mapping[str, float]) -> str:
+    return (
+        f"Ours computes the {work['gmac']:.4g} GMAC of a plain step, three forward passes, at "
+        f"{work['fraction_of_matmul']:.1%} of the rate of a matrix product here."
+    )
+
+
+def prepare(candidate: str, preset: str, clips: int = 2) -> Callable[[], None]:
+    """A training step on the CPU, after a first one that allocates gradients and the optimizer's state."""
+    step = _step(candidate, preset, device_dtype=DeviceAndDtype.of("cpu", "fp32"), clips=clips)
+    step.run()
+    return step.run
+
+
+def _step(candidate: str, preset: str, *, device_dtype: DeviceAndDtype, clips: int) -> TrainingStep:
+    """The step of one of `CANDIDATES`; equal presets have equal weights and clips.
 
     Raises:
         DependencyError: The library is not installed.
         ConfigError: It has no such model.
     """
-    # the peer has no norm of features, and draws of its own for stochastic depth
+    # transformers has no norm of features, and its own random draws for stochastic depth
     config = replace(preset_config(preset), drop_path=0.0, head_norm="none")
     model = baselines.random_weights(TimeSformer(config))
     shape = (clips, config.in_channels, config.num_frames, *config.image_size)
     batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     names = [name for name, _ in model.named_parameters()]
-    if way == PEER:
+    if candidate == BASELINE:
         module = baselines.transformers_module(model)
         theirs = layout_for("transformers", config.scheme).rename_all(names)
-        return Learner(module, baselines.transformers_logits(module), batch, theirs, place)
-    model.checkpoint_activations = way == CHECKPOINTED
-    return Learner(model, model, batch, {name: name for name in names}, place)
+        logits = baselines.transformers_logits(module)
+        return TrainingStep(module, logits, batch, names=theirs, device_dtype=device_dtype)
+    model.checkpoint_activations = candidate == CHECKPOINTED
+    return TrainingStep(model, model, batch, names={name: name for name in names}, device_dtype=device_dtype)
 
 
-def _compare(learners: Mapping[str, Learner]) -> dict[str, float]:
-    """Largest difference from our loss and gradients, each as a share of the largest number of its tensor."""
-    ours = learners[OURS].gradients()
+def _compare(steps: Mapping[str, TrainingStep]) -> dict[str, float]:
+    """Largest difference from our loss and gradients, relative to the largest value of each tensor."""
+    ours = steps[OURS].gradients()
     return {
-        name: max(_difference(ours[key], theirs) for key, theirs in learner.gradients().items())
-        for name, learner in learners.items()
+        name: max(_relative_difference(ours[key], theirs) for key, theirs in step.gradients().items())
+        for name, step in steps.items()
         if name != OURS
     }
 
 
-def _difference(ours: Tensor, theirs: Tensor) -> float:
+def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None  # every parameter learns
+    assert parameter.grad is not None  # every parameter is trained
     return parameter.grad.clone()
 
 
-def _peak_on_gpu(learner: Learner) -> int:
-    """The most memory, in bytes, that a step takes above what lies there before it."""
+def _peaks(steps: dict[str, TrainingStep], *, preset: str, clips: int, on_gpu: bool) -> dict[str, int]:
+    """Peak memory of a step of each candidate, in bytes; on a CPU, `steps` is emptied first."""
+    if on_gpu:
+        return {name: _peak_on_gpu(step) for name, step in steps.items()}
+    names = list(steps)
+    steps.clear()  # leaves the memory to the processes below
+    target = f"{__name__}:prepare"
+    return {name: peak_above(target, candidate=name, preset=preset, clips=clips).above for name in names}
+
+
+def _peak_on_gpu(step: TrainingStep) -> int:
+    """Peak memory of a step above the memory allocated before it, in bytes."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    learner.step()
+    step.run()
     return torch.cuda.max_memory_allocated() - before
 
 
-def _memory(peaks: Mapping[str, int]) -> dict[str, dict[str, float | str]]:
-    """Peak of each way in MB, and as a share of that of the peer."""
-    details: dict[str, dict[str, float | str]] = {way: {"memory_mb": peak / 1e6} for way, peak in peaks.items()}
-    if PEER in peaks:
-        for way, peak in peaks.items():
-            details[way]["of_peer"] = peak / peaks[PEER]
+def _memory_details(peaks: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """Peak memory of each candidate in MB, and as a fraction of the peak of `transformers`."""
+    details = {name: {"memory_mb": peak / 1e6} for name, peak in peaks.items()}
+    if BASELINE in peaks:
+        for name, peak in peaks.items():
+            details[name]["fraction_of_transformers"] = peak / peaks[BASELINE]
     return details

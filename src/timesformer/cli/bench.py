@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
@@ -15,22 +15,24 @@ from timesformer.cli.options import AsJson, ComputeIn, Device, Overwrite
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 
-What = Literal["model", "memory", "train", "predict", "decode", "loader", "cost"]
+BENCHMARKS = ("model", "memory", "train", "predict", "cost")
+SCRIPTS = {"decode": "benchmarks/decode.py", "loader": "benchmarks/loader.py"}
+"""Benchmarks that are scripts of the source tree."""
 
 
 def bench(
     what: Annotated[
-        What,
+        str,
         Parameter(
-            help="model (a forward pass), memory (of one), cost (of one by size of clip), train (a step), predict "
-            "(file to label), decode (a clip of a file), loader."
+            help="`model` (a forward pass), `memory` (of a forward pass), `cost` (a forward pass by clip size), "
+            "`train` (a training step) or `predict` (from file to label)."
         ),
     ],
     /,
     *,
-    preset: str = "base",
+    preset: Annotated[str, Parameter(name=("--model", "--preset"))] = "base",
     rounds: int = 7,
-    only: Annotated[str, Parameter(help="Ways to run beside ours, with commas between; all by default.")] = "",
+    only: Annotated[str, Parameter(help="Comma-separated baselines to compare with (default: all).")] = "",
     device: Device = "cpu",
     precision: ComputeIn = "fp32",
     clips: int | None = None,
@@ -38,47 +40,67 @@ def bench(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Measure speed and memory on this machine, beside what else you could take.
+    """Benchmark speed and memory on this machine against other implementations.
 
-    Every round runs each way once, on the same weights and the same inputs, and answers are compared. Ways whose
-    library is not installed are named and left out.
+    Every round runs each implementation once, with the same weights and the same inputs; outputs are compared.
+    Implementations whose library is not installed are named and left out.
 
-    Example: `timesformer bench model --preset base`
+    Example: `timesformer bench model --model base`
 
     Parameters
     ----------
     preset
-        The model: a name that `timesformer info` lists.
+        The preset of the model, as listed by `timesformer info`.
     rounds
-        Rounds that count; medians, quartiles and ratios are taken over them.
+        Timed rounds; medians, quartiles and ratios are taken over them.
     clips
-        Clips at a time, for `model` (1 by default) and `train` (2).
+        Clips per forward pass (`model`, default 1) or per step (`train`, default 2).
     plot
-        A PNG to draw the seconds of `cost` into.
+        A PNG file for the plot of `cost`.
     """
+    _check_name(what)
+    _check_plot(what, plot, overwrite=overwrite)
+    compute_options = _compute_options(what, device=device, precision=precision, clips=clips)
+    run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
+    with progress(f"bench {what}", unit="runs") as on_progress:
+        result = run(
+            preset=preset, rounds=rounds, only=split_names(only), on_progress=on_progress, **compute_options
+        ).to_dict()
+    if plot is not None:
+        import_module("timesformer.bench.plot").draw_cost(result, plot, overwrite=overwrite)
+    if json:
+        print_json(result)
+    else:
+        print_table(result)
+
+
+def _check_name(what: str) -> None:
+    """Refuse an unknown benchmark.
+
+    Raises:
+        ConfigError: It is unknown, or a script of the source tree.
+    """
+    if what in SCRIPTS:
+        raise ConfigError(f"`bench {what}` is a script: run `python {SCRIPTS[what]}` in a checkout of the source")
+    if what not in BENCHMARKS:
+        raise ConfigError(f"bench {what!r} is not one of {', '.join(map(repr, BENCHMARKS))}")
+
+
+def _check_plot(what: str, plot: Path | None, *, overwrite: bool) -> None:
+    """Refuse a plot that would not be drawn, or that must not replace a file."""
     if plot is not None and what != "cost":
         raise ConfigError(f"--plot has no effect on `bench {what}`: only cost has a plot")
     if plot is None and overwrite:
         raise ConfigError("--overwrite has no effect without --plot, the only file that `bench` writes")
     if plot is not None:
         check_files(plot, overwrite=overwrite)
-    place = _place(what, device=device, precision=precision, clips=clips)
-    run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
-    with progress(f"bench {what}", unit="runs") as on_round:
-        result = run(preset=preset, rounds=rounds, only=_names(only), on_round=on_round, **place).to_dict()
-    if plot is not None:
-        import_module("timesformer.bench.plot").draw_cost(result, plot, overwrite=overwrite)
-    if json:
-        print_json(result)
-    else:
-        _show(result)
 
 
-def _place(what: What, *, device: str, precision: str, clips: int | None) -> dict[str, Any]:
-    """Where a model computes, in which numbers and how many clips; videos are read by the processor in any case.
+def _compute_options(what: str, *, device: str, precision: str, clips: int | None) -> dict[str, Any]:
+    """Device, precision and number of clips, for the benchmarks that accept them.
 
     Raises:
-        ConfigError: One is set where it would have no effect.
+        ConfigError: One is set that has no effect.
     """
     if clips is not None and what not in ("model", "train"):
         raise ConfigError(f"--clips has no effect on `bench {what}`")
@@ -89,31 +111,38 @@ def _place(what: What, *, device: str, precision: str, clips: int | None) -> dic
     return {}
 
 
-def _names(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in the value of `--only`.
+
+    Raises:
+        ConfigError: There are separators but no name.
+    """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if text and not names:
         raise ConfigError(f"--only {text!r} names nothing; separate names by commas")
     return names
 
 
-def _show(result: dict[str, Any]) -> None:
+def print_table(result: dict[str, Any]) -> None:
+    """Print the JSON of a benchmark as a table, with its notes below."""
     console = Console()
     table = Table(box=SIMPLE_HEAD, title=result["title"], title_justify="left")
-    details = list(dict.fromkeys(key for way in result["ways"].values() for key in way if key not in _TIMES))
-    for column in ("", "median", "ours is", "differs by", *details):
+    rows = result["candidates"]
+    details = list(dict.fromkeys(key for row in rows.values() for key in row if key not in _TIMES))
+    for column in ("", "median", "speedup", "max diff", *details):
         table.add_column(column, justify="left" if not column else "right")
-    for name, way in result["ways"].items():
-        faster = result["speedup_of_ours"].get(name)
-        differs = result["agreement"].get(name)
+    for name, row in rows.items():
+        speedup = result["speedup_of_ours"].get(name)
+        difference = result["max_difference"].get(name)
         table.add_row(
             name,
-            f"{way['median_s']:.3f} s" if "median_s" in way else "",
-            f"{faster['median']:.2f}x" if faster else "",
-            f"{differs:.1e}" if differs is not None else "",
-            *(f"{way[key]:.4g}" if isinstance(way.get(key), int | float) else str(way.get(key, "")) for key in details),
+            f"{row['median_s']:.3f} s" if "median_s" in row else "",
+            f"{speedup['median']:.2f}x" if speedup else "",
+            f"{difference:.1e}" if difference is not None else "",
+            *(f"{row[key]:.4g}" if isinstance(row.get(key), int | float) else str(row.get(key, "")) for key in details),
         )
     console.print(table)
-    for text in (*result["notes"], *(f"{name}: left out, {why}" for name, why in result["absent"].items())):
+    for text in (*result["notes"], *(f"{name}: left out, {why}" for name, why in result["unavailable"].items())):
         console.print(text, highlight=False)
 
 

@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from timesformer.bench.scenes import Scene, write_scene
-from timesformer.bench.video_readers import OURS, readers
+from synthetic_videos import SyntheticVideo, write_synthetic_video
 from timesformer.data.video.reader import read_frames
 from timesformer.errors import ConfigError
+from video_readers import OURS, readers
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scene") / "a.mp4"
-    write_scene(Scene(num_frames=12, height=32, width=48), {5: path})
+    path = tmp_path_factory.mktemp("video") / "a.mp4"
+    write_synthetic_video(SyntheticVideo(num_frames=12, height=32, width=48), {5: path})
     return path
 
 
 @pytest.mark.parametrize("name", [OURS, "whole video", "whole decode"])
-def test_readers_give_the_frames_that_are_asked_for(path: Path, name: str):
+def test_readers_return_the_requested_frames(path: Path, name: str):
     indices = [1, 4, 4, 11]
     got = readers()[0][name](path, indices)
     torch.testing.assert_close(got, torch.from_numpy(read_frames(path, indices)), rtol=0, atol=0)
 
 
-def test_ours_comes_first_and_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_ours_comes_first_and_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "decord", None)
     monkeypatch.setitem(sys.modules, "torchcodec", None)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
@@ -36,16 +36,16 @@ def test_ours_comes_first_and_what_is_missing_is_named(monkeypatch: pytest.Monke
     assert "decord" in absent["decord"]
 
 
-def test_some_alone_can_be_asked_for_and_ours_always_comes(monkeypatch: pytest.MonkeyPatch):
+def test_a_choice_of_readers_always_includes_ours(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "decord", None)
     present, absent = readers(("whole decode",))
     assert (list(present), absent) == ([OURS, "whole decode"], {})
     assert list(readers(("decord",))[1]) == ["decord"]
-    with pytest.raises(ConfigError, match="--only 'decrod' is not one of 'timesformer', 'whole video'"):
+    with pytest.raises(ConfigError, match="only='decrod' is not one of 'timesformer', 'whole video'"):
         readers(("decrod",))
 
 
-def test_libraries_are_asked_for_the_same_frames_on_one_thread(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_libraries_read_the_same_frames_on_one_thread(path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[object] = []
 
     class Decoder:
