@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from timesformer.bench.result import BenchmarkResult
-from timesformer.cli.bench import print_table, split_names
+from timesformer.cli.bench import print_table
 from timesformer.cli.console import print_json, progress
 from timesformer.errors import TimeSformerError
 
@@ -17,11 +17,10 @@ def run_benchmark(run: Callable[..., BenchmarkResult], description: str) -> None
     parser.add_argument("--only", default="", help="comma-separated readers to compare with (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
+    only = tuple(name.strip() for name in options.only.split(",") if name.strip())
     try:
         with progress(parser.prog, unit="runs") as on_progress:
-            result = run(
-                preset=options.preset, rounds=options.rounds, only=split_names(options.only), on_progress=on_progress
-            ).to_dict()
+            result = run(preset=options.preset, rounds=options.rounds, only=only, on_progress=on_progress).to_dict()
     except TimeSformerError as error:
         parser.error(str(error))
     if options.json:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from timesformer.cli.console import print_json, progress
-from timesformer.cli.options import AsJson, ComputeIn, Device, Overwrite
+from timesformer.cli.options import COMPUTE, LIST, MODEL, OUTPUT, AsJson, ComputeIn, Device, Overwrite
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 
@@ -30,13 +30,17 @@ def bench(
     ],
     /,
     *,
-    preset: Annotated[str, Parameter(name=("--model", "--preset"))] = "base",
-    rounds: int = 7,
-    only: Annotated[str, Parameter(help="Comma-separated baselines to compare with (default: all).")] = "",
+    preset: Annotated[str, Parameter(name=("--model", "-m", "--preset"), group=MODEL)] = "base",
+    rounds: Annotated[int, Parameter(group=COMPUTE)] = 7,
+    only: Annotated[
+        tuple[str, ...],
+        LIST,
+        Parameter(group=COMPUTE, metavar="NAME,...", help="Baselines to compare with (default: all)."),
+    ] = (),
     device: Device = "cpu",
     precision: ComputeIn = "fp32",
-    clips: int | None = None,
-    plot: Path | None = None,
+    clips: Annotated[int | None, Parameter(group=COMPUTE)] = None,
+    plot: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
@@ -63,9 +67,7 @@ def bench(
     compute_options = _compute_options(what, device=device, precision=precision, clips=clips)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
     with progress(f"bench {what}", unit="runs") as on_progress:
-        result = run(
-            preset=preset, rounds=rounds, only=split_names(only), on_progress=on_progress, **compute_options
-        ).to_dict()
+        result = run(preset=preset, rounds=rounds, only=only, on_progress=on_progress, **compute_options).to_dict()
     if plot is not None:
         import_module("timesformer.bench.plot").draw_cost(result, plot, overwrite=overwrite)
     if json:
@@ -109,18 +111,6 @@ def _compute_options(what: str, *, device: str, precision: str, clips: int | Non
     if (device, precision) != ("cpu", "fp32"):
         raise ConfigError(f"--device and --precision have no effect on `bench {what}`")
     return {}
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """The names in the value of `--only`.
-
-    Raises:
-        ConfigError: There are separators but no name.
-    """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if text and not names:
-        raise ConfigError(f"--only {text!r} names nothing; separate names by commas")
-    return names
 
 
 def print_table(result: dict[str, Any]) -> None:
