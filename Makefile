@@ -1,5 +1,5 @@
 # Two commands: `make demo` (see it work, or DATA=folder for your own videos) and `make test`.
-# Both make .venv first; nothing is needed before them but Python 3.11+ and make.
+# Both make .venv first. You only need Python 3.11+ and make.
 
 PYTHON ?= python3
 DATA ?=
@@ -10,11 +10,12 @@ OUTPUT ?= $(if $(DATA),runs/mine,runs/demo)
 # (PIP_FIND_LINKS), or that index cannot be reached, pip's ordinary sources are used.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),cuda,cpu)
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test coverage lint format clean
 help:
 	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
 	@echo "make demo DATA=folder   the same on your videos: one folder of videos for each class"
 	@echo "make test               the checks and the test suite"
+	@echo "make coverage           the test suite with branch coverage; half as long again"
 	@echo "make lint | format | clean"
 	@echo "make ... TORCH=cpu|cuda which build of torch to install (now: $(TORCH))"
 
@@ -23,6 +24,9 @@ demo: .venv/.installed
 
 test: .venv/.tested lint
 	.venv/bin/python -m pytest
+
+coverage: .venv/.tested
+	.venv/bin/python -m pytest --cov=timesformer --cov-report=term:skip-covered
 
 lint: .venv/.tested
 	.venv/bin/ruff check .

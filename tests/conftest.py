@@ -1,5 +1,9 @@
 """What every test starts from: checked shapes, one thread, one seed, and property tests that draw equal examples."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start: the tests run side by side
+
 import pytest
 import torch
 from hypothesis import settings
