@@ -249,7 +249,7 @@ def test_run_that_cannot_start_destroys_nothing(finished: RunConfig):
     with pytest.raises(ConfigError, match=r"data\.train is empty"):
         train(replace(finished, data=DataConfig()), overwrite=True, on_message=quiet)
     deeper = replace(finished, init_from=finished.output, model=replace(finished.model, depth=5))
-    with pytest.raises(WeightsError, match="depth=5 asks for 5 blocks, the weights have 2"):
+    with pytest.raises(WeightsError, match="depth=5 is more than the 2 blocks of the weights"):
         train(deeper, overwrite=True, on_message=quiet)
     assert are_equal(weights_of(finished.output), before)
 
