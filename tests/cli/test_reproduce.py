@@ -42,12 +42,12 @@ def test_schemes_trains_all_five_once(reproduce, tmp_path):
     parameters = [row["parameters"] for row in first["rows"]]
     assert parameters[0] < parameters[1] < parameters[2] == parameters[3] < parameters[4]
     assert [row["paper"]["paper K400"] for row in first["rows"]] == [76.9, 77.4, 78.0, 75.9, 73.5]
-    assert "trained already" not in said
+    assert "already trained" not in said
     for scheme in schemes:
         config = read_config(tmp_path / "out" / "runs" / f"{scheme}_seed0" / "config.toml", kind=RunConfig)
         assert (config.model.scheme, config.keep, config.epochs) == (scheme, "last", 1)
     again, said = reproduce("schemes", *SMALL)
-    assert said.count("trained already") == 5
+    assert said.count("already trained") == 5
     assert [row["value"] for row in again["rows"]] == [row["value"] for row in first["rows"]]
 
 

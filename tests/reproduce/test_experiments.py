@@ -1,4 +1,4 @@
-"""The experiments as data: the paper's numbers, its sizes at full scale, and what each arm changes."""
+"""The experiments as data: the paper's numbers, its sizes at full scale, and what each variant changes."""
 
 import pytest
 
@@ -10,15 +10,15 @@ from timesformer.reproduce.dry_run import plan_trainings
 from timesformer.reproduce.experiment import MAIN
 from timesformer.reproduce.experiments import EXPERIMENTS, define
 from timesformer.reproduce.figure3 import cost_result
-from timesformer.reproduce.sizes import SCALES, laptop_run, paper_run
+from timesformer.reproduce.sizes import SIZES, laptop_run, paper_run
 
 
 def laptop(name):
-    return define(name, laptop_run(name), SCALES["laptop"])
+    return define(name, laptop_run(name), SIZES["laptop"])
 
 
 def full(name):
-    return define(name, paper_run(), SCALES["full"])
+    return define(name, paper_run(), SIZES["full"])
 
 
 def runs_of(experiment):
@@ -30,25 +30,25 @@ def runs_of(experiment):
 def test_every_training_of_every_experiment_is_a_valid_run_and_every_arm_a_valid_test(name, make):
     experiment = make(name)
     runs = runs_of(experiment)
-    for arm in experiment.arms:
-        arm.test_clip(runs[arm.training.name].clip)
-        assert arm.training.videos == MAIN
-    labels = [(arm.label, arm.panel) for arm in experiment.arms]
+    for variant in experiment.variants:
+        variant.test_clip(runs[variant.training.name].clip)
+        assert variant.training.videos == MAIN
+    labels = [(variant.label, variant.panel) for variant in experiment.variants]
     assert len(set(labels)) == len(labels)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_two_trainings_of_one_name_are_one_training(name):
     for experiment in (laptop(name), full(name)):
-        for arm in experiment.arms:
-            assert arm.training in experiment.trainings
+        for variant in experiment.variants:
+            assert variant.training in experiment.trainings
 
 
 def test_table_1_has_the_papers_parameters_and_accuracies():
     printed = [[85.9, 76.9, 36.6], [85.9, 77.4, 58.5], [121.4, 78.0, 59.5], [121.4, 75.9, 56.3], [156.8, 73.5, 56.2]]
-    assert [list(arm.paper.values()) for arm in laptop("schemes").arms] == printed
-    for name, row in paper.SCHEMES.items():  # the paper counts with the head of SSv2
-        config = define("schemes", paper_run(), SCALES["full"]).base.model
+    assert [list(variant.paper.values()) for variant in laptop("schemes").variants] == printed
+    for name, row in paper.PAPER_SCHEMES.items():  # the paper counts with the head of SSv2
+        config = define("schemes", paper_run(), SIZES["full"]).base.model
         found = cost(type(config)(scheme=name, num_classes=174)).parameters
         assert round(found / 1e6, 1) == row["paper params, M"]
 
@@ -56,11 +56,15 @@ def test_table_1_has_the_papers_parameters_and_accuracies():
 def test_tables_3_4_and_8_have_the_papers_accuracies():
     columns = ("paper IN-1k K400", "paper IN-1k SSv2", "paper IN-21k K400", "paper IN-21k SSv2")
     printed = [[75.8, 59.5, 78.0, 59.5], [77.8, 62.2, 79.7, 62.5], [78.1, 62.4, 80.7, 62.3]]
-    assert [[arm.paper[key] for key in columns] for arm in full("pretraining").arms[1:]] == printed
-    assert [[*arm.paper.values()] for arm in laptop("position").arms] == [[75.4, 45.8], [77.8, 52.5], [78.0, 59.5]]
+    assert [[variant.paper[key] for key in columns] for variant in full("pretraining").variants[1:]] == printed
+    assert [[*variant.paper.values()] for variant in laptop("position").variants] == [
+        [75.4, 45.8],
+        [77.8, 52.5],
+        [78.0, 59.5],
+    ]
     rows = [[56.8, 48.2, 8.5, 48], [61.2, 50.8, 34.1, 12], [62.2, 51.5, 68.3, 6], [62.6, 51.2, 102.4, 4]]
-    assert [list(arm.paper.values()) for arm in full("long").arms] == rows
-    assert [arm.remarks["clip, s"] for arm in full("long").arms] == ["8.53", "34.1", "68.3", "102"]
+    assert [list(variant.paper.values()) for variant in full("long").variants] == rows
+    assert [variant.remarks["clip, s"] for variant in full("long").variants] == ["8.53", "34.1", "68.3", "102"]
 
 
 def test_figure_3_gives_the_costs_derived_from_the_paper():
@@ -88,7 +92,7 @@ def test_full_scale_has_the_papers_sizes():
 def test_figure_6_takes_1_3_5_and_10_clips_of_one_crop():
     experiment = laptop("clips")
     for training, run in runs_of(experiment).items():
-        clips = [arm.test_clip(run.clip) for arm in experiment.arms if arm.training.name == training]
+        clips = [variant.test_clip(run.clip) for variant in experiment.variants if variant.training.name == training]
         assert [(clip.sampling, clip.num_clips, clip.num_crops) for clip in clips] == [
             ("dense", 1, 1), ("dense", 3, 1), ("dense", 5, 1), ("dense", 10, 1),
         ]  # fmt: skip
@@ -112,7 +116,7 @@ def test_pretraining_shows_the_image_model_other_videos_and_hands_its_weights_on
 
 def test_from_scratch_ignores_weights_that_the_other_arms_start_from():
     base = laptop_run("pretraining")
-    experiment = define("pretraining", type(base)(init_from="weights"), SCALES["own"])
+    experiment = define("pretraining", type(base)(init_from="weights"), SIZES["own"])
     starts = {name: run.init_from for name, run in runs_of(experiment).items()}
     assert starts == {"scratch": "", "pretrained": "weights"}
 

@@ -7,17 +7,17 @@ import matplotlib.image
 import pytest
 
 from timesformer.reproduce.plot import draw
-from timesformer.reproduce.result import Result, Row, markdown, write_result
+from timesformer.reproduce.result import Result, TableRow, markdown, write_result
 
 
 @pytest.fixture
 def result():
     rows = (
-        Row(
+        TableRow(
             label="first", value=0.5, interval=(0.4, 0.625), parameters=1_234_567, seeds={0: 0.5},
             paper={"paper params, M": 85.9, "paper K400": 76.9}, remarks={"views": "3"},
         ),
-        Row(
+        TableRow(
             label="second", value=0.975, interval=(0.95, 1.0), parameters=2_000_000, seeds={0: 0.95, 1: 1.0},
             paper={"paper K400": 78.0}, remarks={"clip, s": "8.5"},
         ),
@@ -56,7 +56,7 @@ def test_an_interval_that_is_narrow_is_no_point(result):
 
 
 def test_a_computed_cost_has_no_interval_and_no_percent(result):
-    row = Row(label="joint", value=3.79345, parameters=86_000_000)
+    row = TableRow(label="joint", value=3.79345, parameters=86_000_000)
     text = markdown(replace(result, quantity="TMAC of 3 views", rows=(row,), levels={}))
     assert "| joint | 86.00 M | 3.79 |" in text
 
@@ -71,7 +71,7 @@ def test_the_folder_gets_table_and_json_and_nothing_else(result, tmp_path):
 
 
 def inked(path):
-    """Share of the picture's pixels that are not white."""
+    """Fraction of the picture's pixels that are not white."""
     return float((matplotlib.image.imread(path)[..., :3].min(axis=2) < 0.9).mean())
 
 

@@ -1,4 +1,4 @@
-"""The lists of videos that the trainings of an experiment share."""
+"""The lists of videos that the trainings of an experiment fraction."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +11,7 @@ from timesformer.data.manifest.save import save_manifest
 from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
-from timesformer.reproduce.videos import CLASSES, own_set, reversed_set, synthetic_set, write_share
+from timesformer.reproduce.videos import CLASSES, own_set, reversed_set, synthetic_set, write_fraction
 
 
 def nothing(done, total):
@@ -47,9 +47,9 @@ def test_a_synthetic_set_has_a_video_of_every_class(tmp_path):
 def test_a_smaller_share_is_part_of_a_larger_one_and_holds_all_classes(folder, tmp_path):
     videos = own_set(tmp_path / "lists", DataConfig(train=str(folder)), seed=3)
     shares = []
-    for share in (0.25, 0.5, 0.75, 1.0):
-        write_share(videos, share=share, seed=3)
-        shares.append(load_manifest(videos.data(DataConfig(), share=share).train))
+    for fraction in (0.25, 0.5, 0.75, 1.0):
+        write_fraction(videos, fraction=fraction, seed=3)
+        shares.append(load_manifest(videos.data(DataConfig(), fraction=fraction).train))
     assert [len(part.samples) for part in shares] == [4, 8, 12, 16]
     for small, large in pairwise(shares):
         assert {sample.path for sample in small.samples} < {sample.path for sample in large.samples}
@@ -78,10 +78,10 @@ def test_groups_are_held_out_whole_and_kept_in_all_lists(grouped, tmp_path):
     train, val = load_manifest(videos.train), load_manifest(videos.val)
     assert (len(train.groups), len(val.groups), videos.num_groups) == (3, 1, 1)
     assert set(train.groups).isdisjoint(val.groups)
-    write_share(videos, share=0.5, seed=0)
-    share = load_manifest(videos.data(DataConfig(), share=0.5).train)
-    assert set(share.samples) < set(train.samples)
-    assert len(share.samples) == 6
+    write_fraction(videos, fraction=0.5, seed=0)
+    fraction = load_manifest(videos.data(DataConfig(), fraction=0.5).train)
+    assert set(fraction.samples) < set(train.samples)
+    assert len(fraction.samples) == 6
 
 
 def test_copies_played_backwards_keep_the_groups(grouped, tmp_path):

@@ -23,7 +23,7 @@ from timesformer.weights.load import model_files
 
 Name = Literal["schemes", "cost", "pretraining", "data-scale", "tokens", "position", "clips", "order", "long"]
 
-_SCALES = {
+_SIZES = {
     "laptop": "laptop: small models from scratch on synthetic videos",
     "own": "own videos",
     "full": "full: the paper's models and schedule",
@@ -79,7 +79,7 @@ def reproduce(
             wanted,
             _videos(wanted, request, output / "data"),
             output / "runs",
-            scale=_SCALES[request.scale],
+            scale=_SIZES[request.scale],
             seeds=seeds,
             overwrite=overwrite,
             say=note,
@@ -109,7 +109,7 @@ def _check_output(experiment: Experiment, request: Request, output: Path, *, see
     check_can_write(
         output,
         name=experiment.name,
-        labels=[arm.label for arm in experiment.arms],
+        labels=[variant.label for variant in experiment.variants],
         seeds=range(first, first + seeds),
         overwrite=overwrite,
     )
@@ -136,7 +136,7 @@ def _show_plan(experiment: Experiment, request: Request, *, as_json: bool) -> No
     if as_json:
         print_json({"experiment": experiment.name, "num_train": num_train, "trainings": [p.to_dict() for p in plans]})
         return
-    print(f"{experiment.title} ({experiment.shows}): {len(plans)} trainings, {len(experiment.arms)} rows")
+    print(f"{experiment.title} ({experiment.shows}): {len(plans)} trainings, {len(experiment.variants)} rows")
     for plan in plans:
         steps = "steps unknown without --data" if plan.steps is None else f"{plan.steps} steps"
         start = f"from {plan.start}" if plan.start else "from scratch"

@@ -23,7 +23,7 @@ from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.reproduce.experiment import Experiment
 from timesformer.reproduce.experiments import define
-from timesformer.reproduce.sizes import SCALES, ScaleName, laptop_run, paper_run
+from timesformer.reproduce.sizes import SIZES, SizeName, laptop_run, paper_run
 
 
 @Parameter(name="*", group=OPTIMIZATION)
@@ -58,7 +58,7 @@ class Request:
     overrides: RunOverrides = ()
 
     @property
-    def scale(self) -> ScaleName:
+    def scale(self) -> SizeName:
         """Size of the experiment."""
         if self.full:
             return "full"
@@ -89,7 +89,7 @@ def requested_experiment(name: str, request: Request, *, weights_may_lack: bool)
         WeightsError: The weights cannot be read.
     """
     _refuse_without_effect(request)
-    experiment = define(name, _base_run(name, request, weights_may_lack=weights_may_lack), SCALES[request.scale])
+    experiment = define(name, _base_run(name, request, weights_may_lack=weights_may_lack), SIZES[request.scale])
     if request.schemes:
         experiment = _only_schemes(experiment, request.schemes)
     if request.clips is not None:
@@ -140,12 +140,12 @@ def _base_run(name: str, request: Request, *, weights_may_lack: bool) -> RunConf
 def _only_schemes(experiment: Experiment, schemes: tuple[str, ...]) -> Experiment:
     if experiment.name != "schemes":
         raise ConfigError(f"--schemes has no effect on {experiment.name}, only on the experiment `schemes`")
-    arms = {arm.label: arm for arm in experiment.arms}
+    variants = {variant.label: variant for variant in experiment.variants}
     names = [current_value("scheme", name) for name in schemes]
     for name in names:
-        if name not in arms:
-            raise ConfigError(f"--schemes: {name!r} is not one of {', '.join(arms)}{did_you_mean(name, arms)}")
-    return replace(experiment, arms=tuple(arms[name] for name in dict.fromkeys(names)))
+        if name not in variants:
+            raise ConfigError(f"--schemes: {name!r} is not one of {', '.join(variants)}{did_you_mean(name, variants)}")
+    return replace(experiment, variants=tuple(variants[name] for name in dict.fromkeys(names)))
 
 
 def check_can_run(name: str, request: Request) -> None:
@@ -155,7 +155,7 @@ def check_can_run(name: str, request: Request) -> None:
         ConfigError: Some are missing.
     """
     if request.full and not request.data:
-        raise ConfigError("--full needs your videos: --data TRAIN --val VAL; or --dry-run to see its arms")
+        raise ConfigError("--full needs your videos: --data TRAIN --val VAL; or --dry-run to see its variants")
     if request.full and not request.init_from:
         raise ConfigError("--full needs the image weights that the paper starts from: --init-from WEIGHTS")
     if name == "pretraining" and request.data and not request.init_from:

@@ -1,7 +1,7 @@
-"""The paper's tables and figures as experiments that run: at the size of a laptop, on own videos, or in full.
+"""The paper's tables and figures as experiments: at laptop size, on your own videos, or in full.
 
-An experiment is data (`experiment.Experiment`, made by `definitions`), one runner trains and measures its arms
-(`runner`), one writer leaves table, JSON and plot (`result`, `plot`).
+An experiment is data (`experiment.Experiment`, built in `experiments`). `runner` trains and measures its variants;
+`result` and `plot` write the table, JSON and plot.
 """
 
 from importlib.util import find_spec

@@ -49,7 +49,7 @@ def plan_trainings(experiment: Experiment, *, num_train: int | None) -> tuple[Tr
 def _plan(experiment: Experiment, training: Training, num_train: int | None) -> TrainingPlan:
     run = training.run(experiment.base)
     size = cost(run.model)
-    steps = None if num_train is None else run.epochs * run.steps_per_epoch(math.ceil(num_train * training.share))
+    steps = None if num_train is None else run.epochs * run.steps_per_epoch(math.ceil(num_train * training.fraction))
     return TrainingPlan(
         name=training.name,
         parameters=size.parameters,

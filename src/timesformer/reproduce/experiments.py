@@ -1,4 +1,4 @@
-"""The experiments as data, made from a base run and a scale."""
+"""The experiments as data, built from a base run and a size."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,17 +6,17 @@ from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.config.run import RunConfig
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.reproduce import paper
-from timesformer.reproduce.experiment import Arm, Experiment, FrameOrder, Motions, Training
-from timesformer.reproduce.sizes import Scale
+from timesformer.reproduce.experiment import Experiment, FrameOrder, Motions, Training, Variant
+from timesformer.reproduce.sizes import Size
 
 
-def define(name: str, base: RunConfig, scale: Scale) -> Experiment:
+def define(name: str, base: RunConfig, size: Size) -> Experiment:
     """Make an experiment.
 
     Args:
         name: One of `EXPERIMENTS`.
         base: The run that its trainings depart from.
-        scale: Sizes over those of the base.
+        size: Sizes relative to the base.
 
     Raises:
         ConfigError: There is no experiment of this name, or the base cannot be changed as it asks.
@@ -25,35 +25,39 @@ def define(name: str, base: RunConfig, scale: Scale) -> Experiment:
         raise ConfigError(
             f"experiment {name!r} is not one of cost, {', '.join(EXPERIMENTS)}{did_you_mean(name, EXPERIMENTS)}"
         )
-    return EXPERIMENTS[name](base, scale)
+    return EXPERIMENTS[name](base, size)
 
 
-def _schemes(base: RunConfig, scale: Scale) -> Experiment:
-    arms = [
-        Arm(label=name, training=Training(name=name, sets=(f"model.scheme={name}",)), paper=paper.SCHEMES[name])
-        for name in paper.SCHEMES
+def _schemes(base: RunConfig, size: Size) -> Experiment:
+    variants = [
+        Variant(
+            label=name,
+            training=Training(name=name, overrides=(f"model.scheme={name}",)),
+            paper=paper.PAPER_SCHEMES[name],
+        )
+        for name in paper.PAPER_SCHEMES
     ]
     return Experiment(
         name="schemes",
         shows="Table 1",
         title="Five attention schemes",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions()},
     )
 
 
-def _pretraining(base: RunConfig, scale: Scale) -> Experiment:
-    if scale.name == "full":
+def _pretraining(base: RunConfig, size: Size) -> Experiment:
+    if size.name == "full":
         return _pretraining_of_three(base)
     images, start = (), ""
-    if scale.name == "laptop":
+    if size.name == "laptop":
         sets = ("model.scheme=space_only",)
-        images, start = (Training(name="images", sets=sets, videos="images"),), "images"
+        images, start = (Training(name="images", overrides=sets, videos="images"),), "images"
     fresh = ('init_from=""', 'model.initialization="scratch"')
-    arms = (
-        Arm(label="from scratch", training=Training(name="scratch", sets=fresh), paper=paper.FROM_SCRATCH),
-        Arm(
+    variants = (
+        Variant(label="from scratch", training=Training(name="scratch", overrides=fresh), paper=paper.FROM_SCRATCH),
+        Variant(
             label="pretrained on images",
             training=Training(name="pretrained", start=start),
             paper=paper.PRETRAINING["base"],
@@ -64,9 +68,9 @@ def _pretraining(base: RunConfig, scale: Scale) -> Experiment:
         shows="Table 3",
         title="Pretrained on images or not",
         base=base,
-        arms=arms,
+        variants=variants,
         motions={"videos": Motions(clips=800), "images": Motions(clips=800, seed_offset=1)},
-        earlier=images,
+        prerequisites=images,
         notes=_IMAGE_NOTES if images else (),
     )
 
@@ -78,12 +82,14 @@ _IMAGE_NOTES = (
 
 
 def _pretraining_of_three(base: RunConfig) -> Experiment:
-    fresh = Training(name="scratch", sets=('init_from=""', 'model.initialization="scratch"'))
-    arms = [Arm(label="base, from scratch", training=fresh, paper=paper.FROM_SCRATCH)]
+    fresh = Training(name="scratch", overrides=('init_from=""', 'model.initialization="scratch"'))
+    variants = [Variant(label="base, from scratch", training=fresh, paper=paper.FROM_SCRATCH)]
     for name, printed in paper.PRETRAINING.items():
-        arms.append(Arm(label=f"{name}, pretrained", training=Training(name=name, sets=_model_of(name)), paper=printed))
+        variants.append(
+            Variant(label=f"{name}, pretrained", training=Training(name=name, overrides=_model_of(name)), paper=printed)
+        )
     return Experiment(
-        name="pretraining", shows="Table 3", title="Pretrained on images or not", base=base, arms=tuple(arms)
+        name="pretraining", shows="Table 3", title="Pretrained on images or not", base=base, variants=tuple(variants)
     )
 
 
@@ -97,43 +103,45 @@ def _model_of(name: str) -> tuple[str, ...]:
     )
 
 
-def _data_scale(base: RunConfig, scale: Scale) -> Experiment:
-    arms = []
+def _data_scale(base: RunConfig, size: Size) -> Experiment:
+    variants = []
     for scheme in ("divided_space_time", "joint_space_time"):
         for percent in (25, 50, 75, 100):
-            training = Training(name=f"{scheme}_{percent}", sets=(f"model.scheme={scheme}",), share=percent / 100)
-            label, panel = f"{scheme}, {percent} %", "share of the training videos, %"
-            arms.append(Arm(label=label, training=training, series=scheme, panel=panel, x=percent))
+            training = Training(
+                name=f"{scheme}_{percent}", overrides=(f"model.scheme={scheme}",), fraction=percent / 100
+            )
+            label, panel = f"{scheme}, {percent} %", "fraction of the training videos, %"
+            variants.append(Variant(label=label, training=training, series=scheme, panel=panel, x=percent))
     return Experiment(
         name="data-scale",
         shows="Figure 4",
         title="Accuracy against the number of training videos",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions(clips=800)},
         notes=(
             "The paper draws this figure without numbers, against SlowFast and I3D, which are not part of this "
-            "project; joint attention stands in for them. Every arm runs the same number of epochs, so that fewer "
+            "project; joint attention stands in for them. Every variant runs the same number of epochs, so that fewer "
             "videos also mean fewer steps.",
         ),
     )
 
 
-def _tokens(base: RunConfig, scale: Scale) -> Experiment:
+def _tokens(base: RunConfig, size: Size) -> Experiment:
     model = base.model
-    crops = [_crop(base, factor) for factor in scale.crops]
-    frames = _counts(model.num_frames, scale.frames)
+    crops = [_crop(base, factor) for factor in size.crops]
+    frames = _counts(model.num_frames, size.frames)
     places = [("height of the crop, pixels", crop[0], model.num_frames, crop) for crop in dict.fromkeys(crops)]
     places += [("frames of a clip", count, count, model.image_size) for count in frames]
-    arms = [
-        Arm(
+    variants = [
+        Variant(
             label=f"{count} frames of {height} x {width}",
             training=Training(
                 name=f"{count}x{height}x{width}",
-                sets=(
+                overrides=(
                     f"model.num_frames={count}",
                     f"model.image_size=[{height}, {width}]",
-                    *_same_span(base, count, scale),
+                    *_same_span(base, count, size),
                 ),
             ),
             series=model.scheme_text,
@@ -147,7 +155,7 @@ def _tokens(base: RunConfig, scale: Scale) -> Experiment:
         shows="Figure 5",
         title="Accuracy against the number of tokens",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions(clips=600, num_frames=max(frames), size=max(max(crop) for crop in crops))},
         notes=("The paper draws this figure without numbers.",),
     )
@@ -164,19 +172,19 @@ def _counts(base: int, factors: Sequence[float]) -> list[int]:
     return list(dict.fromkeys(max(1, round(base * factor)) for factor in factors))
 
 
-def _same_span(base: RunConfig, num_frames: int, scale: Scale) -> tuple[str, ...]:
+def _same_span(base: RunConfig, num_frames: int, size: Size) -> tuple[str, ...]:
     """The stride at which a clip of other frames covers as much time as the base's, where clips have a stride."""
     if base.clip.sampling in ("uniform", "segment"):
         return ()
     stride = base.clip.frame_stride * base.model.num_frames // num_frames
-    return (f"clip.frame_stride={max(scale.least_stride, stride)}",)
+    return (f"clip.frame_stride={max(size.least_stride, stride)}",)
 
 
-def _position(base: RunConfig, scale: Scale) -> Experiment:
-    arms = [
-        Arm(
+def _position(base: RunConfig, size: Size) -> Experiment:
+    variants = [
+        Variant(
             label=name,
-            training=Training(name=name, sets=(f"model.position_embedding={name}",)),
+            training=Training(name=name, overrides=(f"model.position_embedding={name}",)),
             paper=paper.POSITION[name],
         )
         for name in paper.POSITION
@@ -186,14 +194,14 @@ def _position(base: RunConfig, scale: Scale) -> Experiment:
         shows="Table 4",
         title="Position embeddings",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions()},
     )
 
 
-def _dense(base: RunConfig, stride: int, scale: Scale) -> tuple[str, ...]:
+def _dense(base: RunConfig, stride: int, size: Size) -> tuple[str, ...]:
     """Dense clips: at the laptop `stride` of videos at 16 frames a second, elsewhere the base's own, times `stride`."""
-    if scale.name == "laptop":
+    if size.name == "laptop":
         return ("clip.sampling=dense", f"clip.frame_stride={stride}", "clip.target_fps=16.0")
     has_stride = base.clip.sampling not in ("uniform", "segment")
     step = (base.clip.frame_stride if has_stride else 4) * stride
@@ -201,22 +209,22 @@ def _dense(base: RunConfig, stride: int, scale: Scale) -> tuple[str, ...]:
     return (f"clip.sampling={sampling}", f"clip.frame_stride={step}")
 
 
-def _clips(base: RunConfig, scale: Scale) -> Experiment:
-    if scale.name == "full":
-        models = {name: Training(name=name, sets=_model_of(name)) for name in ("base", "hr", "large")}
+def _clips(base: RunConfig, size: Size) -> Experiment:
+    if size.name == "full":
+        models = {name: Training(name=name, overrides=_model_of(name)) for name in ("base", "hr", "large")}
     else:
-        strides = (2, 6) if scale.name == "laptop" else (1, 4)
+        strides = (2, 6) if size.name == "laptop" else (1, 4)
         models = {
-            label: Training(name=label, sets=_dense(base, stride, scale))
+            label: Training(name=label, overrides=_dense(base, stride, size))
             for label, stride in zip(("short", "long"), strides, strict=True)
         }
-    arms = []
+    variants = []
     for name, training in models.items():
         run = training.run(base)
         span = run.model.num_frames * run.clip.frame_stride / run.clip.target_fps
         for count in (1, 3, 5, 10):
-            arms.append(
-                Arm(
+            variants.append(
+                Variant(
                     label=f"{name}, {count} clip{'s' * (count > 1)}",
                     training=training,
                     series=f"{name}: clips of {span:.3g} s",
@@ -231,7 +239,7 @@ def _clips(base: RunConfig, scale: Scale) -> Experiment:
         shows="Figure 6",
         title="Accuracy against the number of test clips",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions(clips=600, num_frames=48)},
         notes=(
             "The paper draws this figure without numbers: its L model, whose clip covers all of a video, needs one.",
@@ -246,19 +254,19 @@ _FRAME_ORDERS: Mapping[FrameOrder, str] = {
 }
 
 
-def _order(base: RunConfig, scale: Scale) -> Experiment:
+def _order(base: RunConfig, size: Size) -> Experiment:
     steps = {
         "divided_space_time": "time, then space",
         "space_time_reversed": "space, then time",
         "parallel": "both side by side",
     }
-    trainings = {scheme: Training(name=scheme, sets=(f"model.scheme={scheme}",)) for scheme in steps}
-    arms = [
-        Arm(label=label, training=trainings[scheme], series="order of the steps", paper=paper.STEP_ORDER[scheme])
+    trainings = {scheme: Training(name=scheme, overrides=(f"model.scheme={scheme}",)) for scheme in steps}
+    variants = [
+        Variant(label=label, training=trainings[scheme], series="order of the steps", paper=paper.STEP_ORDER[scheme])
         for scheme, label in steps.items()
     ]
-    arms += [
-        Arm(label=label, training=trainings["divided_space_time"], series="order of the frames", frames=frames)
+    variants += [
+        Variant(label=label, training=trainings["divided_space_time"], series="order of the frames", frames=frames)
         for frames, label in _FRAME_ORDERS.items()
     ]
     return Experiment(
@@ -266,7 +274,7 @@ def _order(base: RunConfig, scale: Scale) -> Experiment:
         shows="section 4.7",
         title="Order of the attention steps, and of the frames",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions(clips=800)},
         notes=(
             "The paper's numbers for other orders of the steps are its differences from the divided scheme. The rows "
@@ -275,22 +283,22 @@ def _order(base: RunConfig, scale: Scale) -> Experiment:
     )
 
 
-def _long(base: RunConfig, scale: Scale) -> Experiment:
-    arms = []
-    for count in _counts(base.model.num_frames, scale.long_frames):
-        dense = _dense(base, 3 if scale.name == "laptop" else 1, scale)
+def _long(base: RunConfig, size: Size) -> Experiment:
+    variants = []
+    for count in _counts(base.model.num_frames, size.long_frames):
+        dense = _dense(base, 3 if size.name == "laptop" else 1, size)
         training = Training(
-            name=f"frames_{count}", sets=(*dense, "clip.sampling=coverage", f"model.num_frames={count}")
+            name=f"frames_{count}", overrides=(*dense, "clip.sampling=coverage", f"model.num_frames={count}")
         )
         clip = training.run(base).clip
-        arms.append(
-            Arm(
+        variants.append(
+            Variant(
                 label=f"{count} frames",
                 training=training,
                 series=base.model.scheme_text,
                 panel="frames of a clip",
                 x=count,
-                paper=paper.LONG.get(count, {}) if scale.name == "full" else {},
+                paper=paper.LONG.get(count, {}) if size.name == "full" else {},
                 remarks={"clip, s": f"{count * clip.frame_stride / clip.target_fps:.3g}"},
             )
         )
@@ -300,9 +308,9 @@ def _long(base: RunConfig, scale: Scale) -> Experiment:
         shows="Table 8",
         title="Long videos: frames of a clip",
         base=base,
-        arms=tuple(arms),
+        variants=tuple(variants),
         motions={"videos": Motions(clips=480, num_frames=96)},
-        notes=(notes,) if scale.name == "full" else (notes, _long_in_print()),
+        notes=(notes,) if size.name == "full" else (notes, _long_in_print()),
     )
 
 
@@ -314,7 +322,7 @@ def _long_in_print() -> str:
     return f"The paper prints, for HowTo100M: {'; '.join(rows)}."
 
 
-EXPERIMENTS: Mapping[str, Callable[[RunConfig, Scale], Experiment]] = {
+EXPERIMENTS: Mapping[str, Callable[[RunConfig, Size], Experiment]] = {
     "schemes": _schemes,
     "pretraining": _pretraining,
     "data-scale": _data_scale,

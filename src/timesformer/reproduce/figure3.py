@@ -6,7 +6,7 @@ from dataclasses import replace
 from timesformer.config.presets import PRESETS
 from timesformer.model.cost import cost
 from timesformer.reproduce import paper
-from timesformer.reproduce.result import Result, Row
+from timesformer.reproduce.result import Result, TableRow
 
 _VIEWS = 3
 _CROPS = (224, 336, 448, 560)
@@ -34,7 +34,7 @@ def cost_result() -> Result:
     )
 
 
-def _rows() -> Iterator[Row]:
+def _rows() -> Iterator[TableRow]:
     for scheme in _SCHEMES:
         for side in _CROPS:
             yield _row(scheme, num_frames=8, side=side, panel="side of the crop, pixels (8 frames)", x=side)
@@ -42,11 +42,11 @@ def _rows() -> Iterator[Row]:
             yield _row(scheme, num_frames=num_frames, side=224, panel="frames (224 x 224 pixels)", x=num_frames)
 
 
-def _row(scheme: str, *, num_frames: int, side: int, panel: str, x: int) -> Row:
+def _row(scheme: str, *, num_frames: int, side: int, panel: str, x: int) -> TableRow:
     config = replace(PRESETS["base"], scheme=scheme, num_frames=num_frames, image_size=(side, side))
     found = cost(config)
     printed = paper.TMACS.get((num_frames, side)) if scheme == "divided_space_time" else None
-    return Row(
+    return TableRow(
         label=f"{scheme}, {num_frames} x {side} x {side}",
         series=scheme,
         panel=panel,

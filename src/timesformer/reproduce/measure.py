@@ -1,4 +1,4 @@
-"""How one arm is measured: its model, on the clips and with the order of frames that the arm asks for."""
+"""How one variant is measured: its model, on the clips and with the order of frames that the variant asks for."""
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,23 +15,23 @@ from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.intervals import accuracy_interval
 from timesformer.evaluation.result import Evaluation
 from timesformer.model.timesformer import TimeSformer
-from timesformer.reproduce.experiment import Arm, FrameOrder
+from timesformer.reproduce.experiment import FrameOrder, Variant
 from timesformer.weights.load import load
 
 _SEED = 0
 
 
 def measure(
-    arm: Arm, folder: Path, videos: Path, *, device: str, num_workers: int, allow_codecs: Collection[str] = ()
+    variant: Variant, folder: Path, videos: Path, *, device: str, num_workers: int, allow_codecs: Collection[str] = ()
 ) -> Evaluation:
-    """Evaluate the model in a run's folder as an arm asks.
+    """Evaluate the model in a run's folder as an variant asks.
 
     Raises:
         TimeSformerError: As `timesformer.evaluation.evaluate`.
     """
     model = load(folder)
-    model.info = replace(model.info, clip=arm.test_clip(model.info.clip))
-    with frames_in_order(model, arm.frames):
+    model.info = replace(model.info, clip=variant.test_clip(model.info.clip))
+    with frames_in_order(model, variant.frames):
         return evaluate(model, videos, device=device, num_workers=num_workers, allow_codecs=allow_codecs)
 
 

@@ -9,7 +9,7 @@ K400, SSV2 = "paper K400", "paper SSv2"
 
 Printed = Mapping[str, float]
 
-SCHEMES: Mapping[str, Printed] = {
+PAPER_SCHEMES: Mapping[str, Printed] = {
     "space_only": {"paper params, M": 85.9, K400: 76.9, SSV2: 36.6},
     "joint_space_time": {"paper params, M": 85.9, K400: 77.4, SSV2: 58.5},
     "divided_space_time": {"paper params, M": 121.4, K400: 78.0, SSV2: 59.5},

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from timesformer.files import replacing
-from timesformer.reproduce.result import Result, Row, format_value
+from timesformer.reproduce.result import Result, TableRow, format_value
 
 _COLORS = ("#c8102e", "#1f4e79", "#7a8794", "#d98e04")
 _MARKERS = ("D", "o", "s", "^", "v")
@@ -63,7 +63,7 @@ def _draw_bars(axes: Axes, result: Result) -> None:
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
-def _mark_printed(axes: Axes, rows: Sequence[Row]) -> None:
+def _mark_printed(axes: Axes, rows: Sequence[TableRow]) -> None:
     """The paper's accuracies, which are percentages; its counts of parameters are no accuracies."""
     columns = list(dict.fromkeys(key for row in rows for key in row.paper if "params" not in key))
     for column, marker in zip(columns, _MARKERS, strict=False):
@@ -72,7 +72,7 @@ def _mark_printed(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(xs, ys, marker, color="white", markeredgecolor="black", markersize=6, label=column)
 
 
-def _draw_lines(axes: Axes, rows: Sequence[Row], result: Result) -> None:
+def _draw_lines(axes: Axes, rows: Sequence[TableRow], result: Result) -> None:
     names = list(dict.fromkeys(row.series for row in rows))
     for number, name in enumerate(names):
         line = sorted((row for row in rows if row.series == name), key=lambda row: row.x)
@@ -87,7 +87,7 @@ def _draw_lines(axes: Axes, rows: Sequence[Row], result: Result) -> None:
     axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8)
 
 
-def _draw_line(axes: Axes, line: Sequence[Row], *, label: str, number: int) -> None:
+def _draw_line(axes: Axes, line: Sequence[TableRow], *, label: str, number: int) -> None:
     color, xs, values = _COLORS[number % len(_COLORS)], [row.x for row in line], [row.value for row in line]
     axes.plot(xs, values, "o-", color=color, label=label, linewidth=1.8, markersize=5)
     measured = [row for row in line if row.interval is not None]
@@ -100,7 +100,7 @@ def _draw_line(axes: Axes, line: Sequence[Row], *, label: str, number: int) -> N
         axes.plot(xs, values, "D", color="white", markeredgecolor="black", markersize=8, label="paper, printed")
 
 
-def _scale_values(axes: Axes, rows: Sequence[Row], result: Result) -> None:
+def _scale_values(axes: Axes, rows: Sequence[TableRow], result: Result) -> None:
     if result.quantity != _ACCURACY:
         axes.set_ylim(0, 1.08 * max(row.value for row in rows))
         axes.set_ylabel("10$^{12}$ multiply-accumulates, 3 views")

@@ -18,11 +18,11 @@ Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One arm as it was measured."""
+class TableRow:
+    """One variant as it was measured."""
 
     label: str
-    """Name of the arm."""
+    """Name of the variant."""
     series: str = ""
     """Line of the plot, or group of bars."""
     panel: str = ""
@@ -55,7 +55,7 @@ class Result:
     """Scale, data, training and hardware, in words."""
     levels: Mapping[str, float] = field(default_factory=dict)
     """Results that need no training to know: chance, and the most that a model blind to order can have."""
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,12 +99,12 @@ def _read_result(path: Path) -> Result | None:
         return None
 
 
-def _read_row(values: dict[str, Any]) -> Row:
+def _read_row(values: dict[str, Any]) -> TableRow:
     changed: dict[str, Any] = {
         "interval": None if values["interval"] is None else tuple(values["interval"]),
         "seeds": {int(seed): value for seed, value in values["seeds"].items()},
     }
-    return Row(**{**values, **changed})
+    return TableRow(**{**values, **changed})
 
 
 def _is_table_of(result: Result, path: Path) -> bool:
@@ -149,7 +149,7 @@ def table_cells(result: Result) -> list[list[str]]:
     return [head, *(_cells(row, result.quantity, printed, remarks) for row in result.rows)]
 
 
-def _cells(row: Row, quantity: Quantity, printed: Sequence[str], remarks: Sequence[str]) -> list[str]:
+def _cells(row: TableRow, quantity: Quantity, printed: Sequence[str], remarks: Sequence[str]) -> list[str]:
     ours = format_value(row.value, quantity)
     if row.interval is not None:
         ours += f" ({format_interval(*row.interval).replace('%', '')})"

@@ -1,4 +1,4 @@
-"""Running an experiment: every training once, every arm measured, nothing done twice."""
+"""Running an experiment: every training once, every variant measured, nothing done twice."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +12,10 @@ from timesformer.config.run import RunConfig
 from timesformer.device import processor_name, resolve_device
 from timesformer.evaluation.result import Evaluation
 from timesformer.model.cost import cost
-from timesformer.reproduce.experiment import MAIN, Arm, Experiment
+from timesformer.reproduce.experiment import MAIN, Experiment, Variant
 from timesformer.reproduce.measure import hits, interval_over_seeds, measure
-from timesformer.reproduce.result import Result, Row
-from timesformer.reproduce.videos import VideoSet, write_share
+from timesformer.reproduce.result import Result, TableRow
+from timesformer.reproduce.videos import VideoSet, write_fraction
 from timesformer.training.history import read_metrics
 from timesformer.training.train import is_finished, train
 
@@ -34,18 +34,18 @@ def run_experiment(
     overwrite: bool = False,
     say: Say = logger.info,
 ) -> Result:
-    """Train and measure all arms.
+    """Train and measure all variants.
 
-    A training that is finished in the folder is taken as it is, and one that was cut off is resumed.
+    Finished trainings in the folder are reused; interrupted ones are resumed.
 
     Args:
         experiment: What to run.
         videos: The sets that its trainings name.
-        folder: Gets a run folder for each training and seed.
-        scale: Scale of the experiment in words, for the table.
-        seeds: Models of each training, with seeds from that of the base run on.
-        overwrite: Whether trainings in the folder are done again.
-        say: Called with a line for each event.
+        folder: Holds a run folder per training and seed.
+        scale: Description of the size, for the table.
+        seeds: Models per training; their seeds count up from that of the base run.
+        overwrite: Whether to repeat trainings that exist in the folder.
+        say: Called with one line per event.
 
     Raises:
         ConfigError: The folder holds a training of another config, or a value cannot work.
@@ -55,13 +55,17 @@ def run_experiment(
     runs = _plan(experiment, videos, folder, seeds=seeds)
     for number, ((name, seed), run) in enumerate(runs.items(), start=1):
         is_done = is_finished(run) and not overwrite
-        say(f"[{number}/{total}] {name}, seed {seed}{': trained already' if is_done else ''}")
+        say(f"[{number}/{total}] {name}, seed {seed}{': already trained' if is_done else ''}")
         if not is_done:
             train(run, resume=not overwrite and (Path(run.output) / "config.toml").exists(), overwrite=overwrite)
-    rows = tuple(_row(experiment, arm, videos, runs, say=say) for arm in experiment.arms)
-    main = videos[MAIN]
-    levels = {"chance": 1 / main.num_classes}
-    if main.is_paired:
+    rows = tuple(_row(experiment, variant, videos, runs, say=say) for variant in experiment.variants)
+    return _result(experiment, rows, videos[MAIN], scale=scale, seeds=seeds)
+
+
+def _result(experiment: Experiment, rows: tuple[TableRow, ...], videos: VideoSet, *, scale: str, seeds: int) -> Result:
+    """The table with its settings and reference levels."""
+    levels = {"chance": 1 / videos.num_classes}
+    if videos.is_paired:
         levels["best without the order of frames"] = 0.5
     return Result(
         name=experiment.name,
@@ -70,8 +74,8 @@ def run_experiment(
         quantity="top-1 accuracy",
         setting={
             "Scale": scale,
-            "Videos": f"{main.description}; {main.num_train} to train on, {main.num_val} to test on",
-            "Interval": _describe_interval(main),
+            "Videos": f"{videos.description}; {videos.num_train} to train on, {videos.num_val} to test on",
+            "Interval": _describe_interval(videos),
             "Training": _describe_training(experiment.base, seeds=seeds),
             "Hardware": describe_hardware(experiment.base.device),
         },
@@ -91,17 +95,17 @@ Runs = Mapping[tuple[str, int], RunConfig]
 
 
 def _plan(experiment: Experiment, videos: Mapping[str, VideoSet], folder: Path, *, seeds: int) -> Runs:
-    """The run of every training and seed, by both, in the order in which they can go."""
+    """Runs by training and seed, in the order of their dependencies."""
     runs: dict[tuple[str, int], RunConfig] = {}
     for training in experiment.trainings:
         own = videos[training.videos]
-        write_share(own, share=training.share, seed=experiment.base.seed)
+        write_fraction(own, fraction=training.fraction, seed=experiment.base.seed)
         for seed in range(experiment.base.seed, experiment.base.seed + seeds):
             run = training.run(experiment.base)
             start = runs[training.start, seed].output if training.start else run.init_from
             runs[training.name, seed] = replace(
                 run,
-                data=own.data(run.data, share=training.share),
+                data=own.data(run.data, fraction=training.fraction),
                 seed=seed,
                 init_from=start,
                 output=str(folder / f"{training.name}_seed{seed}"),
@@ -113,25 +117,25 @@ def _seconds(run: RunConfig) -> float:
     return sum(epoch.seconds for epoch in read_metrics(Path(run.output).expanduser() / "metrics.csv"))
 
 
-def _row(experiment: Experiment, arm: Arm, videos: Mapping[str, VideoSet], runs: Runs, *, say: Say) -> Row:
-    mine = {seed: run for (name, seed), run in runs.items() if name == arm.training.name}
-    found = {seed: _measure(arm, run, videos[MAIN]) for seed, run in mine.items()}
+def _row(experiment: Experiment, variant: Variant, videos: Mapping[str, VideoSet], runs: Runs, *, say: Say) -> TableRow:
+    mine = {seed: run for (name, seed), run in runs.items() if name == variant.training.name}
+    found = {seed: _measure(variant, run, videos[MAIN]) for seed, run in mine.items()}
     seeds = {seed: evaluation.top1 for seed, evaluation in found.items()}
     value = float(np.mean(list(seeds.values())))
-    say(f"{arm.label}: {100 * value:.1f} %")
+    say(f"{variant.label}: {100 * value:.1f} %")
     first = next(iter(mine.values()))
     model = replace(first.model, num_classes=videos[MAIN].num_classes)
-    return Row(
-        label=arm.label,
-        series=arm.series,
-        panel=arm.panel,
-        x=arm.x,
+    return TableRow(
+        label=variant.label,
+        series=variant.series,
+        panel=variant.panel,
+        x=variant.x,
         value=value,
         interval=_interval(list(found.values())),
         parameters=cost(model).parameters,
         seeds=seeds,
-        paper=arm.paper,
-        remarks={**arm.remarks, **_remarks(list(found.values()), list(mine.values()))},
+        paper=variant.paper,
+        remarks={**variant.remarks, **_remarks(list(found.values()), list(mine.values()))},
     )
 
 
@@ -140,9 +144,9 @@ def _interval(evaluations: Sequence[Evaluation]) -> tuple[float, float]:
     return interval_over_seeds([hits(evaluation) for evaluation in evaluations], groups=groups)
 
 
-def _measure(arm: Arm, run: RunConfig, videos: VideoSet) -> Evaluation:
+def _measure(variant: Variant, run: RunConfig, videos: VideoSet) -> Evaluation:
     return measure(
-        arm,
+        variant,
         Path(run.output),
         videos.val,
         device=run.device,

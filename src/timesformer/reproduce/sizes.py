@@ -1,4 +1,4 @@
-"""How large an experiment is: the runs that its arms depart from, and its sizes over theirs."""
+"""Base runs of experiments, and the sizes that they vary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,38 +8,38 @@ from timesformer.config.presets import PRESETS
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig
 
-ScaleName = Literal["laptop", "own", "full"]
+SizeName = Literal["laptop", "own", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """Sizes of an experiment over those of its base run."""
+class Size:
+    """Sizes of an experiment, relative to its base run."""
 
-    name: ScaleName
-    """`laptop`: synthetic videos; `own`: videos of the caller; `full`: the paper's models and schedule."""
+    name: SizeName
+    """`laptop`: synthetic videos; `own`: the user's videos; `full`: the paper's models and schedule."""
     crops: tuple[float, ...]
-    """Figure 5: crop sides over the base's."""
+    """Figure 5: crop sides relative to the base."""
     frames: tuple[float, ...]
-    """Figure 5: frames over the base's."""
+    """Figure 5: frames relative to the base."""
     long_frames: tuple[float, ...]
-    """Table 8: frames over the base's."""
+    """Table 8: frames relative to the base."""
     least_stride: int = 1
-    """Smallest stride of dense clips that grow in frames and not in time."""
+    """Smallest stride of dense clips whose number of frames grows at constant duration."""
 
 
-SCALES: Mapping[ScaleName, Scale] = {
-    "laptop": Scale(name="laptop", crops=(0.5, 0.75, 1, 1.5), frames=(0.25, 0.5, 1, 2), long_frames=(0.5, 1, 2, 4)),
-    "own": Scale(name="own", crops=(0.5, 0.75, 1, 1.5), frames=(0.25, 0.5, 1, 2), long_frames=(0.5, 1, 2, 4)),
-    "full": Scale(name="full", crops=(1, 1.5, 2, 2.5), frames=(1, 4, 8, 12), long_frames=(1, 4, 8, 12), least_stride=4),
+SIZES: Mapping[SizeName, Size] = {
+    "laptop": Size(name="laptop", crops=(0.5, 0.75, 1, 1.5), frames=(0.25, 0.5, 1, 2), long_frames=(0.5, 1, 2, 4)),
+    "own": Size(name="own", crops=(0.5, 0.75, 1, 1.5), frames=(0.25, 0.5, 1, 2), long_frames=(0.5, 1, 2, 4)),
+    "full": Size(name="full", crops=(1, 1.5, 2, 2.5), frames=(1, 4, 8, 12), long_frames=(1, 4, 8, 12), least_stride=4),
 }
 
 
-# small sets need more passes: the order of frames takes some 600 steps to learn
+# small sets need more passes: learning the order of frames takes about 600 steps
 _LAPTOP_EPOCHS = {"schemes": 16, "pretraining": 8, "data-scale": 20, "tokens": 24, "clips": 24, "order": 20, "long": 24}
 
 
 def laptop_run(name: str) -> RunConfig:
-    """The run of an experiment that learns the order of frames in minutes on two cores."""
+    """Base run that learns the order of frames in minutes on two cores."""
     return RunConfig(
         model=PRESETS["tiny"],
         clip=ClipConfig(sampling="uniform", num_crops=1, test_scale=1.0),

@@ -1,4 +1,4 @@
-"""The videos of an experiment: drawn ones, or those of the caller, as two lists that all its trainings share."""
+"""The videos of an experiment: drawn ones, or those of the caller, as two lists that all its trainings fraction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,9 +42,9 @@ class VideoSet:
     """Whether classes come in pairs, each the other played backwards."""
     description: str
 
-    def data(self, data: DataConfig, *, share: float) -> DataConfig:
-        """The data of a training on a share of these videos, which must have been written (`write_share`)."""
-        train = self.train if share == 1 else _share_file(self.train, share)
+    def data(self, data: DataConfig, *, fraction: float) -> DataConfig:
+        """The data of a training on a fraction of these videos, which must have been written (`write_fraction`)."""
+        train = self.train if fraction == 1 else _share_file(self.train, fraction)
         return replace(data, train=str(train), val=str(self.val))
 
 
@@ -120,24 +120,24 @@ def reversed_set(folder: Path, data: DataConfig, *, seed: int, on_progress: OnPr
     return _write(Split(train, val), folder, description=description, is_paired=True)
 
 
-def write_share(videos: VideoSet, *, share: float, seed: int) -> None:
-    """Write the list of a share of the training videos of each class, beside that of all.
+def write_fraction(videos: VideoSet, *, fraction: float, seed: int) -> None:
+    """Write the list of a fraction of the training videos of each class, beside that of all.
 
-    With the same seed a smaller share is part of every larger one.
+    With the same seed a smaller fraction is part of every larger one.
 
     Raises:
         DataError: No class has two videos, or the folder holds a list of others.
     """
-    if share < 1:
+    if fraction < 1:
         everything = load_manifest(videos.train)
         # groups may be parted here: what is left out of training is not tested on
-        left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - share, seed=seed)
+        left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - fraction, seed=seed)
         kept = Manifest(tuple(s for s in everything.samples if s.path not in left_out), everything.class_names)
-        _save_once(kept, _share_file(videos.train, share))
+        _save_once(kept, _share_file(videos.train, fraction))
 
 
-def _share_file(train: Path, share: float) -> Path:
-    return train.with_stem(f"train_{round(100 * share)}")
+def _share_file(train: Path, fraction: float) -> Path:
+    return train.with_stem(f"train_{round(100 * fraction)}")
 
 
 def _describe(data: DataConfig) -> str:
