@@ -1,4 +1,4 @@
-"""What an experiment would train, found out without videos and without building a model."""
+"""Plan of an experiment, without reading videos or building models."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -34,7 +34,7 @@ class TrainingPlan:
 
 
 def plan_trainings(experiment: Experiment, *, num_train: int | None) -> tuple[TrainingPlan, ...]:
-    """What each training of an experiment is, in the order in which they run.
+    """Describe each training of an experiment, in running order.
 
     Args:
         experiment: The experiment.

@@ -15,7 +15,7 @@ _SCHEMES = ("joint_space_time", "divided_space_time")
 
 
 def cost_result() -> Result:
-    """The cost of both schemes over crop sides and over frames, at the paper's sizes.
+    """Cost of both schemes by crop side and by number of frames, at the paper's sizes.
 
     Source: Bertasius et al. 2021, figure 3 (drawn without numbers) and table 5 (0.59 and 7.14).
     """
@@ -27,7 +27,7 @@ def cost_result() -> Result:
         setting={"Scale": "full: ViT-B with patches of 16, as in the paper", "Views": "3 crops of one clip"},
         rows=tuple(_rows()),
         notes=(
-            "The paper calls multiply-accumulates FLOPs. It draws this figure without numbers; those beside ours are "
+            "The paper calls multiply-accumulates FLOPs. It draws this figure without numbers; those next to ours are "
             "printed in its table 5. It reports that joint attention no longer fits its GPUs at 448 pixels or at "
             "32 frames.",
         ),

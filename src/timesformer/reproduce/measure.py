@@ -1,4 +1,4 @@
-"""How one variant is measured: its model, on the clips and with the order of frames that the variant asks for."""
+"""Evaluation of a variant: its model, on its clips, with its order of frames."""
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ _SEED = 0
 def measure(
     variant: Variant, folder: Path, videos: Path, *, device: str, num_workers: int, allow_codecs: Collection[str] = ()
 ) -> Evaluation:
-    """Evaluate the model in a run's folder as an variant asks.
+    """Evaluate the model of a run with the test clips of a variant.
 
     Raises:
         TimeSformerError: As `timesformer.evaluation.evaluate`.

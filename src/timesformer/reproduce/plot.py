@@ -1,4 +1,4 @@
-"""The plot of a result: bars beside the paper's numbers, or lines over the axis of a figure."""
+"""The plot of a result: bars next to the paper's numbers, or lines as in a figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _ACCURACY = "top-1 accuracy"
 
 
 def draw(result: Result, path: str | Path) -> None:
-    """Draw a result into a PNG; a file that is there is replaced.
+    """Draw a result as a PNG; replaces an existing file.
 
     Rows without a panel become bars, with the paper's accuracies as marks on them; others become lines, one panel for
     each axis.

@@ -1,4 +1,4 @@
-"""What an experiment found, beside what the paper printed: for machines (JSON) and for people (Markdown)."""
+"""Results of an experiment next to the paper's numbers, as JSON and as a Markdown table."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +38,7 @@ class TableRow:
     seeds: Mapping[int, float] = field(default_factory=dict)
     """Result of every seed."""
     paper: Mapping[str, float] = field(default_factory=dict)
-    """What the paper printed, by the heading of the column."""
+    """The paper's numbers, by column."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """More cells, by the heading of the column."""
 
@@ -66,7 +66,7 @@ class Result:
 def check_can_write(
     folder: Path, *, name: str, labels: Collection[str], seeds: Collection[int], overwrite: bool
 ) -> None:
-    """Refuse to replace anything but a result of the same experiment that the new one holds too.
+    """Refuse to replace anything but an earlier result of the same experiment.
 
     Args:
         folder: Where the result will be written.
@@ -118,7 +118,7 @@ def _is_table_of(result: Result, path: Path) -> bool:
 
 
 def write_result(result: Result, folder: str | Path) -> None:
-    """Write `results.json` and `table.md`; files that are there are replaced: see `check_can_write`.
+    """Write `results.json` and `table.md`; replaces existing files, see `check_can_write`.
 
     Raises:
         OSError: The disk refused.

@@ -87,8 +87,8 @@ def _result(experiment: Experiment, rows: tuple[TableRow, ...], videos: VideoSet
 
 _HOW_MEASURED = (
     "Each number is top-1 accuracy with its 95 % interval over the test videos, of the model after the last epoch: no "
-    "epoch was chosen by the test videos. The paper's numbers are of its own data and full-size models; what carries "
-    "over is the order of the rows, not their height."
+    "epoch was chosen by the test videos. The paper's numbers are for other data and full-size models: "
+    "compare the order of the rows, not the values."
 )
 
 Runs = Mapping[tuple[str, int], RunConfig]
@@ -180,7 +180,7 @@ def _describe_training(base: RunConfig, *, seeds: int) -> str:
 
 
 def describe_hardware(device: str) -> str:
-    """What computes: the GPU, or the processor with the number of threads that torch uses."""
+    """The GPU, or the processor and the number of torch's threads."""
     found = resolve_device(device)
     if found.type == "cuda":
         return torch.cuda.get_device_name(found)

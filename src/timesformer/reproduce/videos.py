@@ -19,7 +19,7 @@ OnProgress = Callable[[int, int], None]
 
 PAIRS = ("move_left", "shrink", "vanish")
 CLASSES = tuple(name for first in PAIRS for name in (first, OPPOSITES[first]))
-"""Classes of the synthetic sets: three pairs, in each of which one motion is the other played backwards.
+"""Classes of the synthetic sets: three pairs of a motion and its reverse.
 
 Single frames tell the pairs apart: small objects come in one, faint ones in another. Moves along rows and moves along
 columns would not: what is learned of each frame and averaged over them is a sum over the places that an object takes,
@@ -44,15 +44,15 @@ class VideoSet:
 
     def data(self, data: DataConfig, *, fraction: float) -> DataConfig:
         """The data of a training on a fraction of these videos, which must have been written (`write_fraction`)."""
-        train = self.train if fraction == 1 else _share_file(self.train, fraction)
+        train = self.train if fraction == 1 else _fraction_file(self.train, fraction)
         return replace(data, train=str(train), val=str(self.val))
 
 
 def synthetic_set(folder: Path, motions: Motions, *, seed: int, on_progress: OnProgress) -> VideoSet:
-    """Draw a set of motions as files, or take the one that is there.
+    """Write a set of motion videos, or reuse the existing one.
 
     Args:
-        folder: Where to; the set gets a folder of its own in it, named after what it depends on.
+        folder: Parent folder; the set's own folder is named after its parameters.
         motions: What to draw.
         seed: Seed of the run.
         on_progress: Called with the number of clips done and their total.
@@ -85,7 +85,7 @@ def synthetic_set(folder: Path, motions: Motions, *, seed: int, on_progress: OnP
 
 
 def own_set(folder: Path, data: DataConfig, *, seed: int) -> VideoSet:
-    """Take the caller's videos, split once for all trainings.
+    """Use the caller's videos, split once for all trainings.
 
     Args:
         folder: Where to write the lists.
@@ -100,7 +100,7 @@ def own_set(folder: Path, data: DataConfig, *, seed: int) -> VideoSet:
 
 
 def reversed_set(folder: Path, data: DataConfig, *, seed: int, on_progress: OnProgress) -> VideoSet:
-    """Take the caller's videos together with their copies played backwards, which are classes of their own.
+    """Use the caller's videos together with reversed copies, which are separate classes.
 
     Raises:
         ConfigError, DataError: As `own_set`.
@@ -116,27 +116,27 @@ def reversed_set(folder: Path, data: DataConfig, *, seed: int, on_progress: OnPr
     val = write_reversed(
         split.val, clips, on_progress=lambda done, _: on_progress(before + done, total), allow_codecs=codecs
     )
-    description = f"{_describe(data)}, each video also played backwards, as a class of its own"
+    description = f"{_describe(data)}, each video also played backwards, as a separate class"
     return _write(Split(train, val), folder, description=description, is_paired=True)
 
 
 def write_fraction(videos: VideoSet, *, fraction: float, seed: int) -> None:
-    """Write the list of a fraction of the training videos of each class, beside that of all.
+    """Write the list of a fraction of the training videos of each class, next to the full list.
 
-    With the same seed a smaller fraction is part of every larger one.
+    With the same seed, smaller fractions are subsets of larger ones.
 
     Raises:
         DataError: No class has two videos, or the folder holds a list of others.
     """
     if fraction < 1:
         everything = load_manifest(videos.train)
-        # groups may be parted here: what is left out of training is not tested on
+        # groups may be split: videos left out of training are not tested on
         left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - fraction, seed=seed)
         kept = Manifest(tuple(s for s in everything.samples if s.path not in left_out), everything.class_names)
-        _save_once(kept, _share_file(videos.train, fraction))
+        _save_once(kept, _fraction_file(videos.train, fraction))
 
 
-def _share_file(train: Path, fraction: float) -> Path:
+def _fraction_file(train: Path, fraction: float) -> Path:
     return train.with_stem(f"train_{round(100 * fraction)}")
 
 
