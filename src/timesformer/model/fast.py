@@ -32,9 +32,9 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.layers import MLP
-from timesformer.model.schemes import Grid, Regroup, Scheme, Stage, over_space, over_time
-from timesformer.model.timesformer import BatchStandardization, TimeSformer, class_token
+from timesformer.model.layers import MLP, BatchStandardization
+from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
+from timesformer.model.timesformer import TimeSformer, class_token
 
 _ROWS = 2048
 """Tokens per chunk of a linear layer: enough for its full speed, few enough to stay in the cache."""
@@ -238,7 +238,10 @@ class FrameLayout:
     """
 
     STEPS: ClassVar[Mapping[Regroup, InPlace]] = MappingProxyType(
-        {over_time: InPlace(_add_over_time, None), over_space: InPlace(_add_over_space, _cls_over_space)}
+        {
+            REGROUPS["time"]: InPlace(_add_over_time, None),
+            REGROUPS["space"]: InPlace(_add_over_space, _cls_over_space),
+        }
     )
 
     block: Block
