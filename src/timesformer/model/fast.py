@@ -26,9 +26,7 @@ import torch.nn.functional as F
 from einops import einsum, rearrange, reduce, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
@@ -88,21 +86,6 @@ def layout_of(scheme: Scheme) -> str:
     if FrameLayout.fits(scheme):
         return "frames: every step works in place"
     return "sequences: every step copies its tokens into sequences and back"
-
-
-def multiply_accumulates(config: ModelConfig) -> int:
-    """Multiply-accumulates of one clip on the fast path, head included, counted as the operations are sent."""
-    with torch.device("meta"):
-        model = FastTimeSformer(TimeSformer(config))
-        clip = torch.empty(1, config.in_channels, config.num_frames, *config.image_size)
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _product}) as counter:
-        model(clip)
-    return counter.get_total_flops() // 2
-
-
-def _product(x: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
-    """Operations of a product of matrices of these shapes, two for each multiply-accumulate."""
-    return 2 * left[0] * left[1] * right[1]
 
 
 # --- Parts of a folded block ----------------------------------------------------------------------------------------
