@@ -8,8 +8,9 @@ from torch import Tensor
 
 from timesformer.errors import ConfigError
 from timesformer.model import TimeSformer
-from timesformer.model.embedding import fold_frames, resize_space, resize_time
+from timesformer.model.embedding import fold_frames
 from timesformer.model.initialization import sinusoids
+from timesformer.model.interpolation import resize
 from timesformer.model.schemes import Grid
 from tiny import random_clips, random_model, tiny_config
 
@@ -22,7 +23,7 @@ def numbered(count: int) -> Tensor:
 
 
 def nearest_frames(old: int, new: int) -> list[int]:
-    return resize_time(numbered(old), num_frames=new, mode="nearest").flatten().int().tolist()
+    return resize(numbered(old), old=(old,), new=(new,), mode="nearest").flatten().int().tolist()
 
 
 def test_nearest_time_repeats_each_frame_when_their_number_doubles():
@@ -34,40 +35,40 @@ def test_nearest_time_from_8_to_12_is_the_released_table():
 
 
 def test_linear_time_keeps_the_ends_and_lies_between_neighbors():
-    line = resize_time(numbered(2), num_frames=4, mode="bicubic").flatten()
+    line = resize(numbered(2), old=(2,), new=(4,), mode="bicubic").flatten()
     torch.testing.assert_close(line, torch.tensor([0, 0.25, 0.75, 1]))
 
 
 def test_nearest_space_from_14_to_28_repeats_rows_and_columns():
     # the released code resizes along the flattened grid when it loads, which moves 93 % of the places
-    got = resize_space(numbered(14 * 14), old=(14, 14), new=(28, 28), mode="nearest").flatten().int()
+    got = resize(numbered(14 * 14), old=(14, 14), new=(28, 28), mode="nearest").flatten().int()
     rows, columns = torch.meshgrid(torch.arange(28) // 2, torch.arange(28) // 2, indexing="ij")
     torch.testing.assert_close(got, (14 * rows + columns).flatten().int(), rtol=0, atol=0)
 
 
 @given(old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
 def test_nearest_space_takes_the_place_at_the_same_share_of_each_side(old: tuple[int, int], new: tuple[int, int]):
-    got = resize_space(numbered(old[0] * old[1]), old=old, new=new, mode="nearest").flatten().int().tolist()
+    got = resize(numbered(old[0] * old[1]), old=old, new=new, mode="nearest").flatten().int().tolist()
     assert got == [(r * old[0] // new[0]) * old[1] + c * old[1] // new[1] for r in range(new[0]) for c in range(new[1])]
 
 
 @given(old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES), mode=st.sampled_from(["bicubic", "nearest"]))
 def test_constant_stays_constant_at_every_size(old: tuple[int, int], new: tuple[int, int], mode: str):
     constant = torch.tensor([0.3, -2.0]).expand(1, old[0] * old[1], 2)
-    got = resize_space(constant, old=old, new=new, mode=mode)
+    got = resize(constant, old=old, new=new, mode=mode)
     torch.testing.assert_close(got, torch.tensor([0.3, -2.0]).expand(1, new[0] * new[1], 2))
 
 
 @given(side=st.tuples(SIDES, SIDES), mode=st.sampled_from(["bicubic", "nearest"]))
 def test_same_size_is_the_same_embedding_bit_for_bit(side: tuple[int, int], mode: str):
     embedding = torch.randn(1, side[0] * side[1], 3)
-    assert resize_space(embedding, old=side, new=side, mode=mode) is embedding
-    assert resize_time(embedding, num_frames=side[0] * side[1], mode=mode) is embedding
+    assert resize(embedding, old=side, new=side, mode=mode) is embedding
+    assert resize(embedding, old=(side[0] * side[1],), new=(side[0] * side[1],), mode=mode) is embedding
 
 
 def test_bicubic_is_smoother_than_nearest():
     ramp = numbered(4)
-    got = resize_space(ramp, old=(4, 1), new=(8, 1), mode="bicubic").flatten()
+    got = resize(ramp, old=(4, 1), new=(8, 1), mode="bicubic").flatten()
     assert (got.diff() > 0).all()
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from timesformer.errors import ConfigError
 from timesformer.model import TimeSformer, fast
+from timesformer.model.cost import multiply_accumulates
 from timesformer.model.fast import FastTimeSformer
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
@@ -128,12 +129,12 @@ def test_the_precision_of_the_weights_is_kept():
 def test_a_divided_block_saves_one_map_of_seventeen_and_the_last_block_most_of_its_own():
     config = tiny_config(embed_dim=96, mlp_ratio=4, depth=3)
     linear = config.embed_dim**2 * (config.num_frames * (1 + 2 * 5))
-    products = fast.multiply_accumulates(config)
+    products = multiply_accumulates(config)
     pairs = 2 * config.embed_dim * config.num_frames * (3 * 11**2 + 3 * 11 * 3)  # at most: attention of three blocks
     assert 2 * 16 * linear + 4 * linear < products < (2 * 16 + 4 + 1) * linear + pairs
 
 
 def test_depth_adds_the_cost_of_full_blocks():
-    costs = [fast.multiply_accumulates(tiny_config(depth=depth)) for depth in (1, 2, 3)]
+    costs = [multiply_accumulates(tiny_config(depth=depth)) for depth in (1, 2, 3)]
     assert costs[2] - costs[1] == costs[1] - costs[0]
     assert costs[0] < costs[1] - costs[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from timesformer.model import TimeSformer, kernels
+from timesformer.model import TimeSformer, fused, kernels
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 
@@ -40,7 +40,7 @@ def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
     config = tiny_config(scheme, **changes)
     model, clips = random_model(config).train(), random_clips(config, batch=3)
     if config.dropout:  # of the last block, fewer numbers are drawn
-        monkeypatch.setattr(TimeSformer, "_computes_cls_alone", lambda self, last: False)
+        monkeypatch.setattr(fused, "skips_patches", lambda last, scheme: False)
     logits, gradients = _learn(model, clips)
     _make_plain(monkeypatch)
     want_logits, want_gradients = _learn(model, clips)
@@ -88,7 +88,7 @@ def test_half_precision_computes_in_it_and_learns_in_full():
 
 
 def _is_fused(model: TimeSformer) -> bool:
-    return any(model.blocks[0].steps[name].is_fused for name in model.blocks[0].steps)
+    return any(fused.applies_to(step) for step in model.blocks[0].steps.values())
 
 
 def test_only_a_model_that_learns_as_it_was_built_is_fused():

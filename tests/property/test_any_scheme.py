@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from timesformer.config.schema import ModelConfig
 from timesformer.export.onnxruntime import OrtForm
 from timesformer.model import TimeSformer
 from timesformer.model.block import Step
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.layers import Attention
-from timesformer.model.schemes import Axes, Grid, Regroup, Scheme, Tile, Tiles, over_space, over_time
+from timesformer.model.schemes import REGROUPS, Axes, Grid, Regroup, Scheme, Tile, Tiles
 from tiny import random_clips, random_weights, tiny_config
 
 # beartype, which the tests run under, draws the items of a list that it checks
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module i
 
 GRIDS = st.builds(Grid, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
+over_time, over_space = REGROUPS["time"], REGROUPS["space"]
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def test_scheme_without_the_class_token_anywhere_classifies_by_it_all_the_same()
 
 
 def test_attention_of_packed_sequences_is_that_of_each_by_itself():
-    attention = Attention(8, num_heads=2).eval()
+    attention = Attention(ModelConfig(embed_dim=8, num_heads=2)).eval()
     x = torch.randn(12, 5, 8)
     with torch.no_grad():
         torch.testing.assert_close(attention(x), torch.cat([attention(row[None]) for row in x]), **TOLERANCE)

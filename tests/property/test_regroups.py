@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from timesformer.config.schema import ModelConfig
 from timesformer.model.block import Block
 from timesformer.model.layers import Attention
-from timesformer.model.schemes import SCHEMES, Grid, Regroup, over_time
+from timesformer.model.schemes import REGROUPS, SCHEMES, Grid, Regroup
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 Place = tuple[int, int, int]
@@ -95,7 +96,7 @@ OWNS_NO_FC = {scheme: list(stages[-1])[-1] for scheme, stages in RULES.items()} 
 STEPS = [
     (SCHEMES[scheme].steps[name], rule) for scheme in RULES for stage in RULES[scheme] for name, rule in stage.items()
 ]
-STEPS.append((replace(over_time, with_cls=True), TIME_WITH_CLS))
+STEPS.append((replace(REGROUPS["time"], with_cls=True), TIME_WITH_CLS))
 STEP_IDS = [f"{scheme}-{name}" for scheme in RULES for stage in RULES[scheme] for name in stage] + ["time-with-cls"]
 
 
@@ -144,7 +145,7 @@ def dense_step(attention: Attention, x: Tensor, rule: Rule, grid: Grid) -> Tenso
 
 
 def random_attention(dim: int) -> Attention:
-    attention = Attention(dim, num_heads=2)
+    attention = Attention(ModelConfig(embed_dim=dim, num_heads=2))
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.7)
     return attention.eval()

@@ -18,8 +18,8 @@ from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import OnnxPrecision
 from timesformer.export.onnxruntime import OrtForm
-from timesformer.model.cost import cost
-from timesformer.model.fast import FastTimeSformer, layout_of, multiply_accumulates
+from timesformer.model.cost import cost, multiply_accumulates
+from timesformer.model.fast import FastTimeSformer, layout_of
 from timesformer.model.timesformer import TimeSformer
 
 OURS = "ours"

@@ -26,15 +26,13 @@ import torch.nn.functional as F
 from einops import einsum, rearrange, reduce, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.layers import MLP
-from timesformer.model.schemes import Grid, Regroup, Scheme, Stage, over_space, over_time
-from timesformer.model.timesformer import BatchStandardization, TimeSformer, class_token
+from timesformer.model.layers import MLP, BatchStandardization
+from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
+from timesformer.model.timesformer import TimeSformer, class_token
 
 _ROWS = 2048
 """Tokens per chunk of a linear layer: enough for its full speed, few enough to stay in the cache."""
@@ -88,21 +86,6 @@ def layout_of(scheme: Scheme) -> str:
     if FrameLayout.fits(scheme):
         return "frames: every step works in place"
     return "sequences: every step copies its tokens into sequences and back"
-
-
-def multiply_accumulates(config: ModelConfig) -> int:
-    """Multiply-accumulates of one clip on the fast path, head included, counted as the operations are sent."""
-    with torch.device("meta"):
-        model = FastTimeSformer(TimeSformer(config))
-        clip = torch.empty(1, config.in_channels, config.num_frames, *config.image_size)
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _product}) as counter:
-        model(clip)
-    return counter.get_total_flops() // 2
-
-
-def _product(x: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
-    """Operations of a product of matrices of these shapes, two for each multiply-accumulate."""
-    return 2 * left[0] * left[1] * right[1]
 
 
 # --- Parts of a folded block ----------------------------------------------------------------------------------------
@@ -238,7 +221,10 @@ class FrameLayout:
     """
 
     STEPS: ClassVar[Mapping[Regroup, InPlace]] = MappingProxyType(
-        {over_time: InPlace(_add_over_time, None), over_space: InPlace(_add_over_space, _cls_over_space)}
+        {
+            REGROUPS["time"]: InPlace(_add_over_time, None),
+            REGROUPS["space"]: InPlace(_add_over_space, _cls_over_space),
+        }
     )
 
     block: Block

@@ -1,6 +1,7 @@
-"""The layers of a block: attention, MLP and stochastic depth."""
+"""The layers of a model that know nothing of space and time: attention, MLP, stochastic depth and standardization."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -9,65 +10,29 @@ from timesformer.model import kernels
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over each sequence of a batch.
-
-    Args:
-        dim: Width of a token.
-        num_heads: Number of heads; divides `dim`.
-        qkv_bias: Whether queries, keys and values have a bias.
-        attention_dropout: Dropout of the attention weights.
-        dropout: Dropout after the projection.
+    """Multi-head self-attention within each sequence of a batch.
 
     Source: Bertasius et al. 2021, equations 5 to 9; rows of `qkv` are queries, keys, values, each by head, as released.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        num_heads: int,
-        qkv_bias: bool = True,
-        attention_dropout: float = 0.0,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.attention_dropout = attention_dropout
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.num_heads = config.num_heads
+        self.attention_dropout = config.attention_dropout
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.qkv_bias)
+        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
 
     @property
     def dropout_p(self) -> float:
-        """Dropout of the attention weights in the present mode."""
+        """Dropout of the attention weights: zero in eval mode."""
         return self.attention_dropout if self.training else 0.0
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """The output for every token, from the tokens of its sequence that `mask` lets it see (all, without one)."""
+        """The output for every token, from the tokens of its sequence that `mask` lets it see (all if None)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         y = kernels.attention(q, k, v, num_heads=self.num_heads, mask=mask, dropout_p=self.dropout_p)
         return self.dropout(self.proj(y))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, zero a whole row of the batch at a rate, and scale up the rest.
-
-    A row is what the layer before made one: a patch position in time attention, a frame in spatial attention, a clip in
-    the MLP.
-
-    Source: released code; Huang et al. 2016, "Deep Networks with Stochastic Depth".
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Rows kept as they are or zeroed; all kept in eval mode."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.empty(x.shape[0], 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - self.rate)
-        return x * keep / (1 - self.rate)
 
 
 class MLP(nn.Module):
@@ -82,12 +47,48 @@ class MLP(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Each token mapped by itself."""
+        """The output for every token, from that token alone."""
         return self.dropout(self.fc2(self.dropout(self.activation(self.fc1(x)))))
 
     def add_to(self, x: Float[Tensor, "b n d"], norm: nn.LayerNorm) -> Float[Tensor, "b n d"]:
-        """Tokens plus the MLP of the normalized tokens."""
+        """Tokens plus the MLP of the normalized tokens; computed by a kernel in training, if possible."""
         replaced = (norm, self.fc1, self.activation, self.fc2, self.dropout)
         if not self.dropout.p and kernels.can_fuse(norm, self, replacing=replaced):
             return x + self.drop_path(kernels.norm_mlp(x, norm, self.fc1, self.fc2))
         return x + self.drop_path(self(norm(x)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, zeroes whole rows of the batch at a rate and scales up the others.
+
+    A row is a sequence in an attention step (time: a patch position, space: a frame) and a clip in the MLP.
+
+    Source: released code; Huang et al. 2016, "Deep Networks with Stochastic Depth".
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """`x` in eval mode; in training, `x` with some rows zeroed."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.empty(x.shape[0], 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - self.rate)
+        return x * keep / (1 - self.rate)
+
+
+class BatchStandardization(nn.BatchNorm1d):
+    """Standardizes each feature: by the batch in training, by running statistics in eval mode or for a batch of one.
+
+    It has no weights, so that a linear layer after it can absorb it: `timesformer.model.fast.folded_head`.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, affine=False)
+
+    def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Standardized features; in training, each batch moves the running statistics a tenth of the way to its own."""
+        if self.training and len(input) == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(input)

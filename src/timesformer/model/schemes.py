@@ -1,13 +1,13 @@
-"""The one idea of the paper: which tokens attend to which, and nothing else.
+"""Which tokens attend to which: the one idea of the paper.
 
-A *regroup* says which patches form a sequence, whether the class token is in every sequence, and which tokens of a
-sequence see each other. A *scheme* is an ordered set of regroups. Every other part of the model (attention, norms, MLP,
-weights) is shared by all of them, so a new scheme is one more entry of `SCHEMES`.
+A *regroup* splits the patches of a clip into sequences, and attention runs within each. It also says whether the class
+token joins the sequences, and which tokens of a sequence see each other. A *scheme* orders regroups into the stages of
+a block. Attention, norms, MLP and weights are the same for every scheme: a new one is one more entry of `SCHEMES`.
 
-A regroup is data. The forward pass over all tokens, the class token alone, the attention mask and the cost
-(`timesformer.model.cost`) are all read from it.
+A regroup is data. The forward pass, the class token alone, the attention mask and the cost (`timesformer.model.cost`)
+are all derived from it.
 
-Tokens are `[b, 1 + t·h·w, d]`: the class token, then patches in the order time, row, column.
+Tokens are `[b, 1 + t·h·w, d]`: the class token, then the patches in the order time, row, column.
 
 Source: Bertasius et al. 2021, section 3 and figure 2.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 
 
 class Grid(NamedTuple):
-    """Number of frames, and of rows and columns of patches in each."""
+    """Number of frames, and of rows and columns of patches per frame."""
 
     t: int
     h: int
@@ -35,28 +35,24 @@ class Grid(NamedTuple):
 
 
 Attend = Callable[..., Tensor]
-"""Maps sequences `[b, n, d]`, and optionally a mask `[n, n]` (row may see column), to sequences `[b, n, d]`."""
-
-AttendFirst = Callable[..., Tensor]
-"""As `Attend`, for the first token of each sequence alone: the result is `[b, 1, d]`."""
+"""Maps sequences `[b, n, d]`, and optionally a mask `[n, n]` (row sees column), to outputs `[b, n, d]`, or to
+`[b, 1, d]`, the output for the first token of each sequence."""
 
 
 @runtime_checkable
 class Partition(Protocol):
-    """How the patches of a clip are split into sequences; every patch is in exactly one."""
+    """A split of the patches of a clip into sequences; every patch is in exactly one."""
 
     def split(self, patches: Float[Tensor, "b p d"], grid: Grid) -> list[Float[Tensor, "b _g _n d"]]:
-        """`g` sequences of `n` patches per clip; one entry for each length."""
-        ...
+        """`g` sequences of `n` patches per clip; one entry per length."""
 
     def join(self, sequences: list[Float[Tensor, "b _g _n d"]], grid: Grid) -> Float[Tensor, "b p d"]:
-        """The patches of sequences in their first order: the inverse of `split`."""
-        ...
+        """The inverse of `split`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Sequences along axes of the clip, as einops names them: batch, sequence, position in the sequence.
+    """Sequences along axes of the clip, as an einops pattern: batch, sequence, position in the sequence.
 
     `Axes("b (h w) t")` makes a sequence over time of the patches at each row and column.
     """
@@ -78,7 +74,7 @@ Tile = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Sub-volumes of the clip, of any and unequal sizes, each a sequence."""
+    """Sequences that are sub-volumes of the clip, of equal or unequal sizes."""
 
     tiles: Callable[[Grid], list[Tile]]
 
@@ -98,7 +94,7 @@ class Tiles:
 
 
 class Workload(NamedTuple):
-    """Sequences of one length that attend, and the pairs of tokens in each that see each other."""
+    """Sequences of one length, and the pairs of tokens in each that see each other."""
 
     sequences: int
     length: int
@@ -107,35 +103,32 @@ class Workload(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Regroup:
-    """Which tokens form a sequence, and which of them see each other.
-
-    The class token is either the first token of every sequence, and its outputs are averaged as in the released spatial
-    step, or in none: then it neither sees nor is seen and gets zero.
-    """
+    """Which tokens form a sequence, and which of them see each other."""
 
     partition: Partition
+    """The sequences of patches."""
     with_cls: bool = True
-    """Whether the class token is in every sequence."""
+    """Whether the class token is the first token of every sequence; its outputs are then averaged, as in the released
+    spatial step. If not, it neither sees nor is seen, and its output is zero."""
     mask: Callable[[Grid], Bool[Tensor, "n n"]] | None = None
-    """Which tokens of a sequence, its class token included, see which; all see all without it."""
+    """Which tokens of a sequence (the class token included) see which: row sees column. All see all if None."""
 
     def __call__(self, x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
-        """The output of attention for every token, in the order of the tokens."""
+        """The output of attention for every token, in the order of `x`."""
         outputs = self._attend(x, grid, attend)
         if not self.with_cls:
             return F.pad(self.partition.join(outputs, grid), (0, 0, 1, 0))
-        parts = [output.split([1, output.shape[2] - 1], dim=2) for output in outputs]
-        cls = torch.cat([cls for cls, _ in parts], dim=1).mean(dim=1)
-        return torch.cat([cls, self.partition.join([patches for _, patches in parts], grid)], dim=1)
+        cls, patches = zip(*(output.split([1, output.shape[2] - 1], dim=2) for output in outputs), strict=True)
+        return torch.cat([torch.cat(cls, dim=1).mean(dim=1), self.partition.join(list(patches), grid)], dim=1)
 
-    def cls(self, x: Float[Tensor, "b n d"], grid: Grid, attend: AttendFirst) -> Float[Tensor, "b 1 d"]:
-        """The output for the class token alone, which is the first of every sequence."""
+    def cls(self, x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b 1 d"]:
+        """The output for the class token alone; `attend` computes the first token of each sequence."""
         if not self.with_cls:
             return torch.zeros_like(x[:, :1])
         return torch.cat(self._attend(x, grid, attend), dim=1).mean(dim=1)
 
     def sequences(self, x: Float[Tensor, "b n d"], grid: Grid) -> list[Float[Tensor, "b _g _m d"]]:
-        """The tokens of each sequence; one entry for each length."""
+        """The tokens that attend to each other, the class token included; one entry per length."""
         cls, patches = x.split([1, prod(grid)], dim=1)
         sequences = self.partition.split(patches, grid)
         if not self.with_cls:
@@ -143,7 +136,7 @@ class Regroup:
         return [torch.cat([repeat(cls, "b 1 d -> b g 1 d", g=s.shape[1]), s], dim=2) for s in sequences]
 
     def workload(self, grid: Grid) -> list[Workload]:
-        """What one clip sends to attention."""
+        """The work of attention for one clip."""
         shapes = [s.shape for s in self.sequences(torch.empty(1, 1 + prod(grid), 1, device="cpu"), grid)]
         return [Workload(g, n, n**2 if self.mask is None else int(self.mask(grid).sum())) for _, g, n, _ in shapes]
 
@@ -152,26 +145,20 @@ class Regroup:
         return [attend(s.flatten(0, 1), *mask).unflatten(0, s.shape[:2]) for s in self.sequences(x, grid)]
 
 
-# --- Regroups of the paper ------------------------------------------------------------------------------------------
-
-
 def _quadrants(grid: Grid) -> list[Tile]:
-    """The four quarters of the frame, through all frames; the first half is the larger one where a side is odd."""
+    """The four quarters of the frame, through all frames; of an odd side the first half is the larger."""
     halves = [[slice(0, -(-side // 2)), slice(-(-side // 2), side)] for side in (grid.h, grid.w)]
     return [(slice(None), h, w) for h, w in product(*halves) if grid.h > h.start and grid.w > w.start]
 
 
 def _lattices(grid: Grid) -> list[Tile]:
-    """The eight sets of patches that a stride of 2 along time, rows and columns visits."""
+    """The eight sub-lattices of stride 2 along time, rows and columns."""
     starts = product(*(range(min(2, side)) for side in grid))
     return [(slice(t, None, 2), slice(h, None, 2), slice(w, None, 2)) for t, h, w in starts]
 
 
 def _neighborhood(grid: Grid) -> Bool[Tensor, "n n"]:
-    """A patch sees a window of half the rows and half the columns around it, in all frames.
-
-    The window is moved inside the frame at its borders.
-    """
+    """A patch sees a window of half the rows and half the columns, in all frames: around it, but inside the frame."""
 
     def near(side: int) -> Bool[Tensor, "side side"]:
         window = -(-side // 2)
@@ -191,51 +178,40 @@ def _shared_lattice(grid: Grid) -> Bool[Tensor, "n n"]:
     return repeat(F.pad(seen, (1, 0), value=True), "n -> m n", m=1 + seen.numel())
 
 
-over_clip = Regroup(Axes("b 1 (t h w)"))
-over_time = Regroup(Axes("b (h w) t"), with_cls=False)  # as released; equations 11 and 13 have the class token
-over_space = Regroup(Axes("b t (h w)"))
-over_width = Regroup(Axes("b (t h) w"))
-over_height = Regroup(Axes("b (t w) h"))
-over_quadrant = Regroup(Tiles(_quadrants))
-over_stride = Regroup(Tiles(_lattices))
-over_neighborhood = replace(over_clip, mask=_neighborhood)
-over_shared_lattice = replace(over_clip, mask=_shared_lattice)
-
-
 REGROUPS: Mapping[str, Regroup] = MappingProxyType(
     {
-        "joint": over_clip,
-        "time": over_time,
-        "space": over_space,
-        "width": over_width,
-        "height": over_height,
-        "local": over_quadrant,
-        "sparse": over_stride,
-        "neighborhood": over_neighborhood,
-        "shared_lattice": over_shared_lattice,
+        "joint": Regroup(Axes("b 1 (t h w)")),
+        "time": Regroup(Axes("b (h w) t"), with_cls=False),  # as released; equations 11 and 13 have the class token
+        "space": Regroup(Axes("b t (h w)")),
+        "width": Regroup(Axes("b (t h) w")),
+        "height": Regroup(Axes("b (t w) h")),
+        "local": Regroup(Tiles(_quadrants)),
+        "sparse": Regroup(Tiles(_lattices)),
+        "neighborhood": Regroup(Axes("b 1 (t h w)"), mask=_neighborhood),
+        "shared_lattice": Regroup(Axes("b 1 (t h w)"), mask=_shared_lattice),
     }
 )
-"""The regroups by the names that `ModelConfig.scheme` gives them."""
+"""The regroups of the paper, by the names that `ModelConfig.scheme` accepts."""
 
 
 # --- Schemes --------------------------------------------------------------------------------------------------------
 
 Stage = Mapping[str, Regroup]
-"""Attention steps that read the same tokens, by name."""
+"""Attention steps by name. All read the same tokens, and their outputs are added."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """What a block does before its MLP: stages in turn, each adding the outputs of its steps.
+    """The attention of a block: its stages, in order, before the MLP.
 
-    Step names are identifiers and become parameter names. The image step is the one that an image ViT has too; every
-    other step owns an extra linear map, `fc`, so that it can start from nothing next to pretrained image weights.
+    Step names are identifiers and become parameter names. The image step is the one that an image ViT has, too. Every
+    other step has an extra linear layer, `fc`, so that it can start at zero next to pretrained image weights.
     """
 
     stages: tuple[Stage, ...]
     image_step: str
     per_frame: bool = False
-    """Whether frames are folded into the batch before the blocks and the class token is averaged over them after."""
+    """Whether each frame passes through the blocks by itself; the class token is then averaged over frames."""
 
     @property
     def steps(self) -> dict[str, Regroup]:
@@ -244,7 +220,7 @@ class Scheme:
 
     @property
     def stages_to_cls(self) -> tuple[Stage, ...]:
-        """The stages that the class token depends on: all up to the last one that it takes part in."""
+        """The stages that reach the class token: all up to the last one that it takes part in."""
         last = max((i for i, stage in enumerate(self.stages) if any(r.with_cls for r in stage.values())), default=-1)
         return self.stages[: last + 1]
 
@@ -255,16 +231,14 @@ class Scheme:
 
     def with_cls_in_time(self) -> "Scheme":
         """The same scheme with the class token in its attention over time (equations 11 and 13 of the paper)."""
-        with_cls = replace(over_time, with_cls=True)
-        stages = tuple({name: with_cls if r == over_time else r for name, r in stage.items()} for stage in self.stages)
+        time = REGROUPS["time"]
+        with_cls = replace(time, with_cls=True)
+        stages = tuple({name: with_cls if r == time else r for name, r in stage.items()} for stage in self.stages)
         return replace(self, stages=stages)
 
 
 def scheme_from(stages: Sequence[Sequence[str]]) -> Scheme:
-    """A scheme of known regroups, by their names.
-
-    The image step is the one over a whole frame or clip, if there is one, otherwise the last.
-    """
+    """A scheme of known regroups; its image step is `space` or `joint` if present, otherwise the last step."""
     steps = [name for stage in stages for name in stage]
     image_step = next((name for name in ("space", "joint") if name in steps), steps[-1])
     return Scheme(tuple({name: REGROUPS[name] for name in stage} for stage in stages), image_step)
@@ -272,17 +246,17 @@ def scheme_from(stages: Sequence[Sequence[str]]) -> Scheme:
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
-        "space_only": Scheme(({"space": over_clip},), "space", per_frame=True),
-        "joint_space_time": Scheme(({"joint": over_clip},), "joint"),
-        "divided_space_time": Scheme(({"time": over_time}, {"space": over_space}), "space"),
-        "sparse_local_global": Scheme(({"local": over_quadrant}, {"sparse": over_stride}), "sparse"),
+        "space_only": Scheme(({"space": REGROUPS["joint"]},), "space", per_frame=True),
+        "joint_space_time": scheme_from([["joint"]]),
+        "divided_space_time": scheme_from([["time"], ["space"]]),
+        "sparse_local_global": scheme_from([["local"], ["sparse"]]),
         "sparse_local_global_centered": Scheme(
-            ({"local": over_neighborhood}, {"sparse": over_shared_lattice}), "sparse"
+            ({"local": REGROUPS["neighborhood"]}, {"sparse": REGROUPS["shared_lattice"]}), "sparse"
         ),
-        "axial": Scheme(({"time": over_time}, {"width": over_width}, {"height": over_height}), "height"),
+        "axial": scheme_from([["time"], ["width"], ["height"]]),
         # The two orders of the paper's ablation, section 4.
-        "space_time_reversed": Scheme(({"space": over_space}, {"time": over_time}), "space"),
-        "parallel": Scheme(({"time": over_time, "space": over_space},), "space"),
+        "space_time_reversed": scheme_from([["space"], ["time"]]),
+        "parallel": scheme_from([["time", "space"]]),
     }
 )
-"""The schemes of the paper and its ablation by name; the released code has the first three."""
+"""The schemes of the paper and its ablation, by name; the released code has the first three."""

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
-from timesformer.model.embedding import resize_space, resize_time
 from timesformer.model.fast import fold_standardization
+from timesformer.model.interpolation import resize
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
 from timesformer.weights.unwrap import is_average
@@ -193,12 +193,12 @@ def _resize(
 ) -> tuple[Tensor, str]:
     mode = new.position_interpolation
     if name == "embedding.position" and tensor.shape[-1] == initial.shape[-1]:
-        patches = resize_space(tensor[:, 1:], old=old.grid[1:], new=new.grid[1:], mode=mode)
+        patches = resize(tensor[:, 1:], old=old.grid[1:], new=new.grid[1:], mode=mode)
         how = f"{old.grid[1]}x{old.grid[2]} to {new.grid[1]}x{new.grid[2]} patches, {mode}"
         return torch.cat([tensor[:, :1], patches], dim=1), how
     if name == "embedding.time" and tensor.shape[-1] == initial.shape[-1]:
         how = f"{old.num_frames} to {new.num_frames} frames, {'nearest' if mode == 'nearest' else 'linear'}"
-        return resize_time(tensor, num_frames=new.num_frames, mode=mode), how
+        return resize(tensor, old=old.grid[:1], new=new.grid[:1], mode=mode), how
     if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(initial):
         return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
     raise WeightsError(
