@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesformer.data.check.listing import read_listing
-from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
+from timesformer.data.manifest.model_classes import match_classes, read_manifest
 from timesformer.data.manifest.rows import read_class_names
 from timesformer.data.manifest.save import save_class_names, save_manifest
 from timesformer.errors import DataError

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesformer.data.check.listing import read_listing
-from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.manifest import (
     Manifest,
     Sample,
@@ -18,6 +17,7 @@ from timesformer.data.manifest.manifest import (
     load_split,
     split_manifest,
 )
+from timesformer.data.manifest.model_classes import read_manifest
 from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError, DataError
 from videos import touch

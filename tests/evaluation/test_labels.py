@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.manifest.model_classes import match_classes, read_manifest
 from timesformer.errors import DataError
 
 MANIFEST = Manifest((Sample(Path("a.mp4"), 0), Sample(Path("b.mp4"), 1)), ("run", "walk"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from timesformer.data.manifest.class_labels import ClassLabels, are_indices, to_index
+from timesformer.data.manifest.class_index import ClassLabels, are_indices, to_index
 from timesformer.data.manifest.datasets import refuse_folder_of_lists
 from timesformer.data.manifest.listed_paths import report_comments
 from timesformer.data.manifest.manifest import find_split, holds_splits, read_rows, refuse_no_path

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from timesformer.data.manifest.list_labels import refuse_numbers
+from timesformer.data.manifest.line_labels import refuse_numbers
 from timesformer.data.manifest.listed_paths import refuse_elsewhere
 from timesformer.data.manifest.rows import AnnotationRow, Finder, is_integer, read_json, read_text
 from timesformer.data.manifest.text_tables import is_range

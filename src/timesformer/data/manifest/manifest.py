@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timesformer.data.manifest.class_labels import ClassLabels, are_indices, name_numbers
+from timesformer.data.manifest.class_index import ClassLabels, are_indices, name_numbers
 from timesformer.data.manifest.datasets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.manifest.holdout import hold_out
 from timesformer.data.manifest.listed_paths import OnComments, report_comments

@@ -1,7 +1,7 @@
 """Readers of lists and tables: text files with a path and a label a line, with or without a header.
 
 `timesformer.data.manifest.text_tables` reads those with a header of more columns, and
-`timesformer.data.manifest.list_labels` says what the numbers behind a path mean.
+`timesformer.data.manifest.line_labels` says what the numbers behind a path mean.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from timesformer.data.manifest.list_labels import Entry, Reading, num_numbers, read_labels
+from timesformer.data.manifest.line_labels import Entry, Reading, num_numbers, read_labels
 from timesformer.data.manifest.listed_paths import (
     OnComments,
     is_commented_out,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timesformer.data.manifest.list_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
+from timesformer.data.manifest.line_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
 from timesformer.data.manifest.listed_paths import (
     OnComments,
     is_commented_out,

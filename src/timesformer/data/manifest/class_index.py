@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from timesformer.data.manifest.list_labels import plain_number
+from timesformer.data.manifest.line_labels import plain_number
 from timesformer.data.manifest.rows import AnnotationRow, is_integer
 from timesformer.errors import DataError, closest
 from timesformer.names import compose, tell_apart
