@@ -215,4 +215,4 @@ def test_published_splits_are_checked_planned_trained_on_and_evaluated(run, vide
     assert (status, json.loads(out)["num_videos"]) == (0, 3)
     status, _, err = run("train", lists, "--output", tmp_path / "other")
     assert status == 1
-    assert f"holds the splits of HMDB51: name one: {train}, {test}" in err
+    assert f"contains the splits of HMDB51: name one of them: {train}, {test}" in err

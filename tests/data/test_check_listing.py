@@ -33,7 +33,7 @@ def test_numbers_are_held_against_the_named_classes(tmp_path):
     assert problems(listing) == [
         "line 2: label 2 is out of range, allowed are 0 to 1",
         "line 3: label -1 is negative, labels count from 0",
-        "line 4: label 'clap' is no number, as the others are",
+        "line 4: label 'clap' is not a number, unlike the others",
     ]
 
 
@@ -89,8 +89,8 @@ def test_an_empty_class_folder_stays_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/wave/a.mp4", "test/wave/b.mp4"], "holds splits, not classes"),
-        (["train/wave/a.mp4", "test/readme.txt"], "holds splits, not classes"),
+        (["train/wave/a.mp4", "test/wave/b.mp4"], "contains splits, not classes"),
+        (["train/wave/a.mp4", "test/readme.txt"], "contains splits, not classes"),
         (["wave/readme.txt"], "no video in 1 of 1"),
     ],
 )

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from timesformer.data.check.data_check import check_dataset
-from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.names import is_placeholder, name_faults
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 
 
-def listing(*names: str) -> Listing:
+def listing(*names: str) -> ListedDataset:
     videos = [
         ListedVideo(path=Path(f"{label}.mp4"), split="train", given=name, label=label)
         for label, name in enumerate(names)
     ]
-    return Listing(tuple(videos), names)
+    return ListedDataset(tuple(videos), names)
 
 
 @pytest.mark.parametrize(

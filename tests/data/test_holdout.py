@@ -112,13 +112,13 @@ def test_many_groups_take_no_time():
 @pytest.mark.parametrize(
     ("videos", "message"),
     [
-        ([(0, "anna"), (1, "anna")], r"all videos are of one group \(anna\): nothing can be held out"),
-        ([(0, "anna"), (1, "ben")], r"each of 2 groups \(anna, ben\) holds all videos of a class: none can be held"),
+        ([(0, "anna"), (1, "anna")], r"all videos belong to one group \(anna\): nothing can be held out"),
+        ([(0, "anna"), (1, "ben")], r"each of 2 groups \(anna, ben\) contains all videos of a class: none can be held"),
         (
             [(0, "anna"), (1, "ben"), (2, "cleo"), (3, "dora")],
-            r"each of 4 groups \(anna, ben, cleo, \.\.\.\) holds all videos of a class",
+            r"each of 4 groups \(anna, ben, cleo, \.\.\.\) contains all videos of a class",
         ),
-        ([(0, "anna"), (1, "")], r"each of 2 groups \(anna, 1\.mp4\) holds all videos of a class"),
+        ([(0, "anna"), (1, "")], r"each of 2 groups \(anna, 1\.mp4\) contains all videos of a class"),
     ],
 )
 def test_groups_that_cannot_be_parted_are_told(videos, message):

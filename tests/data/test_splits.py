@@ -83,7 +83,7 @@ def test_folders_of_class_folders_are_training_and_validation_by_name(tmp_path, 
     assert [sample.path.parts[-3] for sample in held_out.samples] == [val, val]
     listing = read_listing(tmp_path)
     assert [video.split for video in listing.videos] == ["train", "train", "val", "val"]
-    with pytest.raises(DataError, match="holds splits, not classes"):
+    with pytest.raises(DataError, match="contains splits, not classes"):
         load_manifest(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_splits_without_both_parts_are_refused(tmp_path, parts):
     plant(tmp_path, *parts)
     assert not holds_splits(tmp_path)
     for read in (load_manifest, load_training, read_listing):
-        with pytest.raises(DataError, match=rf"holds splits, not classes \({', '.join(sorted(parts))}\): name one"):
+        with pytest.raises(DataError, match=rf"contains splits, not classes \({', '.join(sorted(parts))}\): name one"):
             read(tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_folders_that_hold_folders_of_the_same_names_are_parts_whatever_they_are
         (tmp_path / parts[-1] / label).rename(tmp_path / parts[-1] / label.replace("jump", "bow"))
     first, second = sorted(parts)[:2]
     for read in (load_manifest, load_training, read_listing):
-        with pytest.raises(DataError, match=rf"holds parts, not classes.*train .*{first} --val .*{second}`"):
+        with pytest.raises(DataError, match=rf"contains splits, not classes.*train .*{first} --val .*{second}`"):
             read(tmp_path)
 
 
@@ -179,10 +179,10 @@ def test_classes_stay_classes(tmp_path, videos):
 
 def test_flat_splits_are_refused_and_a_list_is_the_way_out(tmp_path):
     touch(tmp_path, "toy_train/a.mp4", "toy_val/b.mp4")
-    with pytest.raises(DataError, match=r"toy_train holds no folders.*; if toy_train is a class, name the videos in a"):
+    with pytest.raises(DataError, match=r"toy_train contains no folders.*; if toy_train is a class, list the videos"):
         load_training(tmp_path)
     with pytest.raises(
-        DataError, match=r"holds splits, not classes.* if toy_train, toy_val are classes, name the videos"
+        DataError, match=r"contains splits, not classes.* if toy_train, toy_val are classes, list the videos"
     ):
         load_manifest(tmp_path)
 
@@ -191,7 +191,7 @@ def test_classes_that_hold_splits_are_refused(tmp_path):
     plant(tmp_path, "clap", "wave", classes=("train", "val", "test"))
     for read in (load_manifest, load_training, read_listing):
         with pytest.raises(
-            DataError, match=r"classes \(clap, wave\), each with splits of its own .*as .*/test/clap, or"
+            DataError, match=r"classes \(clap, wave\), each with its own splits .*such as .*/test/clap, or"
         ):
             read(tmp_path)
 

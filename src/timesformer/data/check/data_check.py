@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from timesformer.data.check.cache import FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.check.duplicates import group_by_content, name_repeats
+from timesformer.data.check.duplicates import duplicate_faults, group_by_content
 from timesformer.data.check.fingerprint import Fingerprint
-from timesformer.data.check.listing import ListedVideo, Listing, read_listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo, read_listing
 from timesformer.data.check.names import name_faults
-from timesformer.data.check.origins import name_group_faults
+from timesformer.data.check.origins import group_faults
 from timesformer.data.manifest.video_search import REASONS
 from timesformer.data.video.file_stat import video_exists
 from timesformer.errors import ConfigError, DecodeError
@@ -66,7 +66,7 @@ class DataCheck:
 
     source: str
     """What was checked."""
-    listing: Listing
+    listing: ListedDataset
     """All videos as listed."""
     fingerprints: dict[Path, Fingerprint]
     """What decoding gave, for each file that is there."""
@@ -197,8 +197,8 @@ def check_dataset(
     findings = [
         *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
         *_bad_labels(listing.videos),
-        *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
-        *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
+        *(Finding(*repeat) for group in groups for repeat in duplicate_faults(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
         *_class_faults(listing),
         *(Finding(*fault) for fault in name_faults(listing)),
         *_passed_over(listing),
@@ -250,7 +250,7 @@ def _bad_labels(videos: Iterable[ListedVideo]) -> Iterator[Finding]:
     return (Finding("bad_label", (video.path,), video.problem) for video in videos if video.problem)
 
 
-def _class_faults(listing: Listing) -> Iterator[Finding]:
+def _class_faults(listing: ListedDataset) -> Iterator[Finding]:
     videos_in = Counter(video.label for video in listing.videos if video.split == "train")
     counts = {name: videos_in[label] for label, name in enumerate(listing.class_names)}
     is_numbered = all(name == str(label) for label, name in enumerate(listing.class_names))
@@ -264,7 +264,7 @@ def _class_faults(listing: Listing) -> Iterator[Finding]:
         yield Finding("imbalance", (), f"{used[large]} training videos of {large!r}, {used[small]} of {small!r}")
 
 
-def _passed_over(listing: Listing) -> Iterator[Finding]:
+def _passed_over(listing: ListedDataset) -> Iterator[Finding]:
     for reason, meaning in REASONS.items():
         paths = [passed.path for passed in listing.passed_over if passed.reason == reason]
         if paths:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from timesformer.data.check.fingerprint import Fingerprint
-from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.near_duplicates import near_pairs
 
 Group = tuple[int, ...]
 """Videos of one content, as rising places in a listing: training first."""
 
 
-class Repeat(NamedTuple):
+class DuplicateFault(NamedTuple):
     """What is wrong with a group; the fields of a finding."""
 
     kind: str
@@ -39,22 +39,28 @@ def group_by_content(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, 
     return tuple(sorted(tuple(sorted(group)) for group in merged.values() if len(group) > 1))
 
 
-def name_repeats(group: Group, listing: Listing, fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
+def duplicate_faults(
+    group: Group, listing: ListedDataset, fingerprints: Mapping[Path, Fingerprint]
+) -> Iterator[DuplicateFault]:
     """What is wrong with videos of one content: several classes, both splits, or several in one split."""
     videos = [listing.videos[place] for place in group]
     labels = {video.label: None for video in videos}
     if len(labels) > 1:
         names = ", ".join(listing.class_names[label] for label in labels if label is not None)
-        yield Repeat("conflicting_label", _files(videos), f"{_how_alike(videos, fingerprints)} in classes {names}")
+        yield DuplicateFault(
+            "conflicting_label", _files(videos), f"{_how_alike(videos, fingerprints)} in classes {names}"
+        )
         return
     splits = [[video for video in videos if video.split == split] for split in ("train", "val")]
     if all(splits):
-        yield Repeat("leak", _files(videos), f"{_how_alike(videos, fingerprints)} in train and in val")
+        yield DuplicateFault("leak", _files(videos), f"{_how_alike(videos, fingerprints)} in train and in val")
     for part in splits:
         yield from _repeats_in_split(part, fingerprints)
 
 
-def _repeats_in_split(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
+def _repeats_in_split(
+    videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]
+) -> Iterator[DuplicateFault]:
     by_bytes: dict[str, list[ListedVideo]] = defaultdict(list)
     for video in videos:
         by_bytes[fingerprints[video.path].digest].append(video)
@@ -62,10 +68,12 @@ def _repeats_in_split(videos: Sequence[ListedVideo], fingerprints: Mapping[Path,
         if len(same) > 1:
             files = _files(same)
             what = f"{len(files)} files of the same bytes" if len(files) > 1 else f"one file, listed {len(same)} times"
-            yield Repeat("duplicate", files, f"{what} in {same[0].split}")
+            yield DuplicateFault("duplicate", files, f"{what} in {same[0].split}")
     if len(by_bytes) > 1:
         firsts = [same[0] for same in by_bytes.values()]
-        yield Repeat("near_duplicate", _files(firsts), f"{len(firsts)} files of the same video in {firsts[0].split}")
+        yield DuplicateFault(
+            "near_duplicate", _files(firsts), f"{len(firsts)} files of the same video in {firsts[0].split}"
+        )
 
 
 def _how_alike(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from timesformer.data.manifest.class_index import ClassLabels, are_indices, to_index
+from timesformer.data.manifest.class_index import ClassIndex, are_indices, to_index
 from timesformer.data.manifest.datasets import refuse_folder_of_lists
 from timesformer.data.manifest.listed_paths import report_comments
 from timesformer.data.manifest.manifest import find_split, holds_splits, read_rows, refuse_no_path
@@ -32,7 +32,7 @@ class ListedVideo:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListedDataset:
     """All videos of a data set, training before validation, each in the order of its source."""
 
     videos: tuple[ListedVideo, ...]
@@ -55,7 +55,7 @@ class _Part:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
+def read_listing(source: str | Path, *, val: str | Path = "") -> ListedDataset:
     """Read what training would read, whatever the labels are and whether or not the files are there.
 
     Args:
@@ -73,12 +73,12 @@ def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
     videos = _listed(part.rows, names, names, split="train", is_numbered=is_numbered)
     val = val or (source if holds_splits(source) else "")
     if not val:
-        return Listing(tuple(_with_groups(videos)), tuple(names), part.passed_over, part.others)
+        return ListedDataset(tuple(_with_groups(videos)), tuple(names), part.passed_over, part.others)
     of_val = (find_split(val, "val") if holds_splits(val) else None) or Path(val)
     val_part = _read_part(of_val, class_names=names)
     videos += _list_val(val_part, names, source=of_val)
     passed_over, others = part.passed_over + val_part.passed_over, part.others + val_part.others
-    return Listing(tuple(_with_groups(videos)), tuple(names), passed_over, others)
+    return ListedDataset(tuple(_with_groups(videos)), tuple(names), passed_over, others)
 
 
 def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
@@ -132,7 +132,7 @@ def _listed(
     rows: Sequence[AnnotationRow], own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool
 ) -> list[ListedVideo]:
     """Find the classes of rows, whose labels are names or indices of `own`, among those of training."""
-    classes = ClassLabels([row.label for row in rows], own, is_numbered=is_numbered)
+    classes = ClassIndex([row.label for row in rows], own, is_numbered=is_numbered)
     index = {compose(name): number for number, name in enumerate(names)}
     videos = []
     for row in rows:

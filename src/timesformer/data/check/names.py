@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from timesformer.data.check.listing import Listing
+from timesformer.data.check.listing import ListedDataset
 from timesformer.names import look, quoted
 
 _PLACEHOLDERS = (
@@ -25,7 +25,7 @@ class NameFault(NamedTuple):
     reason: str
 
 
-def name_faults(listing: Listing) -> Iterator[NameFault]:
+def name_faults(listing: ListedDataset) -> Iterator[NameFault]:
     """Classes that look alike, and names that stand for no class, in the order of the classes."""
     names = listing.class_names
     counts = Counter(video.label for video in listing.videos if video.split == "train")

@@ -20,7 +20,7 @@ class GroupFault(NamedTuple):
     reason: str
 
 
-def name_group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[GroupFault]:
+def group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[GroupFault]:
     """Videos in several groups, by path or by their bytes, and groups in training and in validation."""
     by_content: dict[Path | str, list[ListedVideo]] = defaultdict(list)
     by_group: dict[str, list[ListedVideo]] = defaultdict(list)
