@@ -283,7 +283,7 @@ def test_shards_can_be_moved_and_packed_again(tmp_path):
     again = write_shards(train, val, tmp_path / "again")
     contents = [Counter(video_digest(s.path) for s in m.samples) for m in (manifest, load_manifest(again.train))]
     assert contents[0] == contents[1]
-    with pytest.raises(ConfigError, match="moved: holds the videos themselves; name another folder"):
+    with pytest.raises(ConfigError, match="moved: contains the videos to pack; name another folder"):
         write_shards(train, val, tmp_path / "moved", overwrite=True)
 
 
@@ -309,7 +309,7 @@ def test_progress_counts_all_videos(tmp_path):
 def test_lists_of_other_videos_are_not_replaced(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s/train.csv").write_text("a.mp4,0\n")
-    with pytest.raises(ConfigError, match=r"s/train.csv: is the list of other videos; name another folder"):
+    with pytest.raises(ConfigError, match=r"s/train.csv: lists other videos; name another folder"):
         write_shards(write_set(tmp_path / "videos"), None, tmp_path / "s", overwrite=True)
     with pytest.raises(ConfigError, match=r"s/train.csv: is a file; name a folder"):
         write_shards(write_set(tmp_path / "videos"), None, tmp_path / "s/train.csv")
@@ -357,7 +357,7 @@ def test_a_video_that_changes_while_it_is_copied_is_an_error(change, message, tm
     manifest = write_set(tmp_path / "videos", num_videos=1)
     path = manifest.samples[0].path
     monkeypatch.setattr(shards, "video_stamp", lambda path: (path.stat().st_size - change, 0))
-    with pytest.raises(DataError, match=rf"no. 0.mp4: {message} while it was copied"):
+    with pytest.raises(DataError, match=rf"no. 0.mp4: {message} during the copy"):
         write_shards(manifest, None, tmp_path / "s")
     assert path.exists() and not list((tmp_path / "s").glob("*.tar*"))
 
