@@ -213,7 +213,7 @@ def test_videos_with_any_name_are_read_by_every_verb(run, model_folder, video_fo
     assert "of_train\\udce9.mp4" in (tmp_path / "page/index.html").read_text()
     status, _, err = run("check", data / "train", "--num-frames", 2, "--fix", tmp_path / "clean.csv")
     assert status == 1
-    assert "no training video is left when all with errors are left out (2 bad_name)" in err
+    assert "no training video is left: all are left out (2 bad_name)" in err
 
 
 def test_a_run_on_a_folder_that_its_config_cannot_name_is_refused_at_once(run, video_folder, tmp_path):

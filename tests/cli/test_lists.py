@@ -60,7 +60,7 @@ def test_a_check_warns_of_classes_that_look_alike(run, video_folder, tmp_path):
     path = listed(tmp_path / "list.txt", video_folder, "L/0.mp4 Wave\nL/1.mp4 wave\nS/0.mp4 nan\nS/1.mp4 nan\n")
     status, out, _ = run("check", path, "--num-frames", "6")
     assert status == 0
-    assert "similar_classes: 2 classes with their training videos: 'Wave' (1), 'wave' (1)" in out
+    assert "similar_classes: 2 classes, with their numbers of training videos: 'Wave' (1), 'wave' (1)" in out
     assert "placeholder_label: class 'nan', videos: 2" in out
 
 

@@ -123,7 +123,7 @@ def hmdb51(folder: Path, *, videos: str = "hmdb51_org", lists: str = "testTrainM
 
 
 @pytest.mark.parametrize("videos", ["hmdb51_org", "videos", ".", "testTrainMulti_7030_splits/hmdb51"])
-def test_splits_of_hmdb51_are_named_by_part_and_number(videos, tmp_path):
+def test_splits_of_hmdb51_are_named_by_split_and_number(videos, tmp_path):
     lists = hmdb51(tmp_path, videos=videos)
     parts = {
         name: load_manifest(lists / name) for name in ("train_split1", "test_split1", "train_split2", "test_split2")
@@ -187,7 +187,7 @@ def test_class_without_a_file_of_the_split_is_refused(tmp_path):
         load_manifest(lists / "test_split2")
 
 
-def test_part_that_no_video_is_in_is_refused(tmp_path):
+def test_split_without_videos_is_refused(tmp_path):
     write(tmp_path / "clap_test_split1.txt", "a.avi 1\n")
     with pytest.raises(DataError, match="test_split1 lists no video"):
         load_manifest(tmp_path / "test_split1")

@@ -1,4 +1,4 @@
-"""What stands behind the path of a video in a list: labels, numbers of frames, ranges and several labels."""
+"""Text after the path of a video in a list: labels, numbers of frames, ranges and several labels."""
 
 import json
 from pathlib import Path

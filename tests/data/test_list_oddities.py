@@ -1,4 +1,4 @@
-"""Lists as people's tools write them: comments, quotes, marks, paths of other systems, ids, labels from 1."""
+"""Lists as other programs write them: comments, quotes, byte order marks, foreign paths, ids, labels from 1."""
 
 import logging
 import unicodedata
@@ -284,7 +284,7 @@ def test_ids_of_which_a_few_are_not_there_are_missing(tmp_path):
 # --- labels ---
 
 
-def test_labels_that_count_from_1_are_refused_with_the_way_out(tmp_path):
+def test_labels_that_count_from_1_are_refused_with_advice(tmp_path):
     write(tmp_path / "list.txt", "a.mp4 1\nb.mp4 2\nc.mp4 3")
     with pytest.raises(DataError, match="labels must count from 0, these count from 1 to 3: subtract 1 from each, or"):
         load_manifest(tmp_path / "list.txt", check_exists=False)
@@ -345,13 +345,13 @@ def test_one_label_that_is_no_number_among_numbers_is_refused(labels, message, t
         "a.mp4 0;\nb.mp4 1;",
     ],
 )
-def test_what_other_programs_leave_in_a_list_is_taken_off(text, tmp_path):
+def test_trailing_separators_and_quotes_of_other_programs_are_removed(text, tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4")
     assert rows(tmp_path / "list.csv", text) == [("a.mp4", "0"), ("b.mp4", "1")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_list_in_utf_16_is_refused_with_the_way_out(encoding, tmp_path):
+def test_a_list_in_utf_16_is_refused_with_advice(encoding, tmp_path):
     (tmp_path / "list.csv").write_bytes("a.mp4,0\nb.mp4,1\n".encode(encoding))
     with pytest.raises(DataError, match=r"list.csv is not UTF-8 text but UTF-16, such as Excel's .*: save it as UTF-8"):
         load_manifest(tmp_path / "list.csv")
@@ -361,11 +361,11 @@ def test_a_list_with_nul_bytes_is_refused(tmp_path):
     refused(tmp_path / "list.csv", "a.mp4,0\x00\nb.mp4,1\n", "list.csv is not UTF-8 text: it contains NUL bytes")
 
 
-def test_a_list_of_another_code_page_is_refused_with_the_way_out(tmp_path):
+def test_a_list_in_another_code_page_is_refused_with_advice(tmp_path):
     (tmp_path / "list.csv").write_bytes("café.mp4,0\n".encode("cp1252"))
     with pytest.raises(DataError, match=r"list.csv is not UTF-8 text: .*; save it as UTF-8"):
         load_manifest(tmp_path / "list.csv")
 
 
-def test_a_label_of_separators_only_is_none(tmp_path):
+def test_a_label_of_only_separators_is_refused(tmp_path):
     refused(tmp_path / "list.csv", "a.mp4,0\nb.mp4,,,", "line 2: 'b.mp4' has no label")

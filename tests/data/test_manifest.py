@@ -73,7 +73,7 @@ def test_folders_named_by_numbers_are_names(tmp_path):
         (["a/x.mp4", "b/x.png"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .avi .mkv"),
     ],
 )
-def test_folder_that_is_no_folder_of_classes_is_refused(files, message, tmp_path):
+def test_folder_without_class_folders_is_refused(files, message, tmp_path):
     with pytest.raises(DataError, match=message):
         load_manifest(touch(tmp_path, *files))
 
@@ -384,7 +384,7 @@ def test_unknown_split_is_refused(tmp_path):
     fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
 )
-def test_split_holds_out_a_share_of_every_class_that_can_give(labels, fraction, seed):
+def test_split_holds_out_a_fraction_of_every_class_with_two_videos(labels, fraction, seed):
     samples = tuple(Sample(Path(f"{k}.mp4"), label) for k, label in enumerate(labels))
     manifest = Manifest(samples, ("a", "b", "c", "d", "e"))
     sizes = Counter(sample.label for sample in manifest.samples)
@@ -410,7 +410,7 @@ def test_another_seed_holds_out_other_videos():
     assert len(held) == 5
 
 
-def test_mentions_of_one_video_stay_together():
+def test_entries_of_one_video_stay_together():
     manifest = Manifest(tuple(Sample(Path(f"{k % 4}.mp4"), 0) for k in range(12)), ("x",))
     train, val = split_manifest(manifest, fraction=0.5, seed=0)
     assert {s.path for s in train.samples}.isdisjoint({s.path for s in val.samples})
@@ -418,7 +418,7 @@ def test_mentions_of_one_video_stay_together():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
-def test_share_that_leaves_nothing_is_refused(fraction):
+def test_fraction_that_leaves_nothing_is_refused(fraction):
     manifest = Manifest((Sample(Path("a.mp4"), 0), Sample(Path("b.mp4"), 0)), ("x",))
     with pytest.raises(ConfigError, match=rf"fraction={fraction} must lie between 0 and 1"):
         split_manifest(manifest, fraction=fraction, seed=0)
@@ -521,7 +521,7 @@ def test_a_group_that_a_line_cannot_hold_is_refused(group, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_both_parts_of_a_split_share_the_class_names(tmp_path):
+def test_both_splits_share_the_class_names(tmp_path):
     manifest = Manifest(tuple(Sample(tmp_path / f"{k}.mp4", k % 2) for k in range(8)), ("x", "y"))
     for name, part in zip(("train", "val"), split_manifest(manifest, fraction=0.25, seed=1), strict=True):
         save_manifest(part, tmp_path / f"{name}.csv")
@@ -544,7 +544,7 @@ def test_class_names_of_another_set_are_not_replaced(tmp_path):
         ("a.mp4", " x", "' x' cannot be written in a line"),
     ],
 )
-def test_what_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):
+def test_text_that_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):
     with pytest.raises(DataError, match=message):
         save_manifest(Manifest((Sample(tmp_path / sample, 0),), (name,)), tmp_path / "list.csv")
     assert list(tmp_path.iterdir()) == []

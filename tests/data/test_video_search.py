@@ -24,7 +24,7 @@ def passed_over(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("suffix", [".vob", ".MXF", ".m2v", ".divx", ".f4v", ".rmvb", ".dav", ".h264", ".hevc", ".3g2"])
-def test_what_ffmpeg_reads_is_a_video(tmp_path, suffix):
+def test_every_extension_that_ffmpeg_reads_is_a_video(tmp_path, suffix):
     assert found(touch(tmp_path, f"deep/er/a{suffix}")) == [f"deep/er/a{suffix}"]
 
 
