@@ -147,7 +147,7 @@ def refuse_joined(label: str, labels: Collection[str], *, where: str) -> None:
         raise DataError(f"{where}: {label!r} is several labels, since other labels are numbers; a video has one")
 
 
-def num_numbers(text: str) -> int:
+def count_numbers(text: str) -> int:
     """Count of the numbers in a text that holds nothing else; 0 for any other text."""
     return len(_numbers(text))
 

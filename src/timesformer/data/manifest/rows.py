@@ -216,9 +216,9 @@ def find_class_videos(folder: Path) -> ClassFolders:
     videos = {name: own.videos for name, own in found.items()}
     notes = [name for name, own in found.items() if own.others and not own.videos and not own.passed_over]
     refuse_non_classes(folder, videos, notes=notes)
-    beside = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
-    beside += (PassedOver(path, "link") for path in above)
-    passed_over = (*beside, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
+    loose = [PassedOver(path, "no_class") for path in list_paths(folder) if path.is_file() and is_visible_video(path)]
+    loose += (PassedOver(path, "link") for path in above)
+    passed_over = (*loose, *itertools.chain.from_iterable(own.passed_over for own in found.values()))
     return ClassFolders(videos, passed_over, sum((own.others for own in found.values()), Counter()))
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from timesformer.data.manifest.line_labels import ParsedLine, ParsedLines, num_numbers, read_labels
+from timesformer.data.manifest.line_labels import ParsedLine, ParsedLines, count_numbers, read_labels
 from timesformer.data.manifest.listed_paths import (
     OnComments,
     is_commented_out,
@@ -55,8 +55,8 @@ def read_list(
     path and label may both contain separators; either may be in double quotes. Blank lines are skipped.
 
     If no separator fits, lines may also name folders of frames, or videos without extension, as `path label` or
-    `path num_frames label`, if the label is a number or the video exists. The frame count is ignored: that of the video
-    holds.
+    `path num_frames label`, if the label is a number or the video exists. The stated frame count is
+    ignored.
 
     A line that starts with `#` is a video if one of that name exists, or if it reads as one and no video has the name
     without `#`. Other such lines are comments; those that look like a video are logged.
@@ -230,7 +230,7 @@ def _read_while_fitting(lines: Sequence[Line], split: Callable[[int, str], Parse
 
 def _refuse_line(path: Path, number: int, line: str) -> None:
     refuse_non_local(line.lstrip("\"'"), where=f"{path}, line {number}")
-    numbers = max(num_numbers(line.partition(separator)[2]) for separator in SEPARATORS.values())
+    numbers = max(count_numbers(line.partition(separator)[2]) for separator in SEPARATORS.values())
     raise DataError(
         f"{path}, line {number}: {line!r} is not the path of a video and a label, separated by a tab, a comma, "
         f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
