@@ -191,7 +191,7 @@ def test_shards_are_not_written_below_the_folder_of_the_data_set(run, video_fold
 def test_folders_of_frames_are_not_packed(run, frame_set, tmp_path):
     status, _, err = run("shard", frame_set, "--output", tmp_path / "shards")
     assert status == 1
-    assert "a folder of frames cannot lie in a shard: write it as a video file first" in err
+    assert "a folder of frames cannot be packed: encode it as a video file first" in err
 
 
 def test_published_splits_are_checked_planned_trained_on_and_evaluated(run, video_folder, tmp_path):
@@ -215,4 +215,4 @@ def test_published_splits_are_checked_planned_trained_on_and_evaluated(run, vide
     assert (status, json.loads(out)["num_videos"]) == (0, 3)
     status, _, err = run("train", lists, "--output", tmp_path / "other")
     assert status == 1
-    assert f"holds the splits of HMDB51: name one: {train}, {test}" in err
+    assert f"contains the splits of HMDB51: name one of them: {train}, {test}" in err

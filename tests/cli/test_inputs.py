@@ -69,7 +69,10 @@ def test_unnamed_parts_are_refused_with_what_to_do_by_every_verb(run, model_fold
     data = copy(video_folder, tmp_path / "data", "part1", "part2")
     status, out, err = run(*verbs(data, model=model_folder, tmp_path=tmp_path)[verb])
     assert (status, out) == (1, "")
-    assert f"error: {data} holds parts, not classes: its folders (part1, part2) hold folders of the same names" in err
+    assert (
+        f"error: {data} contains splits, not classes: its folders (part1, part2) contain folders of the same names"
+        in err
+    )
     assert f"`timesformer train {data}/part1 --val {data}/part2`" in err
 
 
@@ -97,8 +100,8 @@ def littered(video_folder, tmp_path):
 
 
 NOTE = (
-    "passed over: files that hold a video but have no extension of one (rename them, such as to clip.mp4): 1 "
-    "(shrink/clip); folders of numbered pictures beside video files, taken for previews: 1 (shrink/previews); "
+    "passed over: videos without a video extension (rename them, such as to clip.mp4): 1 "
+    "(shrink/clip); folders of numbered pictures next to video files, which count as previews: 1 (shrink/previews); "
     "other files: 2 (1 .png, 1 .txt)"
 )
 
@@ -139,7 +142,7 @@ def test_check_does_not_drown_in_files(run, littered):
     for number in range(30):
         (littered / f"shrink/{number}.odd").touch()
     _, out, _ = run("check", littered, "--num-frames", "2")
-    assert "passed_over: files without an extension of a video: 30\n" in out
+    assert "passed_over: files without a video extension: 30\n" in out
     assert out.count(".odd") == 20
     assert "... and 10 more files" in out
 
@@ -210,7 +213,7 @@ def test_videos_with_any_name_are_read_by_every_verb(run, model_folder, video_fo
     assert "of_train\\udce9.mp4" in (tmp_path / "page/index.html").read_text()
     status, _, err = run("check", data / "train", "--num-frames", 2, "--fix", tmp_path / "clean.csv")
     assert status == 1
-    assert "no training video is left when all with errors are left out (2 bad_name)" in err
+    assert "no training video is left: all are left out (2 bad_name)" in err
 
 
 def test_a_run_on_a_folder_that_its_config_cannot_name_is_refused_at_once(run, video_folder, tmp_path):

@@ -34,7 +34,7 @@ def arguments(verb, path, model_folder, tmp_path):
     ("text", "message"),
     [
         ("L/0.mp4 0 8 0\nS/0.mp4 0 8 1\n", "is a range (0 to 8) and a label, or several labels"),
-        ("L/0.mp4,0,1\nS/0.mp4,1\n", "'0,1' is several labels; a video takes one"),
+        ("L/0.mp4,0,1\nS/0.mp4,1\n", "'0,1' is several labels; a video has one"),
         ("https://example.org/a.mp4 0\n", "is a URL: download the video first, and list the file"),
         ("L/0.mp4 0\nC:\\videos\\a.mp4 1\n", "is a path on a Windows machine"),
     ],
@@ -60,7 +60,7 @@ def test_a_check_warns_of_classes_that_look_alike(run, video_folder, tmp_path):
     path = listed(tmp_path / "list.txt", video_folder, "L/0.mp4 Wave\nL/1.mp4 wave\nS/0.mp4 nan\nS/1.mp4 nan\n")
     status, out, _ = run("check", path, "--num-frames", "6")
     assert status == 0
-    assert "similar_classes: 2 classes with their training videos: 'Wave' (1), 'wave' (1)" in out
+    assert "similar_classes: 2 classes, with their numbers of training videos: 'Wave' (1), 'wave' (1)" in out
     assert "placeholder_label: class 'nan', videos: 2" in out
 
 
@@ -68,7 +68,7 @@ def test_a_check_names_the_videos_that_are_commented_out(video_folder, tmp_path)
     path = listed(tmp_path / "list.txt", video_folder, "# L/0.mp4 wave\nL/1.mp4 wave\nS/0.mp4 clap\n")
     command = [sys.executable, "-m", "timesformer", "check", str(path), "--num-frames", "6"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"{path}: videos passed over, since a '#' makes them comments: 1 (line 1)" in done.stderr
+    assert f"{path}: skipped 1 videos that a '#' makes comments (line 1)" in done.stderr
 
 
 @pytest.mark.parametrize(("label", "given"), [(NFC, NFD), (NFD, NFC)])

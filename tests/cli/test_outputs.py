@@ -162,7 +162,7 @@ def test_check_does_not_replace_the_list_that_it_reads(run, data, tmp_path):
         assert "is an input" in err
     status, _, err = run("check", data / "val.csv", "--fix", tmp_path / "clean.xlsx")
     assert status == 2
-    assert "a list is written as .csv, .txt, .tsv or .lst" in err
+    assert "a list must end with .csv, .txt, .tsv or .lst" in err
     assert content_of(tmp_path) == before
 
 

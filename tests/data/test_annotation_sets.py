@@ -79,17 +79,19 @@ def test_list_of_that_name_without_the_classes_is_any_list(tmp_path):
 @pytest.mark.parametrize("read", [load_manifest, read_listing])
 def test_folder_of_lists_of_ucf101_is_refused_with_what_to_name(read, tmp_path):
     lists = ucf101(tmp_path)
-    with pytest.raises(DataError, match=r"holds the splits of UCF101: name one: .*testlist01.txt, .*trainlist01.txt$"):
+    with pytest.raises(
+        DataError, match=r"contains the splits of UCF101: name one of them: .*testlist01.txt, .*trainlist01"
+    ):
         read(lists)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("trainlist01.txt", "", "trainlist01.txt names no video"),
+        ("trainlist01.txt", "", "trainlist01.txt lists no video"),
         ("trainlist01.txt", "v.avi 1\n", r"trainlist01.txt, line 1: 'v.avi 1' is not class/video.avi"),
-        ("trainlist01.txt", "\nArchery/v.avi 1\n", "line 2: 'Archery' has number 1 here and another in classInd.txt"),
-        ("trainlist01.txt", "Archery/v.avi 9\n", "line 1: 'Archery' has number 9 here and another in classInd.txt"),
+        ("trainlist01.txt", "\nArchery/v.avi 1\n", "line 2: 'Archery' has number 1 here, but not in classInd.txt"),
+        ("trainlist01.txt", "Archery/v.avi 9\n", "line 1: 'Archery' has number 9 here, but not in classInd.txt"),
         ("trainlist01.txt", "Archer/v.avi\n", "line 1: unknown class 'Archer', did you mean 'Archery'"),
         ("trainlist01.txt", "Archery/v.avi 2\n", "1 of 1 videos are missing: .*Archery/v.avi"),
         ("classInd.txt", "1 A\n3 B\n", "classInd.txt: the numbers of 2 classes must be 1 to 2, each once"),
@@ -121,7 +123,7 @@ def hmdb51(folder: Path, *, videos: str = "hmdb51_org", lists: str = "testTrainM
 
 
 @pytest.mark.parametrize("videos", ["hmdb51_org", "videos", ".", "testTrainMulti_7030_splits/hmdb51"])
-def test_splits_of_hmdb51_are_named_by_part_and_number(videos, tmp_path):
+def test_splits_of_hmdb51_are_named_by_split_and_number(videos, tmp_path):
     lists = hmdb51(tmp_path, videos=videos)
     parts = {
         name: load_manifest(lists / name) for name in ("train_split1", "test_split1", "train_split2", "test_split2")
@@ -152,7 +154,8 @@ def test_a_split_of_hmdb51_exists_though_it_is_no_file(tmp_path):
 def test_folder_of_splits_of_hmdb51_is_refused_with_what_to_name(read, tmp_path):
     lists = hmdb51(tmp_path)
     with pytest.raises(
-        DataError, match=r"holds the splits of HMDB51: name one: .*/train_split1, .*/test_split1, .*/train_split2"
+        DataError,
+        match=r"contains the splits of HMDB51: name one of them: .*/train_split1, .*/test_split1, .*/train_split2",
     ):
         read(lists)
 
@@ -160,9 +163,13 @@ def test_folder_of_splits_of_hmdb51_is_refused_with_what_to_name(read, tmp_path)
 @pytest.mark.parametrize(
     ("source", "text", "message"),
     [
-        ("train_split4", "", "holds the splits 1, 2 of HMDB51, not 4"),
-        ("train_split1", "b.avi 3\n", r"line 1: 'b.avi 3' is not a video and one of 0 \(unused\), 1 \(train\), 2"),
-        ("train_split1", "b.avi\n", "clap_test_split1.txt, line 1: 'b.avi' is not a video and one of"),
+        ("train_split4", "", "HMDB51 has no split 4 here, allowed are 1, 2"),
+        (
+            "train_split1",
+            "b.avi 3\n",
+            r"line 1: 'b.avi 3' is not a video followed by one of 0 \(unused\), 1",
+        ),
+        ("train_split1", "b.avi\n", "clap_test_split1.txt, line 1: 'b.avi' is not a video followed by one of"),
         ("train_split1", "z.avi 1\n", "1 of 2 videos are missing: .*clap/z.avi"),
     ],
 )
@@ -180,9 +187,9 @@ def test_class_without_a_file_of_the_split_is_refused(tmp_path):
         load_manifest(lists / "test_split2")
 
 
-def test_part_that_no_video_is_in_is_refused(tmp_path):
+def test_split_without_videos_is_refused(tmp_path):
     write(tmp_path / "clap_test_split1.txt", "a.avi 1\n")
-    with pytest.raises(DataError, match="test_split1 names no video"):
+    with pytest.raises(DataError, match="test_split1 lists no video"):
         load_manifest(tmp_path / "test_split1")
 
 
@@ -221,7 +228,7 @@ def test_missing_dive_is_named_where_it_is_published(tmp_path):
 def test_broken_vocabulary_is_refused(text, tmp_path):
     path = diving48(tmp_path)
     write(tmp_path / "Diving48_vocab.json", text)
-    with pytest.raises(DataError, match=r"Diving48_vocab.json holds no list of dives"):
+    with pytest.raises(DataError, match=r"Diving48_vocab.json is not a list of dives"):
         load_manifest(path)
 
 

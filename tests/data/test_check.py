@@ -54,7 +54,7 @@ def test_every_kind_is_planted_here_or_below():
 
 
 @pytest.mark.parametrize("background", ["dark", "texture"])
-def test_nothing_is_found_in_a_good_set_of_many_clips_that_are_alike(tmp_path, background):
+def test_similar_clips_without_faults_have_no_findings(tmp_path, background):
     write_motion_dataset(
         tmp_path / "set", clips_per_class=4, val_clips_per_class=2, size=32, num_frames=12, background=background
     )
@@ -126,7 +126,7 @@ def test_three_files_of_one_video_are_one_finding_each(clips):
     assert found(check, clips) == {("duplicate", ("0.mp4", "copy.mp4")), ("near_duplicate", ("0.mp4", "again.mp4"))}
 
 
-def test_how_short_is_too_short_is_chosen(clips):
+def test_num_frames_sets_what_is_too_short(clips):
     lines = ["0.mp4,0", "1.mp4,1"]
     assert check_list(clips, lines, num_frames=24).findings == ()
     assert check_list(clips, lines, num_frames=25).counts == {"too_short": 2}
@@ -163,7 +163,7 @@ def test_a_clean_list_is_read_back_and_has_no_faults(checked, tmp_path):
     assert train.class_names == val.class_names
 
 
-def test_a_class_that_is_left_without_training_videos_takes_its_validation_along(clips):
+def test_a_class_without_training_videos_loses_its_validation_videos(clips):
     (clips / "classes.txt").write_text("wave\nclap\n")
     (clips / "val.csv").write_text("1.mp4,1\n3.mp4,0\n")
     cleaned = clean(check_list(clips, ["0.mp4,0", "1.mp4,1", "2.mp4,0"], val=clips / "val.csv"))
@@ -174,14 +174,14 @@ def test_a_class_that_is_left_without_training_videos_takes_its_validation_along
     assert cleaned.dropped_classes == ("clap",)
 
 
-def test_a_set_of_which_nothing_is_left_cannot_be_cleaned(clips):
+def test_cleaning_a_data_set_without_good_videos_is_an_error(clips):
     with pytest.raises(DataError, match="no training video is left"):
         clean(check_list(clips, ["gone.mp4,0", "0.mp4,-1"]))
 
 
 def test_clean_lists_replace_nothing_unasked(clips):
     cleaned = clean(check_list(clips, ["0.mp4,0", "1.mp4,1"]))
-    with pytest.raises(ConfigError, match="no validation: name a list"):
+    with pytest.raises(ConfigError, match="no validation videos: name a list"):
         save_clean(cleaned, clips)
     save_clean(cleaned, clips / "new/clean.csv")
     with pytest.raises(ConfigError, match="--overwrite"):
@@ -195,7 +195,7 @@ def test_both_lists_need_a_folder(checked, tmp_path):
         save_clean(clean(checked), tmp_path / "clean.csv")
 
 
-def test_the_page_shows_every_finding_and_stands_alone(checked, tmp_path):
+def test_the_page_shows_every_finding_and_is_self_contained(checked, tmp_path):
     page = write_check_page(checked, tmp_path / "index.html").read_text()
     for kind, files in FINDINGS:
         assert f'id="{kind}"' in page
@@ -219,6 +219,6 @@ def test_the_page_escapes_names_and_survives_files_that_went_away(tmp_path):
 
 def test_the_page_of_a_good_set_says_so(clips):
     check = check_list(clips, ["0.mp4,0", "1.mp4,1"])
-    assert "Nothing is wrong" in write_check_page(check, clips / "index.html").read_text()
+    assert "No problems found" in write_check_page(check, clips / "index.html").read_text()
     with pytest.raises(DataError, match="cannot be written"):
         write_check_page(check, clips / "none/index.html")

@@ -63,7 +63,7 @@ def test_a_file_that_changed_is_decoded_again(paths, decoded):
     assert len(decoded) == 2
 
 
-def test_a_data_set_that_moved_with_its_cache_is_still_known(paths, decoded, tmp_path):
+def test_a_cache_that_moved_with_its_data_set_is_valid(paths, decoded, tmp_path):
     run(paths)
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     decoded.clear()
@@ -124,7 +124,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(paths, caplog, tmp_path):
     (tmp_path / "file").touch()
     with FingerprintCache(tmp_path / "file/cache") as cache:
         assert fingerprint_all(paths, cache=cache)[paths[0]].num_frames == 5
-    assert "cannot be kept for the next run" in caplog.text
+    assert "cannot be cached for the next run" in caplog.text
 
 
 def test_processes_find_what_one_process_finds(paths, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""One folder that holds every fault that a data set can have: a check finds each, and nothing else."""
+"""A data set with every kind of fault: a check finds each, and nothing else."""
 
 import json
 import os
@@ -73,7 +73,7 @@ FINDINGS = {
     ("imbalance", ()),
     ("passed_over", ("train.csv",)),
 }
-"""Kind and files of each finding, seen from the data set's folder."""
+"""Kind and files of each finding, relative to the data set's folder."""
 
 
 def _clip(path: Path, number: int, *, num_frames: int = 24) -> Path:
@@ -84,7 +84,7 @@ def _clip(path: Path, number: int, *, num_frames: int = 24) -> Path:
 
 
 def plant_everything(folder: Path) -> Path:
-    """Write the data set, and give its folder back."""
+    """Write the data set and return its folder."""
     for number, name in enumerate(["bow/0", "bow/1", "bow/2", "clap/0", "clap/3", "nan/0", "Wave/0", "clap/typo"]):
         _clip(folder / f"{name}.mp4", number)
     for number in range(13):

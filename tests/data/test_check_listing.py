@@ -26,14 +26,14 @@ def test_a_list_keeps_its_order_and_files_that_are_not_there(tmp_path):
     assert problems(listing) == []
 
 
-def test_numbers_are_held_against_the_named_classes(tmp_path):
+def test_numeric_labels_are_compared_with_the_named_classes(tmp_path):
     write(tmp_path / "classes.txt", "wave\nclap\n")
     listing = read_listing(write(tmp_path / "all.csv", "a.mp4,0\nb.mp4,2\nc.mp4,-1\nd.mp4,clap\ne.mp4,1\n"))
     assert labels(listing) == [0, None, None, None, 1]
     assert problems(listing) == [
         "line 2: label 2 is out of range, allowed are 0 to 1",
         "line 3: label -1 is negative, labels count from 0",
-        "line 4: label 'clap' is no number, as the others are",
+        "line 4: label 'clap' is not a number, unlike the others",
     ]
 
 
@@ -51,7 +51,7 @@ def test_an_unknown_name_gets_a_suggestion(tmp_path):
     assert problems(listing) == ["line 2: unknown class 'clapp', did you mean 'clap'?"]
 
 
-def test_validation_is_held_against_the_classes_of_training(tmp_path):
+def test_validation_labels_are_compared_with_the_training_classes(tmp_path):
     write(tmp_path / "train/wave/a.mp4")
     write(tmp_path / "train/clap/b.mp4")
     write(tmp_path / "val/wave/c.mp4")
@@ -63,7 +63,7 @@ def test_validation_is_held_against_the_classes_of_training(tmp_path):
     assert problems(listing) == ["jump: unknown class 'jump'"]
 
 
-def test_numbers_of_validation_mean_the_classes_beside_it(tmp_path):
+def test_validation_numbers_are_indices_of_the_classes_next_to_the_list(tmp_path):
     train = write(tmp_path / "train.csv", "a.mp4,clap\nb.mp4,wave\n")
     write(tmp_path / "other/classes.txt", "wave\njump\nclap\n")
     val = write(tmp_path / "other/list.csv", "c.mp4,0\nd.mp4,1\ne.mp4,2\n")
@@ -89,12 +89,12 @@ def test_an_empty_class_folder_stays_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/wave/a.mp4", "test/wave/b.mp4"], "holds splits, not classes"),
-        (["train/wave/a.mp4", "test/readme.txt"], "holds splits, not classes"),
+        (["train/wave/a.mp4", "test/wave/b.mp4"], "contains splits, not classes"),
+        (["train/wave/a.mp4", "test/readme.txt"], "contains splits, not classes"),
         (["wave/readme.txt"], "no video in 1 of 1"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path, files, message):
+def test_a_folder_that_is_not_a_data_set_is_refused(tmp_path, files, message):
     for file in files:
         write(tmp_path / file)
     with pytest.raises(DataError, match=message):

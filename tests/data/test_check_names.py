@@ -5,28 +5,31 @@ from pathlib import Path
 import pytest
 
 from timesformer.data.check.data_check import check_dataset
-from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.names import is_placeholder, name_faults
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 
 
-def listing(*names: str) -> Listing:
+def listing(*names: str) -> ListedDataset:
     videos = [
         ListedVideo(path=Path(f"{label}.mp4"), split="train", given=name, label=label)
         for label, name in enumerate(names)
     ]
-    return Listing(tuple(videos), names)
+    return ListedDataset(tuple(videos), names)
 
 
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("Wave", "clap", "wave"), "2 classes with their training videos: 'Wave' (1), 'wave' (1)"),
-        (("0", "O"), "2 classes with their training videos: '0' (1), 'O' (1)"),
-        (("push up", "push_up", "pushup"), "3 classes with their training videos: 'push up' (1), 'push_up' (1), 'push"),
-        (("wave", "w\u0430ve"), r"2 classes with their training videos: 'wave' (1), 'w\u0430ve' (1)"),
-        (("a  b", "a b"), "2 classes with their training videos: 'a  b' (1), 'a b' (1)"),
+        (("Wave", "clap", "wave"), "2 classes, with their numbers of training videos: 'Wave' (1), 'wave' (1)"),
+        (("0", "O"), "2 classes, with their numbers of training videos: '0' (1), 'O' (1)"),
+        (
+            ("push up", "push_up", "pushup"),
+            "3 classes, with their numbers of training videos: 'push up' (1), 'push_up'",
+        ),
+        (("wave", "w\u0430ve"), r"2 classes, with their numbers of training videos: 'wave' (1), 'w\u0430ve' (1)"),
+        (("a  b", "a b"), "2 classes, with their numbers of training videos: 'a  b' (1), 'a b' (1)"),
     ],
 )
 def test_classes_that_look_alike_are_one_finding(names, reason):
@@ -77,4 +80,7 @@ def test_a_check_of_labels_from_1_says_that_they_count_from_0(tmp_path):
         write_clip(tmp_path / f"{number}.mp4", frames)
     (tmp_path / "list.txt").write_text("1.mp4 1\n2.mp4 2\n")
     (finding,) = check_dataset(tmp_path / "list.txt").findings
-    assert (finding.kind, finding.reason) == ("empty_class", "no training video has class '0'; labels count from 0")
+    assert (finding.kind, finding.reason) == (
+        "empty_class",
+        "no training video has class '0'; labels must count from 0",
+    )

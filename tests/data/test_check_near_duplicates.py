@@ -30,30 +30,30 @@ def square(course, *, level=200.0, ground=10.0):
 
 
 @pytest.mark.parametrize("background", ["dark", "plain", "texture"])
-def test_no_two_of_many_drawn_clips_are_one(background):
+def test_no_two_of_many_drawn_clips_are_duplicates(background):
     clips = [drawn(motion, 7 * seed + 1, background=background) for motion in OPPOSITES for seed in range(25)]
     assert pairs_of(*clips) == []
 
 
 @pytest.mark.parametrize("motion", ["move_left", "turn_clockwise", "grow", "vanish", "part"])
-def test_a_clip_and_its_reversal_are_two(motion):
+def test_a_clip_and_its_reversal_are_not_duplicates(motion):
     clip = drawn(motion, 3)
     assert pairs_of(clip, clip[::-1]) == []
     assert pairs_of(clip, clip) == [(0, 1)]
 
 
-def test_one_background_does_not_make_two_actions_one():
+def test_two_actions_with_one_background_are_not_duplicates():
     ground = drawn("move_left", 1, background="texture")[0]
     clips = [np.where(square(course) > 100, 200, ground) for course in (range(16), range(2, 18), range(20, 4, -1))]
     assert pairs_of(*clips) == []
 
 
-def test_one_motion_before_two_backgrounds_is_two():
+def test_one_motion_with_two_backgrounds_is_not_a_duplicate():
     clips = [np.where(square(range(16)) > 100, 200, drawn("grow", seed, background="texture")[0]) for seed in (1, 2)]
     assert pairs_of(*clips) == []
 
 
-def test_a_repeated_action_is_another_video_however_alike():
+def test_two_similar_takes_of_an_action_are_not_duplicates():
     time = np.linspace(0, 1, 64)
     once = square(np.rint(24 * time).astype(int), level=90)
     again = square(np.rint(24 * time**1.15).astype(int), level=90)  # up to two pixels behind
@@ -61,24 +61,24 @@ def test_a_repeated_action_is_another_video_however_alike():
     assert pairs_of(once, once[1:]) == [(0, 1)]
 
 
-def test_a_much_brighter_copy_is_another_video():
+def test_a_much_brighter_copy_is_not_a_duplicate():
     assert pairs_of(square(range(16)), square(range(16)) + 20, square(range(16)) + 50) == [(0, 1)]
 
 
-def test_noise_contrast_and_brightness_do_not_make_a_copy_another():
+def test_a_copy_with_other_noise_contrast_and_brightness_is_a_duplicate():
     clip = square(range(16))
     noise = np.random.default_rng(0).normal(scale=2, size=clip.shape)
     assert pairs_of(clip, clip * 0.95 + 6, np.clip(clip + noise, 0, 255)) == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_a_copy_at_half_the_frame_rate_is_one():
+def test_a_copy_at_half_the_frame_rate_is_a_duplicate():
     clip = np.repeat(square(range(0, 24)), 2, axis=0)
     clip[1::2, :, 1:] = (clip[1::2, :, 1:] + clip[1::2, :, :-1]) / 2  # half a pixel further
     assert pairs_of(clip, clip[::2]) == [(0, 1)]
 
 
 @pytest.mark.parametrize("level", [0, 255])
-def test_where_nothing_moves_nothing_is_told(level):
+def test_videos_without_motion_are_never_duplicates(level):
     still = np.full((16, 32, 32), float(level))
     picture = np.repeat(drawn("grow", 1, background="texture")[:1], 16, axis=0)
     assert pairs_of(still, still, picture, picture) == []
@@ -93,7 +93,7 @@ def test_pairs_across_blocks_are_found(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"size": (112, 96)}, {"size": (84, 72)}, {"crf": 30}])
-def test_a_video_that_was_encoded_again_is_one(tmp_path, change):
+def test_a_reencoded_video_is_a_duplicate(tmp_path, change):
     for motion in ("move_up", "meet"):
         frames = render_clip(motion, seed=2, num_frames=24, size=(96, 112), background="texture")
         write_clip(tmp_path / "one.mp4", frames)
@@ -105,7 +105,7 @@ def test_a_video_that_was_encoded_again_is_one(tmp_path, change):
 
 
 @pytest.mark.parametrize("ground", [(0, 0, 0), (150, 60, 20)])
-def test_one_motion_in_two_colors_is_two_videos(tmp_path, ground):
+def test_one_motion_in_two_colors_is_not_a_duplicate(tmp_path, ground):
     green, red = (0, 100, 0), (196, 0, 0)  # equally bright
     for name, color in {"green": green, "red": red}.items():
         frames = np.where(square(range(24))[..., None] > 100, color, ground).astype(np.uint8)

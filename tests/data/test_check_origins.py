@@ -1,4 +1,4 @@
-"""Groups (persons, recordings) that a check finds in both parts, and videos in two groups."""
+"""Groups (persons, recordings) in both splits, and videos in two groups, are findings of a check."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def found(check):
     return [(f.kind, [file.name for file in f.files], f.reason) for f in check.findings]
 
 
-def test_a_group_in_both_parts_is_an_error_with_its_name_and_counts(clips):
+def test_a_group_in_both_splits_is_an_error_with_its_name_and_counts(clips):
     check = check_dataset(write_lists(clips))
     files = ["2.mp4", "3.mp4", "7.mp4", "9.mp4"]
     assert found(check) == [("group_leak", files, "group ben: 2 videos in train and 2 in val")]
@@ -43,7 +43,7 @@ def test_a_group_in_both_parts_is_an_error_with_its_name_and_counts(clips):
     assert check.to_dict()["num_groups"] == {"train": 2, "val": 2}
 
 
-def test_groups_that_are_apart_are_no_finding(clips):
+def test_groups_in_one_split_each_are_not_a_finding(clips):
     assert check_dataset(write_lists(clips, val=["6.mp4,wave,cleo", "8.mp4,clap,"])).findings == ()
 
 
@@ -102,7 +102,7 @@ def test_a_video_of_two_groups_is_in_no_clean_list(clips):
 
 def test_a_set_whose_groups_are_all_in_validation_cannot_be_cleaned(clips):
     check = check_dataset(write_lists(clips, train=["2.mp4,wave,ben", "3.mp4,clap,cleo"]))
-    with pytest.raises(DataError, match=r"no training video is left .* \(2 group_leak\)"):
+    with pytest.raises(DataError, match=r"no training video is left: .* \(2 group_leak\)"):
         clean(check)
 
 

@@ -30,7 +30,7 @@ def test_a_whole_video_is_whole_in_every_container(tmp_path, name):
 
 
 @pytest.mark.parametrize("num_frames", [4, 16, 50])
-def test_thumbnails_are_the_frames_in_the_middles_of_equal_parts(tmp_path, num_frames):
+def test_thumbnails_are_the_middle_frames_of_equal_spans(tmp_path, num_frames):
     write_clip(tmp_path / "video.mp4", gray_clip(num_frames))
     found = fingerprint(tmp_path / "video.mp4")
     assert found.thumbnails.shape == (16, 3, 16, 16)
@@ -58,7 +58,7 @@ def test_thumbnails_are_those_of_what_a_reader_gives(tmp_path, matrix):
     assert difference.mean() < 3  # pixels go through RGB on the way
 
 
-def test_thumbnails_are_right_where_the_container_promises_too_much(tmp_path):
+def test_thumbnails_are_right_if_the_container_states_too_many_frames(tmp_path):
     whole = tmp_path / "whole.mkv"
     write_video(whole, num_frames=100)
     cut = tmp_path / "cut.mkv"
@@ -87,7 +87,7 @@ def test_damaged_packets_are_counted(tmp_path):
     assert (found.num_frames, found.num_missing, found.num_damaged) == (8, 2, 2)
 
 
-def test_what_is_no_video_says_why(tmp_path):
+def test_the_error_says_why_a_file_is_not_a_video(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello")
     os.mkfifo(tmp_path / "pipe.mp4")

@@ -357,7 +357,7 @@ def test_a_table_may_name_folders(header, tmp_path):
     (tmp_path / "list.csv").write_text(f"{header}\nclips/a,2,wave\n")
     assert rows(load_manifest(tmp_path / "list.csv"), tmp_path) == [("clips/a", "wave")]
     (tmp_path / "list.csv").write_text(f"{header}\nclips/b,2,wave\n")
-    with pytest.raises(DataError, match=r"line 2: 'clips/b' does not end with one of .*, and is no folder"):
+    with pytest.raises(DataError, match=r"line 2: 'clips/b' does not end with one of .*, and is not a folder"):
         load_manifest(tmp_path / "list.csv")
 
 

@@ -33,7 +33,7 @@ def unit(sample):
 
 
 def can_give(manifest):
-    """Whether there is a group without which every class still has a video."""
+    """Whether every class keeps a video without some group."""
     units = {unit(sample) for sample in manifest.samples}
     return any(
         {sample.label for sample in manifest.samples if unit(sample) != one} == set(labels(manifest)) for one in units
@@ -41,7 +41,7 @@ def can_give(manifest):
 
 
 @given(VIDEOS, FRACTION, SEED)
-def test_no_group_is_in_both_parts_and_training_keeps_every_class(videos, fraction, seed):
+def test_no_group_is_in_both_splits_and_training_keeps_every_class(videos, fraction, seed):
     manifest = manifest_of(videos)
     if not can_give(manifest):
         with pytest.raises(DataError, match="name validation videos"):
@@ -65,7 +65,7 @@ def test_no_group_is_in_both_parts_and_training_keeps_every_class(videos, fracti
     FRACTION,
     SEED,
 )
-def test_classes_with_groups_of_their_own_give_about_the_share(first, second, fraction, seed):
+def test_classes_with_separate_groups_give_about_the_fraction(first, second, fraction, seed):
     counts = {
         f"{label}{k}": {label: size} for label, sizes in enumerate((first, second)) for k, size in enumerate(sizes)
     }
@@ -77,7 +77,7 @@ def test_classes_with_groups_of_their_own_give_about_the_share(first, second, fr
 
 
 @given(st.integers(4, 20), st.integers(2, 5), SEED)
-def test_persons_who_show_every_class_alike_are_held_out_by_their_number(num_persons, num_classes, seed):
+def test_people_who_show_every_class_equally_are_held_out_by_number(num_persons, num_classes, seed):
     counts = {person: dict.fromkeys(range(num_classes), 3) for person in range(num_persons)}
     chosen = choose_groups(counts, fraction=0.25, seed=seed)
     assert abs(len(chosen) - num_persons / 4) <= 0.5
@@ -112,35 +112,35 @@ def test_many_groups_take_no_time():
 @pytest.mark.parametrize(
     ("videos", "message"),
     [
-        ([(0, "anna"), (1, "anna")], r"all videos are of one group \(anna\): nothing can be held out"),
-        ([(0, "anna"), (1, "ben")], r"each of 2 groups \(anna, ben\) holds all videos of a class: none can be held"),
+        ([(0, "anna"), (1, "anna")], r"all videos belong to one group \(anna\): nothing can be held out"),
+        ([(0, "anna"), (1, "ben")], r"each of 2 groups \(anna, ben\) contains all videos of a class: none can be held"),
         (
             [(0, "anna"), (1, "ben"), (2, "cleo"), (3, "dora")],
-            r"each of 4 groups \(anna, ben, cleo, \.\.\.\) holds all videos of a class",
+            r"each of 4 groups \(anna, ben, cleo, \.\.\.\) contains all videos of a class",
         ),
-        ([(0, "anna"), (1, "")], r"each of 2 groups \(anna, 1\.mp4\) holds all videos of a class"),
+        ([(0, "anna"), (1, "")], r"each of 2 groups \(anna, 1\.mp4\) contains all videos of a class"),
     ],
 )
-def test_groups_that_cannot_be_parted_are_told(videos, message):
+def test_groups_that_cannot_be_held_out_are_named(videos, message):
     with pytest.raises(DataError, match=message):
         split_manifest(manifest_of(videos), fraction=0.2, seed=0)
 
 
-def test_a_video_without_a_group_is_its_own_where_others_have_one():
+def test_a_video_without_a_group_is_its_own_group():
     manifest = manifest_of([(0, "anna")] * 6 + [(0, "")] * 4)
     train, val = split_manifest(manifest, fraction=0.2, seed=0)
     assert [sample.group for sample in val.samples] == ["", ""]
     assert train.groups == ("anna",)
 
 
-def test_mentions_of_a_video_with_and_without_its_group_stay_together():
+def test_entries_of_a_video_with_and_without_its_group_stay_together():
     samples = tuple(Sample(Path(f"{k % 6}.mp4"), k % 2, f"p{k % 6}" if k < 6 else "") for k in range(12))
     train, val = split_manifest(Manifest(samples, ("x", "y")), fraction=0.3, seed=0)
     assert {sample.path for sample in train.samples}.isdisjoint(sample.path for sample in val.samples)
 
 
 @given(st.lists(st.integers(0, 30), max_size=3), SEED)
-def test_what_a_smaller_share_leaves_holds_what_a_larger_one_leaves(sizes, seed):
+def test_training_videos_of_a_larger_fraction_are_among_those_of_a_smaller_one(sizes, seed):
     by_class = {label: [Path(f"{label}-{k}.mp4") for k in range(size)] for label, size in enumerate(sizes)}
     chosen = [choose_videos(by_class, fraction=fraction, seed=seed) for fraction in (0.25, 0.5, 0.75)]
     assert chosen[0] <= chosen[1] <= chosen[2]

@@ -1,4 +1,4 @@
-"""Lists as people's tools write them: comments, quotes, marks, paths of other systems, ids, labels from 1."""
+"""Lists as other programs write them: comments, quotes, byte order marks, foreign paths, ids, labels from 1."""
 
 import logging
 import unicodedata
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesformer.data.check.listing import read_listing
-from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest, Sample, load_manifest
-from timesformer.data.manifest.rows import read_class_names
+from timesformer.data.manifest.model_classes import match_classes, read_manifest
+from timesformer.data.manifest.rows import read_classes_file
 from timesformer.data.manifest.save import save_class_names, save_manifest
 from timesformer.errors import DataError
 from videos import touch
@@ -73,7 +73,7 @@ def test_a_video_that_is_commented_out_is_passed_over_and_named(tmp_path, caplog
     touch(tmp_path, "a.mp4", "b.mp4")
     with caplog.at_level(logging.WARNING):
         assert rows(tmp_path / "list.txt", "#a.mp4 0\nb.mp4 0\n# a.mp4 0\n# end") == [("b.mp4", "0")]
-    assert "list.txt: videos passed over, since a '#' makes them comments: 2 (line 1, 3)" in caplog.text
+    assert "list.txt: skipped 2 videos that a '#' makes comments (line 1, 3)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_names_of_classes_read_back_as_they_were_written(names, tmp_path_factory
     names = [name for name in names if name == name.strip() and name not in ("0", "1")] or ["#"]
     path = tmp_path_factory.mktemp("names") / "classes.txt"
     save_class_names(names, path)
-    assert read_class_names(path) == tuple(names)
-    assert read_class_names(path, used=["0", "1"]) == tuple(names)
+    assert read_classes_file(path) == tuple(names)
+    assert read_classes_file(path, used=["0", "1"]) == tuple(names)
     save_class_names(names, path)
 
 
@@ -198,7 +198,7 @@ def test_labels_of_a_model_match_in_any_form(label, given, tmp_path):
 
 
 def test_names_that_print_alike_are_refused_as_given_twice_with_their_code_points():
-    with pytest.raises(DataError, match=r"given twice, got 'Caf\\xe9', 'Cafe\\u0301'"):
+    with pytest.raises(DataError, match=r"occur twice, got 'Caf\\xe9', 'Cafe\\u0301'"):
         Manifest((), (NFC, NFD))
 
 
@@ -229,7 +229,7 @@ def test_backslashes_are_taken_for_slashes(tmp_path):
 
 @pytest.mark.parametrize("video", [r"C:\videos\a.mp4", "C:/videos/a.mp4", r"\\server\videos\a.mp4", r"d:\a b.mp4"])
 def test_a_path_on_a_windows_machine_is_refused(video, tmp_path):
-    message = "is a path on a Windows machine: write where the video is on this one"
+    message = "is a path on a Windows machine: write the path on this machine"
     refused(tmp_path / "list.txt", f"a.mp4 0\n{video} 0", f"list.txt, line 2: .*{message}")
     refused(tmp_path / "table.csv", f'path,label,x\n"{video}",wave,1', f"table.csv, line 2: .*{message}")
 
@@ -284,9 +284,9 @@ def test_ids_of_which_a_few_are_not_there_are_missing(tmp_path):
 # --- labels ---
 
 
-def test_labels_that_count_from_1_are_refused_with_the_way_out(tmp_path):
+def test_labels_that_count_from_1_are_refused_with_advice(tmp_path):
     write(tmp_path / "list.txt", "a.mp4 1\nb.mp4 2\nc.mp4 3")
-    with pytest.raises(DataError, match="labels count from 0, and these from 1 to 3: subtract 1 from each, or write"):
+    with pytest.raises(DataError, match="labels must count from 0, these count from 1 to 3: subtract 1 from each, or"):
         load_manifest(tmp_path / "list.txt", check_exists=False)
     assert read_listing(tmp_path / "list.txt").class_names == ("0", "1", "2", "3")
 
@@ -296,7 +296,7 @@ def test_labels_from_1_are_refused_where_the_classes_have_names(labels, tmp_path
     write(tmp_path / "classes.txt", "wave\nclap\njump\n")
     text = "\n".join(f"{place}.mp4 {label}" for place, label in enumerate(labels.split()))
     message = (
-        r"label 3(.0)? is out of range, allowed are 0 to 2; these count from 1 to 3, labels count from 0: subtract"
+        r"label 3(.0)? is out of range, allowed are 0 to 2; these count from 1 to 3, labels must count from 0: subtract"
     )
     with pytest.raises(DataError, match=message):
         load_manifest(write(tmp_path / "list.txt", text), check_exists=False)
@@ -313,9 +313,9 @@ def test_decimals_of_zero_are_indices(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["0", "0.5", "1"], "line 2: label 0.5 is not a whole number, as the others are"),
-        (["0", "nan", "1"], "line 2: label 'nan' is no number, as the others are"),
-        (["0", "wave", "1"], "line 2: label 'wave' is no number, as the others are"),
+        (["0", "0.5", "1"], "line 2: label 0.5 is not a whole number, unlike the others"),
+        (["0", "nan", "1"], "line 2: label 'nan' is not a number, unlike the others"),
+        (["0", "wave", "1"], "line 2: label 'wave' is not a number, unlike the others"),
     ],
 )
 def test_one_label_that_is_no_number_among_numbers_is_refused(labels, message, tmp_path):
@@ -345,27 +345,27 @@ def test_one_label_that_is_no_number_among_numbers_is_refused(labels, message, t
         "a.mp4 0;\nb.mp4 1;",
     ],
 )
-def test_what_other_programs_leave_in_a_list_is_taken_off(text, tmp_path):
+def test_trailing_separators_and_quotes_of_other_programs_are_removed(text, tmp_path):
     touch(tmp_path, "a.mp4", "b.mp4")
     assert rows(tmp_path / "list.csv", text) == [("a.mp4", "0"), ("b.mp4", "1")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_list_in_utf_16_is_refused_with_the_way_out(encoding, tmp_path):
+def test_a_list_in_utf_16_is_refused_with_advice(encoding, tmp_path):
     (tmp_path / "list.csv").write_bytes("a.mp4,0\nb.mp4,1\n".encode(encoding))
-    with pytest.raises(DataError, match=r"list.csv is not UTF-8 text but UTF-16, as Excel's .*: save it as UTF-8"):
+    with pytest.raises(DataError, match=r"list.csv is not UTF-8 text but UTF-16, such as Excel's .*: save it as UTF-8"):
         load_manifest(tmp_path / "list.csv")
 
 
 def test_a_list_with_nul_bytes_is_refused(tmp_path):
-    refused(tmp_path / "list.csv", "a.mp4,0\x00\nb.mp4,1\n", "list.csv is not UTF-8 text: it holds NUL bytes")
+    refused(tmp_path / "list.csv", "a.mp4,0\x00\nb.mp4,1\n", "list.csv is not UTF-8 text: it contains NUL bytes")
 
 
-def test_a_list_of_another_code_page_is_refused_with_the_way_out(tmp_path):
+def test_a_list_in_another_code_page_is_refused_with_advice(tmp_path):
     (tmp_path / "list.csv").write_bytes("café.mp4,0\n".encode("cp1252"))
     with pytest.raises(DataError, match=r"list.csv is not UTF-8 text: .*; save it as UTF-8"):
         load_manifest(tmp_path / "list.csv")
 
 
-def test_a_label_of_separators_only_is_none(tmp_path):
+def test_a_label_of_only_separators_is_refused(tmp_path):
     refused(tmp_path / "list.csv", "a.mp4,0\nb.mp4,,,", "line 2: 'b.mp4' has no label")

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesformer.data.check.listing import read_listing
-from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.manifest import (
     Manifest,
     Sample,
@@ -18,6 +17,7 @@ from timesformer.data.manifest.manifest import (
     load_split,
     split_manifest,
 )
+from timesformer.data.manifest.model_classes import read_manifest
 from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError, DataError
 from videos import touch
@@ -66,14 +66,14 @@ def test_folders_named_by_numbers_are_names(tmp_path):
     [
         (
             ["train/a/x.mp4", "Val/a/y.mp4"],
-            r"holds splits, not classes \(Val, train\): name one of them, such as .*train",
+            r"contains splits, not classes \(Val, train\): name one of them, such as .*train",
         ),
-        (["train/a/x.mp4", "test/a/y.mp4"], r"holds splits, not classes \(test, train\)"),
-        (["a.mp4"], "holds no folders: allowed are one folder a class"),
+        (["train/a/x.mp4", "test/a/y.mp4"], r"contains splits, not classes \(test, train\)"),
+        (["a.mp4"], "contains no folders: allowed are one folder per class"),
         (["a/x.mp4", "b/x.png"], r"no video in 1 of 2 class folders \(b\); a video ends with one of .avi .mkv"),
     ],
 )
-def test_folder_that_is_no_folder_of_classes_is_refused(files, message, tmp_path):
+def test_folder_without_class_folders_is_refused(files, message, tmp_path):
     with pytest.raises(DataError, match=message):
         load_manifest(touch(tmp_path, *files))
 
@@ -153,8 +153,8 @@ def test_video_named_twice_with_one_label_is_kept_twice(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no video"),
-        ("# nothing\n\n", "names no video"),
+        ("", "lists no video"),
+        ("# nothing\n\n", "lists no video"),
         ("a.mp4 0\nb.mp4\n", r"line 2: 'b.mp4' is not the path of a video and a label"),
         ("a.mp4,0\n\nb.mp4 1\nc.mp4,1", r"line 3: 'b.mp4 1' is not the path"),
         ("a.jpg 0\n", r"line 1: 'a.jpg 0' is not .*; a path ends with one of .3g2"),
@@ -162,7 +162,7 @@ def test_video_named_twice_with_one_label_is_kept_twice(tmp_path):
         ("a.mp4 0\nb.mp4 -1\n", "line 2: label -1 is negative, labels count from 0"),
         (
             "a.mp4 0\nb.mp4 3\n",
-            r"labels go up to 3, but 1 is never used: name all classes, one a line, in .*classes.txt",
+            r"labels go up to 3, but 1 is never used: name all classes, one per line, in .*classes.txt",
         ),
         ("a.mp4 0\nb.mp4 999999999999\n", "labels go up to 999999999999, but 1 is never used"),
         ("a.mp4 0\nb.mp4 1\na.mp4 1\n", "line 3: .*a.mp4 has label '1' here and '0' in line 1"),
@@ -187,18 +187,18 @@ def test_label_outside_the_class_names_is_refused(label, message, tmp_path):
 
 
 def test_number_that_is_also_the_name_of_another_class_is_refused(tmp_path):
-    with pytest.raises(DataError, match="line 1: label 2 is a number, but also the name of class 1"):
+    with pytest.raises(DataError, match="line 1: label 2 is an index, but also the name of class 1: rename"):
         load(tmp_path / "list.txt", "a.mp4 2", class_names=["10", "2", "3"])
 
 
 @pytest.mark.parametrize("names", [["wave", "wave"], ["wave", ""]])
 def test_class_names_must_differ_and_not_be_empty(names, tmp_path):
-    with pytest.raises(DataError, match="names of classes must not be empty or given twice"):
+    with pytest.raises(DataError, match="class names must not be empty or occur twice"):
         load(tmp_path / "list.txt", "a.mp4 0", class_names=names)
 
 
 def test_label_without_a_name_is_refused():
-    with pytest.raises(DataError, match=r"a.mp4: label 2 with 2 classes"):
+    with pytest.raises(DataError, match=r"a.mp4: label 2 is out of range, allowed are 0 to 1"):
         Manifest(samples=(Sample(Path("a.mp4"), 2),), class_names=("x", "y"))
 
 
@@ -275,8 +275,8 @@ def test_kinetics_table_finds_videos_by_id_and_seconds(tmp_path):
         ("path,label,fps\n,wave,3\n", "line 2: the column 'path' is empty"),
         ("path,label,fps\na.mp4,,3\n", "line 2: the column 'label' is empty"),
         ("path,label,fps\n\na.png,wave,3\n", "line 3: 'a.png' does not end with one of .3g2"),
-        ("path,label,fps\n", "names no video"),
-        ("path,label\n", "names no video"),
+        ("path,label,fps\n", "lists no video"),
+        ("path,label\n", "lists no video"),
         ("path,label,split\na.mp4,x,train\nb.mp4,x,test\n", r"mixes splits \(test, train\) in its column 'split'"),
         (
             "path,target\na.mp4,0\n",
@@ -317,9 +317,9 @@ def test_clips_without_a_labels_file_name_their_classes(tmp_path):
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ('{"id": 1}', "holds no list of clips"),
-        ("[]", "names no video"),
-        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has no 'id' or 'vid_name', got 3"),
+        ('{"id": 1}', "is not a list of clips"),
+        ("[]", "lists no video"),
+        ('[{"id": 1, "label": "x"}, 3]', "clip 2: has neither 'id' nor 'vid_name', got 3"),
         ('[{"id": "77"}]', r"clip 1 \(id 77\): has neither 'template' nor 'label'"),
     ],
 )
@@ -331,8 +331,8 @@ def test_broken_clips_are_refused(text, message, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["wave"], "holds no map of class names to numbers"),
-        ({"wave": "first"}, "holds no map of class names to numbers"),
+        (["wave"], "is not a map of class names to numbers"),
+        ({"wave": "first"}, "is not a map of class names to numbers"),
         ({"wave": "0", "clap": "2"}, "the numbers of 2 classes must be 0 to 1, each once"),
     ],
 )
@@ -384,7 +384,7 @@ def test_unknown_split_is_refused(tmp_path):
     fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
 )
-def test_split_holds_out_a_share_of_every_class_that_can_give(labels, fraction, seed):
+def test_split_holds_out_a_fraction_of_every_class_with_two_videos(labels, fraction, seed):
     samples = tuple(Sample(Path(f"{k}.mp4"), label) for k, label in enumerate(labels))
     manifest = Manifest(samples, ("a", "b", "c", "d", "e"))
     sizes = Counter(sample.label for sample in manifest.samples)
@@ -410,7 +410,7 @@ def test_another_seed_holds_out_other_videos():
     assert len(held) == 5
 
 
-def test_mentions_of_one_video_stay_together():
+def test_entries_of_one_video_stay_together():
     manifest = Manifest(tuple(Sample(Path(f"{k % 4}.mp4"), 0) for k in range(12)), ("x",))
     train, val = split_manifest(manifest, fraction=0.5, seed=0)
     assert {s.path for s in train.samples}.isdisjoint({s.path for s in val.samples})
@@ -418,7 +418,7 @@ def test_mentions_of_one_video_stay_together():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
-def test_share_that_leaves_nothing_is_refused(fraction):
+def test_fraction_that_leaves_nothing_is_refused(fraction):
     manifest = Manifest((Sample(Path("a.mp4"), 0), Sample(Path("b.mp4"), 0)), ("x",))
     with pytest.raises(ConfigError, match=rf"fraction={fraction} must lie between 0 and 1"):
         split_manifest(manifest, fraction=fraction, seed=0)
@@ -521,7 +521,7 @@ def test_a_group_that_a_line_cannot_hold_is_refused(group, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_both_parts_of_a_split_share_the_class_names(tmp_path):
+def test_both_splits_share_the_class_names(tmp_path):
     manifest = Manifest(tuple(Sample(tmp_path / f"{k}.mp4", k % 2) for k in range(8)), ("x", "y"))
     for name, part in zip(("train", "val"), split_manifest(manifest, fraction=0.25, seed=1), strict=True):
         save_manifest(part, tmp_path / f"{name}.csv")
@@ -530,7 +530,7 @@ def test_both_parts_of_a_split_share_the_class_names(tmp_path):
 
 def test_class_names_of_another_set_are_not_replaced(tmp_path):
     save_manifest(Manifest((Sample(tmp_path / "a.mp4", 0),), ("x", "y")), tmp_path / "a.csv")
-    with pytest.raises(DataError, match=r"classes.txt holds other classes than the manifest"):
+    with pytest.raises(DataError, match=r"classes.txt has other classes than the manifest"):
         save_manifest(Manifest((Sample(tmp_path / "a.mp4", 0),), ("x", "z")), tmp_path / "b.csv")
     assert not (tmp_path / "b.csv").exists()
 
@@ -544,7 +544,7 @@ def test_class_names_of_another_set_are_not_replaced(tmp_path):
         ("a.mp4", " x", "' x' cannot be written in a line"),
     ],
 )
-def test_what_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):
+def test_text_that_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):
     with pytest.raises(DataError, match=message):
         save_manifest(Manifest((Sample(tmp_path / sample, 0),), (name,)), tmp_path / "list.csv")
     assert list(tmp_path.iterdir()) == []
@@ -552,7 +552,7 @@ def test_what_a_line_cannot_hold_is_refused(sample, name, message, tmp_path):
 
 def test_class_named_by_the_number_of_another_is_not_written(tmp_path):
     manifest = Manifest((Sample(tmp_path / "a.mp4", 0),), ("1", "0"))
-    with pytest.raises(DataError, match=r"class '1' cannot be written to .*: it has number 0 and '1' is another's"):
+    with pytest.raises(DataError, match=r"class '1' cannot be written to .*: its number is 0, and '1' is another"):
         save_manifest(manifest, tmp_path / "list.csv")
 
 
@@ -566,8 +566,8 @@ def test_classes_named_by_their_own_numbers_read_back(tmp_path):
     ("name", "separator", "message"),
     [
         ("list.csv", "|", r"separator='\|' is not one of"),
-        ("list.json", ",", "a list is written as .csv, .txt, .tsv or .lst"),
-        ("classes.txt", ",", "and not as classes.txt"),
+        ("list.json", ",", "a list must end with .csv, .txt, .tsv or .lst"),
+        ("classes.txt", ",", "must not be classes.txt"),
     ],
 )
 def test_list_of_another_form_is_not_written(name, separator, message, tmp_path):
@@ -587,7 +587,7 @@ def test_only_folders_and_lists_are_splits(tmp_path):
 @pytest.mark.parametrize("read", [load_manifest, read_listing, partial(read_manifest, labels=())])
 def test_an_empty_name_is_not_the_working_folder(read, tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "clap/a.mp4", "wave/b.mp4"))
-    with pytest.raises(DataError, match="the name of the data is empty: name a folder or an annotation file"):
+    with pytest.raises(DataError, match="the path of the data is empty: name a folder or an annotation file"):
         read("")
     with pytest.raises(DataError, match=r"https://x.org/d is an address, not a path: download it first"):
         read("https://x.org/d")
@@ -596,5 +596,5 @@ def test_an_empty_name_is_not_the_working_folder(read, tmp_path, monkeypatch):
 def test_a_class_whose_name_no_file_can_hold_is_refused(tmp_path):
     touch(tmp_path, "wave/a.mp4")
     write(tmp_path / "labels.json", '{"wave": 0, "caf\\udce9": 1}')
-    with pytest.raises(DataError, match=r"the names beside it: the class 'caf\\xe9' is not UTF-8: rename it"):
+    with pytest.raises(DataError, match=r"its class names: the class 'caf\\xe9' is not UTF-8: rename it"):
         load(tmp_path / "clips.json", '[{"id": "a", "label": "wave"}]')

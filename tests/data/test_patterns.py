@@ -37,7 +37,7 @@ def folder(tmp_path):
         ("take_1.mp4/*", []),
     ],
 )
-def test_what_is_there_goes_before_what_it_could_mean(folder, pattern, expected, monkeypatch):
+def test_an_existing_literal_name_wins_over_the_pattern(folder, pattern, expected, monkeypatch):
     assert [path.relative_to(folder).as_posix() for path in find_matches(folder / pattern)] == expected
     monkeypatch.chdir(folder)
     assert [path.as_posix() for path in find_matches(Path(pattern))] == expected

@@ -1,4 +1,4 @@
-"""Processes that scan say what this process says, and say so when they cannot."""
+"""Scanning in worker processes gives the same results as in this process, and reports crashes."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def paths(tmp_path):
 
 
 @pytest.mark.parametrize("num_workers", [1, 3, 20])
-def test_processes_say_what_one_says(paths, num_workers):
+def test_worker_processes_give_the_same_scans_as_one_process(paths, num_workers):
     here = dict(scan_here(paths))
     assert dict(scan_apart(paths, num_workers=num_workers)) == here
     assert [scan.num_frames for scan in here.values()] == [5, 6, 7, 8, 9, 10, 11, 0, 11, 4]
@@ -39,7 +39,7 @@ def test_a_process_that_dies_is_an_error_that_names_its_files(paths, monkeypatch
         list(scan_apart(paths, num_workers=2))
 
 
-def test_what_a_library_prints_does_not_disturb(paths, monkeypatch):
+def test_prints_of_a_library_do_not_mix_with_the_scans(paths, monkeypatch):
     chatty = module._PROGRAM.replace("serve(sys", "print('hello', flush=True); serve(sys")
     assert chatty != module._PROGRAM
     monkeypatch.setattr(module, "_PROGRAM", chatty)
@@ -47,35 +47,35 @@ def test_what_a_library_prints_does_not_disturb(paths, monkeypatch):
 
 
 class BrokenWorker(module._Worker):
-    """Breaks as soon as it is asked."""
+    """Fails at the first request."""
 
     def __init__(self, error):
         self._error = error
 
-    def ask(self, question):
+    def send(self, request):
         raise self._error
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("of which nobody thought")])
-def test_whatever_breaks_is_an_answer(error, paths):
-    answers = SimpleQueue()
-    module._feed(BrokenWorker(error), iter([paths[:2]]), answers)
-    assert answers.get_nowait() == (paths[:2], error)
+@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("unexpected")])
+def test_any_error_in_a_worker_thread_is_a_response(error, paths):
+    responses = SimpleQueue()
+    module._feed(BrokenWorker(error), iter([paths[:2]]), responses)
+    assert responses.get_nowait() == (paths[:2], error)
 
 
-def test_a_process_for_which_nothing_is_left_is_no_error():
-    answers = SimpleQueue()
-    module._feed(BrokenWorker(BrokenPipeError()), iter([]), answers)
-    assert answers.empty()
+def test_a_worker_without_files_is_not_an_error():
+    responses = SimpleQueue()
+    module._feed(BrokenWorker(BrokenPipeError()), iter([]), responses)
+    assert responses.empty()
 
 
-def test_modules_where_the_user_is_are_not_run(paths, tmp_path, monkeypatch):
+def test_modules_in_the_working_folder_are_not_imported(paths, tmp_path, monkeypatch):
     (tmp_path / "pickle.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
     assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
 
 
-def test_who_stops_listening_ends_the_processes(paths, monkeypatch):
+def test_closing_the_iterator_ends_the_processes(paths, monkeypatch):
     processes = []
 
     def start(*args, **options):

@@ -159,7 +159,7 @@ def test_a_tar_file_that_is_not_there_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar file" * 100])
-def test_what_is_no_tar_file_is_an_error(content, tmp_path):
+def test_a_file_that_is_not_a_tar_file_is_an_error(content, tmp_path):
     (tmp_path / "s.tar").write_bytes(content)
     with pytest.raises(DecodeError, match=r"s.tar: (no tar file, or|a tar file that is damaged or) cut off"):
         probe(tmp_path / "s.tar/a.mp4")
@@ -283,7 +283,7 @@ def test_shards_can_be_moved_and_packed_again(tmp_path):
     again = write_shards(train, val, tmp_path / "again")
     contents = [Counter(video_digest(s.path) for s in m.samples) for m in (manifest, load_manifest(again.train))]
     assert contents[0] == contents[1]
-    with pytest.raises(ConfigError, match="moved: holds the videos themselves; name another folder"):
+    with pytest.raises(ConfigError, match="moved: contains the videos to pack; name another folder"):
         write_shards(train, val, tmp_path / "moved", overwrite=True)
 
 
@@ -309,13 +309,13 @@ def test_progress_counts_all_videos(tmp_path):
 def test_lists_of_other_videos_are_not_replaced(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s/train.csv").write_text("a.mp4,0\n")
-    with pytest.raises(ConfigError, match=r"s/train.csv: is the list of other videos; name another folder"):
+    with pytest.raises(ConfigError, match=r"s/train.csv: lists other videos; name another folder"):
         write_shards(write_set(tmp_path / "videos"), None, tmp_path / "s", overwrite=True)
     with pytest.raises(ConfigError, match=r"s/train.csv: is a file; name a folder"):
         write_shards(write_set(tmp_path / "videos"), None, tmp_path / "s/train.csv")
 
 
-def test_a_stop_leaves_no_part_of_a_shard_and_no_list(tmp_path):
+def test_an_interruption_leaves_no_partial_shard_and_no_list(tmp_path):
     manifest = write_set(tmp_path / "videos", num_videos=5)
     write_shards(manifest, None, tmp_path / "s", max_clips=2)
 
@@ -332,7 +332,7 @@ def test_a_stop_leaves_no_part_of_a_shard_and_no_list(tmp_path):
     assert len(load_manifest(tmp_path / "s/train.csv").samples) == 5
 
 
-def test_parts_of_different_classes_and_missing_videos_are_refused(tmp_path):
+def test_splits_with_different_classes_and_missing_videos_are_refused(tmp_path):
     manifest = write_set(tmp_path / "videos")
     other = Manifest(manifest.samples, ("x", "y", "z"))
     with pytest.raises(DataError, match="training and validation have different classes"):
@@ -357,7 +357,7 @@ def test_a_video_that_changes_while_it_is_copied_is_an_error(change, message, tm
     manifest = write_set(tmp_path / "videos", num_videos=1)
     path = manifest.samples[0].path
     monkeypatch.setattr(shards, "video_stamp", lambda path: (path.stat().st_size - change, 0))
-    with pytest.raises(DataError, match=rf"no. 0.mp4: {message} while it was copied"):
+    with pytest.raises(DataError, match=rf"no. 0.mp4: {message} during the copy"):
         write_shards(manifest, None, tmp_path / "s")
     assert path.exists() and not list((tmp_path / "s").glob("*.tar*"))
 
@@ -368,7 +368,7 @@ def test_a_video_in_a_shard_is_played_backwards(tmp_path):
     assert [frame_indices(read_frames(s.path, range(3))) for s in copies.samples] == [[0, 1, 2], [2, 1, 0]]
 
 
-def test_groups_are_in_the_lists_and_beside_each_video(tmp_path: Path):
+def test_groups_are_in_the_lists_and_next_to_each_video(tmp_path: Path):
     plain = write_set(tmp_path / "videos", num_videos=5)
     groups = ["anna", "ben, at home", "", "anna", "cleo"]
     samples = tuple(replace(s, group=group) for s, group in zip(plain.samples, groups, strict=True))

@@ -1,4 +1,4 @@
-"""Folders and lists that are splits of a data set are taken for these, and never for classes."""
+"""Folders and lists that are splits of a data set are recognized, and never read as classes."""
 
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def test_a_name_says_its_split(name, split, subject):
 
 
 @pytest.mark.parametrize("name", ["strain", "trains", "devil", "interval", "protest", "train_val", "wave", "", "256"])
-def test_other_names_say_none(name):
+def test_other_names_state_no_split(name):
     assert parse_split(name) is None
 
 
 @given(st.text())
-def test_any_name_can_be_asked(name):
+def test_any_name_can_be_parsed(name):
     found = parse_split(name)
     assert found is None or found.split in ("train", "val", "test")
 
@@ -83,7 +83,7 @@ def test_folders_of_class_folders_are_training_and_validation_by_name(tmp_path, 
     assert [sample.path.parts[-3] for sample in held_out.samples] == [val, val]
     listing = read_listing(tmp_path)
     assert [video.split for video in listing.videos] == ["train", "train", "val", "val"]
-    with pytest.raises(DataError, match="holds splits, not classes"):
+    with pytest.raises(DataError, match="contains splits, not classes"):
         load_manifest(tmp_path)
 
 
@@ -120,29 +120,29 @@ def test_several_folders_of_one_split_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "parts", [("train", "test"), ("train_256", "test_256"), ("ucf_train", "ucf_test"), ("val", "test")]
 )
-def test_splits_without_both_parts_are_refused(tmp_path, parts):
+def test_folders_of_which_all_are_splits_are_refused(tmp_path, parts):
     plant(tmp_path, *parts)
     assert not holds_splits(tmp_path)
     for read in (load_manifest, load_training, read_listing):
-        with pytest.raises(DataError, match=rf"holds splits, not classes \({', '.join(sorted(parts))}\): name one"):
+        with pytest.raises(DataError, match=rf"contains splits, not classes \({', '.join(sorted(parts))}\): name one"):
             read(tmp_path)
 
 
 @pytest.mark.parametrize(
     "parts", [("part1", "part2"), ("fold1", "fold2", "fold3"), ("rgb", "depth"), ("a", "b", "test")]
 )
-def test_folders_that_hold_folders_of_the_same_names_are_parts_whatever_they_are_called(tmp_path, parts):
+def test_folders_with_the_same_subfolders_are_splits_whatever_their_names(tmp_path, parts):
     plant(tmp_path, *parts, classes=("clap", "jump", "wave"))
     for label in ("jump", "wave"):  # mostly the same is enough
         (tmp_path / parts[-1] / label).rename(tmp_path / parts[-1] / label.replace("jump", "bow"))
     first, second = sorted(parts)[:2]
     for read in (load_manifest, load_training, read_listing):
-        with pytest.raises(DataError, match=rf"holds parts, not classes.*train .*{first} --val .*{second}`"):
+        with pytest.raises(DataError, match=rf"contains splits, not classes.*train .*{first} --val .*{second}`"):
             read(tmp_path)
 
 
 @pytest.mark.parametrize("data", ["UCF101", ".", "UCF101/lists/../.."])
-def test_a_folder_above_that_of_the_classes_is_refused_with_that_of_the_classes(tmp_path, data):
+def test_a_folder_above_the_class_folders_is_refused_with_their_parent(tmp_path, data):
     plant(tmp_path, "UCF101/UCF-101", classes=("clap", "jump", "wave"))
     touch(tmp_path, "UCF101/lists/trainlist01.txt", "UCF101/readme.txt")
     for read in (load_manifest, load_training, read_listing):
@@ -150,7 +150,7 @@ def test_a_folder_above_that_of_the_classes_is_refused_with_that_of_the_classes(
             read(tmp_path / data)
 
 
-def test_a_folder_above_the_splits_is_refused_with_that_of_the_splits(tmp_path):
+def test_a_folder_above_the_splits_is_refused_with_their_parent(tmp_path):
     plant(tmp_path, "data/train", "data/val")
     with pytest.raises(DataError, match=r"all videos lie in .*/data, in 2 folders"):
         load_manifest(tmp_path)
@@ -177,12 +177,12 @@ def test_classes_stay_classes(tmp_path, videos):
     assert load_training(tmp_path).class_names == tuple(sorted({video.split("/")[0] for video in videos}))
 
 
-def test_flat_splits_are_refused_and_a_list_is_the_way_out(tmp_path):
+def test_flat_splits_are_refused_with_the_advice_to_write_a_list(tmp_path):
     touch(tmp_path, "toy_train/a.mp4", "toy_val/b.mp4")
-    with pytest.raises(DataError, match=r"toy_train holds no folders.*; if toy_train is a class, name the videos in a"):
+    with pytest.raises(DataError, match=r"toy_train contains no folders.*; if toy_train is a class, list the videos"):
         load_training(tmp_path)
     with pytest.raises(
-        DataError, match=r"holds splits, not classes.* if toy_train, toy_val are classes, name the videos"
+        DataError, match=r"contains splits, not classes.* if toy_train, toy_val are classes, list the videos"
     ):
         load_manifest(tmp_path)
 
@@ -191,20 +191,20 @@ def test_classes_that_hold_splits_are_refused(tmp_path):
     plant(tmp_path, "clap", "wave", classes=("train", "val", "test"))
     for read in (load_manifest, load_training, read_listing):
         with pytest.raises(
-            DataError, match=r"classes \(clap, wave\), each with splits of its own .*as .*/test/clap, or"
+            DataError, match=r"classes \(clap, wave\), each with its own splits .*such as .*/test/clap, or"
         ):
             read(tmp_path)
 
 
 @pytest.mark.parametrize(("first", "second"), [("k400", "a_val"), ("z_train", "k400"), ("k400", "a_test")])
-def test_a_part_that_is_called_training_or_validation_is_proposed_as_such(tmp_path, first, second):
+def test_a_split_named_training_or_validation_is_proposed_as_such(tmp_path, first, second):
     plant(tmp_path, first, second)
     with pytest.raises(DataError, match=rf"train .*/{first} --val .*/{second}`"):
         load_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("other", ["clap/a.mp4.part", "clap/b", ""])
-def test_a_class_without_videos_beside_one_with_folders_is_not_taken_for_notes(tmp_path, other):
+def test_a_class_without_videos_next_to_one_with_folders_is_not_ignored(tmp_path, other):
     touch(tmp_path, "wave/anna/a.mp4", "wave/ben/b.mp4", *filter(None, [other]))
     (tmp_path / "clap").mkdir(exist_ok=True)
     with pytest.raises(DataError, match=r"no video in 1 of 2 class folders \(clap\)"):

@@ -1,4 +1,4 @@
-"""What is found below a folder, and what is passed over there: nothing without a word."""
+"""Videos below a folder; everything else there is counted or named."""
 
 import os
 from collections import Counter
@@ -24,7 +24,7 @@ def passed_over(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("suffix", [".vob", ".MXF", ".m2v", ".divx", ".f4v", ".rmvb", ".dav", ".h264", ".hevc", ".3g2"])
-def test_what_ffmpeg_reads_is_a_video(tmp_path, suffix):
+def test_every_extension_that_ffmpeg_reads_is_a_video(tmp_path, suffix):
     assert found(touch(tmp_path, f"deep/er/a{suffix}")) == [f"deep/er/a{suffix}"]
 
 
@@ -150,7 +150,7 @@ def test_a_line_names_each_kind_and_counts_the_rest(tmp_path):
     touch(tmp_path, "a.mp4", "notes", "b.xyz", "c.xyz", "d.xyz", "e.txt", "f.txt", "g.json", ".h", "i.csv", "j.md")
     below = find_videos_below(tmp_path)
     assert describe_passed_over(below.passed_over, below.others, root=tmp_path) == (
-        "passed over: files without an extension of a video: 4 (b.xyz, c.xyz, d.xyz, ...); "
+        "passed over: files without a video extension: 4 (b.xyz, c.xyz, d.xyz, ...); "
         "other files: 6 (2 .txt, 1 .csv, 1 .json, 1 .md, ...)"
     )
     assert describe_passed_over((), Counter(), root=tmp_path) == ""
@@ -167,8 +167,8 @@ def test_training_is_told_what_is_passed_over_and_why_a_class_is_empty(tmp_path,
     touch(tmp_path, "wave/a.mp4", "wave/clip", "clap/b.mp4", "loose.mp4", "readme.txt")
     load_manifest(tmp_path)
     assert caplog.messages == [
-        f"{tmp_path}: passed over: files without an extension of a video: 1 (wave/clip); "
-        "videos beside the folders of the classes, without a class: 1 (loose.mp4)"
+        f"{tmp_path}: passed over: files without a video extension: 1 (wave/clip); "
+        "videos next to the class folders, without a class: 1 (loose.mp4)"
     ]
     (tmp_path / "clap/b.mp4").rename(tmp_path / "clap/b")
     with pytest.raises(DataError, match=r"no video in 1 of 2 class folders \(clap\).*: 2 \(clap/b, wave/clip\)"):
@@ -180,12 +180,12 @@ def test_a_class_folder_that_leads_back_is_no_class(tmp_path, caplog):
     for name, target in (("self", "."), ("up", "..")):
         (tmp_path / "data" / name).symlink_to(target, target_is_directory=True)
     assert load_manifest(tmp_path / "data").class_names == ("clap", "wave")
-    assert caplog.messages[0].endswith("or that holds this one: 2 (self, up)")
+    assert caplog.messages[0].endswith("or to a parent of the link: 2 (self, up)")
 
 
 def test_a_class_folder_that_is_a_link_to_nowhere_is_an_error(tmp_path):
     touch(tmp_path, "wave/a.mp4", "clap/b.mp4")
     (tmp_path / "bow").symlink_to(tmp_path / "none")
     for read in (load_manifest, check_dataset):
-        with pytest.raises(DataError, match="links that lead nowhere: bow"):
+        with pytest.raises(DataError, match="broken links: bow"):
             read(tmp_path)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.manifest.model_classes import match_classes, read_manifest
 from timesformer.errors import DataError
 
 MANIFEST = Manifest((Sample(Path("a.mp4"), 0), Sample(Path("b.mp4"), 1)), ("run", "walk"))
@@ -17,12 +17,12 @@ def test_classes_are_matched_by_name():
 
 
 def test_unknown_class_is_named_with_a_suggestion():
-    with pytest.raises(DataError, match="does not know 1 of the videos' classes: 'walk'; did you mean 'walking'"):
+    with pytest.raises(DataError, match="does not have 1 of the videos' classes: 'walk'; did you mean 'walking'"):
         match_classes(MANIFEST, labels=("run", "walking"), num_classes=2)
 
 
 def test_unlike_classes_are_named_with_those_of_the_model():
-    with pytest.raises(DataError, match=r"'run', 'walk'; its classes start with \['x', 'y'\]"):
+    with pytest.raises(DataError, match=r"'run', 'walk'; the model's classes start with \['x', 'y'\]"):
         match_classes(MANIFEST, labels=("x", "y"), num_classes=2)
 
 
@@ -31,7 +31,7 @@ def test_model_without_names_takes_the_classes_in_their_order():
 
 
 def test_model_without_names_and_other_classes_is_refused():
-    with pytest.raises(DataError, match="the videos have 2 classes and the model 5"):
+    with pytest.raises(DataError, match="the videos have 2 classes, the model has 5 and no class names"):
         match_classes(MANIFEST, labels=(), num_classes=5)
 
 
@@ -92,4 +92,4 @@ def test_numbers_of_a_json_alone_mean_the_classes_of_the_model(tmp_path: Path):
 
 def test_a_model_without_names_takes_the_classes_in_their_order_and_warns(caplog):
     assert match_classes(MANIFEST, labels=(), num_classes=2) == MANIFEST
-    assert caplog.messages == ["the model does not name its classes: those of the videos are taken in their own order"]
+    assert caplog.messages == ["the model has no class names: they are taken from the videos, in their order"]

@@ -71,7 +71,7 @@ def test_class_that_only_validation_has_is_refused(videos: Path, tmp_path: Path)
     train = load_manifest(videos / "train")
     two = Manifest(tuple(s for s in train.samples if s.label < 2), train.class_names[:2])
     save_manifest(two, tmp_path / "train.csv")
-    with pytest.raises(DataError, match="does not know 1 of the videos' classes: 'move_right'"):
+    with pytest.raises(DataError, match="does not have 1 of the videos' classes: 'move_right'"):
         load_data(DataConfig(train=str(tmp_path / "train.csv"), val=str(videos / "val")), seed=0)
 
 

@@ -152,7 +152,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(command, tmp_path: Path, mon
     [
         ("a.mp4,0\nb.mp4,1\n", "2 of 2 videos are missing"),
         ("here.mp4,run\n", "has one class ('run')"),
-        ("", "names no video"),
+        ("", "lists no video"),
         ("here.mp4\n", "line 1"),
     ],
 )

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
 from timesformer.cli.options import MODEL, OUTPUT, OUTPUT_NAMES, AsJson, Overrides, Overwrite, model_overrides
-from timesformer.config.class_names import read_class_names
+from timesformer.config.class_names_file import read_class_names
 from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.weights.formats.released import check_released_target, save_released
 from timesformer.weights.formats.transformers import save_transformers

@@ -30,8 +30,8 @@ from timesformer.cli.options import (
 )
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
-from timesformer.data.manifest.classes import read_manifest
 from timesformer.data.manifest.inputs import list_files, video_files
+from timesformer.data.manifest.model_classes import read_manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.distributed import evaluate_shared
 from timesformer.evaluation.process_group import ProcessInfo, find_process_info, join

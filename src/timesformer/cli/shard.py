@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json, progress
 from timesformer.cli.options import DATA, OUTPUT, OUTPUT_NAMES, AsJson, Overwrite, Val
-from timesformer.data.manifest.classes import read_validation
 from timesformer.data.manifest.inputs import list_files
 from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest, holds_splits, load_training
+from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.manifest.shard_writer import ShardSet, write_shards
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_folder, refuse_inputs

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Unpack
 
 from timesformer.config.compute import ComputeOptions
-from timesformer.data.manifest.classes import match_classes, read_manifest
 from timesformer.data.manifest.manifest import Manifest
+from timesformer.data.manifest.model_classes import match_classes, read_manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.partition import plan_batches
 from timesformer.evaluation.predictions import Outcome, predict_batches

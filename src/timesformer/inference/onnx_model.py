@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from timesformer.config.class_names import is_class_name
+from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.overrides import ModelOverrides

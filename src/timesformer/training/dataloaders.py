@@ -17,8 +17,8 @@ from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.dataset import EvalViews, TrainClips
 from timesformer.data.clips.worker_errors import ErrorsAsValues
-from timesformer.data.manifest.classes import read_validation
 from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
+from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.training.init_weights import DataSize

@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from timesformer.config.class_names import is_class_name
+from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig

@@ -1,1 +1,1 @@
-"""What is wrong with a data set."""
+"""Check of a data set: damaged files, duplicates, leaks, wrong labels."""

@@ -1,7 +1,7 @@
-"""Fingerprints of many files: decoded by all cores, and kept so that a file that did not change is not read again.
+"""Fingerprints of many files: decoded by all cores, and cached so that unchanged files are not read again.
 
-The cache is a text file of one JSON object a line, beside the data; lines are only ever added, all of a batch at once,
-and what cannot be read is passed over. So a run that is interrupted, or two at a time, cost nothing but time.
+The cache is a text file next to the data, with one JSON object per line. Lines are only appended, a batch at once, and
+unreadable lines are skipped, so that interrupted or concurrent runs lose nothing but time.
 """
 
 import base64
@@ -32,17 +32,17 @@ CACHE_FILE = ".timesformer-check"
 """Name of the cache in the folder of the data."""
 
 _FORMAT = 4
-"""Raised when fingerprints of the same file become different."""
+"""Version, incremented when the fingerprint of the same file changes."""
 _BATCH = 32
-"""Fingerprints that are written at once."""
+"""Fingerprints written at once."""
 _SMALL_BYTES = 2**22
-"""Files that together are smaller than this are decoded sooner than another process starts."""
+"""Total size of files below which they are decoded sooner than a process starts."""
 
 _Key = tuple[int, int]
 
 
 def cache_path(source: str | Path) -> Path:
-    """Where the fingerprints of a data set are kept: in its folder, or the user's cache where that is read-only."""
+    """Path of the cache of a data set: in its folder, or in the user's cache if that is read-only."""
     folder = Path(os.path.abspath(source))
     folder = folder if folder.is_dir() else folder.parent
     path = folder / CACHE_FILE
@@ -54,17 +54,17 @@ def cache_path(source: str | Path) -> Path:
 
 @dataclass(slots=True)
 class FingerprintCache:
-    """Fingerprints by path, size and time of change of a file; reads and writes its file inside a `with`."""
+    """Fingerprints by path, size and modification time of a file; use it in a `with`, which reads and writes it."""
 
     path: Path
-    _known: dict[str, tuple[_Key, Fingerprint]] = field(default_factory=dict)
+    _cached: dict[str, tuple[_Key, Fingerprint]] = field(default_factory=dict)
     _unsaved: list[str] = field(default_factory=list)
 
     def __enter__(self) -> "FingerprintCache":
         lines = _read_lines(self.path)
-        for name, key, known in filter(None, map(_parse, lines)):
-            self._known[name] = key, known
-        if len(lines) > 2 * len(self._known) + _BATCH:
+        for name, key, cached in filter(None, map(_parse, lines)):
+            self._cached[name] = key, cached
+        if len(lines) > 2 * len(self._cached) + _BATCH:
             self._rewrite()
         return self
 
@@ -74,21 +74,21 @@ class FingerprintCache:
         self._save()
 
     def get(self, path: Path) -> Fingerprint | None:
-        """The fingerprint of a file; None where it is not known or the file has changed."""
-        key, known = self._known.get(self._name(path), (None, None))
-        return known if key is not None and key == video_stamp(path) else None
+        """Fingerprint of a file; None if it is not cached or the file has changed."""
+        key, cached = self._cached.get(self._name(path), (None, None))
+        return cached if key is not None and key == video_stamp(path) else None
 
     def add(self, path: Path, found: Fingerprint) -> None:
-        """Keep a fingerprint of a file as it is now."""
+        """Store the fingerprint of a file in its present state."""
         key = video_stamp(path)
         if key is not None:
-            self._known[self._name(path)] = key, found
+            self._cached[self._name(path)] = key, found
             self._unsaved.append(_format(self._name(path), key, found))
         if len(self._unsaved) >= _BATCH:
             self._save()
 
     def _name(self, path: Path) -> str:
-        """A path that stays right when the data set moves with its cache."""
+        """Key of a file: its path relative to the cache, which stays valid when both move."""
         path = Path(os.path.abspath(path))
         return str(path.relative_to(self.path.parent) if path.is_relative_to(self.path.parent) else path)
 
@@ -97,19 +97,19 @@ class FingerprintCache:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:  # the first line end closes a line that a crash left open
+            with self.path.open("ab") as file:  # the first line end closes a line that a crash left incomplete
                 file.write("".join(["\n", *self._unsaved]).encode())
         except OSError as error:
-            logger.warning("%s: what was found cannot be kept for the next run: %s", self.path, error.strerror)
+            logger.warning("%s: results cannot be cached for the next run: %s", self.path, error.strerror)
         self._unsaved.clear()
 
     def _rewrite(self) -> None:
-        """Leave out what newer lines replace."""
+        """Drop the lines that newer ones replace."""
         try:
             with replacing(self.path) as partial:
-                partial.write_text("".join(_format(name, *entry) for name, entry in self._known.items()), "utf-8")
+                partial.write_text("".join(_format(name, *entry) for name, entry in self._cached.items()), "utf-8")
         except OSError:
-            logger.debug("%s cannot be made shorter", self.path, exc_info=True)
+            logger.debug("%s cannot be shortened", self.path, exc_info=True)
 
 
 def fingerprint_all(
@@ -120,22 +120,22 @@ def fingerprint_all(
     allow_codecs: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Path, Fingerprint]:
-    """Fingerprint files, those that the cache does not know by decoding them.
+    """Fingerprint files; those that are not cached are decoded.
 
     Args:
         paths: Files, each once.
-        cache: Cache, inside its `with`; what is found goes there at once, so that an interrupted run is not lost.
-        num_workers: Processes that decode; 0 decodes in this one.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
-        on_progress: Called with the number of files done, known ones among them, and of all files.
+        cache: Cache, inside its `with`; results are stored at once, so that an interrupted run keeps them.
+        num_workers: Decoding processes; 0 decodes in this process.
+        allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
+        on_progress: Called with the numbers of finished files, including cached ones, and of all files.
 
     Raises:
-        ConfigError: A negative number of processes, or an unknown codec.
-        DecodeError: A process ended without an answer.
+        ConfigError: `num_workers` is negative, or a codec is unknown.
+        DecodeError: A process crashed.
     """
     check_count("num_workers", num_workers, least=0, most=MOST_WORKERS)
     codecs = allowed_codecs(allow_codecs)
-    found = {path: known for path in paths if (known := cache.get(path)) is not None and _still_holds(known, codecs)}
+    found = {path: cached for path in paths if (cached := cache.get(path)) is not None and _is_valid(cached, codecs)}
     todo = [path for path in paths if path not in found]
     on_progress(len(found), len(paths))
     is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
@@ -150,9 +150,9 @@ def fingerprint_all(
     return found
 
 
-def _still_holds(known: Fingerprint, codecs: frozenset[str]) -> bool:
-    """Whether a file would be decoded or refused as it was, now that these codecs are allowed."""
-    return not known.codec or (known.codec in codecs) == (not known.error)
+def _is_valid(cached: Fingerprint, codecs: frozenset[str]) -> bool:
+    """Whether a file would again be decoded, or again be refused, with these codecs allowed."""
+    return not cached.codec or (cached.codec in codecs) == (not cached.error)
 
 
 def _read_lines(path: Path) -> list[bytes]:
@@ -170,7 +170,7 @@ def _format(name: str, key: _Key, found: Fingerprint) -> str:
 
 
 def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
-    """Read a line; None where it is damaged or of another version."""
+    """Parse a line; None if it is damaged or has another version."""
     try:
         content: dict[str, Any] = json.loads(line)
         if content["format"] != _FORMAT:

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: every file decoded once, every finding named; nothing is changed."""
+"""The check of a data set: decodes every file once, names every finding, changes nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 
 from timesformer.data.check.cache import FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.check.duplicates import group_by_content, name_repeats
+from timesformer.data.check.duplicates import duplicate_faults, group_by_content
 from timesformer.data.check.fingerprint import Fingerprint
-from timesformer.data.check.listing import ListedVideo, Listing, read_listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo, read_listing
 from timesformer.data.check.names import name_faults
-from timesformer.data.check.origins import name_group_faults
+from timesformer.data.check.origins import group_faults
 from timesformer.data.manifest.video_search import REASONS
 from timesformer.data.video.file_stat import video_exists
 from timesformer.errors import ConfigError, DecodeError
 
 KINDS = {
-    "missing": ("error", "the file is not there"),
+    "missing": ("error", "the file does not exist"),
     "unreadable": ("error", "no frame can be decoded"),
     "truncated": ("error", "frames are missing or damaged"),
-    "too_short": ("error", "fewer frames than the model takes"),
-    "bad_label": ("error", "the label names no class of training"),
+    "too_short": ("error", "fewer frames than the model needs"),
+    "bad_label": ("error", "the label is not a training class"),
     "conflicting_label": ("error", "the same video under several classes"),
     "conflicting_group": ("error", "the same video in several groups"),
     "leak": ("error", "the same video in training and validation"),
@@ -31,28 +31,28 @@ KINDS = {
     "empty_class": ("error", "a class without a training video"),
     "duplicate": ("warning", "files with the same bytes"),
     "near_duplicate": ("warning", "files that show the same video"),
-    "timing": ("warning", "timestamps or a rate that no recording has"),
+    "timing": ("warning", "implausible timestamps or frame rate"),
     "similar_classes": ("warning", "classes whose names look alike"),
-    "placeholder_label": ("warning", "the name of a class stands for a missing value"),
-    "imbalance": ("warning", "one class is much larger than another"),
-    "passed_over": ("warning", "what looks like a video, but is not read"),
+    "placeholder_label": ("warning", "a class name that stands for a missing value"),
+    "imbalance": ("warning", "one class is more than 10 times as large as another"),
+    "passed_over": ("warning", "possible videos that are not read"),
 }
-"""Each kind of finding: how bad it is, `error` or `warning`, and what it means."""
+"""Severity, `error` or `warning`, and meaning of each kind of finding."""
 
 MAX_IMBALANCE = 10
-"""Times that the largest class may be as large as the smallest."""
+"""Largest accepted ratio of the largest class to the smallest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One problem of a data set."""
 
     kind: str
     """One of `KINDS`."""
     files: tuple[Path, ...]
-    """The files it is about, training before validation; none where it is about classes."""
+    """Files of the finding, training before validation; empty for findings about classes."""
     reason: str
-    """What was found, in one line."""
+    """The finding in one line."""
 
     @property
     def severity(self) -> str:
@@ -62,20 +62,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataCheck:
-    """A data set and what is wrong with it."""
+    """A data set and its findings."""
 
     source: str
-    """What was checked."""
-    listing: Listing
+    """The checked folder or file, as given."""
+    listing: ListedDataset
     """All videos as listed."""
     fingerprints: dict[Path, Fingerprint]
-    """What decoding gave, for each file that is there."""
+    """Result of decoding each existing file."""
     groups: tuple[tuple[int, ...], ...]
-    """Videos of one content, as places in the listing, for each content that is there more than once."""
+    """Groups of two or more videos with the same content, as indices into `listing.videos`."""
     findings: tuple[Finding, ...]
-    """What is wrong, in the order of `KINDS`."""
+    """Findings in the order of `KINDS`."""
     allow_codecs: tuple[str, ...] = ()
-    """Codecs that were decoded beside the usual ones."""
+    """Codecs that were decoded in addition to the default ones."""
 
     @property
     def num_errors(self) -> int:
@@ -89,29 +89,29 @@ class DataCheck:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of findings of each kind that was found."""
+        """Number of findings of each kind that occurs."""
         return dict(Counter(finding.kind for finding in self.findings))
 
     @property
     def readable(self) -> list[Fingerprint]:
-        """What decoding gave for each file from which frames came, each file once."""
+        """Fingerprint of each file with decodable frames."""
         return [found for found in self.fingerprints.values() if not found.error]
 
     def class_counts(self, split: str) -> list[int]:
-        """Videos listed in each class, in one split."""
+        """Videos of each class in one split."""
         counted = Counter(video.label for video in self.listing.videos if video.split == split)
         return [counted[label] for label in range(len(self.listing.class_names))]
 
     def num_videos(self, split: str) -> int:
-        """Videos listed in a split."""
+        """Number of videos in a split."""
         return sum(video.split == split for video in self.listing.videos)
 
     def num_groups(self, split: str) -> int:
-        """Groups that the videos of a split name."""
+        """Number of groups in a split."""
         return len({video.group for video in self.listing.videos if video.split == split and video.group})
 
     def to_dict(self) -> dict[str, Any]:
-        """The check as JSON can hold it."""
+        """The check as JSON-compatible values."""
         return {
             "source": self.source,
             "num_videos": {split: self.num_videos(split) for split in ("train", "val")},
@@ -140,7 +140,7 @@ class DataCheck:
         }
 
     def measures(self) -> dict[str, list[float]]:
-        """Frames, frame rate and duration of each readable file."""
+        """Number of frames, frame rate and duration of each readable file."""
         return {
             "num_frames": [float(found.num_frames) for found in self.readable],
             "fps": [found.fps for found in self.readable],
@@ -148,12 +148,12 @@ class DataCheck:
         }
 
     def sizes(self) -> list[tuple[str, int]]:
-        """Sizes of frames as `width x height`, in pixels, with the number of files of each, the commonest first."""
+        """Frame sizes as `<width>x<height>`, in pixels, with their numbers of files, the most frequent first."""
         return Counter(f"{found.width}x{found.height}" for found in self.readable).most_common()
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Smallest, median and largest of some numbers; nothing where there are none."""
+    """Minimum, median and maximum of numbers; empty if there are none."""
     if not values:
         return {}
     return {"min": float(min(values)), "median": float(np.median(values)), "max": float(max(values))}
@@ -168,27 +168,27 @@ def check_dataset(
     allow_codecs: Collection[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataCheck:
-    """Decode every file of a data set and say what is wrong.
+    """Decode every file of a data set and report what is wrong.
 
-    What decoding gave is kept beside the data, or in the user's cache, and used again for files that did not change.
+    Results are cached next to the data, or in the user's cache, and reused for files that did not change.
 
     Args:
-        source: What training takes: a folder of class folders, one with `train` and `val`, or an annotation file.
-        val: Validation videos; empty takes those of `source`, if it holds splits.
-        num_frames: Frames that a video must have, at least 1.
-        num_workers: Processes that decode; 0 decodes in this one.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
-        on_progress: Called with the number of files done and of all files.
+        source: Data for training: a folder of class folders, one with `train` and `val`, or an annotation file.
+        val: Validation videos; if empty, the validation split of `source`, if it has one.
+        num_frames: Smallest accepted number of frames of a video, at least 1.
+        num_workers: Decoding processes; 0 decodes in this process.
+        allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
+        on_progress: Called after each file with the numbers of finished and of all files.
 
     Raises:
         ConfigError: `num_frames` is less than 1, `num_workers` negative, or a codec unknown.
         DataError: A source is missing, empty or cannot be read at all.
-        DecodeError: A decoding process ended without an answer.
+        DecodeError: A decoding process crashed.
     """
     if num_frames < 1:
         raise ConfigError(f"num_frames={num_frames} must be at least 1")
     listing = read_listing(source, val=val)
-    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _is_there(path)]
+    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _exists(path)]
     with FingerprintCache(cache_path(source)) as cache:
         fingerprints = fingerprint_all(
             present, cache=cache, num_workers=num_workers, allow_codecs=allow_codecs, on_progress=on_progress
@@ -197,8 +197,8 @@ def check_dataset(
     findings = [
         *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
         *_bad_labels(listing.videos),
-        *(Finding(*repeat) for group in groups for repeat in name_repeats(group, listing, fingerprints)),
-        *(Finding(*fault) for fault in name_group_faults(listing.videos, fingerprints)),
+        *(Finding(*fault) for group in groups for fault in duplicate_faults(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
         *_class_faults(listing),
         *(Finding(*fault) for fault in name_faults(listing)),
         *_passed_over(listing),
@@ -214,8 +214,8 @@ def check_dataset(
     )
 
 
-def _is_there(path: Path) -> bool:
-    """Whether there is anything to read; a damaged tar file is read, to say what is wrong with it."""
+def _exists(path: Path) -> bool:
+    """Whether a video exists; one in a damaged tar file counts, so that the damage is reported."""
     try:
         return path.exists() or video_exists(path)
     except DecodeError:
@@ -237,7 +237,7 @@ def _faulty_files(
             if found.timing:
                 yield Finding("timing", (path,), found.timing)
             if found.num_frames < num_frames:
-                yield Finding("too_short", (path,), f"frames: {found.num_frames}, wanted: {num_frames} or more")
+                yield Finding("too_short", (path,), f"frames: {found.num_frames}, needed: at least {num_frames}")
 
 
 def _damage(found: Fingerprint) -> str:
@@ -250,13 +250,13 @@ def _bad_labels(videos: Iterable[ListedVideo]) -> Iterator[Finding]:
     return (Finding("bad_label", (video.path,), video.problem) for video in videos if video.problem)
 
 
-def _class_faults(listing: Listing) -> Iterator[Finding]:
+def _class_faults(listing: ListedDataset) -> Iterator[Finding]:
     videos_in = Counter(video.label for video in listing.videos if video.split == "train")
     counts = {name: videos_in[label] for label, name in enumerate(listing.class_names)}
     is_numbered = all(name == str(label) for label, name in enumerate(listing.class_names))
     for name, count in counts.items():
         if count == 0:
-            hint = "; labels count from 0" if name == "0" and is_numbered else ""
+            hint = "; labels must count from 0" if name == "0" and is_numbered else ""
             yield Finding("empty_class", (), f"no training video has class {name!r}{hint}")
     used = {name: count for name, count in counts.items() if count > 0}
     if used and max(used.values()) > MAX_IMBALANCE * min(used.values()):
@@ -264,7 +264,7 @@ def _class_faults(listing: Listing) -> Iterator[Finding]:
         yield Finding("imbalance", (), f"{used[large]} training videos of {large!r}, {used[small]} of {small!r}")
 
 
-def _passed_over(listing: Listing) -> Iterator[Finding]:
+def _passed_over(listing: ListedDataset) -> Iterator[Finding]:
     for reason, meaning in REASONS.items():
         paths = [passed.path for passed in listing.passed_over if passed.reason == reason]
         if paths:

@@ -1,4 +1,4 @@
-"""Which videos of a data set are one: the same bytes, or the same to see (`timesformer.data.check.near_duplicates`)."""
+"""Groups of duplicate videos: identical files, and near-duplicates (`timesformer.data.check.near_duplicates`)."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from timesformer.data.check.fingerprint import Fingerprint
-from timesformer.data.check.listing import ListedVideo, Listing
+from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.near_duplicates import near_pairs
 
 Group = tuple[int, ...]
-"""Videos of one content, as rising places in a listing: training first."""
+"""Ascending indices of videos with the same content; training comes first."""
 
 
-class Repeat(NamedTuple):
-    """What is wrong with a group; the fields of a finding."""
+class DuplicateFault(NamedTuple):
+    """Fields of a finding about duplicates."""
 
     kind: str
     files: tuple[Path, ...]
@@ -24,48 +24,58 @@ class Repeat(NamedTuple):
 
 
 def group_by_content(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> tuple[Group, ...]:
-    """All groups of two videos or more; a video with a wrong label, or without a frame, is in none."""
+    """All groups of two or more videos; videos with a wrong label or without a decodable frame are left out."""
     by_bytes: dict[str, list[int]] = defaultdict(list)
-    for place, video in enumerate(videos):
+    for index, video in enumerate(videos):
         found = fingerprints.get(video.path)
         if found is not None and not found.error and video.label is not None:
-            by_bytes[found.digest].append(place)
+            by_bytes[found.digest].append(index)
     contents = list(by_bytes.values())
     merged: dict[int, list[int]] = defaultdict(list)
     for content, root in zip(
-        contents, _roots([fingerprints[videos[places[0]].path] for places in contents]), strict=True
+        contents, _roots([fingerprints[videos[indices[0]].path] for indices in contents]), strict=True
     ):
         merged[root] += content
     return tuple(sorted(tuple(sorted(group)) for group in merged.values() if len(group) > 1))
 
 
-def name_repeats(group: Group, listing: Listing, fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
-    """What is wrong with videos of one content: several classes, both splits, or several in one split."""
-    videos = [listing.videos[place] for place in group]
+def duplicate_faults(
+    group: Group, listing: ListedDataset, fingerprints: Mapping[Path, Fingerprint]
+) -> Iterator[DuplicateFault]:
+    """Faults of one group: several classes, both splits, or several videos in one split."""
+    videos = [listing.videos[index] for index in group]
     labels = {video.label: None for video in videos}
     if len(labels) > 1:
         names = ", ".join(listing.class_names[label] for label in labels if label is not None)
-        yield Repeat("conflicting_label", _files(videos), f"{_how_alike(videos, fingerprints)} in classes {names}")
+        yield DuplicateFault(
+            "conflicting_label", _files(videos), f"{_how_alike(videos, fingerprints)} in classes {names}"
+        )
         return
     splits = [[video for video in videos if video.split == split] for split in ("train", "val")]
     if all(splits):
-        yield Repeat("leak", _files(videos), f"{_how_alike(videos, fingerprints)} in train and in val")
-    for part in splits:
-        yield from _repeats_in_split(part, fingerprints)
+        yield DuplicateFault("leak", _files(videos), f"{_how_alike(videos, fingerprints)} in train and in val")
+    for split in splits:
+        yield from _duplicates_in_split(split, fingerprints)
 
 
-def _repeats_in_split(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[Repeat]:
+def _duplicates_in_split(
+    videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]
+) -> Iterator[DuplicateFault]:
     by_bytes: dict[str, list[ListedVideo]] = defaultdict(list)
     for video in videos:
         by_bytes[fingerprints[video.path].digest].append(video)
     for same in by_bytes.values():
         if len(same) > 1:
             files = _files(same)
-            what = f"{len(files)} files of the same bytes" if len(files) > 1 else f"one file, listed {len(same)} times"
-            yield Repeat("duplicate", files, f"{what} in {same[0].split}")
+            what = (
+                f"{len(files)} files with the same bytes" if len(files) > 1 else f"one file, listed {len(same)} times"
+            )
+            yield DuplicateFault("duplicate", files, f"{what} in {same[0].split}")
     if len(by_bytes) > 1:
         firsts = [same[0] for same in by_bytes.values()]
-        yield Repeat("near_duplicate", _files(firsts), f"{len(firsts)} files of the same video in {firsts[0].split}")
+        yield DuplicateFault(
+            "near_duplicate", _files(firsts), f"{len(firsts)} files of the same video in {firsts[0].split}"
+        )
 
 
 def _how_alike(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> str:
@@ -78,7 +88,7 @@ def _files(videos: Sequence[ListedVideo]) -> tuple[Path, ...]:
 
 
 def _roots(contents: Sequence[Fingerprint]) -> list[int]:
-    """For each content the first that it is connected to by pairs that show the same."""
+    """Union-find root of each content, connected by near-duplicate pairs: the first of its component."""
     if not contents:
         return []
     pairs = near_pairs(

@@ -1,4 +1,4 @@
-"""What a check knows of a video: whether it is whole, and what it looks like."""
+"""Fingerprint of a video: its damage, timing, size and thumbnails."""
 
 import os
 from collections.abc import Collection
@@ -11,37 +11,37 @@ from jaxtyping import UInt8
 from timesformer.data.check.scan import NUM_THUMBNAILS, THUMBNAIL_SIZE, Scan, Scanner
 
 THUMBNAILS_SHAPE = (NUM_THUMBNAILS, 3, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-"""Frames; Y, Cb and Cr of full range, so that the gray values are a plane of their own; height; width."""
+"""Frames; full-range Y, Cb and Cr, so that gray values are a separate plane; height; width."""
 
 Thumbnails = UInt8[np.ndarray, "16 3 16 16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fingerprint:
-    """One video: what decoding all of it gives. Numbers are 0 and thumbnails black where nothing could be decoded."""
+    """Result of decoding a whole video; numbers are 0 and thumbnails black if no frame can be decoded."""
 
     digest: str = ""
-    """BLAKE2b of its bytes, 128 bits in hexadecimal; empty where no frame can be decoded."""
+    """BLAKE2b of the file, 128 bits in hexadecimal; empty if no frame can be decoded."""
     error: str = ""
-    """Why no frame can be decoded; empty where one can."""
+    """Reason why no frame can be decoded; empty if one can."""
     codec: str = ""
-    """FFmpeg's name of the codec: of a file that was decoded, or that was refused for its codec; else empty."""
+    """FFmpeg's name of the codec of a file that was decoded, or refused for its codec; otherwise empty."""
     num_frames: int = 0
-    """Frames that were decoded."""
+    """Decoded frames."""
     num_missing: int = 0
-    """Frames that the container promises and that are not there; 0 unless clearly fewer came."""
+    """Frames that the container states but does not contain; 0 unless clearly fewer were decoded."""
     num_damaged: int = 0
-    """Packets that could not be decoded and frames that the decoder gives as damaged."""
+    """Packets that could not be decoded, and frames that the decoder marks as damaged."""
     height: int = 0
     """Height as displayed, in pixels."""
     width: int = 0
     """Width as displayed, in pixels."""
     fps: float = 0.0
-    """Frames a second at the usual distance between frames; the stated rate where frames are missing or damaged."""
+    """Frames per second at the usual frame interval; the stated rate if frames are missing or damaged."""
     timing: str = ""
-    """What is odd about the timestamps, and where the header contradicts them; empty where they are plausible."""
+    """Faults of the timestamps, and contradictions with the header; empty if plausible."""
     thumbnails: Thumbnails = field(default_factory=lambda: np.zeros(THUMBNAILS_SHAPE, dtype=np.uint8))
-    """Frames at the middles of sixteen equal parts of the video: Y, Cb and Cr, 0 to 255."""
+    """Middle frames of sixteen equal spans of the video: Y, Cb and Cr, 0 to 255."""
 
     @property
     def duration_s(self) -> float:
@@ -50,12 +50,12 @@ class Fingerprint:
 
 
 def fingerprint(path: str | os.PathLike[str], *, allow_codecs: Collection[str] = ()) -> Fingerprint:
-    """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
+    """Read and decode a whole video; problems are recorded in the fingerprint, never raised."""
     return from_scan(Scanner(allow_codecs=allow_codecs).scan(Path(path)))
 
 
 def from_scan(seen: Scan) -> Fingerprint:
-    """The fingerprint of a video that was scanned: the same, upright."""
+    """Fingerprint of a scanned video, turned upright."""
     if seen.error:
         return Fingerprint(error=seen.error, codec=seen.codec)
     pictures = np.frombuffer(seen.pictures, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)

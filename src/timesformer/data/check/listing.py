@@ -1,16 +1,17 @@
-"""Which videos a data set lists, read so that wrong labels and empty classes are found instead of refused."""
+"""The videos that a data set lists; wrong labels and empty classes are recorded instead of refused."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from timesformer.data.manifest.class_labels import ClassLabels, are_indices, to_index
+from timesformer.data.manifest.class_index import ClassIndex, are_indices, to_index
 from timesformer.data.manifest.datasets import refuse_folder_of_lists
 from timesformer.data.manifest.listed_paths import report_comments
 from timesformer.data.manifest.manifest import find_split, holds_splits, read_rows, refuse_no_path
 from timesformer.data.manifest.rows import AnnotationRow, composed, find_class_videos, folder_rows
 from timesformer.data.manifest.video_search import PassedOver
+from timesformer.errors import did_you_mean
 from timesformer.names import compose
 
 
@@ -22,67 +23,69 @@ class ListedVideo:
     split: str
     """`train` or `val`."""
     given: str
-    """Its label as it is written."""
+    """The label as written."""
     label: int | None
-    """Index of its class; None where the label is wrong."""
+    """Index of the class; None if the label is wrong."""
     problem: str = ""
-    """What is wrong with the label, with its place in the source; empty where nothing is."""
+    """Error of the label, with its line in the source; empty if the label is valid."""
     group: str = ""
-    """Person, camera or recording that it comes from; empty if the source does not say."""
+    """Person, camera or recording of the video; empty if the source does not say."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListedDataset:
     """All videos of a data set, training before validation, each in the order of its source."""
 
     videos: tuple[ListedVideo, ...]
     class_names: tuple[str, ...]
-    """The classes of training."""
+    """Names of the training classes."""
     passed_over: tuple[PassedOver, ...] = ()
-    """What could be a video in the class folders, or in a line of a list, and is not read."""
+    """Possible videos, in class folders or lines of lists, that are not read."""
     others: Counter[str] = field(default_factory=Counter)
     """Number of other files in the class folders, by extension."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What one source lists."""
+class _Source:
+    """Content of one source."""
 
     rows: list[AnnotationRow]
-    known: Sequence[str] | None
-    """Names of the classes, if the source brings them; those of empty class folders are among them."""
+    class_names: Sequence[str] | None
+    """Names of the classes, including empty class folders; None if the source does not name them."""
     passed_over: tuple[PassedOver, ...] = ()
     others: Counter[str] = field(default_factory=Counter)
 
 
-def read_listing(source: str | Path, *, val: str | Path = "") -> Listing:
-    """Read what training would read, whatever the labels are and whether or not the files are there.
+def read_listing(source: str | Path, *, val: str | Path = "") -> ListedDataset:
+    """Read the videos that training would read, even with wrong labels or missing files.
 
     Args:
         source: Folder of class folders, folder with `train` and `val`, or annotation file.
-        val: Source of the validation videos; empty takes those of `source`, if it holds splits.
+        val: Source of the validation videos; if empty, the validation split of `source`, if it has one.
 
     Raises:
         DataError: A source is missing, empty or cannot be read at all.
     """
     refuse_no_path(source)
-    train = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
-    part = _read_part(train)
-    is_numbered = _is_numbered(part.rows, part.known, source=train)
-    names = part.known if part.known is not None else _class_names(part.rows, is_numbered=is_numbered)
-    videos = _listed(part.rows, names, names, split="train", is_numbered=is_numbered)
+    train_path = (find_split(source, "train") if holds_splits(source) else None) or Path(source)
+    train = _read_source(train_path)
+    is_numbered = _is_numbered(train.rows, train.class_names, source=train_path)
+    names = train.class_names
+    if names is None:
+        names = _class_names(train.rows, is_numbered=is_numbered)
+    videos = _listed(train.rows, names, names, split="train", is_numbered=is_numbered)
     val = val or (source if holds_splits(source) else "")
     if not val:
-        return Listing(tuple(_with_groups(videos)), tuple(names), part.passed_over, part.others)
-    of_val = (find_split(val, "val") if holds_splits(val) else None) or Path(val)
-    val_part = _read_part(of_val, class_names=names)
-    videos += _list_val(val_part, names, source=of_val)
-    passed_over, others = part.passed_over + val_part.passed_over, part.others + val_part.others
-    return Listing(tuple(_with_groups(videos)), tuple(names), passed_over, others)
+        return ListedDataset(tuple(_with_groups(videos)), tuple(names), train.passed_over, train.others)
+    val_path = (find_split(val, "val") if holds_splits(val) else None) or Path(val)
+    held_out = _read_source(val_path, class_names=names)
+    videos += _list_val(held_out, names, path=val_path)
+    passed_over, others = train.passed_over + held_out.passed_over, train.others + held_out.others
+    return ListedDataset(tuple(_with_groups(videos)), tuple(names), passed_over, others)
 
 
 def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
-    """A video that is listed several times needs its group once, as in `groups_of`."""
+    """Videos with the group of any of their lines, as in `groups_of`."""
     named: dict[Path, str] = {}
     for video in videos:
         if video.group:
@@ -90,36 +93,36 @@ def _with_groups(videos: Sequence[ListedVideo]) -> Iterator[ListedVideo]:
     return (replace(video, group=video.group or named.get(video.path, "")) for video in videos)
 
 
-def _list_val(part: _Part, names: Sequence[str], *, source: Path) -> list[ListedVideo]:
-    """Validation has its own classes only in a folder, or where a file lies beside it; training knows the numbers."""
-    own = names if part.known is None or source.is_dir() else part.known
-    return _listed(part.rows, own, names, split="val", is_numbered=_is_numbered(part.rows, own, source=source))
+def _list_val(val: _Source, names: Sequence[str], *, path: Path) -> list[ListedVideo]:
+    """Validation videos; numeric labels are indices of training classes unless a file next to the list names them."""
+    own = names if val.class_names is None or path.is_dir() else val.class_names
+    return _listed(val.rows, own, names, split="val", is_numbered=_is_numbered(val.rows, own, source=path))
 
 
-def _read_part(source: Path, *, class_names: Sequence[str] = ()) -> _Part:
+def _read_source(source: Path, *, class_names: Sequence[str] = ()) -> _Source:
     if not source.is_dir():
         comments: list[PassedOver] = []
 
         def note(path: Path, lines: Sequence[int]) -> None:
             comments.extend([PassedOver(path, "comment")] * len(lines))
-            report_comments(path, lines)  # which lines
+            report_comments(path, lines)  # logs their numbers
 
-        rows, known = read_rows(source, class_names=class_names, on_comments=note)
-        return _Part(rows, known, tuple(comments))
+        rows, found_names = read_rows(source, class_names=class_names, on_comments=note)
+        return _Source(rows, found_names, tuple(comments))
     refuse_folder_of_lists(source)
     found = find_class_videos(source)
     if not any(found.videos.values()):
-        return _Part(*read_rows(source))  # refuses it: something else is wrong than that a class has no video
-    known = None if all(found.videos.values()) else list(dict.fromkeys(map(compose, found.videos)))
-    return _Part(composed(folder_rows(found.videos)), known, found.passed_over, found.others)
+        return _Source(*read_rows(source))  # raises: without any video, the problem is not an empty class
+    names = None if all(found.videos.values()) else list(dict.fromkeys(map(compose, found.videos)))
+    return _Source(composed(folder_rows(found.videos)), names, found.passed_over, found.others)
 
 
-def _is_numbered(rows: Sequence[AnnotationRow], known: Sequence[str] | None, *, source: Path) -> bool:
-    return not source.is_dir() and are_indices([row.label for row in rows], known)
+def _is_numbered(rows: Sequence[AnnotationRow], class_names: Sequence[str] | None, *, source: Path) -> bool:
+    return not source.is_dir() and are_indices([row.label for row in rows], class_names)
 
 
 def _class_names(rows: Sequence[AnnotationRow], *, is_numbered: bool) -> Sequence[str]:
-    """The names that occur; of numbers, all up to the largest that leaves at least half of them in use."""
+    """Labels that occur; of indices, all up to the largest one for which at least half occur."""
     if not is_numbered:
         return sorted({row.label for row in rows})
     used = sorted({index for row in rows if (index := to_index(row.label)) is not None and index >= 0})
@@ -131,15 +134,15 @@ def _class_names(rows: Sequence[AnnotationRow], *, is_numbered: bool) -> Sequenc
 def _listed(
     rows: Sequence[AnnotationRow], own: Sequence[str], names: Sequence[str], *, split: str, is_numbered: bool
 ) -> list[ListedVideo]:
-    """Find the classes of rows, whose labels are names or indices of `own`, among those of training."""
-    classes = ClassLabels([row.label for row in rows], own, is_numbered=is_numbered)
+    """Videos of rows, whose labels are names or indices in `own`, with indices of the training classes."""
+    classes = ClassIndex([row.label for row in rows], own, is_numbered=is_numbered)
     index = {compose(name): number for number, name in enumerate(names)}
     videos = []
     for row in rows:
         problem = classes.problem(row.label)
         name = "" if problem else compose(own[classes.index(row.label)])
         if not problem and name not in index:
-            problem = f"class {name!r} does not occur in training"
+            problem = f"class {name!r} does not occur in training" + did_you_mean(name, names)
         videos.append(
             ListedVideo(
                 path=row.path,

@@ -1,4 +1,4 @@
-"""What is odd about the names of the classes: several that look alike, or one that stands for a missing value."""
+"""Faults of class names: names that look alike, and names that stand for a missing value."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from timesformer.data.check.listing import Listing
+from timesformer.data.check.listing import ListedDataset
 from timesformer.names import look, quoted
 
 _PLACEHOLDERS = (
@@ -18,21 +18,21 @@ _PLACEHOLDER = re.compile(rf"[\s\"'<(\[]*({_PLACEHOLDERS})[\s\"'>)\]!?]*", re.IG
 
 
 class NameFault(NamedTuple):
-    """What is wrong with names; the fields of a finding."""
+    """Fields of a finding about class names."""
 
     kind: str
     files: tuple[Path, ...]
     reason: str
 
 
-def name_faults(listing: Listing) -> Iterator[NameFault]:
-    """Classes that look alike, and names that stand for no class, in the order of the classes."""
+def name_faults(listing: ListedDataset) -> Iterator[NameFault]:
+    """Classes that look alike, and placeholder names, in the order of the classes."""
     names = listing.class_names
     counts = Counter(video.label for video in listing.videos if video.split == "train")
     for group in _alike(names):
         shown = quoted(names[label] for label in group)
         each = ", ".join(f"{name} ({counts[label]})" for name, label in zip(shown, group, strict=True))
-        yield NameFault("similar_classes", (), f"{len(group)} classes with their training videos: {each}")
+        yield NameFault("similar_classes", (), f"{len(group)} classes, with their numbers of training videos: {each}")
     for label, name in enumerate(names):
         if is_placeholder(name):
             files = tuple(dict.fromkeys(video.path for video in listing.videos if video.label == label))
@@ -40,13 +40,13 @@ def name_faults(listing: Listing) -> Iterator[NameFault]:
 
 
 def is_placeholder(name: str) -> bool:
-    """Whether a name is what programs write where a value is missing: `nan`, `None`, `N/A`, `?`, `-`, or nothing."""
+    """Whether programs write a name for a missing value: `nan`, `None`, `N/A`, `?`, `-`, or nothing."""
     has_text = any(unicodedata.category(letter)[0] not in "PZC" for letter in name)
     return not has_text or _PLACEHOLDER.fullmatch(name) is not None
 
 
 def _alike(names: tuple[str, ...]) -> list[list[int]]:
-    """Groups of two classes or more that look alike, directly or over others."""
+    """Groups of two or more classes that look alike, directly or through others."""
     by_look: dict[str, list[int]] = defaultdict(list)
     for label, name in enumerate(names):
         for key in look(name):

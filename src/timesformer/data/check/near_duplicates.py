@@ -1,25 +1,23 @@
-"""Pairs of videos that show the same, though their files differ: re-encoded, resized, at another quality or rate.
+"""Near-duplicates: videos with the same content in different files, re-encoded, resized or at another rate.
 
-Two videos are compared by small pictures at the same relative times (`timesformer.data.check.fingerprint`). Their gray
-values are taken in two parts: the still picture, which is the mean over time, and the change, which is what is left.
-Videos before one background have one still picture, so it is the change that decides: it must be the same but for
+Two videos are compared by thumbnails at the same relative times (`timesformer.data.check.fingerprint`). Their gray
+values are split into the still picture, which is the mean over time, and the change, which is the rest. Videos with one
+background share the still picture, so the change decides. It may differ only by
 
-* what moves within a fraction of a frame, since two frame rates show different moments;
-* a small share of itself, for brightness and contrast;
+* motion within a fraction of a frame, since two frame rates show different moments;
+* a small fraction of itself, for brightness and contrast;
 * the noise of codecs.
 
-Then the colors, which are what the gray values leave, must be alike too: a disc that moves as another one does, in
-another color, is another video.
+The colors must agree as well: a disc that moves like another one in another color is a different video.
 
-So a person who repeats an action, and a video played backwards, are other videos. Where hardly anything changes, as in
-a black video, nothing can be told, and no pair is made. A video that is cut, cropped or mirrored is not recognized.
+So two takes of an action, and a video played backwards, are different videos. If hardly anything changes, as in a black
+video, the comparison is undecidable and no pair is reported. Copies that are cut, cropped or mirrored are not found.
 
-The limits were set on 3 266 pairs of videos in which persons repeat one action before one background: none is taken
-for a copy, the nearest by a factor of 1.3. Of copies made of such videos, and of drawn ones, with x264, at least 94 %
-are found of those at `crf` 28 and at 0.75 times or twice the size, 90 % of those at half the size, 80 % of those at
-`crf` 33, and 70 % of those at 1/2 or 5/6 of the frame rate. The ones that are missed hardly move. The limit of the
-colors takes no copy away: 30 videos of persons before photographs and 36 drawn ones, each at `crf` 30 and 34 and at
-3/4 and half the size, use at most 0.61 of it.
+The limits were set on 3 266 pairs of videos in which people repeat an action in front of one background: none counts as
+a copy; the closest misses the limit by a factor of 1.3. Of x264 copies of such videos and of drawn ones, at least 94 %
+are found at `crf` 28 and at 0.75 times or twice the size, 90 % at half the size, 80 % at `crf` 33, and 70 % at 1/2 or
+5/6 of the frame rate. Those that are missed hardly move. The limit of the colors loses no copy: 30 videos of people in
+front of photographs and 36 drawn ones, each at `crf` 30 and 34 and at 3/4 and half the size, use at most 0.61 of it.
 """
 
 from collections.abc import Iterator
@@ -32,38 +30,38 @@ from jaxtyping import Bool, Float, Int64, UInt8
 _MAX_OF_MOTION = 0.22
 _MAX_OF_CHANGE = 0.004
 _MAX_NOISE = 0.57
-"""Squared difference of two changes that is allowed: share of the motion in a frame, of the change, and gray levels."""
+"""Largest squared difference of two changes: fraction of the motion per frame, fraction of the change, gray levels."""
 _MAX_OF_WEAK_CHANGE = 0.25
-"""The difference is never more than this share of the change."""
+"""Upper bound of that difference, as a fraction of the change."""
 _MIN_CHANGE = 1.5
-"""Mean square of the change, in gray levels, below which nothing can be told."""
+"""Mean square of the change, in gray levels, below which videos are not compared."""
 _MAX_OF_STILL = 0.05
 _MAX_STILL_NOISE = 1.0
-"""Squared difference of two still pictures that is allowed: share of what is to see in them, and gray levels."""
+"""Largest squared difference of two still pictures: fraction of their variance, and gray levels."""
 _MAX_BRIGHTNESS = 24.0
 """Largest difference of mean brightness, in gray levels."""
 _MAX_OF_COLOR = 0.25
 _MAX_COLOR_NOISE = 4.0
-"""Squared difference of colors that is allowed: share of the stronger ones, and levels. Codecs keep colors at half
-the size, and may mistake one standard's for another's."""
+"""Largest squared difference of colors: fraction of the stronger ones, and levels. Codecs store colors at half the
+resolution, and may confuse color standards."""
 _COARSE = 4
-"""Side of the cells, in pixels, over which pictures are averaged for a first comparison."""
+"""Side of the cells, in pixels, over which thumbnails are averaged for a first comparison."""
 _BLOCK = 1024
-"""Videos that are compared with as many others at once."""
+"""Side of the blocks of the comparison matrix, in videos."""
 
 
 def near_pairs(
     thumbnails: UInt8[np.ndarray, "n t 3 h w"], *, num_frames: Int64[np.ndarray, " n"]
 ) -> list[tuple[int, int]]:
-    """All pairs of videos that show the same.
+    """All pairs of near-duplicate videos.
 
-    The time grows with the square of the number of videos, by a matrix product over 272 numbers a video. No pair is
-    lost by that: averages over cells never differ more than what they are made of.
+    Time grows quadratically with the number of videos: a matrix product over 272 numbers per video selects candidates.
+    It loses no pair, since cell averages never differ more than their pixels.
 
     Args:
-        thumbnails: Frames of each video at equal relative times, as Y, Cb and Cr, 0 to 255; sides that are
-            multiples of 4.
-        num_frames: Frames of each video, which tell how much moves in one.
+        thumbnails: Frames of each video at equal relative times, as Y, Cb and Cr, 0 to 255; sides are multiples
+            of 4.
+        num_frames: Number of frames of each video, which gives the motion per frame.
 
     Returns:
         Pairs of indices, the smaller first, sorted.
@@ -91,7 +89,7 @@ def _gray(thumbnails: UInt8[np.ndarray, "n t 3 h w"]) -> Float[np.ndarray, "n t 
 def _has_same_colors(
     ones: UInt8[np.ndarray, "n t 3 h w"], others: UInt8[np.ndarray, "n t 3 h w"]
 ) -> Bool[np.ndarray, " n"]:
-    """Whether two lists of videos have the same colors, pair by pair: those that stay and those that move."""
+    """Whether videos have the same still and moving colors, pair by pair."""
     stays, moves = (_is_close(one, other) for one, other in zip(_colors(ones), _colors(others), strict=True))
     return stays & moves
 
@@ -99,7 +97,7 @@ def _has_same_colors(
 def _colors(
     thumbnails: UInt8[np.ndarray, "n t 3 h w"],
 ) -> tuple[Float[np.ndarray, "n 1 2 h w"], Float[np.ndarray, "n t 2 h w"]]:
-    """The mean colors over time, and what is left."""
+    """Mean colors over time, and the difference from them."""
     colors = thumbnails[:, :, 1:].astype(np.float32) - np.float32(128)
     mean = colors.mean(axis=1, keepdims=True)
     return mean, colors - mean
@@ -111,7 +109,7 @@ def _is_close(first: Float[np.ndarray, "n t 2 h w"], second: Float[np.ndarray, "
 
 
 class _Views(NamedTuple):
-    """The two parts of some videos. Vectors are scaled so that their squares are mean squares in gray levels."""
+    """Still pictures and changes of videos, as vectors whose squared norms are mean squares in gray levels."""
 
     still: Float[np.ndarray, "n s"]
     change: Float[np.ndarray, "n c"]
@@ -119,15 +117,15 @@ class _Views(NamedTuple):
     still_strength: Float[np.ndarray, "..."]
     change_strength: Float[np.ndarray, "..."]
     motion: Float[np.ndarray, "..."]
-    """Mean square of what changes from one frame to the next."""
+    """Mean square of the change from one frame to the next."""
 
     def against(self, axis: int) -> "_Views":
-        """The same, with numbers that broadcast along an axis to a table of all pairs."""
+        """The views with an additional axis, along which they broadcast to a matrix of all pairs."""
         return _Views(self.still, self.change, *(np.expand_dims(values, axis) for values in self[2:]))
 
 
 def _views(pictures: Float[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray, " n"], *, cell: int) -> _Views:
-    """Look at videos in cells of some pixels; the strengths are those of single pixels."""
+    """Still pictures and changes averaged over cells; the strengths are of single pixels."""
     brightness = pictures.mean(axis=(1, 2, 3))
     mean = pictures.mean(axis=1, keepdims=True)
     still, change = mean - brightness[:, None, None, None], pictures - mean
@@ -144,7 +142,7 @@ def _views(pictures: Float[np.ndarray, "n t h w"], num_frames: Int64[np.ndarray,
 
 
 def _vectors(pictures: Float[np.ndarray, "n t h w"], *, cell: int) -> Float[np.ndarray, "n d"]:
-    rows = reduce(pictures, "n t (h a) w -> n t h w", "mean", a=cell)  # whole rows first: several times as fast
+    rows = reduce(pictures, "n t (h a) w -> n t h w", "mean", a=cell)  # rows first is several times as fast
     cells = reduce(rows, "n t h (w b) -> n (t h w)", "mean", b=cell)
     return cells / np.float32(np.sqrt(cells.shape[1]))
 
@@ -152,7 +150,7 @@ def _vectors(pictures: Float[np.ndarray, "n t h w"], *, cell: int) -> Float[np.n
 def _is_same(
     one: _Views, other: _Views, *, still: Float[np.ndarray, "..."], change: Float[np.ndarray, "..."]
 ) -> Bool[np.ndarray, "..."]:
-    """Whether videos show the same, given the squared distances of their two parts."""
+    """Whether videos are the same, given the squared distances of their still pictures and changes."""
     still_strength = np.maximum(one.still_strength, other.still_strength)
     change_strength = np.maximum(one.change_strength, other.change_strength)
     allowed = _MAX_OF_MOTION * np.maximum(one.motion, other.motion) + _MAX_OF_CHANGE * change_strength + _MAX_NOISE
@@ -167,7 +165,7 @@ def _is_same(
 def _candidates(
     thumbnails: UInt8[np.ndarray, "n t 3 h w"], num_frames: Int64[np.ndarray, " n"]
 ) -> Iterator[tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]]:
-    """Pairs that are the same in coarse cells, some at a time."""
+    """Chunks of pairs that are the same in coarse cells."""
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(thumbnails), _BLOCK)]
     coarse = [_views(_gray(thumbnails[block]), num_frames[block], cell=_COARSE) for block in blocks]
     for top, rows in enumerate(coarse):
@@ -181,10 +179,10 @@ def _candidates(
             first, second = np.nonzero(is_same)
             first, second = first + top * _BLOCK, second + left * _BLOCK
             is_once = first < second
-            yield from _in_parts(first[is_once], second[is_once])
+            yield from _in_chunks(first[is_once], second[is_once])
 
 
-def _in_parts(
+def _in_chunks(
     first: Int64[np.ndarray, " m"], second: Int64[np.ndarray, " m"]
 ) -> Iterator[tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"]]]:
     for start in range(0, len(first), _BLOCK):

@@ -1,6 +1,6 @@
-"""What is wrong with the groups of videos, which are persons, cameras or recordings as the data set lists them.
+"""Faults of groups: persons, cameras or recordings that the data set lists.
 
-Groups of videos that show the same are another thing: `timesformer.data.check.duplicates`.
+Groups of duplicate videos are in `timesformer.data.check.duplicates`.
 """
 
 from collections import defaultdict
@@ -13,15 +13,15 @@ from timesformer.data.check.listing import ListedVideo
 
 
 class GroupFault(NamedTuple):
-    """What is wrong; the fields of a finding."""
+    """Fields of a finding about groups."""
 
     kind: str
     files: tuple[Path, ...]
     reason: str
 
 
-def name_group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[GroupFault]:
-    """Videos in several groups, by path or by their bytes, and groups in training and in validation."""
+def group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fingerprint]) -> Iterator[GroupFault]:
+    """Videos in several groups, by path or bytes, and groups in both training and validation."""
     by_content: dict[Path | str, list[ListedVideo]] = defaultdict(list)
     by_group: dict[str, list[ListedVideo]] = defaultdict(list)
     for video in videos:
@@ -42,7 +42,7 @@ def name_group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path,
 
 
 def leaking_groups(videos: Sequence[ListedVideo]) -> set[str]:
-    """Groups that have videos in training and in validation."""
+    """Groups with videos in both training and validation."""
     train, val = ({video.group for video in videos if video.split == split} for split in ("train", "val"))
     return (train & val) - {""}
 

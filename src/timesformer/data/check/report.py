@@ -1,4 +1,4 @@
-"""One page that shows what a check found: numbers, findings with pictures, classes, and how videos differ."""
+"""HTML page of a check: numbers, findings with pictures, classes, and distributions of sizes and lengths."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ from timesformer.html import data_url, document, encode, escape
 from timesformer.outputs import refuse_existing
 
 _MAX_SHOWN = 12
-"""Findings of a kind that are shown with pictures; of the others only the names."""
+"""Findings per kind shown with pictures; of the others only the names."""
 _MAX_LISTED = 200
 _MAX_FILES = 6
 _MAX_CLASSES = 120
@@ -54,17 +54,17 @@ details { margin:10px 0 } summary { cursor:pointer; color:var(--bar) } li { over
 
 
 def write_check_page(check: DataCheck, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
+    """Write a self-contained page: pictures are embedded, nothing is loaded from elsewhere.
 
-    Frames of the videos that something was found about are decoded again, a few of each kind of finding.
+    Videos with findings are decoded again for their pictures, a few for each kind.
 
     Args:
-        check: What to show.
+        check: The check to show.
         path: The HTML file.
-        overwrite: Whether a file that already exists is replaced.
+        overwrite: Replace an existing file.
 
     Raises:
-        ConfigError: The file already exists and must not be replaced.
+        ConfigError: The file already exists and `overwrite` is off.
         DataError: The file cannot be written.
     """
     path = Path(path)
@@ -102,7 +102,7 @@ def _headline(check: DataCheck) -> str:
 
 def _kinds(check: DataCheck) -> str:
     if not check.findings:
-        return "<h2>Findings</h2><p class=good>Nothing is wrong.</p>"
+        return "<h2>Findings</h2><p class=good>No problems found.</p>"
     rows = []
     for kind, count in check.counts.items():
         severity, meaning = KINDS[kind]
@@ -160,18 +160,18 @@ def _figure(file: Path, check: DataCheck) -> str:
 
 
 def _name(file: Path, check: DataCheck) -> str:
-    """A file as seen from the data set, if it lies below it."""
+    """Path of a file, relative to the data set if it lies below it."""
     source = Path(os.path.abspath(check.source))
     folder, path = source if source.is_dir() else source.parent, Path(os.path.abspath(file))
     return str(path.relative_to(folder) if path.is_relative_to(folder) else file)
 
 
 def film_strip(file: Path, *, allow_codecs: Collection[str] = ()) -> bytes | None:
-    """A JPEG of frames of a video, evenly spread, in time from left to right; None where they cannot be read now."""
+    """JPEG of evenly spaced frames, in time order from left to right; None if the video can no longer be read."""
     try:
         with open_reader(file, allow_codecs=allow_codecs) as reader:
-            places = (2 * np.arange(_NUM_PICTURES) + 1) * reader.info.num_frames // (2 * _NUM_PICTURES)
-            frames = reader.read(np.unique(places).tolist())
+            indices = (2 * np.arange(_NUM_PICTURES) + 1) * reader.info.num_frames // (2 * _NUM_PICTURES)
+            frames = reader.read(np.unique(indices).tolist())
     except DecodeError:  # the file changed since it was checked
         return None
     height, width = frames.shape[1:3]
@@ -196,7 +196,7 @@ def _classes(check: DataCheck) -> str:
         bars = _bar(train[label], largest) + (f"<br>{_bar(val[label], largest, look='bar val')}" if has_val else "")
         rows.append(f"<tr><td>{escape(names[label])}<td>{bars}</tr>")
     legend = "training above, validation below" if has_val else "training"
-    note = f"; {hidden} classes of middle size are not shown" if hidden > 0 else ""
+    note = f"; {hidden} medium classes are not shown" if hidden > 0 else ""
     return (
         f"<h2>Classes</h2><p class=soft>Videos listed for {legend}, the largest class first{note}.</p>"
         f"<table class=classes>{''.join(rows)}</table>"
@@ -214,15 +214,15 @@ def _spreads(check: DataCheck) -> str:
         return ""
     charts = [
         _histogram("frames", measures["num_frames"]),
-        _histogram("frames a second", measures["fps"]),
+        _histogram("frames per second", measures["fps"]),
         _histogram("seconds", measures["duration_s"]),
         _sizes(check),
     ]
-    return f"<h2>How the videos differ</h2><div class=spread>{''.join(charts)}</div>"
+    return f"<h2>Distributions</h2><div class=spread>{''.join(charts)}</div>"
 
 
 def _histogram(unit: str, values: Sequence[float]) -> str:
-    """Counts of videos over a measure, as a drawing; one bar where all are equal."""
+    """Histogram of a measure as SVG; a line of text if all values are equal."""
     low, high = min(values), max(values)
     if high - low < 1e-6 * max(high, 1):
         return f"<div><p>{unit}</p><p class=soft>all videos: {low:.4g}</p></div>"

@@ -1,7 +1,7 @@
-"""One pass over all of a video: whether it is whole, and small pictures of it.
+"""One pass over a whole video: its damage, timing and thumbnails.
 
-The processes of a check import this and nothing heavier than PyAV, or they would start later than they could be done.
-Only the first folder of frames that comes makes a process import more.
+The worker processes of a check import only this and PyAV, since heavier imports take longer than scanning a small data
+set. Only a folder of frames imports more, when the first one comes.
 """
 
 import os
@@ -27,51 +27,51 @@ from timesformer.data.video.timing import frame_timing
 from timesformer.errors import CodecError, DecodeError
 
 NUM_THUMBNAILS = 16
-"""Frames of a video that are kept, small, spread evenly over its time."""
+"""Frames of a video that are kept, evenly spaced in time."""
 THUMBNAIL_SIZE = 16
-"""Height and width of a kept frame, in pixels; the shape of the video is not kept."""
+"""Height and width of a thumbnail, in pixels, whatever the aspect of the video."""
 
 _AREA = Interpolation.AREA
 _MAX_MISPLACED = 0.02
-"""Share of the video by which a thumbnail may miss its place; more, and the file is read again."""
+"""Largest position error of a thumbnail, as a fraction of the video, before the file is read again."""
 
 
 class Scan(NamedTuple):
-    """What one pass gives; everything but `error` is empty where no frame can be decoded."""
+    """Result of one pass; if no frame can be decoded, only `error` and `codec` are set."""
 
     error: str = ""
-    """Why no frame can be decoded; empty where one can."""
+    """Reason why no frame can be decoded; empty if one can."""
     codec: str = ""
-    """FFmpeg's name of the codec: of a file that was decoded, or that was refused for its codec; else empty."""
+    """FFmpeg's name of the codec of a file that was decoded, or refused for its codec; otherwise empty."""
     digest: str = ""
-    """BLAKE2b of its bytes, 128 bits in hexadecimal."""
+    """BLAKE2b of the file, 128 bits in hexadecimal."""
     num_frames: int = 0
-    """Frames that were decoded."""
+    """Decoded frames."""
     num_missing: int = 0
-    """Frames that the container promises and that are not there; 0 unless clearly fewer came."""
+    """Frames that the container states but does not contain; 0 unless clearly fewer were decoded."""
     num_damaged: int = 0
-    """Packets that could not be decoded and frames that the decoder gives as damaged."""
+    """Packets that could not be decoded, and frames that the decoder marks as damaged."""
     height: int = 0
     """Height as stored, in pixels."""
     width: int = 0
     """Width as stored, in pixels."""
     fps: float = 0.0
-    """Frames a second at the usual distance between frames; the stated rate where frames are missing or damaged."""
+    """Frames per second at the usual frame interval; the stated rate if frames are missing or damaged."""
     timing: str = ""
-    """What is odd about the timestamps, and where the header contradicts them; empty where they are plausible."""
+    """Faults of the timestamps, and contradictions with the header; empty if plausible."""
     quarter_turns: int = 0
-    """Turns counter-clockwise that bring a frame upright."""
+    """Counterclockwise quarter turns that make a frame upright."""
     is_mirrored: bool = False
-    """Whether a frame has to be mirrored before it is turned."""
+    """Whether a frame must be mirrored before it is turned."""
     pictures: bytes = b""
-    """Frames at the middles of sixteen equal parts of the video, as stored: planes of Y, Cb and Cr, of full range."""
+    """Middle frames of sixteen equal spans of the video, as stored: full-range planes of Y, Cb and Cr."""
 
 
 class Scanner:
-    """Scans videos one after the other: what makes the small pictures is set up once for all of one size.
+    """Scans videos one after the other; the scaler is set up once per frame size.
 
     Args:
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+        allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Raises:
         ConfigError: One of them is unknown.
@@ -83,7 +83,7 @@ class Scanner:
         self._allow_codecs = allow_codecs
 
     def scan(self, path: Path) -> Scan:
-        """Read and decode all of a video; whatever is wrong with it is part of the answer, and never raised."""
+        """Read and decode a whole video; problems are recorded in the result, never raised."""
         try:
             return self._scan_folder(path) if os.path.isdir(path) else self._scan_file(path)
         except DecodeError as error:
@@ -108,8 +108,8 @@ class Scanner:
         return seen
 
     def _scan_folder(self, path: Path) -> Scan:
-        """Decode all frames of a folder; one of another size is an error, as it is for training."""
-        from timesformer.data.video import frame_folder  # with numpy and Pillow, which files do not need
+        """Decode all frames of a folder; frames of different sizes are an error, as in training."""
+        from timesformer.data.video import frame_folder  # imports numpy and Pillow, which files do not need
 
         frames = list_frames(path)
         height, width = frame_folder.picture_size(frames[0])
@@ -122,7 +122,7 @@ class Scanner:
                 num_damaged += 1
                 continue
             frame_folder.check_size(frame, picture, size=(height, width))
-            while (place := _place(len(pictures), len(frames))) is not None and place <= number:
+            while (index := _thumbnail_frame(len(pictures), len(frames))) is not None and index <= number:
                 pictures.append(_shrink(VideoFrame.from_ndarray(picture, format="rgb24"), self._scaler))
         if not pictures:
             raise DecodeError(f"{path}: none of its {len(frames)} frames can be decoded")
@@ -143,20 +143,20 @@ def scan_here(paths: Iterable[Path], *, allow_codecs: Collection[str] = ()) -> I
     return ((path, scanner.scan(path)) for path in paths)
 
 
-def serve(questions: IO[bytes], answers: IO[bytes], *, allow_codecs: Collection[str] = ()) -> None:
-    """Answer pickled lists of paths with pickled lists of scans, until there are no more."""
+def serve(requests: IO[bytes], responses: IO[bytes], *, allow_codecs: Collection[str] = ()) -> None:
+    """Read pickled lists of paths and write pickled lists of scans, until the requests end."""
     scanner = Scanner(allow_codecs=allow_codecs)
     with suppress(EOFError):
         while True:
-            pickle.dump([scanner.scan(path) for path in pickle.load(questions)], answers)
-            answers.flush()
+            pickle.dump([scanner.scan(path) for path in pickle.load(requests)], responses)
+            responses.flush()
 
 
 class _Pass:
     """One decode of a whole file.
 
-    Where the thumbnails are taken depends on how many frames are expected: what the container says, or, where that
-    turned out wrong, what an earlier pass has counted.
+    The positions of the thumbnails depend on the expected number of frames: that of the container, or, if it was wrong,
+    the count of an earlier pass.
     """
 
     def __init__(
@@ -172,11 +172,11 @@ class _Pass:
 
     @property
     def is_misplaced(self) -> bool:
-        """Whether the number of frames was so far from the expected one that the thumbnails are of other places."""
+        """Whether the number of frames differs too much from the expected one, so that the thumbnails are misplaced."""
         return abs(self.num_frames - self._num_expected) > max(1, _MAX_MISPLACED * self.num_frames)
 
     def result(self, digest: str) -> Scan:
-        """What was seen, of a file in which a frame was decoded."""
+        """The scan of a file with a decodable frame."""
         decoded = self._decoded()
         timing, missing = decoded.timing, num_missing(self._header, decoded)
         is_whole = missing == self._num_damaged == 0
@@ -197,11 +197,11 @@ class _Pass:
         )
 
     def decode(self, container: InputContainer, stream: VideoStream) -> None:
-        """Take in all frames."""
-        # In local variables: a frame of a small video is decoded in less than a tenth of a millisecond.
+        """Decode all frames."""
+        # local variables, since a frame of a small video takes less than a tenth of a millisecond
         num_frames = num_packets = num_hidden = num_damaged = 0
         times: list[int | None] = []
-        next_place = _place(0, self._num_expected)
+        next_thumbnail = _thumbnail_frame(0, self._num_expected)
         for packet in chain(demux(container, stream), [None]):
             if packet is not None:
                 num_packets += 1
@@ -215,8 +215,8 @@ class _Pass:
             for frame in frames:
                 if num_frames == 0:
                     self._height, self._width = frame.height, frame.width
-                if num_frames == next_place:
-                    next_place = self._keep(frame, next_place)
+                if num_frames == next_thumbnail:
+                    next_thumbnail = self._keep(frame, next_thumbnail)
                 if frame.is_corrupt:
                     num_damaged += 1
                 times.append(frame.pts)
@@ -225,12 +225,12 @@ class _Pass:
         self._num_hidden, self._num_damaged = num_hidden, num_damaged
         self._times = times if self._has_timestamps else []
 
-    def _keep(self, frame: VideoFrame, place: int) -> int | None:
-        """Keep a frame for all thumbnails at its place; the next place."""
+    def _keep(self, frame: VideoFrame, index: int) -> int | None:
+        """Keep a frame for all thumbnails at its index; return the index of the next thumbnail."""
         small = _shrink(frame, self._scaler)
-        while (next_place := _place(len(self._pictures), self._num_expected)) == place:
+        while (next_index := _thumbnail_frame(len(self._pictures), self._num_expected)) == index:
             self._pictures.append(small)
-        return next_place
+        return next_index
 
     def _decoded(self) -> Decoded:
         average, guessed = self._header.average_rate, self._header.guessed_rate
@@ -239,8 +239,8 @@ class _Pass:
         return Decoded(times_s, self.num_frames, self._num_hidden, self._num_damaged, timing)
 
 
-def _place(number: int, num_frames: int) -> int | None:
-    """Frame of a thumbnail, in the middle of its part of the video; None where there are enough."""
+def _thumbnail_frame(number: int, num_frames: int) -> int | None:
+    """Frame index of a thumbnail, in the middle of its span of the video; None after the last thumbnail."""
     return (2 * number + 1) * num_frames // (2 * NUM_THUMBNAILS) if number < NUM_THUMBNAILS else None
 
 
@@ -251,13 +251,13 @@ def _shrink(frame: VideoFrame, scaler: VideoReformatter) -> VideoFrame:
 
 
 def _joined(pictures: list[VideoFrame]) -> bytes:
-    """As many as are kept; where there are fewer, the last one again."""
+    """The thumbnails; the last one is repeated if there are too few."""
     pixels = list(map(_pixels, pictures))
     return b"".join(pixels + pixels[-1:] * (NUM_THUMBNAILS - len(pixels)))
 
 
 def _pixels(picture: VideoFrame) -> bytes:
-    """Y, Cb and Cr of a small picture, without what fills up the lines of their planes."""
+    """Y, Cb and Cr of a thumbnail, without line padding."""
     lines = b"".join(map(bytes, picture.planes))
     size = picture.planes[0].line_size
     if size == THUMBNAIL_SIZE:

@@ -1,8 +1,8 @@
-"""Scan files in processes of their own, which import PyAV and little else.
+"""Scan files in separate processes, which import PyAV and little else.
 
-`multiprocessing` would import in each the program that asks, which takes as long as decoding a hundred small videos; a
-forked process may hang in FFmpeg. So these are new ones: they read lists of paths, answer each with a list of scans,
-and end where what they read ends.
+`multiprocessing` would import the calling program in each process, which takes as long as decoding a hundred small
+videos, and a forked process may hang in FFmpeg. So new processes are started: they read lists of paths, respond to each
+with a list of scans, and end at the end of their input.
 """
 
 import pickle
@@ -20,61 +20,63 @@ from timesformer.errors import DecodeError
 
 _PROGRAM = """
 import os, pickle, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
-answers = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)  # what a library prints must not stand among the answers
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent handles Ctrl-C
+responses = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # prints of a library must not mix with the responses
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from timesformer.data.check.scan import serve
-serve(sys.stdin.buffer, answers, allow_codecs=sys.argv[1:])
+serve(sys.stdin.buffer, responses, allow_codecs=sys.argv[1:])
 """
 _MAX_BATCH = 4
-"""Files that a process is asked for at once."""
+"""Largest number of files in one request."""
 
 _Batch = Sequence[Path]
-_Answer = list[Scan] | Exception
+_Response = list[Scan] | Exception
 
 
 def scan_apart(
     paths: Sequence[Path], *, num_workers: int, allow_codecs: Collection[str] = ()
 ) -> Iterator[tuple[Path, Scan]]:
-    """Scan files, each once, in the order in which they are done.
+    """Scan files, each once, in order of completion.
 
     Args:
         paths: The files.
         num_workers: Processes, at least 1.
-        allow_codecs: Codecs that may be decoded beside the usual ones.
+        allow_codecs: Codecs to decode in addition to the default ones.
 
     Raises:
-        DecodeError: A process ended without an answer.
+        DecodeError: A process crashed; the message names the files it was scanning.
     """
     size = max(1, min(_MAX_BATCH, len(paths) // (8 * num_workers)))
     batches = [paths[start : start + size] for start in range(0, len(paths), size)]
     todo = iter(batches)
-    answers: SimpleQueue[tuple[_Batch, _Answer]] = SimpleQueue()
+    responses: SimpleQueue[tuple[_Batch, _Response]] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(min(num_workers, len(batches))):
             worker = stack.enter_context(_Worker(allow_codecs))
-            thread = Thread(target=_feed, args=(worker, todo, answers), daemon=True)
+            thread = Thread(target=_feed, args=(worker, todo, responses), daemon=True)
             thread.start()
             stack.callback(thread.join)
             stack.callback(worker.kill)
         for _ in batches:
-            batch, answer = answers.get()
-            if isinstance(answer, Exception):
+            batch, response = responses.get()
+            if isinstance(response, Exception):
                 suspects = ", ".join(map(str, batch))
-                raise DecodeError(f"a decoding process crashed or ran out of memory, at one of {suspects}") from answer
-            yield from zip(batch, answer, strict=True)
+                raise DecodeError(
+                    f"a decoding process crashed or ran out of memory, at one of {suspects}"
+                ) from response
+            yield from zip(batch, response, strict=True)
 
 
 class _Worker:
-    """A process that scans; killed where a `with` ends."""
+    """A scanning process, killed at the end of its `with`."""
 
     def __init__(self, allow_codecs: Collection[str]) -> None:
-        # -P: otherwise a pickle.py that lies where the user is would be run
+        # -P: otherwise a pickle.py in the working folder would be imported
         self._process = Popen([sys.executable, "-P", "-c", _PROGRAM, *allow_codecs], stdin=PIPE, stdout=PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._questions, self._answers = self._process.stdin, self._process.stdout
+        self._requests, self._responses = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> "_Worker":
         return self
@@ -84,35 +86,35 @@ class _Worker:
     ) -> None:
         self.kill()
         self._process.wait()
-        self._answers.close()
-        with suppress(OSError):  # what a dead process did not read
-            self._questions.close()
+        self._responses.close()
+        with suppress(OSError):  # requests that a dead process did not read
+            self._requests.close()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self._process.kill()
 
-    def ask(self, question: Sequence[Path] | Sequence[str]) -> None:
-        """Send something to read."""
-        pickle.dump(question, self._questions)
-        self._questions.flush()
+    def send(self, request: Sequence[Path] | Sequence[str]) -> None:
+        """Send a request."""
+        pickle.dump(request, self._requests)
+        self._requests.flush()
 
-    def answer(self) -> list[Scan]:
-        """Wait for the scans of the oldest question that is not answered."""
-        return pickle.load(self._answers)
+    def receive(self) -> list[Scan]:
+        """Wait for the scans of the oldest pending request."""
+        return pickle.load(self._responses)
 
 
-def _feed(worker: _Worker, todo: Iterator[_Batch], answers: "SimpleQueue[tuple[_Batch, _Answer]]") -> None:
-    """Have a worker scan what is left to do; it is asked for the next files before it has answered for the last."""
+def _feed(worker: _Worker, todo: Iterator[_Batch], responses: "SimpleQueue[tuple[_Batch, _Response]]") -> None:
+    """Feed a worker with the remaining batches, always one request ahead of its response."""
     batch = ahead = next(todo, ())
-    if not batch:  # others were faster
+    if not batch:  # other workers were faster
         return
     try:
-        worker.ask(sys.path)
-        worker.ask(ahead)
+        worker.send(sys.path)
+        worker.send(ahead)
         while batch := ahead:
             if ahead := next(todo, ()):
-                worker.ask(ahead)
-            answers.put((batch, worker.answer()))
-    except Exception as error:  # whatever it is: the parent waits for an answer
-        answers.put((batch, error))
+                worker.send(ahead)
+            responses.put((batch, worker.receive()))
+    except Exception as error:  # any error must reach the main thread, which waits for a response
+        responses.put((batch, error))

@@ -1,1 +1,1 @@
-"""Which videos a data set has, and which classes they show."""
+"""Videos of a data set and their classes."""

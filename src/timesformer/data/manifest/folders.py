@@ -1,4 +1,4 @@
-"""What lies in a folder; one that cannot be read is an error, and never an empty one."""
+"""Contents of folders; an unreadable folder is an error, not an empty folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _OF_SYSTEMS = frozenset(("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is that of a hidden file or folder, or of one in which systems keep something of their own."""
+    """Whether a file or folder is hidden, or created by an operating system for itself."""
     return name.startswith(".") or name in _OF_SYSTEMS
 
 
@@ -25,7 +25,7 @@ def list_paths(folder: Path) -> list[Path]:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The folders in a folder that are not hidden, sorted.
+    """Subfolders that are not hidden, sorted.
 
     Raises:
         DataError: The folder cannot be read.
@@ -37,5 +37,5 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def unreadable(folder: Path, error: OSError) -> DataError:
-    """The error about a folder that cannot be read."""
+    """The error of a folder that cannot be read."""
     return DataError(f"{folder}: the folder cannot be read: {error.strerror}")

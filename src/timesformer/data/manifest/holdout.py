@@ -1,4 +1,4 @@
-"""What is held out for validation: videos of each class, or whole groups. Choices of names, without files."""
+"""Choice of the videos held out for validation: a fraction of each class, or whole groups."""
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,12 +13,12 @@ Group = TypeVar("Group", bound=Hashable)
 
 
 def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: int) -> frozenset[Path]:
-    """Choose videos for validation: by whole groups where any video has a group, else of each class by videos.
+    """Choose videos for validation: whole groups if any video has a group, otherwise videos of each class.
 
     Args:
-        videos: Path, class and group of each; a video without a group, which is empty, is its own where others have
-            one. A video may come several times.
-        fraction: Share of each class that is wanted, between 0 and 1.
+        videos: Path, class and group of each. If others have groups, a video without one (empty) is its own group. A
+            video may occur several times.
+        fraction: Fraction of each class to hold out, between 0 and 1.
         seed: Seed of the choice.
 
     Raises:
@@ -31,7 +31,7 @@ def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: 
             by_class[label][path] = None
         held = choose_videos({label: list(own) for label, own in by_class.items()}, fraction=fraction, seed=seed)
         if not held:
-            raise DataError("no class has two videos: nothing can be held out for validation")
+            raise DataError("no class has two videos: nothing can be held out; name validation videos (val)")
         return held
     labels = {path: label for path, label, _ in videos}
     counts: dict[Path | str, Counter[int]] = defaultdict(Counter)
@@ -45,23 +45,23 @@ def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: 
 
 def _describe_failure(groups: Sequence[Path | str]) -> str:
     if len(groups) == 1:
-        return f"all videos are of one group ({groups[0]}): nothing can be held out; name validation videos (val)"
+        return f"all videos belong to one group ({groups[0]}): nothing can be held out; name validation videos (val)"
     names = ", ".join(str(group) for group in groups[:3]) + (", ..." if len(groups) > 3 else "")
     return (
-        f"each of {len(groups)} groups ({names}) holds all videos of a class: none can be held out for validation; "
+        f"each of {len(groups)} groups ({names}) contains all videos of a class: none can be held out for validation; "
         "name validation videos (val)"
     )
 
 
 def choose_videos(by_class: Mapping[int, Sequence[Path]], *, fraction: float, seed: int) -> frozenset[Path]:
-    """Choose a share of the videos of each class.
+    """Choose a fraction of the videos of each class.
 
-    A class of two videos or more gives at least one and keeps at least one; a class of one video keeps it. With one
-    seed, what a smaller share leaves holds what a larger one leaves.
+    A class of two or more videos gives at least one and keeps at least one; a class of one video keeps it. With equal
+    seeds, the videos left by a larger fraction are among those left by a smaller one.
 
     Args:
         by_class: Videos of each class, each once.
-        fraction: Share of each class that is chosen, between 0 and 1.
+        fraction: Fraction of each class to choose, between 0 and 1.
         seed: Seed of the choice.
     """
     rng = np.random.default_rng(seed)
@@ -75,16 +75,16 @@ def choose_videos(by_class: Mapping[int, Sequence[Path]], *, fraction: float, se
 
 
 def choose_groups(counts: Mapping[Group, Mapping[int, int]], *, fraction: float, seed: int) -> frozenset[Group]:
-    """Choose whole groups, so that of each class about a share is in them.
+    """Choose whole groups that together hold about a fraction of each class.
 
-    Every class keeps a video outside of the chosen groups. In random order each group is taken that brings the shares
-    of the classes, all with the same weight, nearer to what is wanted; then each class of which nothing was taken
-    gives the group that does the least harm to the others. A class gives nothing if it lies in one group, or if
-    each of its groups holds the last videos of another class.
+    Every class keeps a video outside the chosen groups. In random order, each group is chosen that brings the fractions
+    of the classes, equally weighted, closer to the target; then each class without a chosen video gives the group that
+    hurts the other classes least. A class gives nothing if it lies in one group, or if each of its groups holds the
+    last videos of another class.
 
     Args:
         counts: Videos of each class in each group.
-        fraction: Share of each class that is wanted, between 0 and 1.
+        fraction: Fraction of each class to choose, between 0 and 1.
         seed: Seed of the order.
     """
     groups = list(counts)
@@ -98,7 +98,7 @@ def choose_groups(counts: Mapping[Group, Mapping[int, int]], *, fraction: float,
     chosen: set[Group] = set()
 
     def harm(group: Group) -> float:
-        """How much further the shares would be from what is wanted; infinite where a class would keep nothing."""
+        """Increase of the summed distance to the target; infinite if a class would keep nothing."""
         total = 0.0
         for label, count in counts[group].items():
             size, now = sizes[label], held[label]

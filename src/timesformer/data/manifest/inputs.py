@@ -1,4 +1,4 @@
-"""Which files reading a data set reads: what nothing that is made of it may replace."""
+"""Files that reading a data set reads, which outputs must not replace."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from timesformer.data.video.tar_member import split_member
 
 
 def list_files(*sources: str | Path) -> Iterator[Path]:
-    """The annotation files of sources and the files of class names beside them; of no source, `""`, none."""
+    """Annotation files of sources and the class files next to them; an empty source is skipped."""
     for source in map(Path, filter(None, sources)):
         if source.is_dir() and holds_splits(source):
             yield from list_files(*filter(None, (find_split(source, split) for split in SPLIT_NAMES)))
@@ -20,7 +20,7 @@ def list_files(*sources: str | Path) -> Iterator[Path]:
 
 
 def video_files(*manifests: Manifest) -> Iterator[Path]:
-    """The files, folders of frames and tar files in which the videos of manifests are."""
+    """Video files, folders of frames and tar files of manifests."""
     for manifest in manifests:
         for sample in manifest.samples:
             member = split_member(sample.path)

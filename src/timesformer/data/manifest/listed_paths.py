@@ -1,4 +1,4 @@
-"""The path of a video as a list writes it."""
+"""Paths of videos as written in a list."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ _WINDOWS = re.compile(r"[a-z]:[\\/]|\\\\", re.IGNORECASE)
 
 
 def listed_path(text: str, *, root: Path, where: str) -> Path:
-    """Where a video lies that a file names.
+    """Path of a video that a file names.
 
-    Where nothing is called exactly so, backslashes may stand for slashes, and accents have the other form (NFC, NFD).
+    If the literal path does not exist, backslashes may be read as slashes, and accents in the other form (NFC, NFD).
 
     Args:
-        text: What the file says.
+        text: Text in the file.
         root: Folder at which relative paths start, that of the file.
         where: File and line, for messages.
 
     Raises:
-        DataError: It is a URL or a path of another system.
+        DataError: The text is a URL or a path on another system.
     """
-    refuse_elsewhere(text, where=where)
+    refuse_non_local(text, where=where)
     path = as_stored(root / text)
     if "\\" in text and not os.path.lexists(path):
         other = as_stored(root / text.replace("\\", "/"))
@@ -37,39 +37,37 @@ def listed_path(text: str, *, root: Path, where: str) -> Path:
     return path
 
 
-def refuse_elsewhere(text: str, *, where: str) -> None:
-    """Refuse what names no file of this machine.
+def refuse_non_local(text: str, *, where: str) -> None:
+    """Refuse a text that cannot name a file on this machine.
 
     Raises:
-        DataError: It is a URL, or a path with a drive where there are no drives.
+        DataError: The text is a URL, or a Windows path on another system.
     """
     if _URL.match(text) or is_address(text):
         raise DataError(f"{where}: {text!r} is a URL: download the video first, and list the file")
     if os.name != "nt" and _WINDOWS.match(text):
         raise DataError(
-            f"{where}: {text!r} is a path on a Windows machine: write where the video is on this one, best relative to "
+            f"{where}: {text!r} is a path on a Windows machine: write the path on this machine, preferably relative to "
             "the folder of the list"
         )
 
 
 def is_commented_out(text: str, *, has: Callable[[str], bool]) -> bool:
-    """Whether a `#` in front of a name starts a comment: it is followed by space, or the name occurs without it only.
+    """Whether a leading `#` starts a comment: space follows it, or only the name without it occurs.
 
     Args:
         text: The name, with the `#`.
-        has: Says whether a name occurs elsewhere: a video that is there, or a label of other lines.
+        has: Whether a name occurs elsewhere: as an existing video, or as a label of other lines.
     """
     return not has(text) and (text[1:2] in ("", " ", "\t", "#") or has(text.lstrip("#").strip()))
 
 
 OnComments = Callable[[Path, Sequence[int]], None]
-"""Called with a list and the numbers of its lines that look like a video, but are comments."""
+"""Called with a list and the numbers of its comment lines that look like a video."""
 
 
 def report_comments(path: Path, lines: Sequence[int]) -> None:
-    """Log the numbers of the lines that are taken for comments, but look like a video that was commented out."""
+    """Log the numbers of comment lines that look like a video."""
     if lines:
         numbers = ", ".join(map(str, lines[:5])) + (", ..." if len(lines) > 5 else "")
-        logger.warning(
-            "%s: videos passed over, since a '#' makes them comments: %d (line %s)", path, len(lines), numbers
-        )
+        logger.warning("%s: skipped %d videos that a '#' makes comments (line %s)", path, len(lines), numbers)

@@ -1,4 +1,4 @@
-"""Manifests as files: a list of paths and labels, and the names of the classes beside it."""
+"""Manifests as files: a list of paths and labels, with the class names next to it."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timesformer.data.manifest.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
-from timesformer.data.manifest.rows import SEPARATORS, quote, read_class_names
+from timesformer.data.manifest.rows import SEPARATORS, quote, read_classes_file
 from timesformer.data.video.paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_utf8, printable, replacing
@@ -14,11 +14,11 @@ from timesformer.names import compose
 
 
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
-    """Write a manifest as a list that `load_manifest` reads back, with the names of its classes beside it.
+    """Write a manifest as a list that `load_manifest` reads back, with a `classes.txt` next to it.
 
-    Where a sample has a group it is a table with the header `path,label,group`, otherwise it has no header. Paths below
-    the list's folder are written relative to it, others absolute. An existing list is replaced; an existing
-    `classes.txt` must hold the same names, so that several lists can share it.
+    If any sample has a group, the list has the header `path,label,group`, otherwise none. Paths below the list's folder
+    are written relative to it, others absolute. An existing list is replaced; an existing `classes.txt` must have the
+    same names, so that several lists can share it.
 
     Args:
         path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
@@ -26,7 +26,7 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
 
     Raises:
         ConfigError: Another separator or extension.
-        DataError: Other class names are there already, or a path, name or group cannot be written in a line.
+        DataError: `classes.txt` has other names, or a path, name or group cannot be written in a line.
     """
     path = Path(path)
     if separator not in SEPARATORS.values():
@@ -40,31 +40,31 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
 
 
 def check_list_name(path: Path) -> None:
-    """Refuse a path that no list has.
+    """Refuse a path that cannot be a list.
 
     Raises:
-        ConfigError: Another extension, or the name of the file of class names.
+        ConfigError: The extension is not that of a list, or the name is that of the class file.
     """
     if path.suffix.lower() not in LIST_SUFFIXES or path.name == CLASSES_FILE:
-        raise ConfigError(f"{path}: a list is written as .csv, .txt, .tsv or .lst, and not as {CLASSES_FILE}")
+        raise ConfigError(f"{path}: a list must end with .csv, .txt, .tsv or .lst, and must not be {CLASSES_FILE}")
 
 
 def save_class_names(names: Sequence[str], path: Path) -> None:
-    """Write names of classes, one a line; a file that is there must hold the same.
+    """Write class names, one per line; an existing file must have the same names.
 
     Raises:
-        DataError: It holds others, or a name cannot be written in a line.
+        DataError: The file has other names, or a name cannot be written in a line.
     """
     check_class_names(names, path)
     if not path.exists():
         with replacing(path) as partial:
             partial.write_text("".join(f"{quote(name)}\n" for name in names), encoding="utf-8")
-    elif list(map(compose, read_class_names(path, used=names))) != list(map(compose, names)):
-        raise DataError(f"{path} holds other classes than the manifest: write to another folder")
+    elif list(map(compose, read_classes_file(path, used=names))) != list(map(compose, names)):
+        raise DataError(f"{path} has other classes than the manifest: write to another folder")
 
 
 def check_class_names(names: Sequence[str], path: Path) -> None:
-    """Refuse names of classes that `save_class_names` cannot write, whatever is there.
+    """Refuse class names that `save_class_names` cannot write, whatever exists.
 
     Raises:
         DataError: A name cannot be written in a line.
@@ -73,7 +73,8 @@ def check_class_names(names: Sequence[str], path: Path) -> None:
         _check_line(name)
         if name in map(str, range(len(names))) and name != str(label):
             raise DataError(
-                f"class {name!r} cannot be written to {path}: it has number {label} and {name!r} is another's"
+                f"class {name!r} cannot be written to {path}: its number is {label}, and {name!r} is another class's "
+                "number: rename the class"
             )
 
 
@@ -85,18 +86,18 @@ def _relative(video: Path, folder: Path) -> str:
 def _path_field(path: Path, folder: Path) -> str:
     video = _relative(path, folder)
     if not is_video(path) and not holds_frames(path):
-        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder of frames")
+        raise DataError(f"{video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is not a folder of frames")
     return _field(video)
 
 
 def _field(text: str) -> str:
-    """A field of a line: as it is where no reader can stumble, else in double quotes."""
+    """A field of a line, in double quotes unless it is plain."""
     _check_line(text)
     return text if re.fullmatch(r"[\w./+-]+", text) else '"' + text.replace('"', '""') + '"'
 
 
 def fits_a_line(text: str) -> bool:
-    """Whether a list can hold a text: in UTF-8, without line breaks, and without space around it."""
+    """Whether a list can hold a text: UTF-8, without line breaks, and without surrounding space."""
     return is_utf8(text) and text == text.strip() and re.search(r"[\r\n\ufeff]", text) is None
 
 
@@ -104,4 +105,4 @@ def _check_line(text: str) -> None:
     if not is_utf8(text):
         raise DataError(f"'{printable(text)}' cannot be written in a line: it is not UTF-8; rename it")
     if not fits_a_line(text):
-        raise DataError(f"{text!r} cannot be written in a line: it starts or ends with space, or breaks the line")
+        raise DataError(f"{text!r} cannot be written in a line: it has space at an end, or a line break; rename it")

@@ -1,9 +1,9 @@
-"""Videos packed into tar files in the layout of WebDataset, with lists that `load_manifest` reads.
+"""Writes videos into tar files in the WebDataset layout, with lists that `load_manifest` reads.
 
-Of each video there are three files in a row: `key.mp4`, as it was, byte for byte; `key.cls`, the index of its class;
-and `key.json`, the name of its class, of its file and, if it has one, of its group. The lists beside the shards name
-each video as `train-000000.tar/key.mp4`, so that training finds any video at once and in any order, while a reader of
-WebDataset reads shards from front to back.
+Each video is three consecutive files: `key.mp4`, the original bytes; `key.cls`, the index of its class; and `key.json`,
+the names of its class, its file and, if it has one, its group. The lists next to the shards name each video as
+`train-000000.tar/key.mp4`, so that training reads videos in any order, while WebDataset readers read shards from front
+to back.
 """
 
 import io
@@ -11,7 +11,7 @@ import json
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +32,21 @@ _LISTS = ("train.csv", "val.csv")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSet:
-    """What was written."""
+    """The written shards and lists."""
 
     shards: tuple[Path, ...]
     """The tar files, training before validation."""
     train: Path
     """List of the training videos."""
     val: Path | None
-    """List of the validation videos; None where there are none."""
+    """List of the validation videos; None if there are none."""
     num_bytes: int
-    """Size of all tar files together."""
+    """Total size of the tar files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Clip:
-    """A video and what stands beside it in a shard."""
+    """A video and its metadata in a shard."""
 
     path: Path
     size: int
@@ -58,14 +58,24 @@ class _Clip:
 
     @property
     def name(self) -> str:
-        """Name of the video in the shard."""
+        """Name of the video file in the shard."""
         return self.key + self.path.suffix.lower()
 
     @property
     def tar_bytes(self) -> int:
-        """What the three files take in a tar file, in bytes: each a header and whole blocks."""
+        """Size of the three files in a tar file, in bytes: each a header and whole blocks."""
         sizes = self.size, len(str(self.label)), len(self.about)
         return sum(tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE)) for size in sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shard:
+    """A tar file and its videos."""
+
+    split: str
+    """`train` or `val`."""
+    path: Path
+    clips: list[_Clip]
 
 
 def write_shards(
@@ -79,81 +89,105 @@ def write_shards(
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ShardSet:
-    """Pack videos into `train-000000.tar` and on, and `val-000000.tar` and on.
+    """Pack videos into `train-000000.tar`, `train-000001.tar`, ... and `val-000000.tar`, ...
 
-    The videos of each part are shuffled first, so that a shard holds no single class. The same videos and seed give the
-    same bytes. A video that a part lists several times is packed once, and listed as often: whoever holds videos out
-    goes by their paths. A shard appears under its name only when it is complete, and the lists come last.
+    The videos of each split are shuffled first, so that shards mix classes. Equal videos and seeds give equal bytes. A
+    video that a split lists several times is packed once and listed as often, since hold-out goes by path. A shard
+    appears under its name when it is complete; the lists are written last.
 
     Args:
         train: Training videos: files, or videos in other tar files.
-        val: Validation videos, of the same classes; None where there are none.
-        folder: Where to; made where it is not there.
-        max_bytes: Size of a shard at most, unless one video alone is larger.
-        max_clips: Videos of a shard at most.
+        val: Validation videos, of the same classes; None if there are none.
+        folder: Output folder; created if it does not exist.
+        max_bytes: Largest size of a shard, unless a single video is larger.
+        max_clips: Largest number of videos in a shard.
         seed: Seed of the order, 0 or more.
-        overwrite: Whether shards and lists that are there are replaced.
-        on_progress: Called with the number of videos packed and of all that are to be packed.
+        overwrite: Replace existing shards and lists.
+        on_progress: Called after each video with the numbers of packed and of all videos.
 
     Raises:
-        ConfigError: A limit or the seed is out of range, there are shards already, or the videos are in these.
-        DataError: A video is a folder of frames, is missing, or changes meanwhile; the parts differ in their classes,
-            or the name of one cannot be written in a line.
+        ConfigError: A limit or the seed is out of range, shards already exist, or the videos lie in them.
+        DataError: A video is a folder of frames, is missing, or changes during the copy; the splits have different
+            classes, or a class name cannot be written in a line.
         OSError: The disk refused.
     """
     folder = Path(folder)
-    _check(max_bytes=max_bytes, max_clips=max_clips, seed=seed)
-    parts = {"train": train} | ({} if val is None else {"val": val})
-    if any(part.class_names != train.class_names for part in parts.values()):
-        raise DataError("training and validation have different classes")
-    check_class_names(train.class_names, folder / CLASSES_FILE)
-    plans = {
-        name: _plan(list(_clips(part, seed=[seed, number])), max_bytes=max_bytes, max_clips=max_clips)
-        for number, (name, part) in enumerate(parts.items())
-    }
-    stale = _claim(folder, [sample.path for part in parts.values() for sample in part.samples], overwrite=overwrite)
+    splits = {"train": train} | ({} if val is None else {"val": val})
+    _check(splits, folder, max_bytes=max_bytes, max_clips=max_clips, seed=seed)
+    plan = _plan_shards(splits, folder, max_bytes=max_bytes, max_clips=max_clips, seed=seed)
+    old_shards = _claim(folder, _paths(splits), overwrite=overwrite)
     save_class_names(train.class_names, folder / CLASSES_FILE)
-    total, done, shards = sum(len(clips) for plan in plans.values() for clips in plan), 0, []
-    for name, plan in plans.items():
-        for number, clips in enumerate(plan):
-            shards.append(folder / f"{name}-{number:06d}.tar")
-            for _ in _write_shard(shards[-1], clips):
-                done += 1
-                on_progress(done, total)
-    for path in stale - set(shards):
+    _write_shards(plan, on_progress=on_progress)
+    for path in old_shards - {shard.path for shard in plan}:
         path.unlink()
-    for name, plan in plans.items():
-        samples = (
-            Sample(folder / f"{name}-{number:06d}.tar" / clip.name, clip.label, clip.group)
-            for number, clips in enumerate(plan)
-            for clip in clips
-            for _ in range(clip.num_listed)
-        )
-        save_manifest(Manifest(tuple(samples), train.class_names), folder / f"{name}.csv")
+    lists = {split: _write_list(split, plan, folder, class_names=train.class_names) for split in splits}
     return ShardSet(
-        shards=tuple(shards),
-        train=folder / "train.csv",
-        val=None if val is None else folder / "val.csv",
-        num_bytes=sum(shard.stat().st_size for shard in shards),
+        shards=tuple(shard.path for shard in plan),
+        train=lists["train"],
+        val=lists.get("val"),
+        num_bytes=sum(shard.path.stat().st_size for shard in plan),
     )
 
 
-def _check(*, max_bytes: int, max_clips: int, seed: int) -> None:
+def _check(splits: Mapping[str, Manifest], folder: Path, *, max_bytes: int, max_clips: int, seed: int) -> None:
     if max_bytes < 1 or max_clips < 1:
         raise ConfigError(f"max_bytes={max_bytes} and max_clips={max_clips} must be at least 1")
     if seed < 0:
         raise ConfigError(f"seed={seed} must not be negative")
+    class_names = splits["train"].class_names
+    if any(manifest.class_names != class_names for manifest in splits.values()):
+        raise DataError("training and validation have different classes: both need the same names in the same order")
+    check_class_names(class_names, folder / CLASSES_FILE)
+
+
+def _paths(splits: Mapping[str, Manifest]) -> list[Path]:
+    return [sample.path for manifest in splits.values() for sample in manifest.samples]
+
+
+def _plan_shards(
+    splits: Mapping[str, Manifest], folder: Path, *, max_bytes: int, max_clips: int, seed: int
+) -> list[_Shard]:
+    """All shards with their videos, training first."""
+    return [
+        _Shard(split=split, path=folder / f"{split}-{number:06d}.tar", clips=clips)
+        for index, (split, manifest) in enumerate(splits.items())
+        for number, clips in enumerate(
+            _fill(list(_clips(manifest, seed=[seed, index])), max_bytes=max_bytes, max_clips=max_clips)
+        )
+    ]
+
+
+def _write_shards(plan: Sequence[_Shard], *, on_progress: Callable[[int, int], None]) -> None:
+    total, done = sum(len(shard.clips) for shard in plan), 0
+    for shard in plan:
+        for _ in _write_shard(shard):
+            done += 1
+            on_progress(done, total)
+
+
+def _write_list(split: str, plan: Sequence[_Shard], folder: Path, *, class_names: tuple[str, ...]) -> Path:
+    """Write the list of a split, each video as often as its source lists it."""
+    samples = tuple(
+        Sample(shard.path / clip.name, clip.label, clip.group)
+        for shard in plan
+        if shard.split == split
+        for clip in shard.clips
+        for _ in range(clip.num_listed)
+    )
+    path = folder / f"{split}.csv"
+    save_manifest(Manifest(samples, class_names), path)
+    return path
 
 
 def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
-    """Each video once, in the new order, with keys that count them and hold no dot, at which WebDataset ends a key."""
+    """Each video once, in shuffled order, with numbered keys without a dot, which would end a WebDataset key."""
     counts = Counter(manifest.samples)
     samples = list(counts)
     order = np.random.default_rng(seed).permutation(len(samples))
-    for number, place in enumerate(order):
-        sample = samples[place]
+    for number, index in enumerate(order):
+        sample = samples[index]
         if sample.path.is_dir():
-            raise DataError(f"{sample.path}: a folder of frames cannot lie in a shard: write it as a video file first")
+            raise DataError(f"{sample.path}: a folder of frames cannot be packed: encode it as a video file first")
         stamp = video_stamp(sample.path)
         if stamp is None:
             raise DataError(f"{sample.path}: there is no such video")
@@ -171,8 +205,8 @@ def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
         )
 
 
-def _plan(clips: Sequence[_Clip], *, max_bytes: int, max_clips: int) -> list[list[_Clip]]:
-    """The clips of each shard, in order."""
+def _fill(clips: Sequence[_Clip], *, max_bytes: int, max_clips: int) -> list[list[_Clip]]:
+    """Clips of each shard, in order."""
     shards: list[list[_Clip]] = []
     used = 0
     for clip in clips:
@@ -191,28 +225,28 @@ def _file_bytes(used: int) -> int:
 
 
 def _claim(folder: Path, videos: Sequence[Path], *, overwrite: bool) -> set[Path]:
-    """Make the folder ready, and give the shards that are there: lists go at once, shards when new ones are there."""
+    """Prepare the folder and return its old shards; old lists are deleted now, old shards after the new are written."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     shards = {path for path in folder.iterdir() if _SHARD.fullmatch(path.name)}
     lists = [folder / name for name in _LISTS if (folder / name).exists()]
     if lists and not shards:
-        raise ConfigError(f"{lists[0]}: is the list of other videos; name another folder")
+        raise ConfigError(f"{lists[0]}: lists other videos; name another folder")
     if shards:
         refuse_existing(min(shards), overwrite=overwrite)
-    places = {place[0].resolve() for place in map(split_member, videos) if place is not None}
-    if places & {shard.resolve() for shard in shards}:
-        raise ConfigError(f"{folder}: holds the videos themselves; name another folder")
+    sources = {member[0].resolve() for member in map(split_member, videos) if member is not None}
+    if sources & {shard.resolve() for shard in shards}:
+        raise ConfigError(f"{folder}: contains the videos to pack; name another folder")
     for path in [*lists, folder / CLASSES_FILE] if shards else []:
         path.unlink(missing_ok=True)
     return shards
 
 
-def _write_shard(path: Path, clips: Sequence[_Clip]) -> Iterator[None]:
-    """Write one tar file, and stop after each clip."""
-    with replacing(path) as partial, tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as tar:
-        for clip in clips:
+def _write_shard(shard: _Shard) -> Iterator[None]:
+    """Write one tar file; yield after each clip."""
+    with replacing(shard.path) as partial, tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as tar:
+        for clip in shard.clips:
             _add_video(tar, clip)
             for suffix, content in ((".cls", str(clip.label).encode()), (".json", clip.about)):
                 tar.addfile(_entry(clip.key + suffix, len(content)), io.BytesIO(content))
@@ -227,9 +261,9 @@ def _add_video(tar: tarfile.TarFile, clip: _Clip) -> None:
         except OSError as error:
             if "unexpected end of data" not in str(error):
                 raise
-            raise DataError(f"{clip.path}: became shorter while it was copied") from error
+            raise DataError(f"{clip.path}: became shorter during the copy") from error
         if file.read(1):
-            raise DataError(f"{clip.path}: became longer while it was copied")
+            raise DataError(f"{clip.path}: became longer during the copy")
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:

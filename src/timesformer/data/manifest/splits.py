@@ -1,4 +1,4 @@
-"""Which folders and lists of a data set are its splits: training and validation, by name and by what they hold."""
+"""Splits of a data set: folders and lists for training and validation, found by name and by content."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ ANNOTATION_SUFFIXES = (*LIST_SUFFIXES, ".json")
 """File name extensions of annotation files."""
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
-"""Usual names of folders and files that hold a split of a dataset."""
+"""Usual names of folders and files of a split."""
 
 _WORDS = {
     "train": {*SPLIT_NAMES["train"], "trainval"},
@@ -30,26 +30,26 @@ _GENERAL = frozenset((
     "set", "split", "part", "subset", "fold", "list", "lists", "file", "files", "annotation", "annotations", "label",
     "labels", "x", "p", "px", "small", "resized", "raw", "compress", "the", "my", "new", "full", "folder",
 ))  # fmt: skip
-"""Words that say nothing about what a folder shows; nor do numbers, such as the size of frames."""
+"""Words, besides numbers, that do not tell what a folder shows."""
 _NOT_LISTED = frozenset((
     "acc", "accuracy", "config", "curve", "features", "history", "log", "logs", "loss", "losses", "metric", "metrics",
     "output", "outputs", "predictions", "readme", "result", "results", "scores", "stats", "summary",
 ))  # fmt: skip
-"""Words in the names of files that say what came out of a training, not what goes in."""
+"""Words in the names of files that training writes; such files are not annotation."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitName:
-    """A name that says which split of a data set it is."""
+    """The split that a name states."""
 
     split: str
     """`train`, `val` or `test`."""
     subject: tuple[str, ...]
-    """What else the name says, such as `("kinetics",)` of `kinetics_train_256`."""
+    """Other words of the name, such as `("kinetics",)` of `kinetics_train_256`."""
 
 
 def parse_split(name: str) -> SplitName | None:
-    """What a name says about a split: `train_256`, `videosVal`, `trainset`, `dev`; None if it names none or several."""
+    """Parse the split in a name: `train_256`, `videosVal`, `trainset`, `dev`; None if it states none or several."""
     tokens = [token.lower() for token in _TOKEN.findall(name)]
     matches = [_WORD.fullmatch(token) for token in tokens]
     words = [match[1] for match in matches if match]
@@ -61,24 +61,24 @@ def parse_split(name: str) -> SplitName | None:
 
 
 def find_split(folder: str | Path, split: str) -> Path | None:
-    """The source of a split, `train` or `val`, in a dataset's folder; None if the folder has none of that name.
+    """Source of a split, `train` or `val`, in a data set's folder; None if the folder does not have it.
 
-    Usual names go first: a folder called as in `SPLIT_NAMES`, or an annotation file called so or with something and
-    `-` or `_` before it. Of others, such as `videos_train` and `videos_val` or `train` and `dev`, those are taken
-    whose names differ in the split alone, or which hold folders of the same names.
+    Usual names come first: a folder with a name in `SPLIT_NAMES`, or an annotation file with such a name, optionally
+    after a prefix and `-` or `_`. Of other names, such as `videos_train` and `videos_val` or `train` and `dev`, pairs
+    count that differ only in the split, or that contain folders of the same names.
 
     Raises:
-        DataError: There are several.
+        DataError: The split has several sources.
     """
     found = _find_sources(Path(folder))[split]
     if len(found) > 1:
         names = ", ".join(sorted(path.name for path in found))
-        raise DataError(f"{folder} has several sources for {split!r}: {names}: name one")
+        raise DataError(f"{folder} has several sources for {split!r}: {names}: name one of them")
     return found[0] if found else None
 
 
 def holds_splits(source: str | Path) -> bool:
-    """Whether a source is a folder with a training and a validation split, as folders or as annotation files."""
+    """Whether a source is a folder with a training and a validation split, each a folder or an annotation file."""
     paths = _candidates(Path(source))
     return all(_with_usual_names(paths).values()) or bool(_find_pairs(paths))
 
@@ -103,14 +103,14 @@ def _with_usual_names(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _find_pairs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Folders or lists that are training and validation of one set by their names, or also by what they hold."""
+    """Pairs of folders or lists that are training and validation of one data set, by their names or contents."""
     named = [(path, name) for path in paths if (name := parse_split(_stem(path))) is not None]
     train, val = ([(path, of) for path, of in named if of.split == split] for split in SPLIT_NAMES)
     pairs = [(t, v) for t, of_t in train for v, of_v in val if of_t.subject == of_v.subject or _hold_same(t, v)]
     folders = [path for path in paths if path.is_dir()]
     if all(parse_split(path.name) for path in folders):
         return pairs
-    # beside other folders without folders in them, such as `meeting`, a folder `training` is a class
+    # next to other folders without subfolders, such as `meeting`, a folder `training` is a class
     return [(t, v) for t, v in pairs if not t.is_dir() or not v.is_dir() or list_folders(t) or list_folders(v)]
 
 
@@ -132,40 +132,40 @@ def _stem(path: Path) -> str:
 
 
 def _hold_same(train: Path, val: Path) -> bool:
-    """Whether two folders mostly hold folders of the same names."""
-    folders = [{path.name for path in list_folders(place)} if place.is_dir() else set() for place in (train, val)]
+    """Whether most folders in two folders have the same names."""
+    folders = [{path.name for path in list_folders(root)} if root.is_dir() else set() for root in (train, val)]
     return 2 * len(folders[0] & folders[1]) > min(map(len, folders))
 
 
-def refuse_parts(folder: Path, videos: Mapping[str, Sequence[Path]], *, notes: Collection[str]) -> None:
-    """Refuse a folder whose folders are no classes: splits of a data set, or one folder that holds the classes.
+def refuse_non_classes(folder: Path, videos: Mapping[str, Sequence[Path]], *, notes: Collection[str]) -> None:
+    """Refuse a folder whose subfolders are not classes, but splits or one folder that contains the classes.
 
     Args:
         folder: The folder.
-        videos: The videos below each of its folders, by its name.
-        notes: Those of its folders that hold files but nothing that could be a video, such as lists.
+        videos: Videos below each subfolder, by its name.
+        notes: Subfolders that contain files, but nothing that could be a video, such as lists.
 
     Raises:
-        DataError: They are splits by name, hold folders of the same names, or the classes lie one level deeper.
+        DataError: The subfolders are splits by name, contain folders of the same names, or the classes are deeper.
     """
     inner = {name: _folders_of_videos(folder / name, own) for name, own in videos.items() if own}
     for names in (list(videos), list(inner)):
         if _are_splits(folder, names):
             raise DataError(_describe_splits(folder, sorted(names)))
     _refuse_same_folders(folder, inner)
-    if len(inner) == 1 and set(videos) <= {*inner, *notes}:  # another folder is a class without videos
+    if len(inner) == 1 and set(videos) <= {*inner, *notes}:  # any other folder would be a class without videos
         _refuse_too_high(folder, videos)
 
 
 def _folders_of_videos(folder: Path, videos: Sequence[Path]) -> set[str]:
-    """Names of the folders in a folder that hold its videos; none if most videos lie in the folder itself."""
-    places = [path.relative_to(folder).parts for path in videos]
-    names = {parts[0] for parts in places if len(parts) > 1}
-    return names if sum(len(parts) == 1 for parts in places) < len(names) else set()
+    """Names of the subfolders that contain the videos of a folder; empty if most videos lie in the folder itself."""
+    relative = [path.relative_to(folder).parts for path in videos]
+    names = {parts[0] for parts in relative if len(parts) > 1}
+    return names if sum(len(parts) == 1 for parts in relative) < len(names) else set()
 
 
 def _are_splits(folder: Path, names: Sequence[str]) -> bool:
-    """Whether folders are splits by their names: training and validation among them, or nothing but splits."""
+    """Whether folders are splits by their names: training and validation are among them, or all are splits."""
     lower = {name.lower() for name in names}
     if all(lower & set(usual) for usual in SPLIT_NAMES.values()) or (len(names) > 1 and lower <= set(_SPLIT_OF)):
         return True
@@ -179,13 +179,13 @@ def _are_splits(folder: Path, names: Sequence[str]) -> bool:
 def _describe_splits(folder: Path, names: Sequence[str]) -> str:
     train = [name for name in names if (of := parse_split(name)) and of.split == "train"]
     return (
-        f"{folder} holds splits, not classes ({', '.join(names)}): name one of them, such as "
+        f"{folder} contains splits, not classes ({', '.join(names)}): name one of them, such as "
         f"{folder / (train or names)[0]}{_suggest_val(folder, names)}; {_if_classes(names)}"
     )
 
 
 def _suggest_val(folder: Path, names: Sequence[str]) -> str:
-    """How to train on the parts of a folder, if their names leave no doubt which is which."""
+    """The command that trains on the splits of a folder, if their names are unambiguous."""
     of_val = [name for name in names if (of := parse_split(name)) and of.split == "val"]
     of_train = [name for name in names if (of := parse_split(name)) and of.split == "train"]
     if len(of_train) != 1 or len(of_val) != 1:
@@ -194,11 +194,11 @@ def _suggest_val(folder: Path, names: Sequence[str]) -> str:
 
 
 def _if_classes(names: Sequence[str]) -> str:
-    return f"if {', '.join(names[:3])} are classes, name the videos in a list of `path,label` lines"
+    return f"if {', '.join(names[:3])} are classes, list the videos in a file of `path,label` lines"
 
 
 def _refuse_same_folders(folder: Path, inner: Mapping[str, set[str]]) -> None:
-    """Refuse folders that mostly hold folders of the same names, whatever they are called."""
+    """Refuse folders most of which contain folders of the same names, whatever their own names."""
     largest = max(inner.values(), key=len, default=set())
     alike = sorted(name for name, own in inner.items() if 2 * len(own & largest) > len(own))
     if len(largest) < 2 or len(alike) < 2 or 2 * len(alike) <= len(inner):
@@ -206,33 +206,33 @@ def _refuse_same_folders(folder: Path, inner: Mapping[str, set[str]]) -> None:
     shared = sorted(set[str].intersection(*(inner[name] for name in alike)) or largest)
     if all(map(parse_split, largest)):
         raise DataError(
-            f"{folder} holds classes ({_some(alike)}), each with splits of its own ({_some(shared)}): move these above "
-            f"the classes, as {folder / shared[0] / alike[0]}, or name the videos of each in a list"
+            f"{folder} contains classes ({_some(alike)}), each with its own splits ({_some(shared)}): move the splits "
+            f"above the classes, such as {folder / shared[0] / alike[0]}, or list the videos of each split in a file"
         )
-    first, second = sorted(alike, key=lambda name: (_place(name), name))[:2]
+    first, second = sorted(alike, key=lambda name: (_split_order(name), name))[:2]
     example = f"`timesformer train {folder / first} --val {folder / second}`"
     raise DataError(
-        f"{folder} holds parts, not classes: its folders ({_some(alike)}) hold folders of the same names "
-        f"({_some(shared)}), which are the classes then: name the parts ({example}); {_if_classes(alike)}"
+        f"{folder} contains splits, not classes: its folders ({_some(alike)}) contain folders of the same names "
+        f"({_some(shared)}), which are then the classes: name the splits ({example}); {_if_classes(alike)}"
     )
 
 
-def _place(name: str) -> int:
-    """Training before what says nothing, and that before the rest."""
+def _split_order(name: str) -> int:
+    """Sort key: training, then names without a split, then other splits."""
     of = parse_split(name)
     return 1 if of is None else 0 if of.split == "train" else 2
 
 
 def _refuse_too_high(folder: Path, videos: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse a folder of which only one folder has videos, and these in several folders, which are the classes."""
-    place = folder
+    """Refuse a folder whose only subfolder with videos contains the class folders."""
+    root = folder
     found = [path for own in videos.values() for path in own]
-    while len(inner := _folders_of_videos(place, found)) == 1:
-        place = place / min(inner)
+    while len(inner := _folders_of_videos(root, found)) == 1:
+        root = root / min(inner)
     if len(inner) > 1:
         raise DataError(
-            f"{folder} is not the folder of the classes: all videos lie in {place}, in {len(inner)} folders "
-            f"({_some(sorted(inner))}): name {place}; if {place.name} is a class, name the videos in a list of "
+            f"{folder} is not the folder of the classes: all videos lie in {root}, in {len(inner)} folders "
+            f"({_some(sorted(inner))}): name {root}; if {root.name} is a class, list the videos in a file of "
             "`path,label` lines"
         )
 

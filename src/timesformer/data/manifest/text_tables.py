@@ -6,28 +6,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timesformer.data.manifest.list_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
+from timesformer.data.manifest.line_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
 from timesformer.data.manifest.listed_paths import (
     OnComments,
     is_commented_out,
     listed_path,
-    refuse_elsewhere,
+    refuse_non_local,
     report_comments,
 )
-from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, Finder, is_integer
+from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, is_integer
+from timesformer.data.manifest.video_finder import VideoFinder
 from timesformer.data.video.paths import VIDEO_SUFFIXES, is_video
 from timesformer.errors import DataError
 from timesformer.names import compose
 
 PATH_COLUMNS = ("path", "video_path", "file_path", "filepath", "video", "file", "file_name", "filename", "folder")
-"""Names of columns that hold paths."""
+"""Column names of paths."""
 ID_COLUMNS = ("youtube_id", "video_id", "id")
-"""Names of columns that hold names of videos without extension."""
+"""Column names of video names without extension."""
 LABEL_COLUMNS = ("class_name", "label_name", "class", "label", "action", "category")
-"""Names of columns that hold labels."""
+"""Column names of labels."""
 
 Line = tuple[int, str]
-"""The number of a line, counted from 1, and what it holds."""
+"""Number of a line, counted from 1, and its text."""
 
 _GROUP_COLUMN = "group"
 _KINETICS = ("time_start", "time_end")
@@ -43,7 +44,7 @@ _WHOLE = ("", "0", "0.0", "-1")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The columns of a table, in small letters, and which of them are read."""
+    """Columns of a table, in lower case, and the names of those that hold the path and the label."""
 
     columns: list[str]
     separator: str
@@ -52,17 +53,17 @@ class Header:
 
     @property
     def ranges(self) -> list[str]:
-        """Columns that say where in a video the label holds."""
+        """Columns that limit the label to a range of the video."""
         return [column for column in self.columns if is_range(column)]
 
 
 def is_range(column: str) -> bool:
-    """Whether a name of a column, in small letters, is one for an end of a range in a video: `start`, `end_frame`."""
+    """Whether a column name, in lower case, names the start or end of a range: `start`, `end_frame`."""
     return _RANGE.fullmatch(column) is not None
 
 
 def split_fields(line: str, separator: str) -> list[str]:
-    """Separate a line as CSV does; quotes that do not pair up leave the line whole."""
+    """Split a line as CSV; a line with unpaired quotes stays whole."""
     try:
         return [
             text.strip() for text in next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
@@ -72,10 +73,10 @@ def split_fields(line: str, separator: str) -> list[str]:
 
 
 def find_header(line: str, *, path: Path) -> Header | None:
-    """The header that a line is, if it is one.
+    """Parse a header; None if the line is not one.
 
     Raises:
-        DataError: It names a column twice that is read.
+        DataError: The column of the path, the label or the group occurs twice.
     """
     for separator in SEPARATORS.values():
         columns = _trimmed([text.lower() for text in split_fields(line, separator)], num=0)
@@ -84,7 +85,7 @@ def find_header(line: str, *, path: Path) -> Header | None:
         if video is not None and label is not None:
             twice = next((name for name in (video, label, _GROUP_COLUMN) if columns.count(name) > 1), None)
             if twice is not None:
-                raise DataError(f"{path}: the header names the column {twice!r} twice; a video has one")
+                raise DataError(f"{path}: the header has the column {twice!r} twice: rename or remove one")
             return Header(columns=columns, separator=separator, video=video, label=label)
     return None
 
@@ -94,26 +95,26 @@ def read_table(
     lines: Sequence[Line],
     *,
     header: Header,
-    finder: Finder,
-    known: Collection[str] = (),
+    finder: VideoFinder,
+    class_names: Collection[str] = (),
     on_comments: OnComments = report_comments,
 ) -> list[AnnotationRow]:
     """Read the lines below a header.
 
     Args:
         path: The file, for messages.
-        lines: The lines below the header that are not blank.
-        header: The header.
+        lines: The lines below the header, without blank ones.
+        header: The parsed header.
         finder: Finds videos without extension.
-        known: Names of the classes, if they are known; a label that is one of them is never taken apart.
-        on_comments: Called with the lines that look like a row, but are comments.
+        class_names: Names of the classes, if known; a label that is one of them is never split.
+        on_comments: Called with the numbers of comment lines that look like a row.
 
     Raises:
-        DataError: A line cannot be read, has several labels or is about a part of a video; the message names it.
+        DataError: A line cannot be read, has several labels, or labels a range of a video; the message names the line.
     """
     rows, splits, times = [], set(), {}
     for number, line in _without_comments(
-        path, lines, header=header, finder=finder, known=known, on_comments=on_comments
+        path, lines, header=header, finder=finder, class_names=class_names, on_comments=on_comments
     ):
         where = f"{path}, line {number}"
         cells = _read_cells(line, header, where=where)
@@ -122,15 +123,15 @@ def read_table(
         _refuse_range(cells, header, video=video, where=where)
         time = tuple(cells.get(column, "") for column in _KINETICS)
         if times.setdefault(video, time) != time:
-            raise DataError(f"{where}: another range of {video}, of which there must be a file for each")
+            raise DataError(f"{where}: another range of {video}: cut each range into its own file")
         label = compose(cells[header.label])
         rows.append(
             AnnotationRow(path=video, label=label, where=f"line {number}", group=compose(cells.get(_GROUP_COLUMN, "")))
         )
-    _refuse_several(rows, path=path, known=known)
+    _refuse_several(rows, path=path, class_names=class_names)
     if len(splits) > 1:
         names = ", ".join(sorted(splits))
-        raise DataError(f"{path} mixes splits ({names}) in its column 'split': write a file for each")
+        raise DataError(f"{path} mixes splits ({names}) in its column 'split': write one file per split")
     return rows
 
 
@@ -139,34 +140,34 @@ def _without_comments(
     lines: Sequence[Line],
     *,
     header: Header,
-    finder: Finder,
-    known: Collection[str],
+    finder: VideoFinder,
+    class_names: Collection[str],
     on_comments: OnComments,
 ) -> list[Line]:
     plain = [split_fields(line, header.separator) for _, line in lines if not line.startswith("#")]
-    place = header.columns.index(header.label)
-    labels = {fields[place] for fields in plain if len(fields) > place}.union(known)
-    kept, passed_over = [], []
+    column = header.columns.index(header.label)
+    labels = {fields[column] for fields in plain if len(fields) > column}.union(class_names)
+    kept, skipped = [], []
     for number, line in lines:
         fields = _trimmed(split_fields(line, header.separator), num=len(header.columns))
         looks_like_row = len(fields) == len(header.columns) and len(fields) > 1
         if not line.startswith("#") or (looks_like_row and _is_row(fields, header, finder=finder, labels=labels)):
             kept.append((number, line))
         elif looks_like_row:
-            passed_over.append(number)
-    on_comments(path, passed_over)
+            skipped.append(number)
+    on_comments(path, skipped)
     return kept
 
 
-def _is_row(fields: Sequence[str], header: Header, *, finder: Finder, labels: Collection[str]) -> bool:
-    """Whether a line from `#` is not a comment: its first field is called so, and the line names a video."""
+def _is_row(fields: Sequence[str], header: Header, *, finder: VideoFinder, labels: Collection[str]) -> bool:
+    """Whether a line that starts with `#` is a row: its first field occurs with the `#`, and it names a video."""
     cells = dict(zip(header.columns, fields, strict=True))
     video, label = cells[header.video], cells[header.label]
     if header.columns[0] == header.video:
         is_name = is_video(Path(video)) or header.video in ID_COLUMNS
         return finder.has(video) or (is_name and not is_commented_out(video, has=finder.has))
-    is_there = is_video(Path(video)) or finder.has(video)
-    return is_there and header.columns[0] == header.label and not is_commented_out(label, has=labels.__contains__)
+    names_video = is_video(Path(video)) or finder.has(video)
+    return names_video and header.columns[0] == header.label and not is_commented_out(label, has=labels.__contains__)
 
 
 def _read_cells(line: str, header: Header, *, where: str) -> dict[str, str]:
@@ -182,34 +183,34 @@ def _read_cells(line: str, header: Header, *, where: str) -> dict[str, str]:
     if several:
         raise DataError(
             f"{where}: the columns {header.label!r} and {several[0]!r} are several labels "
-            f"({cells[header.label]!r}, {cells[several[0]]!r}); a video takes one"
+            f"({cells[header.label]!r}, {cells[several[0]]!r}); a video has one"
         )
     return cells
 
 
 def _trimmed(fields: list[str], *, num: int) -> list[str]:
-    """Without empty fields at the end, as spreadsheets leave them, behind the first `num`."""
+    """The fields without empty ones at the end, as spreadsheets write them; at least the first `num` stay."""
     while len(fields) > num and not fields[-1]:
         fields = fields[:-1]
     return fields
 
 
-def _locate(cells: Mapping[str, str], header: Header, *, where: str, finder: Finder) -> Path:
+def _locate(cells: Mapping[str, str], header: Header, *, where: str, finder: VideoFinder) -> Path:
     video = cells[header.video]
     if header.video in ID_COLUMNS:
-        refuse_elsewhere(video, where=where)
+        refuse_non_local(video, where=where)
         return finder.find(_stems(video, cells), label=cells[header.label])
     path = listed_path(video, root=finder.root, where=where)
     if is_video(path):
         return path
     bare = finder.find_bare(video, label=cells[header.label])
     if bare is None:
-        raise DataError(f"{where}: {video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is no folder")
+        raise DataError(f"{where}: {video!r} does not end with one of {' '.join(VIDEO_SUFFIXES)}, and is not a folder")
     return bare
 
 
 def _stems(video: str, cells: Mapping[str, str]) -> list[str]:
-    """Names under which downloaders of Kinetics keep a clip: with its seconds in the source video, or without."""
+    """File names that Kinetics downloaders give a clip: with or without its seconds in the source video."""
     times = [cells.get(column, "") for column in _KINETICS]
     if all(is_integer(time) for time in times):
         return ["_".join([video, *(f"{int(time):06d}" for time in times)]), video]
@@ -217,7 +218,7 @@ def _stems(video: str, cells: Mapping[str, str]) -> list[str]:
 
 
 def _refuse_range(cells: Mapping[str, str], header: Header, *, video: Path, where: str) -> None:
-    """Refuse a line about a part of a video, unless the file is that part, as its name or Kinetics' columns say."""
+    """Refuse a range of a video, unless the file is that range by its name or by Kinetics' columns."""
     is_given = any(cells[column] not in _WHOLE for column in header.ranges)
     is_kinetics = header.video in ID_COLUMNS and set(header.ranges) <= set(_KINETICS)
     numbers = [re.escape(cells[column].lstrip("0") or "0") for column in header.ranges]
@@ -225,15 +226,15 @@ def _refuse_range(cells: Mapping[str, str], header: Header, *, video: Path, wher
     if is_given and not is_kinetics and not (len(numbers) == 2 and is_cut):
         columns = ", ".join(f"{column}={cells[column]}" for column in header.ranges if cells[column])
         raise DataError(
-            f"{where}: a range of the video ({columns}); a line takes one label for the whole video: cut the range "
-            "into a file and leave these columns out"
+            f"{where}: a range of the video ({columns}); a line has one label for the whole video: cut the range "
+            "into its own file and leave out these columns"
         )
 
 
-def _refuse_several(rows: Sequence[AnnotationRow], *, path: Path, known: Collection[str]) -> None:
-    labels = {row.label for row in rows}.union(known)
+def _refuse_several(rows: Sequence[AnnotationRow], *, path: Path, class_names: Collection[str]) -> None:
+    labels = {row.label for row in rows}.union(class_names)
     for row in rows:
-        if row.label not in known:
+        if row.label not in class_names:
             refuse_several(row.label, where=f"{path}, {row.where}")
             refuse_numbers(row.label, where=f"{path}, {row.where}")
             refuse_joined(row.label, labels, where=f"{path}, {row.where}")

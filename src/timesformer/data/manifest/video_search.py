@@ -1,4 +1,4 @@
-"""The videos below a folder, and what lies there that is none: nothing is left out without being counted or named."""
+"""Videos below a folder; every other file is counted or named, so that nothing is skipped silently."""
 
 import os
 import stat
@@ -11,16 +11,16 @@ from timesformer.data.manifest.folders import is_hidden, unreadable
 from timesformer.data.video.paths import is_video, parse_frame
 
 REASONS = {
-    "misnamed": "files that hold a video but have no extension of one (rename them, such as to clip.mp4)",
-    "broken": "links that lead nowhere",
+    "misnamed": "videos without a video extension (rename them, such as to clip.mp4)",
+    "broken": "broken links",
     "unfinished": "unfinished downloads",
-    "unknown": "files without an extension of a video",
-    "pictures": "folders of numbered pictures beside video files, taken for previews",
-    "link": "links to a folder that is searched anyway, or that holds this one",
-    "comment": "lines that look like a video, but are comments, since they begin with a '#'",
-    "no_class": "videos beside the folders of the classes, without a class",
+    "unknown": "files without a video extension",
+    "pictures": "folders of numbered pictures next to video files, which count as previews",
+    "link": "links to a folder that is searched anyway, or to a parent of the link",
+    "comment": "lines that look like a video, but are comments, since they start with '#'",
+    "no_class": "videos next to the class folders, without a class",
 }
-"""What could be a video and is passed over, each kind in words."""
+"""Reasons why a possible video is passed over, in words."""
 
 _NO_VIDEO = frozenset((
     ".txt", ".csv", ".tsv", ".lst", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".md",
@@ -30,7 +30,7 @@ _NO_VIDEO = frozenset((
     ".xz", ".7z", ".rar", ".tgz", ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".svg", ".heic", ".heif",
     ".avif", ".thm", ".wav", ".mp3", ".m4a", ".aac", ".flac", ".opus", ".wma", ".bak", ".orig", ".sha256",
 ))  # fmt: skip
-"""Extensions, in small letters, of files that nobody takes for a video."""
+"""Lower-case extensions of files that are not videos."""
 
 _MAGIC = (
     (0, (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"0&\xb2u\x8ef\xcf\x11")),
@@ -39,17 +39,17 @@ _MAGIC = (
     (4, (b"moov", b"mdat", b"wide", b"free", b"skip")),
     (8, (b"AVI ", b"AVIX", b"CDXA")),
 )
-"""Where a video file says what it is, and what stands there: containers, then raw streams."""
+"""Offsets of signatures in video files, and the signatures: containers, then raw streams."""
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"mif1", b"M4A ", b"M4B ")
 _UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".ytdl", ".aria2", ".!qb")
 _OWN = ".timesformer"
-"""Start of the names of what `check` keeps beside the videos."""
+"""Prefix of the files that `check` keeps next to the videos."""
 _NUM_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """Something that could be a video and is not read."""
+    """A possible video that is not read."""
 
     path: Path
     reason: str
@@ -58,21 +58,21 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies below a folder."""
+    """Videos and other files below a folder."""
 
     videos: tuple[Path, ...]
     """Files, or folders of frames; sorted."""
     passed_over: tuple[PassedOver, ...]
-    """What could be a video and is not read; sorted."""
+    """Possible videos that are not read; sorted."""
     others: Counter[str]
-    """Number of other files by extension, in small letters; hidden ones as `hidden`."""
+    """Number of other files by extension, in lower case; hidden ones as `hidden`."""
 
 
 def find_videos_below(folder: Path) -> Found:
-    """All videos anywhere below a folder: files of a known extension, or folders that hold frames and no video file.
+    """All videos at any depth below a folder: files of a known extension, or folders of frames without video files.
 
-    Pictures that lie in the folder itself make it no video. Where there is any video file, folders of frames are
-    previews of it and no videos. Links to folders are followed, each folder once; hidden folders are not searched.
+    Pictures in the folder itself do not make it a video. If there is any video file, folders of frames count as its
+    previews. Links to folders are followed, each folder once; hidden folders are not searched.
 
     Raises:
         DataError: A folder cannot be read; the message names it.
@@ -88,21 +88,21 @@ def find_videos_below(folder: Path) -> Found:
 
 
 def describe_passed_over(passed_over: Sequence[PassedOver], others: Counter[str], *, root: Path) -> str:
-    """What was passed over in one line, with the first names of each kind; empty if there was nothing."""
-    parts = []
+    """One line about what was passed over, with the first names of each kind; empty if nothing was."""
+    lines = []
     for reason, meaning in REASONS.items():
         paths = [passed.path for passed in passed_over if passed.reason == reason]
         if paths:
             names = ", ".join(str(_below(path, root)) for path in paths[:_NUM_NAMED])
             more = ", ..." if len(paths) > _NUM_NAMED else ""
-            parts.append(f"{meaning}: {len(paths)} ({names}{more})")
+            lines.append(f"{meaning}: {len(paths)} ({names}{more})")
     if others:
-        parts.append(describe_others(others))
-    return f"passed over: {'; '.join(parts)}" if parts else ""
+        lines.append(describe_others(others))
+    return f"passed over: {'; '.join(lines)}" if lines else ""
 
 
 def describe_others(others: Counter[str]) -> str:
-    """The number of files that are no videos, and of the commonest extensions."""
+    """Counts of files that are not videos: all, and by the most frequent extensions."""
     commonest = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:4]
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in commonest)
     more = ", ..." if len(others) > 4 else ""
@@ -110,7 +110,7 @@ def describe_others(others: Counter[str]) -> str:
 
 
 def looks_like_video(path: Path) -> bool:
-    """Whether the first bytes of a file are those of a video's container; False if it is no file or cannot be read."""
+    """Whether a file starts with the signature of a video container; False if it is not a file or unreadable."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False  # opening a pipe would wait for its writer
@@ -120,14 +120,14 @@ def looks_like_video(path: Path) -> bool:
         return False
     if head[4:8] == b"ftyp":
         return not head.startswith(_STILL_BRANDS, 8)
-    if any(head.startswith(signs, place) for place, signs in _MAGIC):
+    if any(head.startswith(signatures, offset) for offset, signatures in _MAGIC):
         return True
     return any(head[start::step][:2] == b"GG" for start, step in ((0, 188), (4, 192)))
 
 
 @dataclass(slots=True)
 class _Search:
-    """A search below one folder, each folder once, whatever links lead to it."""
+    """Search below one folder; visits each folder once, however many links lead to it."""
 
     root: Path
     files: list[Path] = field(default_factory=list)
@@ -138,21 +138,21 @@ class _Search:
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def walk(self, start: Path) -> list[Path]:
-        """Search a folder and those in it, and give the links to folders that are met back."""
+        """Search a folder and its subfolders; return the links to folders found there."""
         links: list[Path] = []
         if not self._seen:
             self._seen = {_identity(path) for path in (start, *start.resolve().parents)}
-        for place, folders, names in os.walk(start, onerror=_refuse):
-            paths = [Path(place, name) for name in sorted(folders) if not self._is_hidden(name)]
+        for parent, folders, names in os.walk(start, onerror=_refuse):
+            paths = [Path(parent, name) for name in sorted(folders) if not self._is_hidden(name)]
             links += (path for path in paths if path.is_symlink())
             own = {path.name: _identity(path) for path in paths if not path.is_symlink()}
             folders[:] = [name for name, identity in own.items() if identity not in self._seen]
             self._seen |= set(own.values())
-            self._sort(Path(place), sorted(name for name in names if not self._is_hidden(name)))
+            self._sort(Path(parent), sorted(name for name in names if not self._is_hidden(name)))
         return links
 
     def follow(self, link: Path) -> list[Path]:
-        """Search the folder that a link leads to, unless it is or will be searched anyway."""
+        """Search the target of a link, unless it is searched anyway."""
         identity = _identity(link)
         if identity in self._seen:
             self.passed_over.append(PassedOver(link, "link"))
@@ -165,19 +165,19 @@ class _Search:
             self.others["hidden"] += 1
         return is_hidden(name)
 
-    def _sort(self, place: Path, names: Iterable[str]) -> None:
-        videos = [place / name for name in names if is_video(Path(name))]
+    def _sort(self, folder: Path, names: Iterable[str]) -> None:
+        videos = [folder / name for name in names if is_video(Path(name))]
         rest = [name for name in names if not is_video(Path(name))]
         self.files += videos
-        if place != self.root and not videos and any(map(parse_frame, rest)):
-            self.clips.append(place)
+        if folder != self.root and not videos and any(map(parse_frame, rest)):
+            self.clips.append(folder)
             rest = [name for name in rest if parse_frame(name) is None]
         for name in rest:
             suffix = Path(name).suffix.lower()
             if suffix in _NO_VIDEO:
                 self.others[suffix] += 1
             else:
-                self.passed_over.append(PassedOver(place / name, _reason(place / name, suffix)))
+                self.passed_over.append(PassedOver(folder / name, _reason(folder / name, suffix)))
 
 
 def _reason(path: Path, suffix: str) -> str:
@@ -189,7 +189,7 @@ def _reason(path: Path, suffix: str) -> str:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """What is equal for two paths to one folder."""
+    """Device and inode, equal for all paths to one folder."""
     try:
         status = folder.stat()
     except OSError as error:

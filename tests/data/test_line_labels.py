@@ -1,4 +1,4 @@
-"""What stands behind the path of a video in a list: labels, numbers of frames, ranges and several labels."""
+"""Text after the path of a video in a list: labels, numbers of frames, ranges and several labels."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_a_column_of_numbers_before_names_is_dropped(separator, tmp_path):
 def test_quotes_around_every_field_change_nothing(tmp_path):
     assert classes(tmp_path / "list.csv", '"a.mp4","16","0"\n"b.mp4","20","1"') == ["0", "1"]
     assert classes(tmp_path / "list.csv", '"a.mp4","16","wave"\n"b.mp4","20","push, left"') == ["wave", "push, left"]
-    refused(tmp_path / "list.csv", '"a.mp4","0","8","1"', r"line 1: '0,8,1' behind 'a.mp4' is a range \(0 to 8\)")
+    refused(tmp_path / "list.csv", '"a.mp4","0","8","1"', r"line 1: '0,8,1' after 'a.mp4' is a range \(0 to 8\)")
 
 
 def test_an_index_before_a_name_is_dropped(tmp_path):
@@ -74,13 +74,13 @@ def test_two_numbers_that_can_both_be_labels_are_compared_with_the_frames(folder
     text = "a.mp4 10 3\nb.mp4 12 0\nc.mp4 15 19"
     assert classes(folder / "list.txt", text, class_names=names) == ["class 3", "class 0", "class 19"]
     text = "a.mp4 10 3\nb.mp4 4 0\nc.mp4 5 19"
-    with pytest.raises(DataError, match=r"line 1: '10 3' behind .* is two labels, or a number of frames"):
+    with pytest.raises(DataError, match=r"line 1: '10 3' after .* is two labels, or a number of frames"):
         classes(folder / "list.txt", text, class_names=names)
 
 
 def test_two_numbers_that_can_both_be_labels_are_refused_without_the_files(tmp_path):
     refused(
-        tmp_path / "list.txt", "a.mp4 1 0\nb.mp4 1 1", "leave the numbers of frames out, or write a header: path,num"
+        tmp_path / "list.txt", "a.mp4 1 0\nb.mp4 1 1", "leave out the numbers of frames, or write a header: path,num"
     )
 
 
@@ -100,10 +100,8 @@ def test_a_number_before_a_name_is_refused_where_it_is_not_the_number_of_frames(
 
 
 def test_a_number_of_frames_behind_the_label_is_refused(folder, tmp_path):
-    refused(
-        folder / "list.txt", "a.mp4 wave 10\nb.mp4 wave 12", "'wave 10' behind 'a.mp4' is 2 fields, as in all lines"
-    )
-    refused(tmp_path / "list.csv", "a.mp4,wave,10\nb.mp4,wave,12", "'wave,10' behind 'a.mp4' is 2 fields")
+    refused(folder / "list.txt", "a.mp4 wave 10\nb.mp4 wave 12", "'wave 10' after 'a.mp4' is 2 fields, as in all lines")
+    refused(tmp_path / "list.csv", "a.mp4,wave,10\nb.mp4,wave,12", "'wave,10' after 'a.mp4' is 2 fields")
     assert classes(tmp_path / "list.txt", "a.mp4 take 1\nb.mp4 take 2") == ["take 1", "take 2"]
 
 
@@ -115,7 +113,7 @@ def test_folders_and_files_of_one_list_are_decided_apart(tmp_path):
 
 def test_two_labels_of_a_folder_are_not_taken_for_a_number_of_frames(tmp_path):
     write_frames(tmp_path / "x", num_frames=3)
-    refused(tmp_path / "list.txt", "x 0 1", "'0 1' behind 'x' is several labels, since 0 is not a number of frames")
+    refused(tmp_path / "list.txt", "x 0 1", "'0 1' after 'x' is several labels, since 0 is not a number of frames")
 
 
 # --- ranges and several labels ---
@@ -131,7 +129,7 @@ def test_two_labels_of_a_folder_are_not_taken_for_a_number_of_frames(tmp_path):
         ("b.mp4 00:01 00:08 wave", r"is a range \(00:01 to 00:08\)"),
         ("b.mp4 1 0 0 1", r"is a range \(1 to 0\) and a label, or several labels"),
         ("b.mp4 0 1", "is several labels"),
-        ("b.mp4 0|1", r"'0\|1' is several labels; a video takes one"),
+        ("b.mp4 0|1", r"'0\|1' is several labels; a video has one"),
         ("b.mp4 wave|clap", r"'wave\|clap' is several labels"),
     ],
 )
@@ -156,7 +154,7 @@ def test_a_name_made_of_other_classes_is_several_labels(tmp_path):
 
 def test_columns_without_a_header_are_refused(tmp_path):
     text = "a.mp4,wave,anna\nb.mp4,clap,ben"
-    refused(tmp_path / "list.csv", text, "'wave,anna' behind 'a.mp4' is 2 fields, as in all lines; .* path,label,group")
+    refused(tmp_path / "list.csv", text, "'wave,anna' after 'a.mp4' is 2 fields, as in all lines; .* path,label,group")
 
 
 def test_more_fields_than_a_header_of_two_columns_are_refused(tmp_path):
@@ -224,7 +222,7 @@ def test_a_line_of_two_numbers_is_never_a_name(counts, labels, separator, tmp_pa
 )
 def test_columns_of_a_range_are_refused_with_their_line(columns, cells, tmp_path):
     text = f"path,label,{columns}\na.mp4,wave,,\nb.mp4,wave,{cells}"
-    refused(tmp_path / "list.csv", text, r"list.csv, line 3: a range of the video \(.*cut the range into a file")
+    refused(tmp_path / "list.csv", text, r"list.csv, line 3: a range of the video \(.*cut the range into its own file")
     text = f"video_id,label,{columns}\nb,wave,{cells}"
     if columns != "time_start,time_end":  # Kinetics', whose clips are cut
         refused(tmp_path / "list.csv", text, "line 2: a range of the video")
@@ -238,7 +236,7 @@ def test_a_range_of_a_file_that_is_cut_by_its_name_is_none(tmp_path):
 def test_two_ranges_of_one_uncut_file_are_refused(tmp_path):
     (tmp_path / "x.mp4").touch()
     text = "youtube_id,label,time_start,time_end\nx,wave,3,13\nx,wave,23,33"
-    refused(tmp_path / "list.csv", text, "line 3: another range of .*x.mp4, of which there must be a file for each")
+    refused(tmp_path / "list.csv", text, "line 3: another range of .*x.mp4: cut each range into its own file")
 
 
 @pytest.mark.parametrize("column", ["label2", "label_2", "labels", "class_1", "tags"])
@@ -248,13 +246,13 @@ def test_a_second_column_of_labels_is_refused(column, tmp_path):
 
 
 def test_a_column_that_is_there_twice_is_refused(tmp_path):
-    refused(tmp_path / "list.csv", "path,label,label\na.mp4,wave,clap", "names the column 'label' twice")
+    refused(tmp_path / "list.csv", "path,label,label\na.mp4,wave,clap", "the column 'label' twice: rename or remove")
 
 
 @pytest.mark.parametrize(
     ("clip", "message"),
     [
-        ({"id": "a", "label": [0, 1]}, r"clip 1 \(id a\): \[0, 1\] is not a label; a video takes one"),
+        ({"id": "a", "label": [0, 1]}, r"clip 1 \(id a\): \[0, 1\] is not a label; a video has one"),
         ({"id": "a", "label": None}, "None is not a label"),
         ({"id": "a", "label": True}, "True is not a label"),
         ({"id": "a", "label": "0,1"}, "'0,1' is several labels"),

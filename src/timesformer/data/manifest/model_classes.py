@@ -1,4 +1,4 @@
-"""The classes of a set of videos as the classes of a model."""
+"""Classes of a manifest matched to the classes of a model, by name."""
 
 import logging
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ logger = logging.getLogger(__name__)
 def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
     """Read the videos to evaluate on.
 
-    A list whose labels are numbers means the model's classes by index, unless a file beside it says what the numbers
-    mean: `classes.txt`, or beside a JSON the file in which the data set names its classes.
+    Numeric labels of a list are indices of the model's classes, unless a file next to the list names its classes:
+    `classes.txt`, or next to a JSON file the class file of its data set.
 
     Args:
-        source: What `load_manifest` takes, or a folder that holds splits: then validation is taken.
-        labels: Class names of the model, in index order; empty where it has none.
+        source: Source for `load_manifest`, or a folder with splits, whose validation split is read.
+        labels: Class names of the model, in index order; empty if it has none.
 
     Raises:
-        DataError: The source cannot be used, or has a class that the model does not know.
+        DataError: The source cannot be used, or has a class that the model does not have.
     """
     refuse_no_path(source)
     source = Path(source)
@@ -43,7 +43,7 @@ def read_manifest(source: str | Path, *, labels: Sequence[str]) -> Manifest:
 
 
 def read_validation(source: str | Path, *, train: Manifest) -> Manifest:
-    """Read the videos that validate what is trained on others, with the classes of those.
+    """Read validation videos, with the classes of the training videos.
 
     Raises:
         DataError: As `read_manifest` and `match_classes`.
@@ -53,21 +53,21 @@ def read_validation(source: str | Path, *, train: Manifest) -> Manifest:
 
 
 def match_classes(manifest: Manifest, *, labels: Sequence[str], num_classes: int) -> Manifest:
-    """Give the videos the class indices of a model, going by name.
+    """Replace the labels of a manifest by the model's class indices, matched by name.
 
-    Accents may have either form (NFC or NFD). The videos need not show all classes. A model without label names takes
-    the classes in their own order, with a warning.
+    Accents may be in NFC or NFD. The videos need not show all classes. For a model without class names the order of the
+    manifest's classes is kept, with a warning.
 
     Raises:
-        DataError: The model does not know a class, or has no label names and another number of classes.
+        DataError: The model does not have a class, or has no class names and another number of classes.
     """
     if not labels:
         if len(manifest.class_names) != num_classes:
             raise DataError(
-                f"the videos have {len(manifest.class_names)} classes and the model {num_classes}, without names to "
-                f"tell which is which; give the model a labels.txt"
+                f"the videos have {len(manifest.class_names)} classes, the model has {num_classes} and no class names: "
+                f"name them in a labels.txt in the model folder"
             )
-        logger.warning("the model does not name its classes: those of the videos are taken in their own order")
+        logger.warning("the model has no class names: they are taken from the videos, in their order")
         return manifest
     index = {compose(name): number for number, name in enumerate(labels)}
     used = {sample.label for sample in manifest.samples}
@@ -83,5 +83,5 @@ def _describe_unknown(unknown: Sequence[str], labels: Sequence[str]) -> str:
     close = closest(unknown[0], labels)
     first, shown = tell_apart(unknown[0], close or "")
     names = ", ".join((first, *map(repr, unknown[1:5]))) + (", ..." if len(unknown) > 5 else "")
-    hint = f"did you mean {shown}?" if close else f"its classes start with {list(labels[:5])}"
-    return f"the model does not know {len(unknown)} of the videos' classes: {names}; {hint}"
+    hint = f"did you mean {shown}?" if close else f"the model's classes start with {list(labels[:5])}"
+    return f"the model does not have {len(unknown)} of the videos' classes: {names}; {hint}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.config.class_names import parse_class_names, read_class_names
+from timesformer.config.class_names_file import parse_class_names, read_class_names
 from timesformer.errors import ConfigError
 from timesformer.weights.formats.released import read_labels
 
