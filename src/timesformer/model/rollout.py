@@ -1,7 +1,7 @@
 """Attention rollout: how much of each patch reaches the class token that the classifier reads.
 
 With constant attention weights a block maps tokens linearly: every step mixes them by its weights `P`, and the residual
-connection keeps a part of each. The product of these maps over all blocks is the rollout; its row for the class token is
+connection keeps a part of each. The product of these maps over all blocks is the rollout; the class token's row is
 the explanation. That row is one vector-Jacobian product, from the last block to the first, through the same regroups as
 the forward pass. Only chunks of `P` ever exist, never a matrix over all tokens.
 
