@@ -1,4 +1,4 @@
-"""Activations that are computed again change memory and nothing else."""
+"""Recomputing activations changes memory and nothing else."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def _saved_bytes(model: TimeSformer, clips: Tensor) -> int:
     return sum(sizes)
 
 
-def test_recomputed_blocks_keep_their_input_alone():
+def test_recomputed_blocks_keep_only_their_input():
     config = tiny_config(depth=4)
     model, clips = random_model(config).train(), random_clips(config, batch=3)
     whole = _saved_bytes(model, clips)
@@ -56,7 +56,7 @@ def test_recomputed_blocks_keep_their_input_alone():
 
 
 @pytest.mark.parametrize("mode", ["eval", "no grad", "frozen"])
-def test_nothing_is_recomputed_where_nothing_is_learned(mode: str, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_recomputed_without_training(mode: str, monkeypatch: pytest.MonkeyPatch):
     config = tiny_config()
     model = random_model(config).train(mode != "eval")
     model.checkpoint_activations = True

@@ -1,4 +1,4 @@
-"""Every field of `ModelConfig` changes something, and the thing that it says; a field without a case here fails."""
+"""Every field of `ModelConfig` changes what it documents; a field without a case here fails."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,23 +21,23 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         return {name: tuple(parameter.shape) for name, parameter in TimeSformer(config).named_parameters()}
 
 
-def fresh_weights(config: ModelConfig) -> Tensor:
+def initial_weights(config: ModelConfig) -> Tensor:
     torch.manual_seed(0)
     return torch.cat([parameter.detach().flatten() for parameter in TimeSformer(config).parameters()])
 
 
 @torch.no_grad()
-def answer(config: ModelConfig) -> Tensor:
+def logits_of(config: ModelConfig) -> Tensor:
     return random_model(config)(random_clips(tiny_config()))
 
 
 @torch.no_grad()
-def answer_at_another_size(config: ModelConfig) -> Tensor:
+def logits_at_another_size(config: ModelConfig) -> Tensor:
     return random_model(config)(random_clips(config, num_frames=5, image_size=(16, 12)))
 
 
 @torch.no_grad()
-def training_answer(config: ModelConfig) -> Tensor:
+def training_logits(config: ModelConfig) -> Tensor:
     torch.manual_seed(0)
     return random_model(config).train()(random_clips(config))
 
@@ -48,35 +48,35 @@ def differ(a: Any, b: Any) -> bool:
     return a != b
 
 
-# What each field must change, when it takes another value than in `tiny_config`.
+# What each field must change if its value differs from that in `tiny_config`.
 CASES: dict[str, tuple[object, tuple[Callable[[ModelConfig], Any], ...]]] = {
-    "scheme": ("joint_space_time", (shapes, answer, cost)),
+    "scheme": ("joint_space_time", (shapes, logits_of, cost)),
     "num_frames": (5, (shapes, cost)),
     "image_size": ((12, 20), (shapes, cost)),
     "patch_size": (2, (shapes, cost)),
     "in_channels": (1, (shapes, cost)),
     "embed_dim": (48, (shapes, cost)),
     "depth": (3, (shapes, cost)),
-    "num_heads": (4, (answer,)),
+    "num_heads": (4, (logits_of,)),
     "mlp_ratio": (3.0, (shapes, cost)),
     "qkv_bias": (False, (shapes, cost)),
-    "norm_eps": (0.1, (answer,)),
-    "position_embedding": ("space", (shapes, answer, cost)),
-    "position_interpolation": ("nearest", (answer_at_another_size,)),
-    "cls_in_time": (True, (answer, cost)),
-    "dropout": (0.3, (training_answer,)),
-    "attention_dropout": (0.3, (training_answer,)),
-    "head_norm": ("batch", (answer, training_answer)),
-    "head_dropout": (0.3, (training_answer,)),
-    "drop_path": (0.3, (training_answer,)),
-    "num_classes": (5, (shapes, answer, cost)),
-    "initialization": ("scratch", (fresh_weights,)),
+    "norm_eps": (0.1, (logits_of,)),
+    "position_embedding": ("space", (shapes, logits_of, cost)),
+    "position_interpolation": ("nearest", (logits_at_another_size,)),
+    "cls_in_time": (True, (logits_of, cost)),
+    "dropout": (0.3, (training_logits,)),
+    "attention_dropout": (0.3, (training_logits,)),
+    "head_norm": ("batch", (logits_of, training_logits)),
+    "head_dropout": (0.3, (training_logits,)),
+    "drop_path": (0.3, (training_logits,)),
+    "num_classes": (5, (shapes, logits_of, cost)),
+    "initialization": ("scratch", (initial_weights,)),
 }
 ONLY_IN_TRAINING = ("dropout", "attention_dropout", "head_dropout", "drop_path")
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(ModelConfig)])
-def test_field_changes_what_it_says(field: str):
+def test_field_changes_what_it_documents(field: str):
     base = tiny_config()
     value, effects = CASES[field]
     for effect in effects:
@@ -86,7 +86,7 @@ def test_field_changes_what_it_says(field: str):
 @pytest.mark.parametrize("field", ONLY_IN_TRAINING)
 def test_regularization_changes_nothing_in_eval_mode(field: str):
     base = tiny_config()
-    torch.testing.assert_close(answer(replace(base, **{field: 0.3})), answer(base), rtol=0, atol=0)
+    torch.testing.assert_close(logits_of(replace(base, **{field: 0.3})), logits_of(base), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("place", ["tokens", "attention", "mlp"])
@@ -108,13 +108,13 @@ def test_dropout_acts_after_the_embedding_after_attention_and_in_the_mlp(place: 
     "scheme", ["space_only", "joint_space_time", "sparse_local_global", "sparse_local_global_centered"]
 )
 @pytest.mark.parametrize("build", [TimeSformer, cost])
-def test_class_token_in_time_is_refused_where_there_is_no_step_over_time(scheme: str, build: Callable):
+def test_class_token_in_time_is_refused_without_a_step_over_time(scheme: str, build: Callable):
     with pytest.raises(ConfigError, match=f"cls_in_time=True has no effect on scheme='{scheme}'"):
         build(tiny_config(scheme, cls_in_time=True))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_step_names_are_fit_for_parameter_names(scheme: str):
+def test_step_names_are_valid_parameter_names(scheme: str):
     model = TimeSformer(tiny_config(scheme))
     assert list(model.blocks[0].steps) == list(SCHEMES[scheme].steps)
     assert all(name.isidentifier() for name in model.blocks[0].steps)

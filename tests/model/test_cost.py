@@ -1,4 +1,4 @@
-"""Cost in closed form against the built model, torch's own counter, and the paper's printed numbers."""
+"""Cost in closed form compared with the built model, with torch's counter and with the numbers in the paper."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def parameters_by_hand(config: ModelConfig) -> int:
 
 @given(config=configs())
 @settings(max_examples=60, deadline=None)
-def test_parameters_are_those_that_the_formulas_give(config: ModelConfig):
+def test_parameters_agree_with_the_formulas(config: ModelConfig):
     assert cost(config).parameters == parameters_by_hand(config)
 
 
@@ -90,7 +90,7 @@ def test_parameters_with_400_classes_are_those_of_the_released_models(scheme: st
 
 
 @pytest.mark.parametrize(("preset", "tera"), [("base", 0.587), ("hr", 5.108), ("large", 7.140)])
-def test_three_views_cost_what_table_5_of_the_paper_prints(preset: str, tera: float):
+def test_macs_of_three_views_are_those_of_table_5_of_the_paper(preset: str, tera: float):
     assert 3 * cost(PRESETS[preset]).macs / 1e12 == pytest.approx(tera, abs=5e-4)
 
 
@@ -104,7 +104,7 @@ def test_three_views_cost_what_table_5_of_the_paper_prints(preset: str, tera: fl
         ("axial", 253),  # 246 without the copies of the class token in every row and column
     ],
 )
-def test_one_view_of_the_base_model_costs_as_the_formulas_of_each_scheme_say(scheme: str, giga: int):
+def test_macs_of_one_view_of_the_base_model_agree_with_the_formulas_of_each_scheme(scheme: str, giga: int):
     assert round(cost(ModelConfig(scheme=scheme)).macs / 1e9) == giga
 
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: whole rows, at the right rate, and rows of what each step made a row of."""
+"""Stochastic depth: whole rows at the right rate, and what a row is in each step."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_row_is_dropped_whole_or_scaled_up():
     assert 4 <= int(dropped.sum()) <= 28
 
 
-def test_mean_over_many_rows_stays():
+def test_mean_over_many_rows_does_not_change():
     y = DropPath(0.25).train()(torch.ones(20_000, 1, 1))
     assert y.mean().item() == pytest.approx(1, abs=0.02)
     assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
@@ -56,7 +56,7 @@ def rows_dropped_from(model: TimeSformer, clips: Tensor) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("scheme", ROWS)
-def test_row_is_a_place_over_time_a_frame_over_space_and_a_clip_in_the_mlp(scheme: str):
+def test_row_is_a_position_over_time_a_frame_over_space_and_a_clip_in_the_mlp(scheme: str):
     config = tiny_config(scheme, drop_path=0.5)
     assert rows_dropped_from(random_model(config), random_clips(config)) == ROWS[scheme]
 
@@ -67,7 +67,7 @@ def test_rate_grows_linearly_over_the_blocks():
     assert rates == [pytest.approx([rate] * 3) for rate in (0, 0.05, 0.1, 0.15, 0.2)]
 
 
-def test_only_block_of_a_model_drops_nothing():
+def test_model_of_one_block_drops_nothing():
     model = TimeSformer(tiny_config(depth=1, drop_path=0.2))
     assert model.blocks[0].mlp.drop_path.rate == 0
 

@@ -1,4 +1,4 @@
-"""From pixels to tokens: order, places, and how learned places follow another size."""
+"""From pixels to tokens: their order, their embeddings, and embeddings resized to another grid."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SIDES = st.integers(1, 9)
 
 
 def numbered(count: int) -> Tensor:
-    """An embedding of one number a row: its index."""
+    """An embedding of width 1; each row holds its index."""
     return torch.arange(float(count))[None, :, None]
 
 
@@ -40,14 +40,14 @@ def test_linear_time_keeps_the_ends_and_lies_between_neighbors():
 
 
 def test_nearest_space_from_14_to_28_repeats_rows_and_columns():
-    # the released code resizes along the flattened grid when it loads, which moves 93 % of the places
+    # the released code resizes along the flattened grid when it loads, which moves 93 % of the positions
     got = resize(numbered(14 * 14), old=(14, 14), new=(28, 28), mode="nearest").flatten().int()
     rows, columns = torch.meshgrid(torch.arange(28) // 2, torch.arange(28) // 2, indexing="ij")
     torch.testing.assert_close(got, (14 * rows + columns).flatten().int(), rtol=0, atol=0)
 
 
 @given(old=st.tuples(SIDES, SIDES), new=st.tuples(SIDES, SIDES))
-def test_nearest_space_takes_the_place_at_the_same_share_of_each_side(old: tuple[int, int], new: tuple[int, int]):
+def test_nearest_space_reads_the_position_at_the_same_fraction_of_each_side(old: tuple[int, int], new: tuple[int, int]):
     got = resize(numbered(old[0] * old[1]), old=old, new=new, mode="nearest").flatten().int().tolist()
     assert got == [(r * old[0] // new[0]) * old[1] + c * old[1] // new[1] for r in range(new[0]) for c in range(new[1])]
 
@@ -102,7 +102,7 @@ def test_positions_follow_a_frame_of_another_shape():
 
 
 @torch.no_grad()
-def test_folded_frames_are_sequences_of_their_own_with_a_class_token_each():
+def test_folded_frames_are_separate_sequences_with_a_class_token_each():
     tokens = torch.randn(2, 1 + 3 * 10, 4)
     folded, grid = fold_frames(tokens, Grid(3, 2, 5))
     assert grid == Grid(1, 2, 5)

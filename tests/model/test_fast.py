@@ -1,4 +1,4 @@
-"""The fast path against the model that it was made of: every scheme, every variant, and in parts."""
+"""Fast inference compared with the model that it was built from: every scheme, every variant, any chunk size."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"depth": 1},
     {"head_norm": "batch"},
     {"position_embedding": "none"},
-    {"dropout": 0.3, "attention_dropout": 0.3, "drop_path": 0.3},  # of no effect in eval mode
+    {"dropout": 0.3, "attention_dropout": 0.3, "drop_path": 0.3},  # without effect in eval mode
 ]
 
 
@@ -57,9 +57,7 @@ def test_clips_may_have_other_sizes_than_the_config(scheme: str, sizes: dict[str
     batch=st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_the_parts_in_which_tokens_go_through_do_not_show(
-    scheme: str, rows: int, frames: int, grid: tuple[int, int], batch: int
-):
+def test_chunk_size_does_not_change_the_logits(scheme: str, rows: int, frames: int, grid: tuple[int, int], batch: int):
     config = tiny_config(scheme, num_frames=frames, image_size=(4 * grid[0], 4 * grid[1]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "_ROWS", rows)
@@ -76,7 +74,7 @@ def test_features_are_those_of_the_model(scheme: str):
 
 
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_neither_the_model_nor_the_clips_are_touched(scheme: str):
+def test_neither_the_model_nor_the_clips_are_changed(scheme: str):
     model = random_model(tiny_config(scheme)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     clips = random_clips(model.config)
@@ -91,13 +89,13 @@ def test_neither_the_model_nor_the_clips_are_touched(scheme: str):
     assert own.isdisjoint(tensor.data_ptr() for tensor in model.state_dict().values())
 
 
-def test_answers_are_given_twice_alike():
+def test_two_calls_give_equal_logits():
     folded = FastTimeSformer(random_model(tiny_config()))
     clips = random_clips(folded.config)
     assert torch.equal(folded(clips), folded(clips))
 
 
-def test_config_and_info_travel_along():
+def test_config_and_info_are_those_of_the_model():
     model = random_model(tiny_config())
     folded = FastTimeSformer(model)
     assert (folded.config, folded.info) == (model.config, model.info)
@@ -126,7 +124,7 @@ def test_the_precision_of_the_weights_is_kept():
     torch.testing.assert_close(folded(clips), expected, rtol=0, atol=1e-12)
 
 
-def test_a_divided_block_saves_one_map_of_seventeen_and_the_last_block_most_of_its_own():
+def test_folding_saves_one_of_seventeen_linear_layers_of_a_divided_block_and_most_of_the_last_block():
     config = tiny_config(embed_dim=96, mlp_ratio=4, depth=3)
     linear = config.embed_dim**2 * (config.num_frames * (1 + 2 * 5))
     products = multiply_accumulates(config)

@@ -1,4 +1,4 @@
-"""What stands before the classifier: features standardized over the batch."""
+"""Standardization of features before the head."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ BATCH = tiny_config(head_norm="batch")
 
 
 @torch.no_grad()
-def test_classifier_reads_numbers_of_mean_0_and_deviation_1_over_the_batch_in_training():
+def test_head_reads_features_of_mean_0_and_deviation_1_over_the_batch_in_training():
     model, clips = random_model(BATCH).train(), random_clips(BATCH, batch=5)
     features = model.features(clips)
     standard = (features - features.mean(0)) / (features.var(0, unbiased=False) + 1e-5).sqrt()
@@ -19,7 +19,7 @@ def test_classifier_reads_numbers_of_mean_0_and_deviation_1_over_the_batch_in_tr
 
 
 @torch.no_grad()
-def test_classifier_reads_features_standardized_by_the_running_statistics_after_training():
+def test_head_reads_features_standardized_by_running_statistics_in_eval_mode():
     model, clips = random_model(BATCH), random_clips(BATCH)
     norm = model.head_norm
     standard = (model.features(clips) - norm.running_mean) / (norm.running_var + 1e-5).sqrt()
@@ -35,7 +35,7 @@ def test_running_statistics_follow_the_batches_by_a_tenth():
 
 
 @torch.no_grad()
-def test_a_single_clip_in_training_is_standardized_as_after_it():
+def test_a_single_clip_in_training_is_standardized_as_in_eval_mode():
     model, clips = random_model(BATCH), random_clips(BATCH, batch=1)
     wanted = model(clips)
     torch.testing.assert_close(model.train()(clips), wanted)
@@ -50,5 +50,5 @@ def test_folded_head_gives_the_logits_of_the_features(head_norm: str):
     torch.testing.assert_close(model.features(clips) @ weight.T + bias, model(clips))
 
 
-def test_head_norm_has_no_weights_to_train():
+def test_head_norm_has_no_parameters():
     assert [name for name, _ in TimeSformer(BATCH).named_parameters() if name.startswith("head_norm")] == []

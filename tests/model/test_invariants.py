@@ -1,4 +1,4 @@
-"""What holds for a model with any weights: what it knows of order, what moves its answer, what learns."""
+"""Invariants of a model with any weights: which order it sees, what its logits depend on, which parameters learn."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from timesformer.model import TimeSformer
 from timesformer.model.initialization import initialize
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
-# Sparse attention joins every second frame, so there the order matters even without a time embedding.
+# Without the sparse schemes: they join every second frame, so that order matters even without a time embedding.
 SEES_ALL_FRAMES_ALIKE = ("axial", "divided_space_time", "joint_space_time", "parallel", "space_time_reversed")
 SPARSE = ("sparse_local_global", "sparse_local_global_centered")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # sums in another order
@@ -22,7 +22,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("scheme", SEES_ALL_FRAMES_ALIKE)
 @torch.no_grad()
-def test_order_of_frames_is_known_by_the_time_embedding_alone(scheme: str):
+def test_only_the_time_embedding_tells_the_order_of_frames(scheme: str):
     config = tiny_config(scheme)
     model, clips = random_model(config), random_clips(config)
     assert difference(model(clips[:, :, FRAME_ORDER]), model(clips)) > 1e-3
@@ -32,7 +32,7 @@ def test_order_of_frames_is_known_by_the_time_embedding_alone(scheme: str):
 
 @pytest.mark.parametrize("scheme", SPARSE)
 @torch.no_grad()
-def test_sparse_attention_knows_odd_from_even_frames_without_a_time_embedding(scheme: str):
+def test_sparse_attention_tells_odd_from_even_frames_without_a_time_embedding(scheme: str):
     config = tiny_config(scheme, position_embedding="space")
     model, clips = random_model(config), random_clips(config)
     assert difference(model(clips[:, :, [1, 0, 2]]), model(clips)) > 1e-3
@@ -40,7 +40,7 @@ def test_sparse_attention_knows_odd_from_even_frames_without_a_time_embedding(sc
 
 
 @torch.no_grad()
-def test_space_only_never_knows_the_order_of_frames():
+def test_space_only_never_depends_on_the_order_of_frames():
     config = tiny_config("space_only")
     model, clips = random_model(config), random_clips(config)
     torch.testing.assert_close(model(clips[:, :, FRAME_ORDER]), model(clips), **CLOSE)
@@ -50,7 +50,7 @@ def test_space_only_never_knows_the_order_of_frames():
     "scheme", ["space_only", "joint_space_time", "divided_space_time", "space_time_reversed", "parallel"]
 )
 @torch.no_grad()
-def test_order_of_patches_is_known_by_the_position_embedding_alone(scheme: str):
+def test_only_the_position_embedding_tells_the_order_of_patches(scheme: str):
     config = tiny_config(scheme)
     model, clips = random_model(config), random_clips(config)
     order = torch.randperm(10)
@@ -65,7 +65,7 @@ def test_order_of_patches_is_known_by_the_position_embedding_alone(scheme: str):
 @pytest.mark.parametrize("scheme", ["space_only", "joint_space_time", "divided_space_time"])
 @pytest.mark.parametrize("initialization", ["released", "scratch"])
 @torch.no_grad()
-def test_model_without_embeddings_of_place_knows_no_order_at_all(scheme: str, initialization: str):
+def test_model_without_position_and_time_embeddings_ignores_all_order(scheme: str, initialization: str):
     config = tiny_config(scheme, position_embedding="none", initialization=initialization)
     model, clips = random_model(config), random_clips(config)
     columns, frames = [3, 0, 4, 1, 2], FRAME_ORDER
@@ -75,7 +75,7 @@ def test_model_without_embeddings_of_place_knows_no_order_at_all(scheme: str, in
 
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
 @torch.no_grad()
-def test_answer_to_a_clip_does_not_depend_on_the_others_in_its_batch(scheme: str):
+def test_logits_of_a_clip_do_not_depend_on_the_others_in_its_batch(scheme: str):
     config = tiny_config(scheme)
     model, clips = random_model(config), random_clips(config, batch=3)
     alone = torch.cat([model(clips[i : i + 1]) for i in range(3)])
@@ -93,7 +93,7 @@ def test_two_passes_in_eval_mode_are_identical_whatever_the_rates(scheme: str):
 
 
 @torch.no_grad()
-def test_fresh_divided_model_answers_a_static_clip_as_one_frame_of_it():
+def test_untrained_divided_model_gives_a_static_clip_the_logits_of_one_frame():
     config = tiny_config(num_frames=1)
     model, image = TimeSformer(config).eval(), random_clips(config, num_frames=1)
     torch.testing.assert_close(model(image.expand(-1, -1, 6, -1, -1)), model(image), **CLOSE)
@@ -115,7 +115,7 @@ def test_every_parameter_gets_a_gradient(scheme: str):
 
 
 @pytest.mark.parametrize("scheme", ["parallel", "space_time_reversed"])
-def test_where_time_does_not_come_before_space_the_last_step_over_time_cannot_reach_the_class_token(scheme: str):
+def test_last_step_over_time_does_not_reach_the_class_token_unless_space_follows(scheme: str):
     model = TimeSformer(tiny_config(scheme, initialization="scratch"))
     unreached = {name for name, _ in model.named_parameters() if name.startswith("blocks.1.steps.time.")}
     assert without_gradient(model) == unreached
@@ -126,7 +126,7 @@ def test_class_token_in_time_gives_every_parameter_a_gradient(scheme: str):
     assert without_gradient(TimeSformer(tiny_config(scheme, initialization="scratch", cls_in_time=True))) == set()
 
 
-def test_released_start_holds_back_only_what_feeds_a_zeroed_fc():
+def test_at_the_released_start_only_inputs_of_a_zero_fc_get_no_gradient():
     model = TimeSformer(tiny_config())
     modules = [f"blocks.{i}.steps.time.{part}" for i in (0, 1) for part in ("norm", "attention.qkv", "attention.proj")]
     assert without_gradient(model) == {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
@@ -141,7 +141,7 @@ def test_one_frame_and_one_patch_are_enough(scheme: str):
     assert logits.isfinite().all()
 
 
-def test_equal_seeds_give_equal_models_and_other_seeds_others():
+def test_equal_seeds_give_equal_models_and_other_seeds_give_others():
     torch.manual_seed(3)
     model, weights = TimeSformer(tiny_config()), []
     for seed in (3, 4):
@@ -178,13 +178,13 @@ def test_start_from_scratch_zeroes_no_weight(scheme: str):
     assert {name for name, p in model.named_parameters() if "bias" not in name and not p.any()} == set()
 
 
-def test_drawn_weights_have_the_documented_spread():
+def test_random_weights_have_the_documented_deviation():
     model = TimeSformer(tiny_config(embed_dim=96, image_size=(40, 40)))
     for tensor in (model.head.weight, model.blocks[0].mlp.fc1.weight, model.embedding.position):
         assert tensor.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_initialize_sets_all_but_the_patch_convolution_anew():
+def test_initialize_sets_all_weights_but_the_patch_convolution():
     model = random_model(tiny_config())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     initialize(model)

@@ -1,4 +1,4 @@
-"""The lean training step gives the logits, the gradients and the random draws of the plain one, and keeps less."""
+"""Fused training has the logits, gradients and random draws of plain layers, and keeps less."""
 
 from typing import Any
 
@@ -34,12 +34,12 @@ def _make_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
-def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
+def test_fused_training_has_the_logits_and_gradients_of_plain_layers(
     scheme: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     config = tiny_config(scheme, **changes)
     model, clips = random_model(config).train(), random_clips(config, batch=3)
-    if config.dropout:  # of the last block, fewer numbers are drawn
+    if config.dropout:  # the class token alone draws fewer random numbers
         monkeypatch.setattr(fused, "skips_patches", lambda last, scheme: False)
     logits, gradients = _learn(model, clips)
     _make_plain(monkeypatch)
@@ -52,7 +52,7 @@ def test_lean_step_has_the_logits_and_gradients_of_the_plain_one(
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("parts", [1, 3])
-def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(
+def test_norm_and_linear_layer_have_exact_gradients_over_several_chunks(
     bias: bool, parts: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
@@ -63,16 +63,16 @@ def test_norm_and_linear_map_have_exact_gradients_over_several_pieces(
     assert torch.autograd.gradcheck(lambda x, *_: kernels.norm_linear(x, norm, linear, parts=parts), (x, *parameters))
 
 
-def test_norm_and_mlp_have_exact_gradients_over_several_pieces(monkeypatch: pytest.MonkeyPatch):
+def test_norm_and_mlp_have_exact_gradients_over_several_chunks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
-    norm, fc1, fc2 = (part.double() for part in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))
+    norm, fc1, fc2 = (module.double() for module in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(kernels.norm_mlp(x, norm, fc1, fc2), fc2(nn.functional.gelu(fc1(norm(x)))))
     parameters = (*norm.parameters(), *fc1.parameters(), *fc2.parameters())
     assert torch.autograd.gradcheck(lambda x, *_: kernels.norm_mlp(x, norm, fc1, fc2), (x, *parameters))
 
 
-def test_half_precision_computes_in_it_and_learns_in_full():
+def test_under_autocast_activations_are_in_half_precision_and_gradients_in_full():
     config = tiny_config()
     model, clips = random_model(config).train(), random_clips(config)
     logits, gradients = _learn(model, clips)
@@ -91,7 +91,7 @@ def _is_fused(model: TimeSformer) -> bool:
     return any(fused.applies_to(step) for step in model.blocks[0].steps.values())
 
 
-def test_only_a_model_that_learns_as_it_was_built_is_fused():
+def test_only_a_model_in_training_mode_with_unchanged_modules_is_fused():
     model = random_model(tiny_config("joint_space_time"))
     assert not _is_fused(model)
     model.train()
@@ -134,7 +134,7 @@ def test_block_with_a_hook_gives_all_tokens_in_every_mode():
     assert shapes == [(2, 31, 24)] * 2
 
 
-def test_lean_step_keeps_less_than_two_thirds(monkeypatch: pytest.MonkeyPatch):
+def test_fused_training_keeps_less_than_two_thirds_of_the_bytes(monkeypatch: pytest.MonkeyPatch):
     config = tiny_config(depth=4, embed_dim=48)
     model, clips = random_model(config).train(), random_clips(config, batch=3)
     kept = _kept_bytes(model, clips)

@@ -1,4 +1,4 @@
-"""Models and predictors survive pickling, copying and the way into another process."""
+"""Models and predictors can be pickled, copied and sent to another process."""
 
 import copy
 import multiprocessing

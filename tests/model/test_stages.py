@@ -1,4 +1,4 @@
-"""Schemes as data: stages in a config, regroups of one's own in Python."""
+"""Schemes as data: stages in a config, own regroups in Python."""
 
 import tomllib
 from dataclasses import replace
@@ -31,14 +31,14 @@ def stages(draw: st.DrawFn) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(steps[a:b]) for a, b in pairwise(cuts) if steps[a:b])
 
 
-def test_config_and_model_know_the_same_steps_and_schemes():
+def test_config_and_model_list_the_same_steps_and_schemes():
     assert set(get_args(RegroupName)) == set(REGROUPS)
     assert {name: scheme_from(stages) for name, stages in STAGES.items()} == {name: SCHEMES[name] for name in STAGES}
     assert SCHEMES.keys() - STAGES.keys() == {"space_only", "sparse_local_global_centered"}
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_stages_that_have_a_name_become_it(name: str):
+def test_stages_of_a_named_scheme_become_its_name(name: str):
     assert ModelConfig(scheme=STAGES[name]) == ModelConfig(scheme=name)
 
 
@@ -49,7 +49,7 @@ def test_config_with_stages_survives_json_and_toml(stages: tuple[tuple[str, ...]
     assert from_dict(tomllib.loads(dump_toml(config)), kind=RunConfig, source="here") == config
 
 
-def test_steps_are_the_parameters_names_and_all_but_the_image_step_have_an_fc():
+def test_parameters_are_named_after_steps_and_all_but_the_image_step_have_an_fc():
     model = TimeSformer(tiny_config(scheme=(("width", "time"), ("space",))))
     assert list(model.blocks[0].steps) == ["width", "time", "space"]
     assert {name.split(".")[3] for name in model.state_dict() if ".fc." in name} == {"width", "time"}
@@ -80,7 +80,7 @@ def test_every_order_of_three_steps_is_another_function(order: tuple[str, ...]):
     ],
     ids=str,
 )
-def test_a_scheme_that_cannot_be_is_refused(scheme: object, message: str):
+def test_invalid_scheme_is_refused(scheme: object, message: str):
     with pytest.raises(ConfigError, match=message):
         ModelConfig(scheme=scheme)  # ty: ignore[invalid-argument-type]
 
@@ -103,7 +103,7 @@ def test_image_weights_become_a_scheme_of_stages(tmp_path: Path):
     assert not any(chain.from_iterable(model.blocks[0].steps["time"].fc.weight.tolist()))
 
 
-def test_model_with_regroups_of_its_own_trains_and_predicts_but_is_not_saved(tmp_path: Path):
+def test_model_with_own_regroups_trains_and_predicts_but_is_not_saved(tmp_path: Path):
     diagonal = tsf.Regroup(tsf.Axes("b w (t h)"))
     scheme = tsf.Scheme(({"time": REGROUPS["time"]}, {"columns": diagonal}), "columns")
     model = random_weights(tsf.TimeSformer(square_config(), scheme=scheme))
@@ -119,6 +119,6 @@ def test_model_with_regroups_of_its_own_trains_and_predicts_but_is_not_saved(tmp
     torch.testing.assert_close(again(clips), model.eval()(clips))
 
 
-def test_a_scheme_given_in_python_that_a_config_names_is_saved(tmp_path: Path):
+def test_model_with_a_scheme_object_that_its_config_names_is_saved(tmp_path: Path):
     model = tsf.TimeSformer(tiny_config("axial"), scheme=scheme_of(tiny_config("axial")))
     assert tsf.load(tsf.save(model, tmp_path / "model")).scheme == SCHEMES["axial"]

@@ -8,7 +8,7 @@ from tiny import random_clips, random_model, tiny_config
 
 @pytest.mark.parametrize("scheme", ["divided_space_time", "sparse_local_global_centered"])
 @torch.no_grad()
-def test_exported_program_answers_batches_of_any_size_as_the_model(scheme: str):
+def test_exported_program_gives_batches_of_any_size_the_logits_of_the_model(scheme: str):
     config = tiny_config(scheme, depth=1)
     model = random_model(config)
     batch = torch.export.Dim("batch", min=1, max=16)

@@ -1,7 +1,7 @@
-"""Schemes that nobody has thought of: every way to compute agrees, whatever the regroups are.
+"""Random schemes: evaluation, fused training, folded inference and the form for ONNX Runtime agree on all of them.
 
-A regroup promises that every patch is in one sequence, and that the class token is the first of every sequence or in
-none. Evaluation, fused training, folded inference and the form for ONNX Runtime rest on nothing else.
+They rely on two facts only: every patch is in exactly one sequence, and the class token is the first token of every
+sequence or in none.
 """
 
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ class Cuts:
 
 @dataclass(frozen=True)
 class RandomMask:
-    """A token sees itself and a random half of its sequence."""
+    """Each token sees itself and a random half of its sequence."""
 
     partition: Axes
     with_cls: bool
@@ -105,7 +105,7 @@ def schemes(draw: st.DrawFn) -> Scheme:
 
 
 def attention_operator(name: str, inputs: list[Tensor | None], attrs: dict[str, int], **_: object) -> Tensor:
-    """ONNX Runtime's operator, which `torch.onnx.ops.symbolic` only names."""
+    """Implements the operator of ONNX Runtime; `torch.onnx.ops.symbolic` only names it."""
     assert name == "com.microsoft::MultiHeadAttention"
     q, k, v, *rest = inputs
     q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=attrs["num_heads"]) for x in (q, k, v))
@@ -118,10 +118,10 @@ def model_of(scheme: Scheme, **changes: object) -> TimeSformer:
 
 
 @given(regroup=regroups(), grid=GRIDS)
-def test_every_patch_comes_back_to_its_place(regroup: Regroup, grid: Grid):
+def test_join_undoes_split(regroup: Regroup, grid: Grid):
     tokens = torch.arange(1.0, 2 + grid.t * grid.h * grid.w)[None, :, None].expand(2, -1, 3)
     want = tokens.clone()
-    want[:, 0] *= regroup.with_cls  # a class token that takes no part gets zero
+    want[:, 0] *= regroup.with_cls  # a class token outside all sequences gets zero
     torch.testing.assert_close(regroup(tokens, grid, lambda x, mask=None: x), want)
 
 
@@ -135,7 +135,7 @@ def test_class_token_is_first_in_every_sequence_or_in_none(regroup: Regroup, gri
 
 
 @given(regroup=regroups(), grid=GRIDS)
-def test_workload_counts_what_is_sent_to_attention(regroup: Regroup, grid: Grid):
+def test_workload_is_what_attention_gets(regroup: Regroup, grid: Grid):
     sent = []
 
     def attend(x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -149,7 +149,7 @@ def test_workload_counts_what_is_sent_to_attention(regroup: Regroup, grid: Grid)
 @settings(deadline=None)
 @given(regroup=regroups(), grid=GRIDS)
 @torch.no_grad()
-def test_class_token_alone_is_that_of_all_tokens(regroup: Regroup, grid: Grid):
+def test_class_token_alone_is_the_first_row_of_all_tokens(regroup: Regroup, grid: Grid):
     torch.manual_seed(0)
     step = Step(tiny_config(), drop_path=0.0, has_fc=True)
     x = torch.randn(2, 1 + grid.t * grid.h * grid.w, 24)
@@ -191,7 +191,7 @@ def test_gradients_of_fused_training_are_those_of_the_plain_blocks(scheme: Schem
         torch.testing.assert_close(fused[name], want, rtol=1e-4, atol=1e-5 * scale + 1e-6, msg=name)
 
 
-def test_step_within_a_frame_that_leaves_the_class_token_out_does_not_end_in_it():
+def test_scheme_whose_last_step_leaves_the_class_token_out_does_not_end_in_it():
     without_cls = replace(over_space, with_cls=False)
     scheme = Scheme(({"space": over_space}, {"within": without_cls}), "space")
     assert not scheme.ends_in_cls
@@ -202,7 +202,7 @@ def test_step_within_a_frame_that_leaves_the_class_token_out_does_not_end_in_it(
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in unread.parameters())
 
 
-def test_scheme_without_the_class_token_anywhere_classifies_by_it_all_the_same():
+def test_scheme_whose_steps_all_leave_the_class_token_out_still_classifies():
     model = model_of(Scheme(({"time": over_time},), "time"))
     clips = random_clips(model.config)
     with torch.no_grad():

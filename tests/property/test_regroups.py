@@ -1,4 +1,4 @@
-"""Every step of every scheme against one dense attention under a mask that is written here, token by token.
+"""Every step of every scheme compared with dense attention under a mask that is written here, token by token.
 
 Patches are numbered by time, row, column, after the class token. A rule says whether a patch sees another one; `GROUPS`
 says what the class token is averaged over.
@@ -21,38 +21,38 @@ from timesformer.model.layers import Attention
 from timesformer.model.schemes import REGROUPS, SCHEMES, Grid, Regroup
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
-Place = tuple[int, int, int]
+Position = tuple[int, int, int]
 GRIDS = st.builds(Grid, st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
 
 
 class Rule(NamedTuple):
-    """What a step is: `sees(a, b, grid)` for two patches, and the group in which the class token meets a patch.
+    """A step as rules: `sees(a, b, grid)` for two patches, and the group in which the class token meets a patch.
 
     `group` is None where the class token neither sees nor is seen. `cls_sees` says which patches of a group it sees.
     """
 
-    sees: Callable[[Place, Place, Grid], bool]
-    group: Callable[[Place, Grid], object] | None
-    cls_sees: Callable[[Place, Grid], bool] = lambda place, grid: True
+    sees: Callable[[Position, Position, Grid], bool]
+    group: Callable[[Position, Grid], object] | None
+    cls_sees: Callable[[Position, Grid], bool] = lambda position, grid: True
 
 
-def one_group(place: Place, grid: Grid) -> object:
+def one_group(position: Position, grid: Grid) -> object:
     return ()
 
 
-def quadrant(place: Place, grid: Grid) -> object:
-    _, row, column = place
+def quadrant(position: Position, grid: Grid) -> object:
+    _, row, column = position
     upper_rows = grid.h - grid.h // 2  # the larger half first
     left_columns = grid.w - grid.w // 2
     return row < upper_rows, column < left_columns
 
 
-def residue(place: Place, grid: Grid) -> object:
-    return tuple(index % 2 for index in place)
+def residue(position: Position, grid: Grid) -> object:
+    return tuple(index % 2 for index in position)
 
 
 def window(index: int, side: int) -> range:
-    """The half of a side, rounded up, around an index, moved inside at both ends."""
+    """Half of a side, rounded up, around an index and inside the side."""
     length = side - side // 2
     first = index - length // 2
     while first < 0:
@@ -62,20 +62,20 @@ def window(index: int, side: int) -> range:
     return range(first, first + length)
 
 
-def in_window(a: Place, b: Place, grid: Grid) -> bool:
+def in_window(a: Position, b: Position, grid: Grid) -> bool:
     return b[1] in window(a[1], grid.h) and b[2] in window(a[2], grid.w)
 
 
-def on_lattice(place: Place, grid: Grid) -> bool:
-    return residue(place, grid) == (0, 0, 0)
+def on_lattice(position: Position, grid: Grid) -> bool:
+    return residue(position, grid) == (0, 0, 0)
 
 
 ALL = Rule(lambda a, b, grid: True, one_group)
 TIME = Rule(lambda a, b, grid: a[1:] == b[1:], None)
-TIME_WITH_CLS = Rule(lambda a, b, grid: a[1:] == b[1:], lambda place, grid: place[1:])
-SPACE = Rule(lambda a, b, grid: a[0] == b[0], lambda place, grid: place[0])
-WIDTH = Rule(lambda a, b, grid: a[:2] == b[:2], lambda place, grid: place[:2])
-HEIGHT = Rule(lambda a, b, grid: (a[0], a[2]) == (b[0], b[2]), lambda place, grid: (place[0], place[2]))
+TIME_WITH_CLS = Rule(lambda a, b, grid: a[1:] == b[1:], lambda position, grid: position[1:])
+SPACE = Rule(lambda a, b, grid: a[0] == b[0], lambda position, grid: position[0])
+WIDTH = Rule(lambda a, b, grid: a[:2] == b[:2], lambda position, grid: position[:2])
+HEIGHT = Rule(lambda a, b, grid: (a[0], a[2]) == (b[0], b[2]), lambda position, grid: (position[0], position[2]))
 QUADRANT = Rule(lambda a, b, grid: quadrant(a, grid) == quadrant(b, grid), quadrant)
 STRIDE = Rule(lambda a, b, grid: residue(a, grid) == residue(b, grid), residue)
 NEIGHBORHOOD = Rule(in_window, one_group)
@@ -100,24 +100,24 @@ STEPS.append((replace(REGROUPS["time"], with_cls=True), TIME_WITH_CLS))
 STEP_IDS = [f"{scheme}-{name}" for scheme in RULES for stage in RULES[scheme] for name in stage] + ["time-with-cls"]
 
 
-def places_of(grid: Grid) -> list[Place]:
+def positions_of(grid: Grid) -> list[Position]:
     return list(product(range(grid.t), range(grid.h), range(grid.w)))
 
 
 def patch_mask(rule: Rule, grid: Grid) -> Tensor:
-    """What each patch sees: a row a patch, the class token in column 0."""
-    places, sees_cls = places_of(grid), rule.group is not None
-    return torch.tensor([[sees_cls] + [rule.sees(a, b, grid) for b in places] for a in places])
+    """The tokens that each patch sees: one row per patch, the class token in column 0."""
+    positions, sees_cls = positions_of(grid), rule.group is not None
+    return torch.tensor([[sees_cls] + [rule.sees(a, b, grid) for b in positions] for a in positions])
 
 
 def cls_masks(rule: Rule, grid: Grid) -> list[Tensor]:
-    """What the class token sees in each group: itself, and the patches of the group."""
-    places = places_of(grid)
+    """The tokens that the class token sees in each group: itself and the patches of the group."""
+    positions = positions_of(grid)
     if rule.group is None:
         return []
-    groups = {rule.group(place, grid) for place in places}
+    groups = {rule.group(position, grid) for position in positions}
     return [
-        torch.tensor([True] + [rule.group(p, grid) == group and rule.cls_sees(p, grid) for p in places])
+        torch.tensor([True] + [rule.group(p, grid) == group and rule.cls_sees(p, grid) for p in positions])
         for group in groups
     ]
 
@@ -136,7 +136,7 @@ def dense(attention: Attention, x: Tensor, mask: Tensor) -> Tensor:
 
 
 def dense_step(attention: Attention, x: Tensor, rule: Rule, grid: Grid) -> Tensor:
-    """The answer of a step to every token, the class token averaged over its groups."""
+    """The output of a step for every token; that of the class token is averaged over its groups."""
     everything = torch.ones(1, x.shape[1], dtype=torch.bool)
     patches = dense(attention, x, torch.cat([everything, patch_mask(rule, grid)]))[:, 1:]
     rows = [dense(attention, x, mask.expand(x.shape[1], -1))[:, :1] for mask in cls_masks(rule, grid)]
@@ -218,7 +218,7 @@ def test_paper_grid_is_cut_into_quarters_of_7_by_7_and_lattices_of_an_eighth():
 
 @torch.no_grad()
 def reference_block(block: Block, x: Tensor, scheme: str, grid: Grid) -> Tensor:
-    """A block by its definition: stage after stage, `fc` after every step but one, then the MLP."""
+    """A block by definition: stage after stage, `fc` after every step but one, then the MLP."""
     for stage in RULES[scheme]:
         read = x
         for name, rule in stage.items():

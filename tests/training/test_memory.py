@@ -26,7 +26,7 @@ RUN = RunConfig(model=TINY, batch_size=6, accumulate=2)
 
 
 class _Peak(TorchDispatchMode):
-    """The most bytes that tensors took at one time, of all that operations have made."""
+    """Peak bytes of the tensors that operations create."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Peak(TorchDispatchMode):
 
 
 def _measured(run: RunConfig) -> int:
-    """Peak of the second step of a plain loop; the first has no moments yet."""
+    """Peak of the second step of a plain loop; the first step has no moments yet."""
     with _Peak() as peak:
         model = TimeSformer(run.model).train()
         optimizer = ClipClassifier(model, run=run, total_steps=2).configure_optimizers()["optimizer"]
@@ -81,17 +81,17 @@ def _measured(run: RunConfig) -> int:
     ],
     ids=["plain", "large batch", "joint", "space only", "recomputed", "half frozen", "head alone", "sgd"],
 )
-def test_estimate_is_what_a_step_takes_or_up_to_a_quarter_more(changes: dict[str, Any]):
+def test_estimate_is_the_peak_of_a_step_or_up_to_a_quarter_more(changes: dict[str, Any]):
     run = replace(RUN, **changes)
     assert 1 <= estimate_memory(run, CPU).total / _measured(run) < 1.25
 
 
-def test_fixed_part_is_that_of_the_paper_and_pencil():
+def test_fixed_part_is_as_computed_by_hand():
     parameters = sum(parameter.numel() for parameter in TimeSformer(TINY).parameters())
     plain = estimate_memory(RUN, CPU)
     assert (plain.gradients, plain.optimizer) == (4 * parameters, 8 * parameters)
-    # in each block the product of projection and fc comes on top, and the mask of eight sequences over time that are
-    # taken as one; and a table of places once
+    # plus, in each block, the merged projection and fc and the mask of eight packed sequences over time; and one
+    # table of positions
     assert plain.weights == pytest.approx(4 * (parameters + 4 * 32 * 32 + 4 * 24 * 24), rel=0.01)
     sgd = estimate_memory(replace(RUN, optim=OptimConfig(optimizer="sgd", ema_decay=0.9)), CPU)
     assert sgd.optimizer == 4 * parameters
@@ -100,17 +100,17 @@ def test_fixed_part_is_that_of_the_paper_and_pencil():
     assert plain.total == plain.fixed + 3 * plain.activations_per_clip
 
 
-def test_weights_to_start_from_are_taken_for_those_of_an_image_model_whose_new_parts_learn_below_frozen_blocks():
+def test_init_from_is_assumed_to_be_an_image_model_whose_new_parameters_learn_in_frozen_blocks():
     frozen = replace(RUN, optim=OptimConfig(freeze="blocks:2"))
     from_image = estimate_memory(replace(frozen, init_from="vit.safetensors"), CPU)
     assert from_image.activations_per_clip > estimate_memory(frozen, CPU).activations_per_clip
-    # a frozen map keeps no input for a gradient of its weight, but all else down to the time embedding is kept
+    # a frozen linear layer does not keep its input; all else down to the time embedding is kept
     assert from_image.activations_per_clip > 0.8 * estimate_memory(RUN, CPU).activations_per_clip
     new = TINY.num_frames * 32 + 2 * (32 * 32 + 32)  # the time embedding, and fc of the frozen blocks
     assert from_image.gradients == estimate_memory(frozen, CPU).gradients + 4 * new
 
 
-def test_advice_never_sends_clips_through_alone_where_features_are_standardized(monkeypatch: pytest.MonkeyPatch):
+def test_advice_never_gives_micro_batches_of_one_clip_if_features_are_standardized(monkeypatch: pytest.MonkeyPatch):
     run = replace(RUN, batch_size=3, accumulate=1, model=replace(TINY, head_norm="batch"))
     estimate = estimate_memory(run, None)
     monkeypatch.setattr(memory, "free_memory", lambda device: estimate.fixed + estimate.activations_per_clip + 9)
@@ -118,13 +118,15 @@ def test_advice_never_sends_clips_through_alone_where_features_are_standardized(
     assert "accumulate=3 fits" not in str(memory_advice(run, CPU))
 
 
-def test_frozen_parts_need_neither_gradients_nor_moments_nor_activations():
+def test_frozen_parameters_need_neither_gradients_nor_moments_nor_activations():
     head = 32 * 5 + 5
     probe = estimate_memory(replace(RUN, optim=OptimConfig(freeze="backbone")), CPU)
     assert (probe.gradients, probe.optimizer) == (4 * head, 8 * head)
     whole = estimate_memory(RUN, CPU)
     lower = estimate_memory(replace(RUN, optim=OptimConfig(freeze="blocks:2")), CPU)
-    assert 0.1 < probe.activations_per_clip / whole.activations_per_clip < 0.3  # of 4 blocks, one at work
+    assert (
+        0.1 < probe.activations_per_clip / whole.activations_per_clip < 0.3
+    )  # the temporary tensors of one of 4 blocks
     assert 0.5 < lower.activations_per_clip / whole.activations_per_clip < 0.7
 
 
@@ -137,13 +139,13 @@ def test_half_precision_and_recomputation_keep_less():
     assert 1.75 / 8 < less / whole < 0.4
 
 
-def test_attention_takes_no_memory_of_its_own_for_pairs_of_tokens():
+def test_attention_keeps_nothing_per_pair_of_tokens():
     joint = ModelConfig(scheme="joint_space_time", num_frames=8, image_size=160, embed_dim=32, depth=1, num_heads=4)
     tokens = 1 + 8 * 100
     assert estimate_memory(replace(RUN, model=joint), CPU).activations_per_clip < 4 * 4 * tokens**2
 
 
-def test_batch_that_fits_is_what_is_left_over_one_clip():
+def test_fitting_batch_is_free_memory_over_that_of_one_clip():
     estimate = MemoryEstimate(
         weights=100, gradients=100, optimizer=200, activations_per_clip=70, clips=4, available=700
     )
@@ -156,9 +158,14 @@ def test_batch_that_fits_is_what_is_left_over_one_clip():
 
 @pytest.mark.parametrize(
     ("fitting", "repeats", "advice"),
-    [(5, 1, "accumulate=3 fits"), (5, 2, "accumulate=3 fits"), (3, 2, "accumulate=6 fits"), (0, 1, "no part of it")],
+    [
+        (5, 1, "accumulate=3 fits"),
+        (5, 2, "accumulate=3 fits"),
+        (3, 2, "accumulate=6 fits"),
+        (0, 1, "no micro-batch fits"),
+    ],
 )
-def test_advice_names_the_fewest_parts_that_fit(
+def test_advice_names_the_smallest_accumulate_that_fits(
     monkeypatch: pytest.MonkeyPatch, fitting: int, repeats: int, advice: str
 ):
     run = replace(RUN, batch_size=12, accumulate=1, augment=AugmentConfig(repeats=repeats))
@@ -167,26 +174,26 @@ def test_advice_names_the_fewest_parts_that_fit(
     monkeypatch.setattr(memory, "free_memory", lambda device: available)
     text = memory_advice(run, CPU)
     assert text is not None and advice in text
-    assert f"a step takes about {gigabytes(estimate.total)} with 12 clips of 3 frames of 32 x 48" in text
+    assert f"a step needs about {gigabytes(estimate.total)} for 12 clips of 3 frames of 32 x 48" in text
 
 
-def test_no_advice_where_all_fits_or_nobody_knows(monkeypatch: pytest.MonkeyPatch):
+def test_no_advice_if_the_step_fits_or_free_memory_is_unknown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: estimate_memory(RUN, None).total)
     assert memory_advice(RUN, CPU) is None
     monkeypatch.setattr(memory, "free_memory", lambda device: None)
     assert memory_advice(RUN, CPU) is None
 
 
-def test_small_runs_are_not_estimated_at_all(monkeypatch: pytest.MonkeyPatch):
+def test_small_runs_are_not_estimated_on_fake_tensors(monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
-        raise AssertionError("not worth a second of anybody's time")
+        raise AssertionError("takes a second, for nothing")
 
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**9)
     monkeypatch.setattr(memory, "estimate_memory", fail)
     assert memory_advice(RUN, CPU) is None
 
 
-def test_free_memory_of_a_container_is_what_its_limit_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_free_memory_of_a_container_is_its_limit_less_what_it_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     monkeypatch.setattr(memory, "_system_memory", lambda: 10_000)
     assert free_memory(CPU) == 10_000

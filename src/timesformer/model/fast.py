@@ -1,17 +1,15 @@
-"""Exact fast inference: the function of a trained `TimeSformer`, with less work.
+"""Fast inference: the logits of a trained `TimeSformer`, up to rounding, with less work.
 
-What is saved, and why the logits stay the same up to rounding:
-
-* Consecutive linear layers are one. The affine part of a norm is folded into the layer after it, `fc` into the
-  projection before it; products are computed in float64 and kept in the precision of the weights.
-* Biases that cannot matter are dropped. A bias of the keys shifts all scores of a query alike, which softmax undoes; a
+* Consecutive linear layers are merged. The affine part of a norm is folded into the layer after it, `fc` into the
+  projection before it; products are computed in float64 and stored in the precision of the weights.
+* Biases without effect are dropped. A bias of the keys shifts all scores of a query alike, which softmax undoes. A
   bias of the values passes through attention unchanged, since weights sum to one, and moves into the output's bias.
-* The last block computes the class token alone. Its one query asks the normalized tokens directly,
-  `q · (K n) = (Kᵀ q) · n`, and sums them, so that no key and no value is built.
-* Biases are added in place after a product: torch's own way copies them over the whole result first.
-* Nothing is copied between steps in the frame layout (`FrameLayout`), which divided attention and its reverse get.
-  Other schemes go through their regroups.
-* Long clips are computed in chunks, so that only the tokens themselves are ever whole.
+* The last block computes the class token alone. Its one query is compared with the normalized tokens directly,
+  `q · (K n) = (Kᵀ q) · n`, and their weighted sum is projected, so that neither keys nor values exist.
+* Biases are added in place after a product; torch's `linear` first copies them over the whole result.
+* Divided attention and its reverse use the frame layout (`FrameLayout`), where nothing is copied between steps. Other
+  schemes use their regroups.
+* Long clips are computed in chunks; only the tokens themselves exist in full.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,16 +33,16 @@ from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, class_token
 
 _ROWS = 2048
-"""Tokens per chunk of a linear layer: enough for its full speed, few enough to stay in the cache."""
+"""Tokens per chunk of a linear layer: enough for full speed, few enough to stay in the cache."""
 
 
 class FastTimeSformer(nn.Module):
-    """The logits of a `TimeSformer` in eval mode, to rounding, faster and in less memory; it cannot be trained.
+    """The logits of a `TimeSformer` in eval mode, up to rounding, faster and in less memory; it cannot be trained.
 
-    It owns its weights: later changes of the model do not reach it.
+    It owns its weights: later changes to the model do not affect it.
 
     Args:
-        model: The model to take the weights, the config and the info of.
+        model: The source of weights, config and info.
 
     Raises:
         ConfigError: The model has hooks, which would not run.
@@ -65,7 +63,7 @@ class FastTimeSformer(nn.Module):
 
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
-        """Logits of the clips, one for each class; takes and raises what `TimeSformer.features` does."""
+        """Logits of the clips, one per class. For arguments and errors see `TimeSformer.features`."""
         return self.head(self.features(clips))
 
     @torch.no_grad()
@@ -82,17 +80,17 @@ class FastTimeSformer(nn.Module):
 
 
 def layout_of(scheme: Scheme) -> str:
-    """How the tokens of a scheme lie in fast inference, for people."""
+    """The memory layout of a scheme's tokens in fast inference, for people."""
     if FrameLayout.fits(scheme):
         return "frames: every step works in place"
     return "sequences: every step copies its tokens into sequences and back"
 
 
-# --- Parts of a folded block ----------------------------------------------------------------------------------------
+# --- Modules of a folded block --------------------------------------------------------------------------------------
 
 
 def folded_block(block: Block) -> Block:
-    """A block in eval mode, with its steps and its MLP folded."""
+    """The eval-mode function of a block, with its steps and its MLP folded."""
     steps = {name: FoldedStep(cast(Step, step)) for name, step in block.steps.items()}
     norm, mlp = cast(nn.LayerNorm, block.mlp_norm), cast(MLP, block.mlp)
     return Block(block.scheme, steps=steps, mlp_norm=_without_affine(norm), mlp=FoldedMLP(mlp, norm))
@@ -115,7 +113,7 @@ class FoldedMLP(nn.Module):
 
 
 class FoldedStep(nn.Module):
-    """One attention step: queries, keys and values of normalized tokens, attention, and one output layer."""
+    """An attention step as one linear layer of normalized tokens, attention, and one output layer."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
@@ -133,28 +131,28 @@ class FoldedStep(nn.Module):
         self.out = _linear(out, out_bias, like=attention.proj.weight)
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """What `Step` adds to every token of its sequences."""
+        """See `Step.forward`."""
         return self.out(self.attend(x, dim=1, mask=mask))
 
     def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
-        """What `Step` adds to the first token of each sequence."""
+        """See `Step.first`."""
         return self.output_of(self.seen_by_first(x, mask))[:, None]
 
     def attend(
         self, x: Float[Tensor, "i j d"], *, dim: int, mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "i j d"]:
-        """Attention of normalized tokens, before the output layer, in sequences along one of two dimensions."""
+        """Attention before the output layer, in sequences along one of the first two dimensions."""
         normal = self.norm(x)
         qkv = F.linear(normal, self.qkv)
         qkv[..., : x.shape[-1]] += self.query_bias
-        q, k, v = (part.movedim(dim, -2) for part in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
+        q, k, v = (tensor.movedim(dim, -2) for tensor in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return y.movedim(-2, dim).flatten(2)
 
     def seen_by_first(
         self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
     ) -> Float[Tensor, "b heads d"]:
-        """The sum of normalized tokens, weighted by the attention of each head of the first token."""
+        """Per head, the sum of normalized tokens weighted by the attention of the first token."""
         normal = self.norm(x)
         to_query, to_key, _ = self.qkv.chunk(3)
         query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
@@ -162,13 +160,13 @@ class FoldedStep(nn.Module):
         return kernels.first_attention(query, to_key, normal, None if mask is None else mask[0]) @ normal
 
     def output_of(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
-        """The output for a token, from the sum of normalized tokens that each of its heads sees."""
+        """The output for a token, from the weighted sum of normalized tokens of each head."""
         to_value = self.qkv.chunk(3)[2].unflatten(0, (self.num_heads, -1))
         return self.out(einsum(seen, to_value, "b heads d, heads c d -> b heads c").flatten(1))
 
 
 def _add_linear(x: Float[Tensor, "... d"], y: Float[Tensor, "... k"], linear: nn.Linear) -> None:
-    """Add a linear layer of `y` to `x` in place: by the matrix product itself, if `x` is contiguous."""
+    """Add `linear(y)` to `x` in place; in the matrix product itself if `x` is contiguous."""
     if x.is_contiguous():
         x.view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), linear.weight.mT).add_(linear.bias)
     else:
@@ -179,7 +177,7 @@ def _add_linear(x: Float[Tensor, "... d"], y: Float[Tensor, "... k"], linear: nn
 
 
 def _add_over_time(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
-    """Add the outputs of the sequences over time; the class token of each frame stays as it is."""
+    """Add the outputs of the sequences over time; the class token of each frame does not change."""
     cls = x[0, :, 0].clone()
     for chunk in x.flatten(1, 2).split(max(_ROWS // len(x), 1), dim=1):
         _add_linear(chunk, step.attend(chunk, dim=0), step.out)
@@ -187,14 +185,14 @@ def _add_over_time(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
 
 
 def _add_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
-    """Add the outputs of the sequences within a frame; those for the class token are averaged over frames."""
+    """Add the outputs of the sequences within a frame; those of the class token are averaged over frames."""
     for chunk in _chunks_of_frames(x):
         _add_linear(chunk, step.attend(chunk, dim=1), step.out)
     x[:, :, 0] = x[:, :, 0].mean(dim=0)
 
 
 def _cls_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> Float[Tensor, "b d"]:
-    """What `_add_over_space` adds to the class token."""
+    """The output that `_add_over_space` adds to the class token."""
     seen = torch.cat([step.seen_by_first(chunk) for chunk in _chunks_of_frames(x)])
     return step.output_of(reduce(seen, "(t b) h d -> b h d", "mean", t=len(x)))
 
@@ -209,7 +207,7 @@ class InPlace(NamedTuple):
     add: Callable[[FoldedStep, Tensor], None]
     """Adds the outputs to all tokens, in place."""
     cls: Callable[[FoldedStep, Tensor], Tensor] | None
-    """The output for the class token alone; None if it takes no part."""
+    """The output for the class token alone; None if the regroup leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -275,13 +273,13 @@ class FrameLayout:
 
 
 def _without_affine(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A norm with a scale of one and a shift of zero: on a CPU torch is several times slower without any."""
+    """A norm with a scale of one and a shift of zero; without them torch is several times slower on a CPU."""
     plain = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=norm.weight.dtype, device=norm.weight.device)
     return plain.requires_grad_(False)
 
 
 def _after_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias, in float64, of `linear(norm(x))` as a layer of tokens normalized without scale and shift."""
+    """Float64 weight and bias that compute `linear(norm(x))` from `x` normalized without scale and shift."""
     weight = linear.weight.double()
     bias = weight @ norm.bias.double()
     return weight * norm.weight.double(), bias if linear.bias is None else bias + linear.bias.double()
@@ -298,14 +296,14 @@ def _linear(weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], *, like: Te
 
 @torch.no_grad()
 def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias of the linear map from `features` to logits in eval mode: the head's, with its norm taken in.
+    """Weight and bias of the head with its norm folded in: the linear map from `features` to logits in eval mode.
 
-    Folded in float64, given in the head's own precision.
+    Folded in float64, returned in the precision of the head.
     """
     norm, weight, bias = model.head_norm, model.head.weight, model.head.bias
     if not isinstance(norm, BatchStandardization):
         return weight, bias
-    assert norm.running_mean is not None  # it tracks both
+    assert norm.running_mean is not None  # both are tracked
     assert norm.running_var is not None
     return fold_standardization(weight, bias, mean=norm.running_mean, variance=norm.running_var, eps=norm.eps)
 
@@ -318,6 +316,6 @@ def fold_standardization(
     variance: Float[Tensor, " d"],
     eps: float = 1e-5,
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """The linear map of raw numbers that gives what `weight` and `bias` give of standardized ones."""
+    """Weight and bias that compute from raw features what `weight` and `bias` compute from standardized ones."""
     folded = weight.double() * (variance.double() + eps).rsqrt()
     return folded.to(weight.dtype), (bias.double() - folded @ mean.double()).to(bias.dtype)

@@ -1,4 +1,4 @@
-"""How the weights of a model start."""
+"""Initial weights of a model."""
 
 from typing import cast
 
@@ -13,15 +13,13 @@ from timesformer.model.embedding import Embedding
 
 @torch.no_grad()
 def initialize(model: nn.Module) -> None:
-    """Set all weights of a `TimeSformer` in place, as `initialization` in its config says.
+    """Initialize a `TimeSformer` in place by `initialization` of its config; the patch convolution keeps its weights.
 
-    The patch convolution keeps its default.
+    `released`: linear layers, class token and position from a normal distribution of std 0.02, truncated at 2; time
+    embedding and every `fc` zero, so that a divided model with image weights starts as that image model.
 
-    `released`: linear layers, class token and position from a normal of std 0.02 cut at two; time embedding and every
-    `fc` zero, so that a divided model starts as the image model whose weights it is given.
-
-    `scratch`: linear layers by Xavier's rule, `fc` included, and position and time as sinusoids, learned from there on.
-    From the released start a small model without pretraining learns the axis of a motion but not its direction.
+    `scratch`: linear layers by Xavier's rule, `fc` included; position and time start as sinusoids. Small models without
+    pretraining that start as `released` learn the axis of a motion, but not its direction.
 
     Source: released code for `released`; `benchmarks/initialization.py` for `scratch`.
     """
@@ -53,9 +51,9 @@ def _initialize_linear(module: nn.Linear, *, xavier: bool) -> None:
 
 
 def set_sinusoids(embedding: Embedding) -> None:
-    """Write sinusoids into the position of patches (half of the width for rows, half for columns) and into the time.
+    """Write sinusoids into the position embedding (half of the width for rows, half for columns) and into the time's.
 
-    Neighbors start alike, and the slow waves rise with the index, as order does.
+    Neighbors start alike, and the slow waves grow with the index.
     """
     config = embedding.config
     frames, rows, columns = config.grid
@@ -69,7 +67,7 @@ def set_sinusoids(embedding: Embedding) -> None:
 
 
 def sinusoids(length: int, *, dim: int, slowest: float = 30.0) -> Float[Tensor, "length dim"]:
-    """Sines, then cosines, of each place from 0 to `length - 1`, with periods from 2 pi to 2 pi times `slowest`."""
+    """Sines, then cosines, of the indices 0 to `length - 1`, with periods from 2 pi to 2 pi times `slowest`."""
     waves = -(-dim // 2)
     angle = torch.arange(length)[:, None] * slowest ** (-torch.arange(waves) / waves)
     return torch.cat([angle.sin(), angle.cos()], dim=1)[:, :dim]

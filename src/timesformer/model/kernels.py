@@ -1,18 +1,18 @@
-"""Functions on tensors that exist for speed and memory; each computes what a plain layer does, up to rounding.
+"""Functions on tensors that replace plain layers to save time and memory; results agree up to rounding.
 
-| function | plain twin | what it saves |
+| function | plain twin | saves |
 |---|---|---|
-| `attention` | attention of each sequence by itself | packs short sequences: a CPU's kernel is slow at length 8 |
-| `first_attention`, `attention_from_first` | `attention`, first query only | no key and no value is built |
-| `norm_linear` | `linear(norm(x))` | keeps the input for the backward pass, not the normalized input |
-| `norm_mlp` | `fc2(gelu(fc1(norm(x))))` | keeps the input and the hidden layer before its GELU |
-| `merged_linear` | `second(first(x))` | one product over the tokens, nothing kept in between |
+| `attention` | attention of each sequence by itself | time: short sequences, slow on a CPU, are packed |
+| `first_attention`, `attention_from_first` | `attention`, first query only | keys and values |
+| `norm_linear` | `linear(norm(x))` | the normalized input: only the input is kept for the backward pass |
+| `norm_mlp` | `fc2(gelu(fc1(norm(x))))` | the same, and the hidden layer after its GELU |
+| `merged_linear` | `second(first(x))` | one of two products over the tokens, and the tensor in between |
 
-A plain block keeps for its backward pass what autograd happens to save: both sides of every norm and of the GELU.
-`norm_linear` and `norm_mlp` recompute what is cheap, in chunks of tokens that fit a processor's cache.
+Of plain layers autograd keeps both sides of every norm and of the GELU. `norm_linear` and `norm_mlp` recompute what is
+cheap, in chunks of tokens that fit a processor's cache.
 
-`can_fuse` tells when the last three may replace modules: in training mode, on modules that all learn and that nobody
-has replaced or hooked into. They have no gradients of gradients; plain layers, as in eval mode, do.
+`can_fuse` says when the last three may replace modules: in training mode, if all modules learn and none was replaced or
+has hooks. They have no second derivatives; plain layers, as in eval mode, do.
 """
 
 from collections.abc import Iterator
@@ -28,16 +28,16 @@ from torch.autograd.function import once_differentiable
 
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_ROWS = 1024
-"""Tokens in a chunk on a CPU: their hidden layer takes 12 MB in the base model."""
+"""Tokens per chunk on a CPU: their hidden layer is 12 MB in the base model."""
 _PACKED_LENGTH = 32
 """Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
 
 
 def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
-    """Whether `modules` can be computed here and now without calling the modules in `replacing`.
+    """Whether kernels may compute `modules` now, without calling the modules in `replacing`.
 
-    They cannot in eval mode, without gradients, while a compiler traces or a function transform runs, if one is frozen
-    or of another type than a block is built of, or if any has hooks, which would not be called.
+    Not in eval mode, without gradients, under a compiler or a function transform, if one is frozen or of an unknown
+    type, or if any has hooks, which would not be called.
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
@@ -49,7 +49,7 @@ def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a hook of a module, or of one inside it, would miss a computation that does not call it."""
+    """Whether a module, or one inside it, has hooks, which would not run if its computation is replaced."""
     return any(
         m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in module.modules()
     )
@@ -90,7 +90,7 @@ def attention_from_first(
     mask: Bool[Tensor, "n n"] | None = None,
     dropout_p: float = 0.0,
 ) -> Float[Tensor, "b 1 d"]:
-    """What `attention` gives the first token of each sequence, with queries, keys and values `qkv(x)`."""
+    """`attention` of the first token of each sequence, with queries, keys and values `qkv(x)`."""
     to_query, to_key, to_value = (weight.unflatten(0, (num_heads, -1)) for weight in qkv.weight.chunk(3))
     query = einsum(x[:, 0], to_query, "b d, heads c d -> b heads c")
     if qkv.bias is not None:

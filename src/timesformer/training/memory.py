@@ -1,4 +1,4 @@
-"""How much memory a training step takes, before it is taken."""
+"""Memory of a training step, estimated before the run."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ from timesformer.training.init_weights import image_lacks
 from timesformer.training.lightning_module import ClipClassifier
 
 MOMENTS = {"adamw": 2, "sgd": 1}
-"""Numbers that each optimizer keeps for a weight."""
+"""Moments that each optimizer keeps per weight."""
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 class Weightless(NamedTuple):
-    """A model and its optimizer on the meta device; what is frozen needs no gradient."""
+    """A model and its optimizer on the meta device; frozen parameters need no gradient."""
 
     model: TimeSformer
     optimizer: torch.optim.Optimizer
@@ -32,49 +32,49 @@ class Weightless(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """Memory of a training step, in bytes. What the libraries and the loading of videos take comes on top."""
+    """Memory of a training step, in bytes, without that of libraries and of data loading."""
 
     weights: int
-    """Weights; with them their copies in half precision and their moving average, where the run has these."""
+    """Weights, with their copies in half precision and their moving average if the run has these."""
     gradients: int
-    """Gradients of the weights that are trained."""
+    """Gradients of the trained weights."""
     optimizer: int
-    """Moments that the optimizer keeps."""
+    """Moments of the optimizer."""
     activations_per_clip: int
-    """What one clip keeps until the backward pass, and what it takes for a while at the height of the step."""
+    """Activations that one clip keeps for the backward pass, and its temporary tensors at the peak."""
     clips: int
-    """Clips that go through the model at a time: `batch_size / accumulate`."""
+    """Clips in a micro-batch: `batch_size / accumulate`."""
     available: int | None
-    """Memory that is free on the device now; None where the system does not tell."""
+    """Free memory of the device; None if unknown."""
 
     @property
     def fixed(self) -> int:
-        """What does not depend on the number of clips."""
+        """Bytes that do not depend on the number of clips."""
         return self.weights + self.gradients + self.optimizer
 
     @property
     def total(self) -> int:
-        """All of a step."""
+        """Bytes of the whole step."""
         return self.fixed + self.clips * self.activations_per_clip
 
     @property
     def fitting_batch(self) -> int | None:
-        """The most clips that fit at a time, 0 where not even one does; None where nobody knows what is free."""
+        """The largest micro-batch that fits, 0 if not even one clip does; None if free memory is unknown."""
         if self.available is None:
             return None
         return max((self.available - self.fixed) // self.activations_per_clip, 0)
 
 
 def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstimate:
-    """Count what a step of a run keeps, on tensors that have shapes but no content.
+    """Estimate the memory of a step on tensors that have shapes but no content.
 
-    The model is run forward for one clip and for two, and the distinct tensors are counted that autograd saves. This is
-    exact in kind: precision, frozen parts and recomputation count as they will be; weights to start from are taken for
-    those of an image ViT.
+    The forward pass of one clip and of two is run on fake tensors, and the bytes of the distinct tensors that autograd
+    saves are counted. Precision, frozen parameters and recomputation are those of the run. `init_from` is not opened;
+    its weights are assumed to come from an image ViT. For a closed form in fp32 see `timesformer.model.cost`.
 
     Args:
-        run: The run; `run.model.num_classes` is that of its data, where that is known.
-        device: Where it will run; only asked for its free memory. None where it is not here.
+        run: The run, with the number of classes of its data if known.
+        device: Only asked for its free memory; None if this machine does not have it.
     """
     model = weightless(run).model
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -91,9 +91,9 @@ def estimate_memory(run: RunConfig, device: torch.device | None) -> MemoryEstima
 
 
 def weightless(run: RunConfig) -> Weightless:
-    """Set up what trains a run as it will be, on the meta device: all shapes, and no content.
+    """Build the model and the optimizer of a run on the meta device: shapes without content.
 
-    Weights to start from are not opened; they are taken for those of an image ViT, of which most is new.
+    `init_from` is not opened; its weights are assumed to come from an image ViT, which lacks most steps.
     """
     with torch.device("meta"):
         model = TimeSformer(run.model).train()
@@ -104,7 +104,7 @@ def weightless(run: RunConfig) -> Weightless:
 
 
 def memory_advice(run: RunConfig, device: torch.device) -> str | None:
-    """What to change where a step of a run does not fit; None where it does, or where nobody knows what is free."""
+    """Advice if a step of a run does not fit into memory; None if it fits or free memory is unknown."""
     available = free_memory(device)
     if available is None or _rough_total(run) < available / 4:
         return None
@@ -113,19 +113,18 @@ def memory_advice(run: RunConfig, device: torch.device) -> str | None:
     if fitting is None or fitting >= estimate.clips:
         return None
     size = run.model.image_size
-    cure = next(
-        (f"accumulate={parts} fits" for parts in range(1, run.batch_size + 1) if _fits(run, parts, fitting)), ""
-    )
+    counts = range(1, run.batch_size + 1)
+    cure = next((f"accumulate={count} fits" for count in counts if _fits(run, accumulate=count, fitting=fitting)), "")
     if not cure:
-        cure = "no part of it fits: take a smaller model, fewer frames or checkpoint_activations=true"
+        cure = "no micro-batch fits: use a smaller model, fewer frames or checkpoint_activations=true"
     return (
-        f"a step takes about {gigabytes(estimate.total)} with {estimate.clips} clips of {run.model.num_frames} frames "
-        f"of {size[0]} x {size[1]} at a time, and {device} has {gigabytes(available)} free: {cure}"
+        f"a step needs about {gigabytes(estimate.total)} for {estimate.clips} clips of {run.model.num_frames} frames "
+        f"of {size[0]} x {size[1]}, and {device} has {gigabytes(available)} free: {cure}"
     )
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device: on the CPU those that the system and the container can give."""
+    """Free bytes of a device; for the CPU, what both the system and the container have left."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
@@ -135,25 +134,25 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def gigabytes(num_bytes: int) -> str:
-    """A size for people."""
+    """A number of bytes, in gigabytes for people."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes < 1e10 else f"{num_bytes / 1e9:.0f} GB"
 
 
-def _fits(run: RunConfig, parts: int, fitting: int) -> bool:
-    clips, rest = divmod(run.batch_size, parts)
+def _fits(run: RunConfig, *, accumulate: int, fitting: int) -> bool:
+    clips, rest = divmod(run.batch_size, accumulate)
     is_alone = clips == 1 and run.model.head_norm == "batch"
     return rest == 0 and clips % run.augment.repeats == 0 and clips <= fitting and not is_alone
 
 
 def _rough_total(run: RunConfig) -> int:
-    """A closed form that is right within a factor of two, for the many runs that are small."""
+    """Total bytes within a factor of two, without running the model: enough for small runs."""
     size = cost(run.model)
     return 4 * size.weight_bytes + run.micro_batch_size * size.activation_bytes
 
 
 def _work(run: RunConfig, *, saved: int) -> int:
-    """What a clip takes for a while on top: as much as a block saves, in the backward pass of another; a quarter more
-    in the forward pass of a frozen one, which is not fused; twice as much where a block is computed again."""
+    """Temporary bytes of a clip at the peak, as a multiple of what one plain block saves: 1 in the backward pass of a
+    block, 5/4 in the forward pass of a frozen one, which is not fused, 2 when a block is recomputed."""
     plain = replace(run, checkpoint_activations=False, optim=replace(run.optim, freeze="none"))
     if plain != run:
         model = weightless(plain).model
@@ -163,7 +162,7 @@ def _work(run: RunConfig, *, saved: int) -> int:
 
 
 def _saved_bytes(model: TimeSformer, run: RunConfig, *, clips: int) -> int:
-    """Bytes of the distinct tensors that autograd saves of a forward pass, parameters left out."""
+    """Bytes of the distinct tensors that autograd saves in a forward pass, without parameters."""
     saved: dict[int, Tensor] = {}
     config, half = run.model, _HALF.get(run.precision)
     precision = torch.autocast("cpu", dtype=half) if half else contextlib.nullcontext()
@@ -198,7 +197,7 @@ def _system_memory() -> int | None:
 
 
 def _container_memory() -> int | None:
-    """What the limit of the container leaves; files that the system only caches count as free."""
+    """Bytes left of the container's limit; cached files count as free."""
     try:
         limit = (_CGROUP / "memory.max").read_text("utf-8").strip()
         used = int((_CGROUP / "memory.current").read_text("utf-8"))
