@@ -111,7 +111,7 @@ class Regroup:
     """Whether the class token is the first token of every sequence; its outputs are then averaged, as in the released
     spatial step. If not, it neither sees nor is seen, and its output is zero."""
     mask: Callable[[Grid], Bool[Tensor, "n n"]] | None = None
-    """Which tokens of a sequence (the class token included) see which: row sees column. All see all if None."""
+    """Boolean mask over a sequence, its class token included: row sees column. All tokens see each other if None."""
 
     def __call__(self, x: Float[Tensor, "b n d"], grid: Grid, attend: Attend) -> Float[Tensor, "b n d"]:
         """The output of attention for every token, in the order of `x`."""
