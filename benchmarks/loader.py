@@ -32,7 +32,7 @@ from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.reader import probe
 from timesformer.errors import TimeSformerError
-from timesformer.training.dataloaders import Batch, EpochOrder, Loader, Split, collate, make_feed
+from timesformer.training.dataloaders import Batch, EpochOrder, Loader, Split, collate, make_loaders
 from video_readers import OURS, Read, readers
 
 GOP = 250
@@ -127,7 +127,7 @@ def _loaders(videos: Manifest, settings: RunConfig, present: Mapping[str, Read])
 
 def _our_loader(videos: Manifest, settings: RunConfig, *, num_workers: int) -> Loader:
     settings = replace(settings, data=replace(settings.data, num_workers=num_workers))
-    return make_feed(Split(videos, videos), run=settings, device=torch.device("cpu"), first_epoch=0).train
+    return make_loaders(Split(videos, videos), run=settings, device=torch.device("cpu"), first_epoch=0).train
 
 
 def _baseline_loader(videos: Manifest, settings: RunConfig, read: Read) -> Loader:

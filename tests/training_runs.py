@@ -39,7 +39,9 @@ def content_of(output: str | Path, name: str = "last") -> list[tuple[str, Any]]:
     """All that a checkpoint holds but for clock times, in an order, with tensors as bytes."""
     state = torch.load(Path(output) / "checkpoints" / f"{name}.ckpt", weights_only=True)
     return [
-        (path, value) for path, value in sorted(_leaves(state, "")) if not path.endswith(("/seconds", "/waiting_share"))
+        (path, value)
+        for path, value in sorted(_leaves(state, ""))
+        if not path.endswith(("/seconds", "/data_wait_fraction"))
     ]
 
 

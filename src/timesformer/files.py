@@ -69,6 +69,19 @@ def replacing(path: Path) -> Generator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_durably(path: Path) -> Generator[Path]:
+    """`replacing`, flushed to the disk before it replaces `path`, so that a power cut cannot leave an empty file.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    with replacing(path) as partial:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+
+
 def is_stream(path: Path) -> bool:
     """Whether a path is a pipe, a terminal or a device such as `/dev/null`."""
     try:

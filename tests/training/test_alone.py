@@ -25,7 +25,7 @@ def test_a_second_process_does_not_train_into_the_same_folder(tmp_path):
     command = [sys.executable, "-c", HOLD, str(folder.root)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match="another process trains into it"), alone_in(folder):
+        with pytest.raises(ConfigError, match="another process is training into it"), alone_in(folder):
             pass
         other.kill()
     with alone_in(folder):

@@ -21,7 +21,7 @@ from timesformer.training.dataloaders import (
     Split,
     collate,
     load_data,
-    make_feed,
+    make_loaders,
     validation_clip,
     validation_of,
     with_num_classes,
@@ -47,7 +47,7 @@ def test_validation_that_is_named_wins_over_that_of_the_folder(videos: Path):
     assert {name.split("/")[0] for name in _names(split.val)} == {"train"}
 
 
-def test_share_of_each_class_is_held_out_where_there_is_no_validation(videos: Path):
+def test_fraction_of_each_class_is_held_out_where_there_is_no_validation(videos: Path):
     split = load_data(DataConfig(train=str(videos / "train"), val_fraction=0.25), seed=0)
     assert (split.size.train, split.size.val) == (9, 3)
     assert sorted(sample.label for sample in split.val.samples) == [0, 1, 2]
@@ -90,7 +90,7 @@ def test_empty_source_is_refused():
 def test_videos_in_both_parts_are_warned_of(videos: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="timesformer"):
         load_data(DataConfig(train=str(videos / "train"), val=str(videos / "train")), seed=0)
-    assert "12 videos are in training and in validation" in caplog.text
+    assert "12 videos are in both training and validation" in caplog.text
 
 
 def _write_groups(videos: Path, target: Path, group_of: Callable[[int], str]) -> Path:
@@ -120,7 +120,7 @@ def test_classes_that_give_no_group_are_warned_of(videos: Path, tmp_path: Path, 
     with caplog.at_level(logging.WARNING, logger="timesformer"):
         split = load_data(DataConfig(train=str(tmp_path / "train.csv")), seed=0)
     assert {sample.label for sample in split.val.samples} == {0, 2}
-    assert "1 of 3 classes have no validation video (move_left): no group of theirs can be held out" in caplog.text
+    assert "1 of 3 classes have no validation video (move_left): none of their groups can be held out" in caplog.text
 
 
 def test_groups_in_both_parts_are_warned_of(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -130,7 +130,7 @@ def test_groups_in_both_parts_are_warned_of(videos: Path, tmp_path: Path, caplog
     save_manifest(Manifest(samples, manifest.class_names), tmp_path / "val.csv")
     with caplog.at_level(logging.WARNING, logger="timesformer"):
         load_data(DataConfig(train=str(train), val=str(tmp_path / "val.csv")), seed=0)
-    assert "2 groups are in training and in validation (p2, p3): validation accuracy will flatter" in caplog.text
+    assert "2 groups are in both training and validation (p2, p3): validation accuracy will be too high" in caplog.text
 
 
 def test_validation_videos_of_a_run_are_those_that_it_validates_on(run: RunConfig):
@@ -182,27 +182,27 @@ def test_validation_between_epochs_takes_one_view(clip: ClipConfig, expected: Cl
     assert validation_clip(clip) == expected
 
 
-def _feed(run: RunConfig, first_epoch: int = 0) -> DataLoaders:
+def _loaders(run: RunConfig, first_epoch: int = 0) -> DataLoaders:
     split = load_data(run.data, seed=run.seed)
-    return make_feed(split, run=with_num_classes(run, split), device=CPU, first_epoch=first_epoch)
+    return make_loaders(split, run=with_num_classes(run, split), device=CPU, first_epoch=first_epoch)
 
 
 def test_every_training_video_is_seen_once_an_epoch(run: RunConfig):
-    labels = [batch[1].tolist() for batch in _feed(run).train]
+    labels = [batch[1].tolist() for batch in _loaders(run).train]
     assert [len(batch) for batch in labels] == [5, 5, 2]
     assert sorted(label for batch in labels for label in batch) == sorted(4 * [0, 1, 2])
 
 
 def test_epoch_is_the_same_wherever_a_run_begins(run: RunConfig):
-    resumed = next(iter(_feed(run, first_epoch=1).train))
-    feed = _feed(run)
-    feed.clips.set_epoch(1)
-    feed.train.sampler.set_epoch(1)
-    torch.testing.assert_close(next(iter(feed.train)), resumed)
+    resumed = next(iter(_loaders(run, first_epoch=1).train))
+    loaders = _loaders(run)
+    loaders.clips.set_epoch(1)
+    loaders.train.sampler.set_epoch(1)
+    torch.testing.assert_close(next(iter(loaders.train)), resumed)
 
 
 def test_validation_comes_in_the_order_of_the_manifest(run: RunConfig):
-    labels = torch.cat([batch[1] for batch in _feed(run).val])
+    labels = torch.cat([batch[1] for batch in _loaders(run).val])
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
@@ -213,23 +213,23 @@ def test_unreadable_video_is_an_error_in_place_of_its_batch(run: RunConfig, tmp_
     split = load_data(run.data, seed=0)
     split = Split(split.train, Manifest((Sample(broken, 0), *split.val.samples), split.val.class_names))
     run = replace(run, data=replace(run.data, num_workers=num_workers))
-    first, second = make_feed(split, run=run, device=CPU, first_epoch=0).val
+    first, second = make_loaders(split, run=run, device=CPU, first_epoch=0).val
     assert isinstance(first, DecodeError)
     assert str(broken) in str(first)
     assert len(second[1]) == 2
 
 
-def _with_broken(split: Split, path: Path, *, places: tuple[int, ...] = (1,)) -> Split:
+def _with_broken(split: Split, path: Path, *, indices: tuple[int, ...] = (1,)) -> Split:
     """The same videos, some of both parts being no videos."""
 
     def damaged(manifest: Manifest) -> Manifest:
         samples = list(manifest.samples)
-        for place in places:
-            samples[place] = Sample(path / f"broken{place}.mp4", samples[place].label)
+        for index in indices:
+            samples[index] = Sample(path / f"broken{index}.mp4", samples[index].label)
         return Manifest(tuple(samples), manifest.class_names)
 
-    for place in places:
-        (path / f"broken{place}.mp4").write_bytes(b"no video")
+    for index in indices:
+        (path / f"broken{index}.mp4").write_bytes(b"no video")
     return Split(damaged(split.train), damaged(split.val))
 
 
@@ -240,11 +240,11 @@ def test_unreadable_video_is_left_out_and_listed_once_an_epoch_where_it_is_to_be
     data = replace(run.data, num_workers=num_workers, cache=cache, on_decode_error="skip")
     run = replace(run, data=data, augment=AugmentConfig(repeats=2), batch_size=6)
     split = _with_broken(load_data(run.data, seed=0), tmp_path)
-    feed = make_feed(split, run=run, device=CPU, first_epoch=0)
+    loaders = make_loaders(split, run=run, device=CPU, first_epoch=0)
     for epoch in range(2):
-        feed.clips.set_epoch(epoch)
-        feed.train.sampler.set_epoch(epoch)
-        for loader, num_clips in ((feed.train, 22), (feed.val, 5)):
+        loaders.clips.set_epoch(epoch)
+        loaders.train.sampler.set_epoch(epoch)
+        for loader, num_clips in ((loaders.train, 22), (loaders.val, 5)):
             batches = list(loader)
             assert sum(len(batch.clips) for batch in batches) == num_clips
             assert all(len(batch.clips) == len(batch.labels) for batch in batches)
@@ -255,18 +255,18 @@ def test_unreadable_video_is_left_out_and_listed_once_an_epoch_where_it_is_to_be
 def test_clips_that_are_left_do_not_depend_on_those_that_are_left_out(run: RunConfig, tmp_path: Path):
     run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=12)
     split = load_data(run.data, seed=0)
-    (whole,) = make_feed(split, run=run, device=CPU, first_epoch=0).train
-    feed = make_feed(_with_broken(split, tmp_path), run=run, device=CPU, first_epoch=0)
-    (rest,) = feed.train
-    kept = [place for place, index in enumerate(feed.train.sampler) if index != 1]
+    (whole,) = make_loaders(split, run=run, device=CPU, first_epoch=0).train
+    loaders = make_loaders(_with_broken(split, tmp_path), run=run, device=CPU, first_epoch=0)
+    (rest,) = loaders.train
+    kept = [position for position, index in enumerate(loaders.train.sampler) if index != 1]
     torch.testing.assert_close(rest.clips, whole.clips[kept], rtol=0, atol=0)
     assert rest.labels.tolist() == whole.labels[kept].tolist()
 
 
 def test_batch_of_which_nothing_can_be_read_has_no_clips(run: RunConfig, tmp_path: Path):
     run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=2)
-    split = _with_broken(load_data(run.data, seed=0), tmp_path, places=(0, 1))
-    first, second, third = make_feed(split, run=run, device=CPU, first_epoch=0).val
+    split = _with_broken(load_data(run.data, seed=0), tmp_path, indices=(0, 1))
+    first, second, third = make_loaders(split, run=run, device=CPU, first_epoch=0).val
     assert first.clips.shape == (0, 3, 3, 16, 16)
     assert first.labels.tolist() == []
     assert ["broken0" in first.skipped[0], "broken1" in first.skipped[1]] == [True, True]
@@ -287,25 +287,25 @@ def test_only_what_cannot_be_decoded_is_skipped():
 
 def test_batches_count_clips_and_hold_those_of_a_video_one_after_the_other(run: RunConfig):
     run = replace(run, augment=AugmentConfig(repeats=2), batch_size=16, accumulate=2)
-    feed = _feed(run)
-    first, second, third = feed.train
+    loaders = _loaders(run)
+    first, second, third = loaders.train
     assert [len(batch.clips) for batch in (first, second, third)] == [8, 8, 8]
-    order = list(feed.train.sampler)
+    order = list(loaders.train.sampler)
     for batch, indices in zip((first, second, third), (order[:4], order[4:8], order[8:]), strict=True):
-        videos = [feed.clips[index] for index in indices]
+        videos = [loaders.clips[index] for index in indices]
         torch.testing.assert_close(batch.clips, torch.cat([clips for clips, _ in videos]), rtol=0, atol=0)
         assert batch.labels.tolist() == [label for _, label in videos for _ in range(2)]
-    assert [len(batch.clips) for batch in feed.val] == [6]
+    assert [len(batch.clips) for batch in loaders.val] == [6]
 
 
 def test_accumulation_splits_the_batches_of_both_parts(run: RunConfig):
-    feed = _feed(replace(run, batch_size=8, accumulate=2))
-    assert [len(batch.clips) for batch in feed.train] == [4, 4, 4]
-    assert [len(batch.clips) for batch in feed.val] == [4, 2]
+    loaders = _loaders(replace(run, batch_size=8, accumulate=2))
+    assert [len(batch.clips) for batch in loaders.train] == [4, 4, 4]
+    assert [len(batch.clips) for batch in loaders.val] == [4, 2]
 
 
 def test_augmentation_reaches_the_training_clips_alone(run: RunConfig):
-    plain, erased = _feed(run), _feed(replace(run, augment=AugmentConfig(erase=1.0)))
+    plain, erased = _loaders(run), _loaders(replace(run, augment=AugmentConfig(erase=1.0)))
     for before, after in zip(plain.train, erased.train, strict=True):
         assert all(not torch.equal(*pair) for pair in zip(before.clips, after.clips, strict=True))
     torch.testing.assert_close([batch.clips for batch in erased.val], [batch.clips for batch in plain.val])
@@ -316,19 +316,19 @@ def test_workers_feed_the_same_augmented_batches(run: RunConfig, num_workers: in
     augment = AugmentConfig(repeats=2, rand_augment=2, rotation=10, temporal_jitter=0.3, erase=0.5)
     run = replace(run, augment=augment, batch_size=6)
     with_workers = replace(run, data=replace(run.data, num_workers=num_workers))
-    torch.testing.assert_close(list(_feed(with_workers).train), list(_feed(run).train), rtol=0, atol=0)
+    torch.testing.assert_close(list(_loaders(with_workers).train), list(_loaders(run).train), rtol=0, atol=0)
 
 
 def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     split, counts = load_data(run.data, seed=0), []
-    plain = [batch[0] for batch in _feed(run).train]
+    plain = [batch[0] for batch in _loaders(run).train]
     cached = replace(run, data=replace(run.data, cache=True))
-    feed = make_feed(
+    loaders = make_loaders(
         split, run=cached, device=CPU, first_epoch=0, on_progress=lambda done, total: counts.append((done, total))
     )
     assert counts == [(done, 12) for done in range(1, 13)]
     monkeypatch.setattr("timesformer.data.clips.dataset.open_reader", None)
-    torch.testing.assert_close([batch[0] for batch in feed.train], plain)
+    torch.testing.assert_close([batch[0] for batch in loaders.train], plain)
 
 
 def test_validation_view_is_read_once_where_it_is_cached(run: RunConfig, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunCo
 from timesformer.data.manifest.manifest import Manifest, load_manifest
 from timesformer.data.manifest.save import save_manifest
 from timesformer.errors import ConfigError
-from timesformer.training.dry_run import format_plan, make_plan, plan_as_dict
+from timesformer.training.dry_run import dry_run_as_dict, format_dry_run, make_dry_run
 from timesformer.training.run_folder import RunFolder
 from timesformer.training.train import train
 
@@ -51,77 +51,78 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_plan_needs_no_weights_no_videos_and_no_gpu():
-    text = format_plan(make_plan(NOWHERE))
+def test_dry_run_needs_no_weights_no_videos_and_no_gpu():
+    text = format_dry_run(make_dry_run(NOWHERE))
     lines = {line[:13].strip(): line[14:] for line in text.splitlines()}
     assert lines["model"].startswith("divided_space_time, 0.5 M parameters, 0.0")
-    assert lines["model"].endswith("GMAC a clip of 8 frames of 32 x 32, 9 classes")
-    assert lines["starts from"] == "no/weights.pyth (not found here)"
-    assert lines["data"] == "no/train.csv; validation: no/val.csv; not found here: no/train.csv, no/val.csv"
-    assert lines["batch"] == "16 clips in 4 parts of 4, 2 of each of 8 videos"
+    assert lines["model"].endswith("GMAC per clip of 8 frames of 32 x 32, 9 classes")
+    assert lines["starts from"] == "no/weights.pyth (not found)"
+    assert lines["data"] == "no/train.csv; validation: no/val.csv; not found: no/train.csv, no/val.csv"
+    assert lines["batch"] == "16 clips in 4 micro-batches of 4, 2 from each of 8 videos"
     assert lines["optimizer"].startswith("sgd, lr 0.005; ")
-    assert lines["optimizer"].endswith(" frozen, gradient norm up to 1, moving average 0.99")
+    assert lines["optimizer"].endswith(" frozen, gradient norm clipped to 1, EMA decay 0.99")
     assert lines["schedule"] == (
-        "15 epochs, warm-up 0.05 of it, a tenth at epochs 11, 14, ends after 3 epochs without a better one"
+        "15 epochs, warm-up fraction 0.05, divided by 10 at epochs 11, 14, "
+        "early stop after 3 epochs without improvement"
     )
     assert lines["augmentation"] == "scale_range=1.14 to 1.43, flip, repeats=2, mixup=0.8, drop_path=0.2"
-    assert lines["precision"] == "fp32 on cuda (not here)"
+    assert lines["precision"] == "fp32 on cuda (not available)"
     assert lines["memory"].endswith(" for each of 4 clips")
     assert lines["keeps"] == "the best epoch, in runs/nowhere"
 
 
-def test_plan_has_the_steps_of_the_run_that_follows(run: RunConfig):
+def test_dry_run_has_the_steps_of_the_run_that_follows(run: RunConfig):
     parts = replace(run, batch_size=4, accumulate=2, augment=AugmentConfig(repeats=2))
-    plan = make_plan(parts)
-    assert (plan.data.num_train, plan.data.num_val, plan.data.num_classes) == (12, 6, 3)
-    assert plan.run.model.num_classes == 3
+    summary = make_dry_run(parts)
+    assert (summary.data.num_train, summary.data.num_val, summary.data.num_classes) == (12, 6, 3)
+    assert summary.run.model.num_classes == 3
     lines: list[str] = []
     train(parts, on_message=lines.append)
-    assert f"3 epochs of {plan.schedule.steps_per_epoch} steps" in lines[0]
+    assert f"3 epochs of {summary.schedule.steps_per_epoch} steps" in lines[0]
     state = torch.load(RunFolder(Path(run.output)).last, weights_only=True)
-    assert state["global_step"] == plan.schedule.total_steps == 18
+    assert state["global_step"] == summary.schedule.total_steps == 18
     groups = state["optimizer_states"][0]["param_groups"]
-    assert [group.tensors for group in plan.groups] == [len(group["params"]) for group in groups]
-    assert [group.weight_decay for group in plan.groups] == [group["weight_decay"] for group in groups]
-    assert [group.lr for group in plan.groups] == [group["initial_lr"] for group in groups]
+    assert [group.tensors for group in summary.groups] == [len(group["params"]) for group in groups]
+    assert [group.weight_decay for group in summary.groups] == [group["weight_decay"] for group in groups]
+    assert [group.lr for group in summary.groups] == [group["initial_lr"] for group in groups]
 
 
-def test_plan_tells_what_is_frozen_and_how_the_rate_falls_toward_the_input():
-    plan = make_plan(replace(NOWHERE, optim=OptimConfig(layer_decay=0.5, freeze="blocks:1")))
-    trained = sum(group.parameters for group in plan.groups)
-    assert trained + plan.frozen.parameters == plan.parameters
-    assert plan.frozen.parameters > 0
+def test_dry_run_tells_what_is_frozen_and_how_the_rate_falls_toward_the_input():
+    summary = make_dry_run(replace(NOWHERE, optim=OptimConfig(layer_decay=0.5, freeze="blocks:1")))
+    trained = sum(group.parameters for group in summary.groups)
+    assert trained + summary.frozen.parameters == summary.parameters
+    assert summary.frozen.parameters > 0
     # the head and the last norm at 1e-3, block 3 half of it, block 2 half of that
-    assert sorted({group.lr for group in plan.groups}) == pytest.approx([2.5e-4, 5e-4, 1e-3])
-    assert "lr 0.00025 (lowest) to 0.001 (head)" in format_plan(plan)
+    assert sorted({group.lr for group in summary.groups}) == pytest.approx([2.5e-4, 5e-4, 1e-3])
+    assert "lr 0.00025 (lowest) to 0.001 (head)" in format_dry_run(summary)
 
 
-def test_plan_for_machines_is_json_with_null_for_what_is_not_known():
-    content = json.loads(json.dumps(plan_as_dict(make_plan(NOWHERE))))
+def test_dry_run_for_machines_is_json_with_null_for_what_is_not_known():
+    content = json.loads(json.dumps(dry_run_as_dict(make_dry_run(NOWHERE))))
     assert content["schedule"]["total_steps"] is None
     assert content["data"]["num_train"] is None
     assert content["memory"]["total"] > content["memory"]["weights"]
     assert content["run"]["model"]["num_classes"] == 9
 
 
-def test_plan_names_what_is_wrong_with_videos_that_are_there(tmp_path: Path):
+def test_dry_run_names_what_is_wrong_with_videos_that_are_there(tmp_path: Path):
     (tmp_path / "list.csv").write_text("a.mp4,0\nb.mp4,1\n")
-    plan = make_plan(replace(NOWHERE, data=DataConfig(train=str(tmp_path / "list.csv"))))
-    assert "2 of 2 videos are missing" in plan.data.problem
-    assert "problem: " in format_plan(plan)
-    plan = make_plan(replace(NOWHERE, data=DataConfig()))
-    assert plan.data.problem == "data.train is empty: name the training videos"
+    summary = make_dry_run(replace(NOWHERE, data=DataConfig(train=str(tmp_path / "list.csv"))))
+    assert "2 of 2 videos are missing" in summary.data.problem
+    assert "problem: " in format_dry_run(summary)
+    summary = make_dry_run(replace(NOWHERE, data=DataConfig()))
+    assert summary.data.problem == "data.train is empty: name the training videos"
 
 
-def test_plan_and_start_line_tell_that_whole_groups_are_held_out(run: RunConfig, tmp_path: Path):
+def test_dry_run_and_start_line_tell_that_whole_groups_are_held_out(run: RunConfig, tmp_path: Path):
     manifest = load_manifest(Path(run.data.train) / "train")
     samples = tuple(replace(s, group=f"p{number % 4}") for number, s in enumerate(manifest.samples))
     save_manifest(Manifest(samples, manifest.class_names), tmp_path / "all.csv")
     grouped = replace(run, data=replace(run.data, train=str(tmp_path / "all.csv"), val_fraction=0.25), epochs=1)
-    plan = make_plan(grouped)
-    assert (plan.data.num_groups, plan.data.num_val_groups) == (4, 1)
-    line = format_plan(plan).splitlines()[2]
-    assert "validation: 25% of each training class, by whole groups; 9 videos to train on, 3 to validate" in line
+    summary = make_dry_run(grouped)
+    assert (summary.data.num_groups, summary.data.num_val_groups) == (4, 1)
+    line = format_dry_run(summary).splitlines()[2]
+    assert "validation: 25% of each training class, by whole groups; 9 training and 3 validation videos" in line
     assert line.endswith(" (1 of 4 groups)")
     lines: list[str] = []
     train(grouped, on_message=lines.append)
@@ -130,13 +131,13 @@ def test_plan_and_start_line_tell_that_whole_groups_are_held_out(run: RunConfig,
 
 def test_device_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match="device='gpu'"):
-        make_plan(replace(NOWHERE, device="gpu"))
+        make_dry_run(replace(NOWHERE, device="gpu"))
 
 
 # --- On the command line ---------------------------------------------------------------------------------------------
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_dry_run_prints_a_summary_and_writes_nothing(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.toml").write_text(dump_toml(NOWHERE))
     status, out, _ = command("--config", "run.toml", "--dry-run")
@@ -157,7 +158,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(command, tmp_path: Path, mon
     ],
 )
 @pytest.mark.parametrize("with_config", [False, True])
-def test_dry_run_fails_with_a_fault_of_the_videos_after_its_plan(
+def test_dry_run_fails_with_a_fault_of_the_videos_after_its_summary(
     command, tmp_path: Path, lines: str, problem: str, with_config: bool
 ):
     (tmp_path / "run.toml").write_text(dump_toml(NOWHERE))
@@ -201,12 +202,14 @@ def test_dry_run_of_a_damaged_shard_fails(command, tmp_path: Path):
     assert "shard-000000.tar" in err
 
 
-def test_sheet_draws_and_does_not_train(command, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_preview_writes_an_image_and_does_not_train(
+    command, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
-    status, out, err = command(videos, "--model", "tiny", "--sheet", "sheet.png")
-    assert (status, out.strip()) == (0, "sheet.png"), err
-    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
-    status, _, err = command(videos, "--sheet", "sheet.png", "--dry-run")
+    status, out, err = command(videos, "--model", "tiny", "--preview", "preview.png")
+    assert (status, out.strip()) == (0, "preview.png"), err
+    assert [path.name for path in tmp_path.iterdir()] == ["preview.png"]
+    status, _, err = command(videos, "--preview", "preview.png", "--dry-run")
     assert status == 2
     assert "leave out --dry-run" in err
 

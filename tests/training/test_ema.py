@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from timesformer.config.run import OptimConfig, RunConfig
-from timesformer.training.ema import averaged_copy, decay_at, update_average
+from timesformer.training.ema import ema_copy, ema_decay_at, update_ema
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.train import train
 from timesformer.weights.load import load
@@ -21,23 +21,23 @@ def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def test_decay_rises_to_its_value():
-    assert [decay_at(step, decay=0.5) for step in (1, 2, 7, 8, 999)] == [2 / 11, 3 / 12, 8 / 17, 0.5, 0.5]
+    assert [ema_decay_at(step, decay=0.5) for step in (1, 2, 7, 8, 999)] == [2 / 11, 3 / 12, 8 / 17, 0.5, 0.5]
 
 
 def test_average_follows_the_recurrence():
     models = [random_model(tiny_config(), seed=seed) for seed in range(4)]
-    average = averaged_copy(models[0])
+    average = ema_copy(models[0])
     expected = _weights(models[0])
     for step, (model, decay) in enumerate(zip(models[1:], (2 / 11, 3 / 12, 0.3), strict=True), start=1):
-        update_average(average, model, step=step, decay=0.3)
+        update_ema(average, model, step=step, decay=0.3)
         expected = {name: decay * expected[name] + (1 - decay) * w for name, w in _weights(model).items()}
     torch.testing.assert_close(_weights(average), expected)
 
 
 def test_statistics_before_the_head_are_averaged_as_the_weights_are():
     first, second = (random_model(tiny_config(head_norm="batch"), seed=seed) for seed in range(2))
-    average = averaged_copy(first)
-    update_average(average, second, step=1, decay=0.3)
+    average = ema_copy(first)
+    update_ema(average, second, step=1, decay=0.3)
     mean = 2 / 11 * first.head_norm.running_mean + 9 / 11 * second.head_norm.running_mean
     torch.testing.assert_close(average.head_norm.running_mean, mean)
     assert not torch.allclose(mean, first.head_norm.running_mean)
@@ -45,7 +45,7 @@ def test_statistics_before_the_head_are_averaged_as_the_weights_are():
 
 def test_average_is_a_model_of_its_own_in_eval_mode_without_gradients():
     model = random_model(tiny_config()).train()
-    average = averaged_copy(model)
+    average = ema_copy(model)
     assert not any(module.training for module in average.modules())
     assert not any(parameter.requires_grad for parameter in average.parameters())
     assert not {id(p) for p in model.parameters()} & {id(p) for p in average.parameters()}

@@ -86,16 +86,18 @@ def test_what_weights_can_follow_is_taken_from_the_file(weights: Path):
     [("patch_size", 16), ("embed_dim", 768), ("mlp_ratio", 4.0), ("qkv_bias", False), ("norm_eps", 0.1)],
 )
 def test_key_that_was_set_and_does_not_fit_is_named_with_its_source(weights: Path, name: str, value: object):
-    with pytest.raises(ConfigError, match=rf"^run\.toml: model\.{name}=\S+ does not fit .*vit\.pth has {name}=.*leave"):
+    with pytest.raises(
+        ConfigError, match=rf"^run\.toml: model\.{name}=\S+ does not match .*vit\.pth has {name}=.*omit"
+    ):
         fill_from_weights({"model": {name: value}}, weights=str(weights), source="run.toml")
-    with pytest.raises(ConfigError, match=rf"^--set model\.{name}=\S+ does not fit"):
+    with pytest.raises(ConfigError, match=rf"^--set model\.{name}=\S+ does not match"):
         fill_from_weights({}, weights=str(weights), overrides={f"model.{name}": value})
 
 
 def test_command_line_wins_over_the_file_before_anything_can_conflict(weights: Path):
     table = {"model": {"embed_dim": 768}}
     fill_from_weights(table, weights=str(weights), overrides={"model.embed_dim": 128})
-    with pytest.raises(ConfigError, match=r"--set model\.embed_dim=64 does not fit"):
+    with pytest.raises(ConfigError, match=r"--set model\.embed_dim=64 does not match"):
         fill_from_weights({"model": {"embed_dim": 128}}, weights=str(weights), overrides={"model.embed_dim": 64})
 
 
@@ -104,12 +106,12 @@ def test_all_conflicts_are_told_at_once_a_line_each(weights: Path):
         fill_from_weights({"model": {"embed_dim": 768, "depth": 12}}, weights=str(weights), source="run.toml")
     lines = str(told.value).splitlines()
     assert len(lines) == 2
-    assert "model.depth=12 does not fit the weights of the run: " in lines[1]
-    assert "has 3 blocks; take as many or fewer" in lines[1]
+    assert "model.depth=12 does not match the weights of the run: " in lines[1]
+    assert "has 3 blocks; use 3 or fewer" in lines[1]
 
 
 def test_heads_of_a_width_that_tells_them_cannot_be_set(weights: Path):
-    with pytest.raises(ConfigError, match=r"num_heads=4 does not fit .* has num_heads=2; .* one for each 64 of width"):
+    with pytest.raises(ConfigError, match=r"num_heads=4 does not match .* has num_heads=2; .* embed_dim / 64"):
         fill_from_weights({"model": {"num_heads": 4}}, weights=str(weights))
 
 
@@ -162,10 +164,10 @@ def test_conflict_on_the_command_line_is_wrong_usage(command, videos: Path, weig
     recipe.write_text(RECIPE.replace("[model]", "[model]\nembed_dim = 768"))
     status, out, err = command("train", videos, "--config", recipe, "--init-from", weights)
     assert (status, out) == (2, "")
-    assert f"error: {recipe}: model.embed_dim=768 does not fit" in err
+    assert f"error: {recipe}: model.embed_dim=768 does not match" in err
     status, _, err = command("train", videos, "--init-from", weights, "--set", "model.patch_size=16")
     assert status == 2
-    assert "--set model.patch_size=16 does not fit" in err
+    assert "--set model.patch_size=16 does not match" in err
 
 
 def test_weights_of_the_file_and_of_set_are_followed_too(command, weights: Path, recipe: Path):
@@ -219,4 +221,4 @@ def test_reproduce_follows_the_weights_too(command, weights: Path, recipe: Path)
     assert "0.42 M parameters" in out
     status, _, err = command(*arguments, "--init-from", weights, "--set", "model.embed_dim=768")
     assert status == 2
-    assert "--set model.embed_dim=768 does not fit" in err
+    assert "--set model.embed_dim=768 does not match" in err

@@ -36,14 +36,21 @@ def test_metrics_have_the_columns_that_people_know():
     header = format_metrics([]).strip()
     assert header == (
         "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_top5_accuracy,seconds,"
-        "train_skipped,val_skipped,waiting_share"
+        "train_skipped,val_skipped,data_wait_fraction"
     )
 
 
-def test_metrics_of_before_videos_could_be_skipped_are_read(tmp_path: Path):
+def test_metrics_without_the_columns_of_skipped_videos_are_read(tmp_path: Path):
     rows = format_metrics([_record(1, 0.5)]).splitlines()
     (tmp_path / "metrics.csv").write_text("\n".join(row.rsplit(",", 3)[0] for row in rows))
     assert read_metrics(tmp_path / "metrics.csv") == [_record(1, 0.5)]
+
+
+def test_metrics_with_the_old_name_of_the_wait_are_read(tmp_path: Path):
+    record = replace(_record(1, 0.5), data_wait_fraction=0.25)
+    text = format_metrics([record]).replace("data_wait_fraction", "waiting_share")
+    (tmp_path / "metrics.csv").write_text(text)
+    assert read_metrics(tmp_path / "metrics.csv") == [record]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def test_metrics_of_before_videos_could_be_skipped_are_read(tmp_path: Path):
         ([], 2, False),
         ([0.5, 0.4], 2, False),
         ([0.5, 0.4, 0.3], 2, True),
-        ([0.5, 0.5, 0.5], 2, True),  # an equal one is no better one
+        ([0.5, 0.5, 0.5], 2, True),  # an equal accuracy is not an improvement
         ([0.5, 0.4, 0.6, 0.5], 2, False),
         ([0.5, 0.4, 0.3, 0.2], 0, False),
         ([0.1, 0.2, 0.3, 0.4, 0.5], 2, True),  # all epochs are done
@@ -66,21 +73,21 @@ def test_run_is_over_with_its_epochs_or_its_patience(accuracies: list[float], pa
 def test_line_of_an_epoch_shows_its_measures():
     line = str(_record(4, 0.875))
     assert line == (
-        "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s, limited by the model "
-        "(0% waiting for videos)"
+        "epoch 4: loss 2.5000, accuracy 25.0%; validation loss 2.7500, accuracy 87.5%; 0.5 s, 0% of the "
+        "training time waiting for data"
     )
 
 
 def test_line_of_an_epoch_counts_videos_that_were_left_out():
     line = str(replace(_record(4, 0.875), train_skipped=3, val_skipped=1))
-    assert line.endswith("waiting for videos); left out 3 training and 1 validation videos")
+    assert line.endswith("waiting for data; skipped 3 training and 1 validation videos")
 
 
-@pytest.mark.parametrize(("share", "limit"), [(0.0, "model"), (0.09, "model"), (0.1, "videos"), (0.8, "videos")])
-def test_videos_are_the_limit_where_training_waits_for_them(share: float, limit: str):
-    record = replace(_record(4, 0.875), waiting_share=share)
-    assert record.limit == limit
-    assert f"limited by the {limit} ({share:.0%} waiting for videos)" in str(record)
+@pytest.mark.parametrize(("fraction", "is_data_bound"), [(0.0, False), (0.09, False), (0.1, True), (0.8, True)])
+def test_run_is_data_bound_if_it_waits_a_tenth_of_its_time(fraction: float, is_data_bound: bool):
+    record = replace(_record(4, 0.875), data_wait_fraction=fraction)
+    assert record.is_data_bound == is_data_bound
+    assert f"{fraction:.0%} of the training time waiting for data" in str(record)
 
 
 def test_missing_metrics_are_an_error(tmp_path: Path):
@@ -90,5 +97,5 @@ def test_missing_metrics_are_an_error(tmp_path: Path):
 
 def test_other_tables_are_an_error(tmp_path: Path):
     (tmp_path / "metrics.csv").write_text("epoch,step\n1,two\n")
-    with pytest.raises(DataError, match="is no table of epochs"):
+    with pytest.raises(DataError, match="is not a table of epochs"):
         read_metrics(tmp_path / "metrics.csv")

@@ -1,4 +1,4 @@
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,25 +10,13 @@ from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.history import EpochRecord
-from timesformer.training.init_weights import (
-    DataSize,
-    Progress,
-    fresh_parameters,
-    initial_model,
-    read_progress,
-    scale_tokens,
-)
+from timesformer.training.init_weights import initial_model, newly_initialized_parameters, scale_tokens
 from timesformer.weights.model_folder import save
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 TINY = ModelConfig(
     num_frames=3, image_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_path=0.0
 )
-RECORD = EpochRecord(
-    epoch=1, step=3, lr=0.1, train_loss=1.5, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.25, val_top5_accuracy=1.0,
-    seconds=4.0,
-)  # fmt: skip
 LABELS = ("run", "walk", "swim")
 RUN = RunConfig(model=TINY, clip=ClipConfig(sampling="uniform"))
 
@@ -47,7 +35,7 @@ def _from(path: Path, **fields: object) -> RunConfig:
     return replace(RUN, init_from=str(path / "source"), model=replace(TINY, **fields))
 
 
-def test_fresh_weights_depend_on_the_seed_and_on_nothing_else():
+def test_new_weights_depend_on_the_seed_and_on_nothing_else():
     state = torch.get_rng_state()
     first = initial_model(RUN, labels=LABELS).state_dict()
     torch.testing.assert_close(torch.get_rng_state(), state)
@@ -63,7 +51,7 @@ def test_model_knows_its_clips_and_labels_and_is_ready_to_train():
     assert model.training
 
 
-def test_run_goes_on_from_the_weights_of_another_model(source: TimeSformer, tmp_path: Path):
+def test_run_starts_from_the_weights_of_another_model(source: TimeSformer, tmp_path: Path):
     model = initial_model(_from(tmp_path), labels=LABELS)
     torch.testing.assert_close(model.state_dict(), source.state_dict())
     assert model.training
@@ -76,7 +64,7 @@ def test_license_of_the_weights_stays_and_clips_become_those_of_the_run(source: 
     assert info.source == f"fine-tuned from {tmp_path / 'source'}"
 
 
-def test_head_of_other_classes_is_replaced_though_there_are_as_many(source: TimeSformer, tmp_path: Path):
+def test_head_of_as_many_other_classes_is_replaced(source: TimeSformer, tmp_path: Path):
     model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
     torch.testing.assert_close(model.blocks.state_dict(), source.blocks.state_dict())
     fresh = initial_model(RUN, labels=("a", "b", "c"))
@@ -103,9 +91,9 @@ def test_run_of_more_blocks_than_the_weights_have_is_refused(source: TimeSformer
         initial_model(_from(tmp_path, depth=3), labels=LABELS)
 
 
-def test_other_architecture_is_refused_with_the_cure(source: TimeSformer, tmp_path: Path):
+def test_other_architecture_is_refused_with_the_keys_to_set(source: TimeSformer, tmp_path: Path):
     run = _from(tmp_path, mlp_ratio=2.0, num_heads=4)
-    with pytest.raises(ConfigError, match=r"other weights than num_heads=4, mlp_ratio=2.0 .* set model.num_heads=2, m"):
+    with pytest.raises(ConfigError, match=r"does not match num_heads=4, mlp_ratio=2.0 .* set model.num_heads=2, m"):
         initial_model(run, labels=LABELS)
 
 
@@ -116,7 +104,7 @@ def test_scheme_that_the_weights_cannot_take_is_refused(source: TimeSformer, tmp
 
 @pytest.mark.parametrize("scheme", SCHEME_NAMES)
 @torch.no_grad()
-def test_model_whose_tokens_are_scaled_answers_as_before(scheme: str):
+def test_scaled_tokens_do_not_change_the_outputs(scheme: str):
     model, clips = random_model(tiny_config(scheme)), random_clips(tiny_config(scheme))
     wanted, (tokens, _) = model(clips), model.embedding(clips)
     scale_tokens(model, 7.0)
@@ -130,7 +118,7 @@ def test_run_starts_from_scaled_tokens(source: TimeSformer, tmp_path: Path):
     torch.testing.assert_close(model.blocks[0].mlp.fc1.weight, source.blocks[0].mlp.fc1.weight)
 
 
-def test_what_the_weights_did_not_give_keeps_its_size(tmp_path: Path):
+def test_newly_initialized_parameters_are_not_scaled(tmp_path: Path):
     info = ModelInfo(labels=LABELS)
     save(TimeSformer(replace(TINY, scheme="space_only"), info=info), tmp_path / "source")
     plain, scaled = (
@@ -144,73 +132,32 @@ def test_what_the_weights_did_not_give_keeps_its_size(tmp_path: Path):
 @pytest.mark.parametrize(
     ("fields", "name"), [({"init_scale": 3.0}, "init_scale=3.0"), ({"optim": OptimConfig(pretrained_lr=0.1)}, "lr=0.1")]
 )
-def test_what_concerns_loaded_weights_is_refused_without_them(fields: dict, name: str):
+def test_options_of_pretrained_weights_are_refused_without_them(fields: dict, name: str):
     with pytest.raises(ConfigError, match=f"{name} has no effect without init_from"):
         replace(RUN, **fields)
 
 
-def test_fresh_are_the_parameters_that_the_weights_did_not_give(tmp_path: Path):
+def test_newly_initialized_are_the_parameters_that_the_weights_lack(tmp_path: Path):
     info = ModelInfo(labels=LABELS)
     save(TimeSformer(replace(TINY, scheme="space_only"), info=info), tmp_path / "source")
-    names = fresh_parameters(initial_model(_from(tmp_path), labels=LABELS))
+    names = newly_initialized_parameters(initial_model(_from(tmp_path), labels=LABELS))
     fc = {f"blocks.{i}.steps.time.fc.{kind}" for i in range(2) for kind in ("weight", "bias")}
     assert names == {"embedding.time"} | fc
-    assert fresh_parameters(initial_model(RUN, labels=LABELS)) == frozenset()
+    assert newly_initialized_parameters(initial_model(RUN, labels=LABELS)) == frozenset()
 
 
-def test_a_preset_gives_nothing_and_leaves_nothing_fresh():
+def test_a_preset_has_no_pretrained_and_no_newly_initialized_parameters():
     run = RunConfig(model=replace(PRESETS["tiny"], num_classes=3), clip=CLIP_PRESETS["tiny"], init_from="tiny")
-    assert fresh_parameters(initial_model(run, labels=LABELS)) == frozenset()
+    assert newly_initialized_parameters(initial_model(run, labels=LABELS)) == frozenset()
 
 
-def test_a_head_that_has_learned_from_raw_features_is_replaced_where_they_become_standardized(
-    source: TimeSformer, tmp_path: Path
-):
+def test_a_head_trained_on_raw_features_is_replaced_if_the_run_standardizes_them(source: TimeSformer, tmp_path: Path):
     model = initial_model(_from(tmp_path, head_norm="batch"), labels=LABELS)
-    assert fresh_parameters(model) == {"head.weight", "head.bias"}
+    assert newly_initialized_parameters(model) == {"head.weight", "head.bias"}
     assert not torch.equal(model.head.weight, source.head.weight)
 
 
-def test_fresh_is_a_head_of_other_classes_though_there_are_as_many(source: TimeSformer, tmp_path: Path):
-    assert fresh_parameters(initial_model(_from(tmp_path), labels=LABELS)) == frozenset()
+def test_a_head_of_as_many_other_classes_is_newly_initialized(source: TimeSformer, tmp_path: Path):
+    assert newly_initialized_parameters(initial_model(_from(tmp_path), labels=LABELS)) == frozenset()
     model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
-    assert fresh_parameters(model) == {"head.weight", "head.bias"}
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes | None):
-    path = tmp_path / "last.ckpt"
-    if content is None:
-        torch.save({"callbacks": {}}, path)
-    else:
-        path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"last\.ckpt: is no checkpoint of a run, or damaged"):
-        read_progress(path, size=DataSize(train=1, val=1))
-
-
-def test_checkpoint_tells_how_far_its_run_had_come(tmp_path: Path):
-    state = {"history": [asdict(RECORD)], "batches": 7, "size": {"train": 5, "val": 2}}
-    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
-    progress = read_progress(tmp_path / "last.ckpt", size=DataSize(train=5, val=2))
-    assert progress == Progress(history=(RECORD,), batches=7)
-    assert progress.epochs == 1
-
-
-def test_run_has_begun_with_its_first_batch():
-    assert not Progress().has_begun
-    assert Progress(batches=1).has_begun
-    assert Progress(history=(RECORD,)).has_begun
-
-
-def test_checkpoint_of_before_there_were_batches_and_skips_is_read(tmp_path: Path):
-    old = {key: value for key, value in asdict(RECORD).items() if not key.endswith("_skipped")}
-    state = {"history": [old], "size": {"train": 5, "val": 2}}
-    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
-    assert read_progress(tmp_path / "last.ckpt", size=DataSize(train=5, val=2)) == Progress(history=(RECORD,))
-
-
-def test_checkpoint_of_other_videos_is_refused(tmp_path: Path):
-    state = {"history": [], "size": {"train": 5, "val": 2}}
-    torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
-    with pytest.raises(ConfigError, match="had 5 training and 2 validation videos, now there are 6 and 2"):
-        read_progress(tmp_path / "last.ckpt", size=DataSize(train=6, val=2))
+    assert newly_initialized_parameters(model) == {"head.weight", "head.bias"}

@@ -44,7 +44,7 @@ def test_run_that_is_killed_at_random_moments_ends_with_the_same_bits(run: RunCo
     assert done.returncode == 0, err
     moments = out.split()
     assert len(moments) >= 6
-    assert len(set(moments)) > 2  # steps, half-written files, whole ones that do not yet stand in their place
+    assert len(set(moments)) > 2  # steps, half-written files, whole ones that have not been renamed yet
     assert is_finished(killed)
     for name in ("last", "best"):
         assert content_of(killed.output, name) == content_of(whole.output, name)
@@ -67,7 +67,7 @@ def test_command_that_is_killed_from_outside_goes_on_with_resume(run: RunConfig,
     resumed = _start(*command, "--resume")
     _, err = resumed.communicate(timeout=200)
     assert resumed.returncode == 0, err
-    assert "going on " in err
+    assert "resuming " in err
     assert content_of(killed.output) == content_of(whole.output)
     assert are_equal(load(killed.output).state_dict(), load(whole.output).state_dict())
 

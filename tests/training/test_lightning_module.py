@@ -109,7 +109,7 @@ def test_error_of_a_video_is_raised_as_it_is(step: str):
     assert caught.value is error
 
 
-# --- Parts of a step --------------------------------------------------------------------------------------------------
+# --- Micro-batches ----------------------------------------------------------------------------------------------------
 
 
 def _fit(module: ClipClassifier, batches: list[Batch], **options: Any) -> Trainer:
@@ -174,7 +174,7 @@ def test_gradient_is_clipped_as_the_mean_over_the_clips_that_a_step_has():
     torch.testing.assert_close(_weights(part), _weights(once))
 
 
-# --- Videos that are left out -----------------------------------------------------------------------------------------
+# --- Skipped videos --------------------------------------------------------------------------------------------------
 
 
 def test_skipped_videos_are_counted_and_each_is_reported_once(caplog: pytest.LogCaptureFixture):
@@ -186,7 +186,7 @@ def test_skipped_videos_are_counted_and_each_is_reported_once(caplog: pytest.Log
         module.training_step(_batch(skipped=("a.mp4: no video",)), 0)
         module.training_step(_batch(skipped=("a.mp4: no video",)), 1)
     assert [record.getMessage() for record in caplog.records] == [
-        f"left out: {name}.mp4: no video" for name in ("a", "b", "c")
+        f"skipped: {name}.mp4: no video" for name in ("a", "b", "c")
     ]
     assert (module._train.skipped, module._val.skipped) == (["a.mp4: no video"], ["c.mp4: no video"])
 
@@ -195,7 +195,7 @@ def test_skipped_videos_are_counted_and_each_is_reported_once(caplog: pytest.Log
 def test_batch_without_clips_gives_no_step():
     module = _module(OptimConfig(lr=0.1, warmup_fraction=0.0))
     before = _weights(module)
-    with pytest.raises(DataError, match="no training video of the epoch could be decoded, 1 were left out; the first"):
+    with pytest.raises(DataError, match="no training video of the epoch could be decoded, 1 were skipped; the first"):
         _fit(module, [_batch(0, skipped=("a.mp4: no video",))])
     torch.testing.assert_close(_weights(module), before, rtol=0, atol=0)
 
@@ -211,9 +211,7 @@ def test_epoch_goes_on_after_a_batch_without_clips():
 def test_validation_of_nothing_is_refused():
     module = _module()
     module.validation_step(_batch(0, skipped=("a.mp4: no video",)), 0)
-    with pytest.raises(
-        DataError, match="no validation video of the epoch could be decoded, 1 were left out; the first"
-    ):
+    with pytest.raises(DataError, match="no validation video of the epoch could be decoded, 1 were skipped; the first"):
         module.on_validation_epoch_end()
 
 
@@ -295,7 +293,7 @@ def test_frozen_parts_take_no_dropout_and_keep_nothing_for_the_backward_pass():
 
 
 def test_more_frozen_blocks_than_there_are_is_refused():
-    with pytest.raises(ConfigError, match=r"optim.freeze='blocks:3' asks for 3 blocks, the model has 2"):
+    with pytest.raises(ConfigError, match=r"optim.freeze='blocks:3' is more than the 2 blocks of the model"):
         _module(OptimConfig(freeze="blocks:3"))
 
 

@@ -46,17 +46,17 @@ def test_mixup_blends_each_clip_and_its_target_with_those_of_its_partner():
     clips = random_clips()
     generator = np.random.default_rng(1)
     generator.random()
-    share = generator.beta(0.8, 0.8)
+    weight = generator.beta(0.8, 0.8)
     blended, targets = mixed(clips, LABELS, seed=1, mixup=0.8, smoothing=0.1)
     partner = [4, 3, 2, 1, 0]
-    torch.testing.assert_close(blended, share * clips + (1 - share) * clips[partner])
+    torch.testing.assert_close(blended, weight * clips + (1 - weight) * clips[partner])
     smooth = smooth_targets(LABELS, num_classes=4, label_smoothing=0.1)
-    torch.testing.assert_close(targets, share * smooth + (1 - share) * smooth[partner])
+    torch.testing.assert_close(targets, weight * smooth + (1 - weight) * smooth[partner])
     torch.testing.assert_close(blended[2], clips[2])
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_cutmix_share_is_that_of_the_pixels(seed):
+def test_cutmix_weight_is_the_fraction_of_the_pixels(seed):
     clips = torch.arange(4.0).reshape(4, 1, 1, 1, 1).expand(4, 3, 2, 9, 11)
     labels = torch.arange(4)
     cut, targets = mixed(clips, labels, seed=seed, cutmix=1.0)
@@ -77,14 +77,14 @@ def test_cutmix_takes_a_box_of_the_partner_in_all_frames():
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32))
-def test_box_lies_in_the_picture(height, width, share, seed):
-    box = draw_box(height, width, share=share, generator=np.random.default_rng(seed))
+def test_box_lies_in_the_picture(height, width, area, seed):
+    box = draw_box(height, width, area=area, generator=np.random.default_rng(seed))
     assert 0 <= box.top <= box.top + box.height <= height
     assert 0 <= box.left <= box.left + box.width <= width
 
 
-def test_box_in_the_middle_has_its_share_of_the_area():
-    boxes = [draw_box(100, 200, share=0.25, generator=np.random.default_rng(seed)) for seed in range(200)]
+def test_box_in_the_middle_has_its_fraction_of_the_area():
+    boxes = [draw_box(100, 200, area=0.25, generator=np.random.default_rng(seed)) for seed in range(200)]
     assert {(box.height, box.width) for box in boxes} >= {(50, 100)}
     assert all(box.height <= 50 and box.width <= 100 for box in boxes)
 
@@ -98,7 +98,7 @@ def test_both_are_drawn_where_both_are_on():
     assert 30 < sum(kinds) < 70
 
 
-def test_probability_is_the_share_of_batches_that_are_mixed():
+def test_probability_is_the_fraction_of_batches_that_are_mixed():
     clips = random_clips(2)
     results = [mixed(clips, LABELS[:2], seed=seed, mixup=1.0, mix_probability=0.3)[0] for seed in range(300)]
     assert 65 < sum(not torch.equal(result, clips) for result in results) < 115

@@ -10,7 +10,7 @@ from timesformer.config.run import OptimConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.optim import build_optimizer, freeze_parts, lr_factor, parameter_groups
+from timesformer.training.optim import build_optimizer, freeze, lr_factor, parameter_groups
 
 TINY = ModelConfig(num_frames=2, image_size=16, patch_size=8, embed_dim=8, depth=1, num_heads=2, num_classes=3)
 
@@ -107,7 +107,7 @@ def test_momentum_of_sgd_is_nesterov_s():
 def _rates(optim: OptimConfig, *, depth: int) -> dict[str, float]:
     """Peak rate of each parameter that the optimizer has, by name."""
     model = TimeSformer(replace(TINY, depth=depth))
-    freeze_parts(model, optim.freeze)
+    freeze(model, optim.freeze)
     groups = build_optimizer(model, optim=optim).param_groups
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     return {name: rates[id(p)] for name, p in model.named_parameters() if id(p) in rates}
@@ -158,10 +158,10 @@ def test_optimizer_has_what_is_not_frozen(freeze: str, trained: set[str]):
 
 def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks():
     model = TimeSformer(replace(TINY, depth=3))
-    fresh = {"embedding.time", "blocks.0.steps.time.fc.weight", "head.weight"}
+    new = {"embedding.time", "blocks.0.steps.time.fc.weight", "head.weight"}
     optim = OptimConfig(lr=0.8, layer_decay=0.5, pretrained_lr=0.25, freeze="blocks:2")
-    freeze_parts(model, optim.freeze, fresh=fresh)
-    groups = build_optimizer(model, optim=optim, fresh=fresh).param_groups
+    freeze(model, optim.freeze, newly_initialized=new)
+    groups = build_optimizer(model, optim=optim, newly_initialized=new).param_groups
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     below = {n: rates[id(p)] for n, p in model.named_parameters() if id(p) in rates and "blocks.2" not in n}
     assert {name: rate for name, rate in below.items() if not name.startswith(("norm", "head"))} == {
@@ -172,13 +172,13 @@ def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks()
 
 def test_a_linear_probe_freezes_what_no_weights_gave_as_well():
     model = TimeSformer(TINY)
-    freeze_parts(model, "backbone", fresh={"embedding.time"})
+    freeze(model, "backbone", newly_initialized={"embedding.time"})
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}
 
 
 def test_more_frozen_blocks_than_the_model_has_are_refused():
-    with pytest.raises(ConfigError, match=r"optim.freeze='blocks:4' asks for 4 blocks, the model has 3"):
-        freeze_parts(TimeSformer(replace(TINY, depth=3)), "blocks:4")
+    with pytest.raises(ConfigError, match=r"optim.freeze='blocks:4' is more than the 3 blocks of the model"):
+        freeze(TimeSformer(replace(TINY, depth=3)), "blocks:4")
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

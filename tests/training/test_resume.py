@@ -18,8 +18,8 @@ from timesformer.data.manifest.shard_writer import write_shards
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.history import EpochRecord, read_metrics
-from timesformer.training.init_weights import DataSize, read_progress
 from timesformer.training.lightning_module import ClipClassifier
+from timesformer.training.resume import DataSize, read_resume_state
 from timesformer.training.train import is_finished, train
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
@@ -173,7 +173,7 @@ def test_checkpoints_within_an_epoch_come_after_whole_steps_only(run: RunConfig,
     for batch in (4, 5, 6):
         _train_until(batch, replace(every, output=f"{every.output}{batch}"), monkeypatch)
         last = Path(f"{every.output}{batch}") / "checkpoints" / "last.ckpt"
-        seen.append(read_progress(last, size=DataSize(train=12, val=6)).batches if last.exists() else None)
+        seen.append(read_resume_state(last, size=DataSize(train=12, val=6)).batches if last.exists() else None)
     assert seen == [None, 4, 4]
 
 
@@ -192,7 +192,8 @@ def _content(run: RunConfig, name: str) -> list[tuple[str, Any]]:
 
 def _measures(run: RunConfig) -> list[EpochRecord]:
     return [
-        replace(record, seconds=0.0, waiting_share=0.0) for record in read_metrics(Path(run.output) / "metrics.csv")
+        replace(record, seconds=0.0, data_wait_fraction=0.0)
+        for record in read_metrics(Path(run.output) / "metrics.csv")
     ]
 
 

@@ -10,6 +10,7 @@ from timesformer.config.io import read_config
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.files import replacing_durably
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.run_folder import (
     RunFolder,
@@ -20,8 +21,8 @@ from timesformer.training.run_folder import (
     clear,
     differences,
     replace_text,
-    replacing,
     tidy,
+    writing,
 )
 from timesformer.weights.model_folder import save
 
@@ -50,7 +51,7 @@ def test_empty_folder_and_other_files_hold_no_run(folder: RunFolder):
 def test_any_part_of_a_run_is_in_the_way(folder: RunFolder, name: str):
     (folder.root / name).touch()
     with pytest.raises(
-        ConfigError, match=r"holds a run already: name another folder, .* \(--resume\) or .* \(--overwrite\)"
+        ConfigError, match=r"already holds a run: name another folder, .*=True \(--resume\) or .*=True \(--overwrite\)"
     ):
         check_is_free(folder)
 
@@ -123,7 +124,7 @@ def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
     begin(folder, run)
     other = replace(run, epochs=16, optim=OptimConfig(lr=0.5))
     with pytest.raises(
-        ConfigError, match=r"another one: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16.*--overw"
+        ConfigError, match=r"another config: optim\.lr was 0\.001 and is 0\.5; epochs was 15 and is 16.*--overw"
     ):
         check_same_run(folder, other)
 
@@ -131,16 +132,18 @@ def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
 def test_keys_can_be_left_out_of_the_comparison(folder: RunFolder):
     begin(folder, RunConfig())
     other = RunConfig(model=replace(ModelConfig(), num_classes=3, depth=2))
-    assert differences(folder, other, besides=("model.num_classes",)) == ["model.depth was 12 and is 2"]
+    assert differences(folder, other, ignored=("model.num_classes",)) == ["model.depth was 12 and is 2"]
 
 
 def test_nothing_cannot_be_resumed(folder: RunFolder):
     with pytest.raises(
-        ConfigError, match=r"holds no run to resume: it has no config\.toml; start it without --resume$"
+        ConfigError, match=r"holds no run to resume: it has no config\.toml; start it without resume=True \(--resume\)$"
     ):
         check_same_run(folder, RunConfig())
     folder.metrics.touch()
-    with pytest.raises(ConfigError, match=r"start it without --resume, with --overwrite$"):
+    with pytest.raises(
+        ConfigError, match=r"start it without resume=True \(--resume\), with overwrite=True \(--overwrite\)$"
+    ):
         check_same_run(folder, RunConfig())
 
 
@@ -162,7 +165,7 @@ def test_read_only_output_is_refused(folder: RunFolder, monkeypatch: pytest.Monk
 def test_full_disk_is_refused_before_the_first_step(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=200_000_000))
     check_can_write(folder, num_bytes=199_000_000)
-    with pytest.raises(ConfigError, match=r"takes up to 1\.5 GB and the disk has 0\.2 GB free"):
+    with pytest.raises(ConfigError, match=r"needs up to 1\.5 GB and the disk has 0\.2 GB free"):
         check_can_write(folder, num_bytes=1_500_000_000)
 
 
@@ -185,7 +188,7 @@ def test_beginning_replaces_the_run_before(folder: RunFolder):
 
 
 def _fill_the_disk(path: Path) -> None:
-    with replacing(path) as partial:
+    with writing(path), replacing_durably(path) as partial:
         partial.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -21,11 +21,12 @@ from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.training.callbacks import Recorder, WholeCheckpoints
+from timesformer.training.callbacks import DirectCheckpointIO, Recorder
 from timesformer.training.dataloaders import Split, load_data, validation_of, with_num_classes
 from timesformer.training.history import best_epoch, read_metrics
 from timesformer.training.init_weights import initial_model
-from timesformer.training.train import check_precision, is_finished, train
+from timesformer.training.train import is_finished, train
+from timesformer.training.trainer import check_precision
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
 
@@ -164,14 +165,14 @@ def test_skipped_videos_are_counted_in_the_table_and_in_the_line(run: RunConfig,
     train(replace(run, epochs=1, data=replace(run.data, on_decode_error="skip")), on_message=lines.append)
     history = read_metrics(Path(run.output) / "metrics.csv")
     assert (history[0].train_skipped, history[0].val_skipped) == (2, 1)
-    assert lines[1].endswith("; left out 2 training and 1 validation videos")
+    assert lines[1].endswith("; skipped 2 training and 1 validation videos")
 
 
 # --- Precision and parts ----------------------------------------------------------------------------------------------
 
 
 def test_half_precision_that_needs_a_gpu_is_refused_without_one(run: RunConfig):
-    with pytest.raises(ConfigError, match="precision='fp16' needs a GPU; on the CPU take 'fp32'"):
+    with pytest.raises(ConfigError, match="precision='fp16' needs a GPU; use 'fp32' on the CPU"):
         train(replace(run, precision="fp16"), on_message=quiet)
     assert not Path(run.output).exists()
 
@@ -187,7 +188,7 @@ def test_slow_half_precision_is_told_in_one_line(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
     check_precision(replace(run, precision="bf16"), torch.device("cpu"))
     assert [record.message for record in caplog.records] == [
-        "precision='bf16': this CPU computes it several times slower than 'fp32'"
+        "precision='bf16': this CPU computes it several times more slowly than 'fp32'"
     ] * lines
 
 
@@ -213,11 +214,11 @@ def test_parts_of_a_batch_take_the_step_of_the_whole(run: RunConfig, tmp_path: P
 
 
 def test_run_in_the_way_stops_another_one(finished: RunConfig):
-    with pytest.raises(ConfigError, match="holds a run already"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         train(finished, on_message=quiet)
     with pytest.raises(ConfigError, match="exclude each other"):
         train(finished, resume=True, overwrite=True, on_message=quiet)
-    with pytest.raises(ConfigError, match="the run to resume is another one: seed was 0 and is 5"):
+    with pytest.raises(ConfigError, match="the run to resume has another config: seed was 0 and is 5"):
         train(replace(finished, seed=5), resume=True, on_message=quiet)
 
 
@@ -301,7 +302,7 @@ def test_interrupted_run_says_how_to_go_on_and_can_be_interrupted_again(run: Run
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="interrupted after 2 of 3 epochs"):
         train(run, on_message=interrupt)
-    assert lines[-1].endswith("resume the run to go on from there")
+    assert lines[-1].endswith("pass resume=True (--resume) to continue")
     assert signal.getsignal(signal.SIGINT) is handler
     assert (Path(run.output) / "curve.png").exists()
     assert len(read_metrics(Path(run.output) / "metrics.csv")) == 2
@@ -313,7 +314,7 @@ def test_interrupted_run_says_how_to_go_on_and_can_be_interrupted_again(run: Run
         ("timesformer.weights.model_folder.save_file", r"model: cannot be written: .*No space left on device"),
         ("timesformer.training.callbacks.torch.save", r"last\.ckpt: cannot be written: No space left on device"),
         ("timesformer.training.callbacks.shutil.copyfile", r"best\.ckpt: cannot be written: No space left on device"),
-        ("timesformer.training.run_folder.os.fsync", r"best\.ckpt: cannot be written: Read-only file system"),
+        ("timesformer.files.os.fsync", r"best\.ckpt: cannot be written: Read-only file system"),
     ],
 )
 def test_disk_that_refuses_stops_the_run_which_goes_on_once_it_does_not(
@@ -344,7 +345,7 @@ def test_disk_that_refuses_stops_the_run_which_goes_on_once_it_does_not(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_checkpoint_writer_says_that_the_disk_is_full():
     with pytest.raises(OSError, match="No space left on device"):
-        WholeCheckpoints().save_checkpoint({"weights": torch.zeros(300_000)}, "/dev/full")
+        DirectCheckpointIO().save_checkpoint({"weights": torch.zeros(300_000)}, "/dev/full")
 
 
 def test_missing_trainer_names_the_extra(monkeypatch: pytest.MonkeyPatch):

@@ -14,8 +14,8 @@ from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
-from timesformer.training.augmentation_preview import write_sheet
-from timesformer.training.dry_run import format_plan, make_plan, plan_as_dict
+from timesformer.training.augmentation_preview import write_preview
+from timesformer.training.dry_run import dry_run_as_dict, format_dry_run, make_dry_run
 from timesformer.training.run_folder import RunFolder
 from timesformer.training.train import train as run_training
 from timesformer.weights.load import model_files
@@ -50,7 +50,7 @@ def train(
         Continue from the last checkpoint in the output folder, with the options of the start or with `--output` alone;
         the run ends with the weights it would have had without the interruption.
     dry_run
-        Print the plan and stop: model, data, batch, optimizer, schedule, augmentation, memory and the batch that fits.
+        Print a summary and stop: model, data, batch, optimizer, schedule, augmentation, memory and the batch that fits.
         With `--config`, weights and videos need not exist. Exit status 1 if the videos cannot be used.
     preview
         Write an image of augmented training clips and stop.
@@ -61,7 +61,7 @@ def train(
         options = replace(options, config=_config_to_resume(options.output))
     run = requested_run(data, options, weights_may_lack=dry_run or resume or preview is not None)
     if dry_run:
-        return _show_plan(run, as_json=json, may_lack_data=options.config is not None)
+        return _show_dry_run(run, as_json=json, may_lack_data=options.config is not None)
     if preview:
         image = str(_write_preview(run, preview, config=options.config, overwrite=overwrite))
         _show_result({"preview": image, "sheet": image}, as_json=json)
@@ -83,20 +83,21 @@ def _write_preview(run: RunConfig, preview: Path, *, config: Path | None, overwr
     preview = preview.expanduser()
     reads = (*list_files(run.data.train, run.data.val), *model_files(run.init_from), *filter(None, [config]))
     check_files(preview, overwrite=overwrite, reads=reads)
-    return write_sheet(run, preview)
+    return write_preview(run, preview)
 
 
-def _show_plan(run: RunConfig, *, as_json: bool, may_lack_data: bool) -> int:
-    """Print the plan and return the exit status, which is 1 if the videos cannot be trained on."""
-    plan = make_plan(run)
+def _show_dry_run(run: RunConfig, *, as_json: bool, may_lack_data: bool) -> int:
+    """Print the dry run and return the exit status, which is 1 if the videos cannot be trained on."""
+    summary = make_dry_run(run)
     if as_json:
-        print_json(plan_as_dict(plan))
+        print_json(dry_run_as_dict(summary))
     else:
-        print(format_plan(plan))
-    lacks = not plan.data.train or bool(plan.data.missing)
+        print(format_dry_run(summary))
+    lacks = not summary.data.train or bool(summary.data.missing)
     if lacks and may_lack_data:
         return 0
-    fault = plan.data.problem or (f"{', '.join(plan.data.missing)} does not exist" if plan.data.missing else "")
+    missing = f"{', '.join(summary.data.missing)} does not exist" if summary.data.missing else ""
+    fault = summary.data.problem or missing
     if fault:
         say(f"error: this run cannot start: {fault}")
     return 1 if fault else 0

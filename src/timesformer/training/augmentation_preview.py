@@ -1,4 +1,4 @@
-"""A picture of what a run's augmentation does to its clips, to be looked at before the run is paid for."""
+"""Preview of a run's augmented training clips, as a PNG."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,33 +26,33 @@ Picture = UInt8[np.ndarray, "h w 3"]
 _LONG_SIDE = 112
 _GAP = 6
 _LINE = 16
-_TEXT, _PAPER = "#1f2933", "white"
+_TEXT, _BACKGROUND = "#1f2933", "white"
 
 
 class _Tile(NamedTuple):
-    """Frames of one clip side by side, and what is written above them."""
+    """Frames of one clip side by side, and the title above them."""
 
     title: str
     picture: Picture
 
 
-def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_draws: int = 4) -> Path:
-    """Draw training clips, as they are and augmented, into a PNG: a row for each video.
+def write_preview(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_draws: int = 4) -> Path:
+    """Write a PNG with plain and augmented training clips, one row per video.
 
-    A row has the first, the middle and the last frame of one test view, without augmentation, and then of the clips
-    that training will see in the first epochs. Mixing is not shown: it takes place in the batch.
+    A row shows the first, the middle and the last frame of one test view without augmentation, then of the clips that
+    training uses in the first epochs. MixUp and CutMix are not shown: they apply to batches.
 
     Args:
-        run: The run; its clips are drawn by its own seed.
-        path: The file; one that already exists is replaced.
-        num_videos: Training videos that are shown, spread over all of them; fewer where there are fewer.
-        num_draws: Augmented clips of each video.
+        run: The run, whose seed is used.
+        path: The file to write; an existing one is replaced.
+        num_videos: Number of training videos, evenly spaced; fewer if the run has fewer.
+        num_draws: Augmented clips per video.
 
     Returns:
         The path of the PNG.
 
     Raises:
-        ConfigError: The file is one of the videos or lists of the run.
+        ConfigError: The file is one of the videos or lists that the run reads.
         ConfigError, DataError: The data cannot be used.
         DecodeError: One of the videos cannot be decoded.
         OSError: The file cannot be written.
@@ -61,15 +61,15 @@ def write_sheet(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_dr
     split = load_data(run.data, seed=run.seed)
     refuse_inputs([path], (*list_files(run.data.train, run.data.val), *video_files(*split)))
     manifest = split.train
-    data = replace(run.data, cache=False)  # a few videos are soon read
+    data = replace(run.data, cache=False)  # a few videos are read quickly
     clips = TrainClips(manifest, model=run.model, clip=run.clip, data=data, seed=run.seed, augment=run.augment)
-    places = np.linspace(0, len(clips) - 1, min(num_videos, len(clips))).round().astype(int).tolist()
+    indices = np.linspace(0, len(clips) - 1, min(num_videos, len(clips))).round().astype(int).tolist()
     rows = [
         [
-            _plain_tile(manifest.samples[place], run, label=manifest.class_names[manifest.samples[place].label]),
-            *_augmented_tiles(clips, place, clip=run.clip, num_draws=num_draws),
+            _plain_tile(manifest.samples[index], run, label=manifest.class_names[manifest.samples[index].label]),
+            *_augmented_tiles(clips, index, clip=run.clip, num_draws=num_draws),
         ]
-        for place in places
+        for index in indices
     ]
     with replacing(path) as partial:
         _lay_out(rows).save(partial, format="PNG")
@@ -81,17 +81,17 @@ def _plain_tile(sample: Sample, run: RunConfig, *, label: str) -> _Tile:
     return _Tile(f"{label}: {sample.path.name}", _strip(views[0], run.clip))
 
 
-def _augmented_tiles(clips: TrainClips, place: int, *, clip: ClipConfig, num_draws: int) -> list[_Tile]:
+def _augmented_tiles(clips: TrainClips, index: int, *, clip: ClipConfig, num_draws: int) -> list[_Tile]:
     tiles = []
     for epoch in range(num_draws):
         clips.set_epoch(epoch)
-        views, _ = clips[place]
+        views, _ = clips[index]
         tiles.append(_Tile(f"epoch {epoch + 1}", _strip(to_floats(views[0], clip), clip)))
     return tiles
 
 
 def _strip(view: Tensor, clip: ClipConfig) -> Picture:
-    """The first, the middle and the last frame side by side, small."""
+    """Thumbnails of the first, the middle and the last frame, side by side."""
     frames = denormalize(view, clip)
     chosen = frames[sorted({0, len(frames) // 2, len(frames) - 1})]
     strip = Image.fromarray(rearrange(chosen, "t h w c -> h (t w) c").numpy())
@@ -103,14 +103,14 @@ def _strip(view: Tensor, clip: ClipConfig) -> Picture:
 def _lay_out(rows: Sequence[Sequence[_Tile]]) -> Image.Image:
     height, width, _ = rows[0][0].picture.shape
     step_down, step_right = height + _LINE + _GAP, width + 2 * _GAP
-    sheet = Image.new("RGB", (len(rows[0]) * step_right + _GAP, len(rows) * step_down + _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=_LINE - 5)
+    image = Image.new("RGB", (len(rows[0]) * step_right + _GAP, len(rows) * step_down + _GAP), _BACKGROUND)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=_LINE - 5)
     for down, row in enumerate(rows):
         for right, tile in enumerate(row):
             left, top = _GAP + right * step_right, _GAP + down * step_down
             draw.text((left, top), _shortened(tile.title, width, font), fill=_TEXT, font=font)
-            sheet.paste(Image.fromarray(tile.picture), (left, top + _LINE))
-    return sheet
+            image.paste(Image.fromarray(tile.picture), (left, top + _LINE))
+    return image
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

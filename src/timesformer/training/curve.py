@@ -1,4 +1,4 @@
-"""The learning curve of a run as a picture."""
+"""Plot of the learning curve of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ _COLORS = {"training": "#7a8794", "validation": "#c8102e", "learning rate": "#5b
 
 
 def draw_curve(history: Sequence[EpochRecord], path: str | Path) -> None:
-    """Draw loss, accuracy and learning rate over the epochs into a PNG, with the best epoch marked.
+    """Plot loss, accuracy and learning rate over the epochs as a PNG, with the best epoch marked.
 
     Args:
         history: At least one epoch, in order.
-        path: The file; one that is there is replaced.
+        path: The file to write; an existing one is replaced.
 
     Raises:
         OSError: The file cannot be written.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a window and without matplotlib's global state
+    FigureCanvasAgg(figure)  # no window, no global state of matplotlib
     loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     losses = {"training": [e.train_loss for e in history], "validation": [e.val_loss for e in history]}
     accuracies = {"training": [e.train_accuracy for e in history], "validation": [e.val_accuracy for e in history]}
@@ -44,7 +44,7 @@ def _draw_lines(
     axes: Axes, history: Sequence[EpochRecord], lines: Mapping[str, Sequence[float]], *, title: str
 ) -> None:
     epochs = [epoch.epoch for epoch in history]
-    marker = "o" if len(epochs) == 1 else ""  # a single epoch has no line to be seen
+    marker = "o" if len(epochs) == 1 else ""  # the line of a single epoch is invisible
     for label, values in lines.items():
         axes.plot(epochs, values, color=_COLORS[label], label=label, linewidth=1.8, marker=marker, markersize=5)
     axes.set_ylim(0, 1.1 * max(max(values) for values in lines.values()) or 1.0)

@@ -1,4 +1,4 @@
-"""The videos of a run: which are trained on, which validate, and in what order they come."""
+"""Training and validation videos of a run, their order, batches and data loaders."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +21,13 @@ from timesformer.data.manifest.manifest import Manifest, holds_splits, load_trai
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
-from timesformer.training.init_weights import DataSize
+from timesformer.training.resume import DataSize
 
 logger = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
-    """The videos of a run; both parts have the same list of classes."""
+    """Training and validation videos of a run, with the same list of classes."""
 
     train: Manifest
     val: Manifest
@@ -39,68 +39,70 @@ class Split(NamedTuple):
 
     @property
     def num_groups(self) -> int:
-        """Number of groups in both parts together."""
+        """Number of distinct groups in both together."""
         return len({*self.train.groups, *self.val.groups})
 
 
 def load_data(data: DataConfig, *, seed: int) -> Split:
     """Read the training and the validation videos of a run.
 
-    Validation is `data.val` where it is set; else the validation split of the folder `data.train`, where it holds
-    splits; else `data.val_fraction` of each training class, by whole groups where videos have groups.
+    The validation videos are `data.val` if set; else the validation split in the folder `data.train`, if it has splits;
+    else `data.val_fraction` of each training class, as whole groups if the videos have groups.
 
     Raises:
         ConfigError: `data.train` is empty, or one of `data.allow_codecs` is unknown.
-        DataError: A source cannot be used, validation has a class that training has not, or there is only one class.
+        DataError: A source cannot be used, validation has a class that training lacks, or there is only one class.
     """
     allowed_codecs(data.allow_codecs)
     if not data.train:
-        raise ConfigError("data.train is empty: name a folder with one folder a class, or a manifest file")
+        raise ConfigError("data.train is empty: name a folder with one subfolder per class, or a manifest file")
     source = Path(data.train)
     train = load_training(source)
     if len(train.class_names) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
     if not data.val and not holds_splits(source):
         split = Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
-        _warn_of_classes_not_validated(split)
+        _warn_about_classes_without_validation(split)
         return split
     val = read_validation(data.val or source, train=train)
-    _warn_of_overlap(train, val)
+    _warn_about_overlap(train, val)
     return Split(train, val)
 
 
 def validation_of(run: RunConfig) -> Manifest:
-    """The videos that validate a run, such as to evaluate its model on them.
+    """The validation videos of a run.
 
     Raises:
-        ConfigError, DataError: As `load_data`.
+        ConfigError, DataError: See `load_data`.
     """
     return load_data(run.data, seed=run.seed).val
 
 
 def with_num_classes(run: RunConfig, split: Split) -> RunConfig:
-    """The run with as many classes as its data has."""
+    """The run with the number of classes of its data."""
     return replace(run, model=replace(run.model, num_classes=len(split.train.class_names)))
 
 
-def _warn_of_overlap(train: Manifest, val: Manifest) -> None:
+def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
     shared = {sample.path.resolve() for sample in train.samples} & {sample.path.resolve() for sample in val.samples}
     if shared:
-        logger.warning("%d videos are in training and in validation: validation accuracy will flatter", len(shared))
+        logger.warning(
+            "%d videos are in both training and validation: validation accuracy will be too high", len(shared)
+        )
     groups = sorted({*train.groups} & {*val.groups})
     if groups:
-        message = "%d groups are in training and in validation (%s): validation accuracy will flatter"
+        message = "%d groups are in both training and validation (%s): validation accuracy will be too high"
         logger.warning(message, len(groups), _some(groups))
 
 
-def _warn_of_classes_not_validated(split: Split) -> None:
-    """Tell which classes gave nothing to a validation of whole groups; by videos only a class of one video does so."""
+def _warn_about_classes_without_validation(split: Split) -> None:
+    """Warn about classes without a validation video when whole groups are held out."""
     if not split.num_groups:
         return
     shown = {sample.label for sample in split.val.samples}
     absent = [name for label, name in enumerate(split.train.class_names) if label not in shown]
     if absent:
-        message = "%d of %d classes have no validation video (%s): no group of theirs can be held out"
+        message = "%d of %d classes have no validation video (%s): none of their groups can be held out"
         logger.warning(message, len(absent), len(split.train.class_names), _some(absent))
 
 
@@ -109,17 +111,17 @@ def _some(names: Sequence[str]) -> str:
 
 
 def validation_clip(clip: ClipConfig) -> ClipConfig:
-    """One view of a video, for validation between epochs; `evaluate` takes all views that `clip` asks for."""
+    """Clip settings for validation between epochs: one view per video. `evaluate` uses all views of `clip`."""
     sampling = "center" if clip.sampling == "coverage" else clip.sampling
     return replace(clip, sampling=sampling, num_clips=1, num_crops=1)
 
 
 class EpochOrder(Sampler[int]):
-    """All indices in an order that depends on seed and epoch and on nothing else.
+    """All indices in random order, which is a function of seed and epoch only.
 
     Args:
         size: Number of indices.
-        seed: Seed of all orders, 0 or more.
+        seed: Seed of the order, 0 or more.
     """
 
     def __init__(self, size: int, *, seed: int) -> None:
@@ -129,13 +131,13 @@ class EpochOrder(Sampler[int]):
         self._skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, 0 or more, whose order comes next."""
+        """Set the epoch, 0 or more, of the next pass."""
         self._epoch = epoch
 
     def skip(self, count: int) -> None:
-        """Leave out the first `count` indices of the next pass, 0 or more, to go on within an epoch; the length stays.
+        """Skip the first `count` indices of the next pass, 0 or more, to resume within an epoch.
 
-        The rest of that pass comes in its order, and all passes after it are whole.
+        The rest of that pass keeps its order, later passes are complete, and the length does not change.
         """
         self._skipped = count
 
@@ -153,7 +155,7 @@ class OneView(Dataset[tuple[Tensor, int]]):
 
     Args:
         views: All views of each video.
-        cache: Whether to keep each view in memory once it was read.
+        cache: Whether to keep each view in memory after the first read.
     """
 
     def __init__(self, views: EvalViews, *, cache: bool) -> None:
@@ -167,21 +169,21 @@ class OneView(Dataset[tuple[Tensor, int]]):
         if self._cache is not None and index in self._cache:
             return self._cache[index]
         views, label, _ = self._views[index]
-        item = views[:1].clone(), label  # a slice would keep all views alive
+        item = views[:1].clone(), label  # a slice would keep all views in memory
         if self._cache is not None:
             self._cache[index] = item
         return item
 
 
 class Batch(NamedTuple):
-    """Clips that go through the model together."""
+    """A micro-batch: clips that go through the model together."""
 
     clips: UInt8[Tensor, "b 3 t h w"] | Float[Tensor, "b 3 t h w"]
-    """Clips; none where no video of the batch could be read. 8-bit up to the device, and normalized there."""
+    """Clips, 8-bit until they are normalized on the device; empty if no video could be decoded."""
     labels: Int[Tensor, " b"]
     """The class of each clip."""
     skipped: tuple[str, ...] = ()
-    """What is wrong with each video that was left out; the message names its file."""
+    """The error message of each skipped video, with its path."""
 
 
 Loader = DataLoader[Batch | TimeSformerError]
@@ -190,15 +192,15 @@ Loader = DataLoader[Batch | TimeSformerError]
 def collate(
     items: list[Any], *, on_decode_error: OnDecodeError, clip_shape: tuple[int, int, int, int]
 ) -> Batch | TimeSformerError:
-    """Put the clips of several videos into a batch: all of the first, then all of the second, and on.
+    """Concatenate the clips of several videos, video by video.
 
     Args:
-        items: Clips `[repeats, 3, T, H, W]` and the label of each video, or the error that reading it raised.
-        on_decode_error: Whether a video that cannot be decoded makes its error the batch, or is left out.
-        clip_shape: 3, T, H and W of a clip, for a batch of none.
+        items: Clips `[repeats, 3, T, H, W]` and the label of each video, or the error raised by reading it.
+        on_decode_error: Whether a `DecodeError` is returned (`raise`) or its video skipped (`skip`).
+        clip_shape: 3, T, H and W of a clip, for an empty batch.
 
     Returns:
-        The batch; the first of the errors that are not skipped, where there is one.
+        The batch, or the first error that is not skipped.
     """
     errors = [item for item in items if isinstance(item, TimeSformerError)]
     fatal = [error for error in errors if on_decode_error == "raise" or not isinstance(error, DecodeError)]
@@ -211,9 +213,9 @@ def collate(
 
 
 class DataLoaders(NamedTuple):
-    """What a trainer draws from: batches of random training clips, and of one view of each validation video.
+    """Loaders of random training clips and of one view per validation video.
 
-    `clips` is the dataset of `train`, which has to know the epoch.
+    `clips` is the dataset of `train`; call its `set_epoch` before each epoch.
     """
 
     train: Loader
@@ -221,7 +223,7 @@ class DataLoaders(NamedTuple):
     clips: TrainClips
 
 
-def make_feed(
+def make_loaders(
     split: Split,
     *,
     run: RunConfig,
@@ -229,21 +231,21 @@ def make_feed(
     first_epoch: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataLoaders:
-    """Set up the loaders of a run, and decode the training videos up front where `run.data.cache` says so.
+    """Set up the loaders of a run, and decode the training videos in advance if `run.data.cache` is set.
 
-    All videos of an epoch are seen, but for those that `run.data.on_decode_error` leaves out; its last batch may be
-    smaller. A training batch has `batch_size / accumulate` clips of `1 / augment.repeats` as many videos.
+    An epoch has all videos except skipped ones; its last batch may be smaller. A training micro-batch has
+    `batch_size / accumulate` clips from `1 / augment.repeats` as many videos.
 
     Args:
         split: The videos.
         run: The run.
-        device: Where batches will go.
-        first_epoch: Epoch, from 0, whose batches come first.
-        on_progress: Called with the number of videos that are decoded and their total.
+        device: The device that trains.
+        first_epoch: Number of the first epoch, from 0.
+        on_progress: Progress callback with the number of decoded videos and their total.
 
     Raises:
-        ConfigError: The model does not read 3 channels.
-        DecodeError: A video cannot be decoded up front, and is not to be skipped.
+        ConfigError: The model does not have 3 input channels.
+        DecodeError: A video cannot be decoded in advance and `run.data.on_decode_error` is "raise".
     """
     clips = TrainClips(split.train, model=run.model, clip=run.clip, data=run.data, seed=run.seed, augment=run.augment)
     views = EvalViews(split.val, model=run.model, clip=validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
@@ -278,5 +280,5 @@ def _loader(
         persistent_workers=run.data.num_workers > 0,
         collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # a loader without its own draws from the global one, which dropout uses
+        generator=torch.Generator(),  # otherwise it would draw from the global one, which dropout uses
     )

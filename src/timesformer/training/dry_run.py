@@ -1,4 +1,4 @@
-"""What a run would do, found out without training, and without its weights or its videos."""
+"""Dry run: what a training run would do. Needs neither its weights nor its videos."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -19,32 +19,32 @@ from timesformer.weights.load import is_here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataPlan:
-    """The videos of a run, as far as they are here."""
+class DataSummary:
+    """The videos of a run. Numbers are None if a source does not exist or cannot be used."""
 
     train: str
     """Source of the training videos."""
     val: str
-    """Where the validation videos come from."""
+    """Source of the validation videos."""
     missing: tuple[str, ...]
-    """Sources that are not here."""
+    """Sources that do not exist."""
     problem: str
-    """Why the sources that are here cannot be used; empty where they can."""
+    """Why the sources cannot be used; empty if they can or are missing."""
     num_train: int | None
-    """Training videos; None where they are not here."""
+    """Number of training videos."""
     num_val: int | None
-    """Validation videos."""
+    """Number of validation videos."""
     num_groups: int | None
-    """Groups of all videos, 0 if no video has one; None where the videos are not here."""
+    """Number of groups of all videos; 0 if no video has one."""
     num_val_groups: int | None
-    """Groups of the validation videos."""
+    """Number of groups of the validation videos."""
     num_classes: int
-    """Classes: those of the data where it is here, else those of the config."""
+    """Number of classes: of the data if it exists, else of the config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPlan:
-    """Parameters that the optimizer treats alike."""
+class GroupSummary:
+    """Parameters with the same learning rate and weight decay."""
 
     tensors: int
     """Number of parameter tensors."""
@@ -57,88 +57,88 @@ class GroupPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulePlan:
-    """Steps of the optimizer. Numbers of steps are None where the videos are not here."""
+class ScheduleSummary:
+    """Optimizer steps. Numbers of steps are None if the number of videos is unknown."""
 
     epochs: int
-    """Epochs, at most."""
+    """Epochs, unless `patience` ends the run earlier."""
     steps_per_epoch: int | None
-    """Steps of an epoch."""
+    """Steps per epoch."""
     total_steps: int | None
     """Steps of the whole run."""
     warmup_steps: int | None
-    """Steps over which the rate rises."""
+    """Steps with a rising learning rate."""
     milestones: tuple[float, ...]
-    """Epochs at which the rate falls to a tenth; empty for a cosine."""
+    """Epochs at which the learning rate is divided by ten; empty for a cosine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All that is known of a run before it starts."""
+class DryRun:
+    """Everything known about a run before it starts."""
 
     run: RunConfig
-    """The run, with the number of classes of its data where that is here."""
+    """The run, with the number of classes of its data if that exists."""
     device: str
-    """Where it would run."""
+    """Device of the run."""
     parameters: int
-    """Parameters of the model."""
+    """Number of parameters of the model."""
     macs: int
-    """Multiply-accumulates of one clip, forward; the backward pass takes twice as many again."""
+    """Multiply-accumulates of one clip in the forward pass; the backward pass needs twice as many."""
     starts_from: str
-    """Where the weights come from."""
-    data: DataPlan
+    """Initial weights."""
+    data: DataSummary
     """The videos."""
-    groups: tuple[GroupPlan, ...]
-    """What the optimizer trains."""
-    frozen: GroupPlan
-    """What keeps its weights."""
-    schedule: SchedulePlan
-    """The steps."""
+    groups: tuple[GroupSummary, ...]
+    """Trained parameters."""
+    frozen: GroupSummary
+    """Frozen parameters."""
+    schedule: ScheduleSummary
+    """Optimizer steps."""
     augmentation: tuple[str, ...]
-    """Settings of augmentation and regularization that are on."""
+    """Active augmentation and regularization settings."""
     memory: MemoryEstimate
-    """Memory of a step."""
+    """Memory of a training step."""
 
 
-def make_plan(run: RunConfig) -> Plan:
-    """Find out what a run would do. No weight is loaded, no video is opened, nothing is written.
+def make_dry_run(run: RunConfig) -> DryRun:
+    """Summarize what a run would do. Loads no weights, opens no video and writes nothing.
 
     Args:
         run: The run.
 
     Raises:
-        ConfigError: A value cannot work.
+        ConfigError: A value is invalid.
     """
     allowed_codecs(run.data.allow_codecs)
     device = _device(run)
-    data, split = _plan_data(run)
+    data, split = _summarize_data(run)
     run = with_num_classes(run, split) if split else run
     size = cost(run.model)
     model, optimizer = weightless(run)
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    return Plan(
+    return DryRun(
         run=run,
-        device=str(device) if device else f"{run.device} (not here)",
+        device=str(device) if device else f"{run.device} (not available)",
         parameters=size.parameters,
         macs=size.macs,
         starts_from=_origin(run),
         data=data,
-        groups=tuple(_plan_group(group) for group in optimizer.param_groups),
-        frozen=_plan_group({"params": frozen, "initial_lr": 0.0, "weight_decay": 0.0}),
-        schedule=_plan_schedule(run, data.num_train),
+        groups=tuple(_summarize_group(group) for group in optimizer.param_groups),
+        frozen=_summarize_group({"params": frozen, "initial_lr": 0.0, "weight_decay": 0.0}),
+        schedule=_summarize_schedule(run, data.num_train),
         augmentation=_augmentation(run),
         memory=estimate_memory(run, device),
     )
 
 
-def plan_as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan for machines; a number that is not known is null."""
-    derived = {"total": plan.memory.total, "fitting_batch": plan.memory.fitting_batch}
-    return {**asdict(plan), "memory": {**asdict(plan.memory), **derived}}
+def dry_run_as_dict(dry_run: DryRun) -> dict[str, Any]:
+    """The dry run as JSON-compatible values; unknown numbers are None."""
+    derived = {"total": dry_run.memory.total, "fitting_batch": dry_run.memory.fitting_batch}
+    return {**asdict(dry_run), "memory": {**asdict(dry_run.memory), **derived}}
 
 
 def _device(run: RunConfig) -> torch.device | None:
-    """Where the run would run; None where it names a GPU and this machine has none."""
+    """Device of the run; None if it names a GPU that this machine does not have."""
     try:
         return resolve_device(run.device)
     except ConfigError:
@@ -147,7 +147,7 @@ def _device(run: RunConfig) -> torch.device | None:
         raise
 
 
-def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
+def _summarize_data(run: RunConfig) -> tuple[DataSummary, Split | None]:
     data = run.data
     missing = tuple(source for source in (data.train, data.val) if source and not source_exists(source))
     split, problem = None, "" if data.train else "data.train is empty: name the training videos"
@@ -158,10 +158,10 @@ def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
             problem = str(error)
     by_groups = ", by whole groups" if split and split.num_groups else ""
     held_out = f"{data.val_fraction:.0%} of each training class{by_groups}"
-    in_parts = bool(data.train) and not missing and holds_splits(data.train)
-    return DataPlan(
+    has_splits = bool(data.train) and not missing and holds_splits(data.train)
+    return DataSummary(
         train=data.train,
-        val=data.val or (f"in {data.train}" if in_parts else held_out),
+        val=data.val or (f"in {data.train}" if has_splits else held_out),
         missing=missing,
         problem=problem,
         num_train=split.size.train if split else None,
@@ -172,13 +172,15 @@ def _plan_data(run: RunConfig) -> tuple[DataPlan, Split | None]:
     ), split
 
 
-def _plan_group(group: dict[str, Any]) -> GroupPlan:
+def _summarize_group(group: dict[str, Any]) -> GroupSummary:
     tensors = list(group["params"])
     count = sum(tensor.numel() for tensor in tensors)
-    return GroupPlan(tensors=len(tensors), parameters=count, lr=group["initial_lr"], weight_decay=group["weight_decay"])
+    return GroupSummary(
+        tensors=len(tensors), parameters=count, lr=group["initial_lr"], weight_decay=group["weight_decay"]
+    )
 
 
-def _plan_schedule(run: RunConfig, num_videos: int | None) -> SchedulePlan:
+def _summarize_schedule(run: RunConfig, num_videos: int | None) -> ScheduleSummary:
     optim = run.optim
     steps = total = warmup = None
     if num_videos is not None:
@@ -186,20 +188,20 @@ def _plan_schedule(run: RunConfig, num_videos: int | None) -> SchedulePlan:
         total = steps * run.epochs
         warmup = warmup_steps(total, optim=optim)
     falls = optim.milestones if optim.schedule == "steps" else ()
-    return SchedulePlan(
+    return ScheduleSummary(
         epochs=run.epochs,
         steps_per_epoch=steps,
         total_steps=total,
         warmup_steps=warmup,
-        milestones=tuple(share * run.epochs for share in falls),
+        milestones=tuple(fraction * run.epochs for fraction in falls),
     )
 
 
 def _origin(run: RunConfig) -> str:
     source = run.init_from
     if not source:
-        return f"fresh weights ({run.model.initialization})"
-    return source if is_here(source) else f"{source} (not found here)"
+        return f"newly initialized weights ({run.model.initialization})"
+    return source if is_here(source) else f"{source} (not found)"
 
 
 def _augmentation(run: RunConfig) -> tuple[str, ...]:
@@ -215,72 +217,72 @@ def _augmentation(run: RunConfig) -> tuple[str, ...]:
     return (*on, *([f"label_smoothing={run.optim.label_smoothing}"] if run.optim.label_smoothing else []))
 
 
-# --- For people -----------------------------------------------------------------------------------------------------
+# --- As text --------------------------------------------------------------------------------------------------------
 
 
-def format_plan(plan: Plan) -> str:
-    """The plan for people: a line for each thing."""
+def format_dry_run(dry_run: DryRun) -> str:
+    """The dry run as text, one line per topic."""
     lines = {
-        "model": _model_line(plan),
-        "starts from": plan.starts_from,
-        "data": _data_line(plan.data),
-        "batch": _batch_line(plan.run),
-        "optimizer": _optimizer_line(plan),
-        "schedule": _schedule_line(plan.run, plan.schedule),
-        "augmentation": ", ".join(plan.augmentation) or "none",
-        "precision": f"{plan.run.precision} on {plan.device}",
-        "memory": _memory_line(plan.memory),
-        "keeps": f"the {plan.run.keep} epoch, in {plan.run.output}",
+        "model": _model_line(dry_run),
+        "starts from": dry_run.starts_from,
+        "data": _data_line(dry_run.data),
+        "batch": _batch_line(dry_run.run),
+        "optimizer": _optimizer_line(dry_run),
+        "schedule": _schedule_line(dry_run.run, dry_run.schedule),
+        "augmentation": ", ".join(dry_run.augmentation) or "none",
+        "precision": f"{dry_run.run.precision} on {dry_run.device}",
+        "memory": _memory_line(dry_run.memory),
+        "keeps": f"the {dry_run.run.keep} epoch, in {dry_run.run.output}",
     }
     return "\n".join(f"{name:13} {line}" for name, line in lines.items())
 
 
-def _model_line(plan: Plan) -> str:
-    config: ModelConfig = plan.run.model
+def _model_line(dry_run: DryRun) -> str:
+    config: ModelConfig = dry_run.run.model
     height, width = config.image_size
     return (
-        f"{config.scheme_text}, {plan.parameters / 1e6:.1f} M parameters, {plan.macs / 1e9:.3g} GMAC a clip of "
+        f"{config.scheme_text}, {dry_run.parameters / 1e6:.1f} M parameters, {dry_run.macs / 1e9:.3g} GMAC per clip of "
         f"{config.num_frames} frames of {height} x {width}, {config.num_classes} classes"
     )
 
 
-def _data_line(data: DataPlan) -> str:
+def _data_line(data: DataSummary) -> str:
     if data.problem:
         return f"problem: {data.problem}"
     sources = f"{data.train}; validation: {data.val}"
     if data.missing:
-        return f"{sources}; not found here: {', '.join(data.missing)}"
+        return f"{sources}; not found: {', '.join(data.missing)}"
     groups = f" ({data.num_val_groups} of {data.num_groups} groups)" if data.num_groups else ""
-    return f"{sources}; {data.num_train} videos to train on, {data.num_val} to validate{groups}"
+    return f"{sources}; {data.num_train} training and {data.num_val} validation videos{groups}"
 
 
 def _batch_line(run: RunConfig) -> str:
-    parts = f" in {run.accumulate} parts of {run.micro_batch_size}" if run.accumulate > 1 else ""
+    split = f" in {run.accumulate} micro-batches of {run.micro_batch_size}" if run.accumulate > 1 else ""
     repeats = run.augment.repeats
-    videos = f", {repeats} of each of {run.batch_size // repeats} videos" if repeats > 1 else ""
-    return f"{run.batch_size} clips{parts}{videos}"
+    videos = f", {repeats} from each of {run.batch_size // repeats} videos" if repeats > 1 else ""
+    return f"{run.batch_size} clips{split}{videos}"
 
 
-def _optimizer_line(plan: Plan) -> str:
-    optim = plan.run.optim
-    decaying = sum(group.tensors for group in plan.groups if group.weight_decay)
-    plain = sum(group.tensors for group in plan.groups if not group.weight_decay)
-    rates = sorted({group.lr for group in plan.groups})
+def _optimizer_line(dry_run: DryRun) -> str:
+    optim = dry_run.run.optim
+    decaying = sum(group.tensors for group in dry_run.groups if group.weight_decay)
+    plain = sum(group.tensors for group in dry_run.groups if not group.weight_decay)
+    rates = sorted({group.lr for group in dry_run.groups})
     rate = f"{rates[-1]:.3g}" if len(rates) == 1 else f"{rates[0]:.3g} (lowest) to {rates[-1]:.3g} (head)"
-    frozen = f", {plan.frozen.tensors} frozen" if plan.frozen.tensors else ""
-    average = f", moving average {optim.ema_decay}" if optim.ema_decay else ""
+    frozen = f", {dry_run.frozen.tensors} frozen" if dry_run.frozen.tensors else ""
+    average = f", EMA decay {optim.ema_decay}" if optim.ema_decay else ""
     decay = f"{decaying} tensors with weight decay {optim.weight_decay}, {plain} without{frozen}"
-    clip = f", gradient norm up to {optim.clip_grad_norm:g}" if optim.clip_grad_norm else ""
+    clip = f", gradient norm clipped to {optim.clip_grad_norm:g}" if optim.clip_grad_norm else ""
     return f"{optim.optimizer}, lr {rate}; {decay}{clip}{average}"
 
 
-def _schedule_line(run: RunConfig, schedule: SchedulePlan) -> str:
+def _schedule_line(run: RunConfig, schedule: ScheduleSummary) -> str:
     steps = f" of {schedule.steps_per_epoch} steps" if schedule.steps_per_epoch is not None else ""
     warmup = f" ({schedule.warmup_steps} steps)" if schedule.warmup_steps is not None else ""
     falls = ", ".join(f"{epoch:.3g}" for epoch in schedule.milestones)
-    shape = f"a tenth at epochs {falls}" if falls else "cosine to 0"
-    stop = f", ends after {run.patience} epochs without a better one" if run.patience else ""
-    return f"{schedule.epochs} epochs{steps}, warm-up {run.optim.warmup_fraction:.3g} of it{warmup}, {shape}{stop}"
+    shape = f"divided by 10 at epochs {falls}" if falls else "cosine to 0"
+    stop = f", early stop after {run.patience} epochs without improvement" if run.patience else ""
+    return f"{schedule.epochs} epochs{steps}, warm-up fraction {run.optim.warmup_fraction:.3g}{warmup}, {shape}{stop}"
 
 
 def _memory_line(memory: MemoryEstimate) -> str:
@@ -290,4 +292,4 @@ def _memory_line(memory: MemoryEstimate) -> str:
     )
     if memory.available is None:
         return line
-    return f"{line}; {gigabytes(memory.available)} free, in which {memory.fitting_batch} clips at a time fit"
+    return f"{line}; {gigabytes(memory.available)} free, enough for {memory.fitting_batch} clips at a time"

@@ -1,4 +1,4 @@
-"""A running average of a model's weights."""
+"""Exponential moving average (EMA) of a model's weights."""
 
 import copy
 
@@ -7,27 +7,27 @@ import torch
 from timesformer.model.timesformer import TimeSformer
 
 
-def averaged_copy(model: TimeSformer) -> TimeSformer:
-    """A copy of a model for the average: it starts at the model's weights, needs no gradient and never trains."""
+def ema_copy(model: TimeSformer) -> TimeSformer:
+    """The initial average: a copy of the model in eval mode without gradients."""
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
-def decay_at(step: int, *, decay: float) -> float:
-    """Decay of the average after a step, the first being 1: small at first, so that the first weights are forgotten.
+def ema_decay_at(step: int, *, decay: float) -> float:
+    """Decay after a step, counted from 1: min(decay, (1 + step) / (10 + step)).
 
-    It is min(decay, (1 + step) / (10 + step)), the customary warm-up.
+    This is the customary warm-up, which quickly forgets the initial weights.
     """
     return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()
-def update_average(average: TimeSformer, model: TimeSformer, *, step: int, decay: float) -> None:
-    """Move every averaged number, in place, to d times itself plus 1 - d times the model's, with d of `decay_at`.
+def update_ema(average: TimeSformer, model: TimeSformer, *, step: int, decay: float) -> None:
+    """Update the average in place: d * average + (1 - d) * model, with d from `ema_decay_at`.
 
-    The statistics of `head_norm` are averaged like the weights whose features they are of.
+    The running statistics of `head_norm` are averaged like the weights.
     """
-    own, theirs = (
+    averaged, current = (
         [tensor.detach() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
         for module in (average, model)
     )
-    torch._foreach_lerp_(own, theirs, 1 - decay_at(step, decay=decay))
+    torch._foreach_lerp_(averaged, current, 1 - ema_decay_at(step, decay=decay))

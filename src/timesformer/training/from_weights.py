@@ -1,4 +1,4 @@
-"""A run whose architecture follows the weights that it starts from, but for the keys that were really set."""
+"""Defaults of a run that starts from weights: their architecture, unless a key is set explicitly."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ from timesformer.weights.adapt import FIXED_BY_WEIGHTS
 from timesformer.weights.load import config_of
 
 _CLIP_OF_WEIGHTS = ("mean", "std", "channel_order")
-"""Keys of a clip that say which numbers the weights were trained on."""
+"""Clip keys that define the pixel values that the weights were trained on."""
 
 
 class _Stated(NamedTuple):
-    """A value that somebody set, and where."""
+    """A value that was set, and its source for messages."""
 
     value: Any
     source: str
@@ -23,21 +23,21 @@ class _Stated(NamedTuple):
 def fill_from_weights(
     table: Mapping[str, Any], *, weights: str, source: str = "", overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Complete the table of a run by what its weights say: the model, and how its clips are made.
+    """Fill in missing keys of a run from its weights: the model and the clip settings.
 
-    A table that has a section `clip` takes from the clips of the weights only which numbers they are made of.
+    A table with a section `clip` gets only the pixel values (`mean`, `std`, `channel_order`) of the weights' clips.
 
     Args:
-        table: The run as a file has it, unchecked, with only the keys that are there.
-        weights: What the run starts from: anything that `load` takes.
-        source: Where the table came from, for messages.
-        overrides: Dotted keys that were set on the command line, which win over the table.
+        table: The unvalidated run, as read from a file.
+        weights: The weights that the run starts from: anything that `load` accepts.
+        source: Source of the table, for messages.
+        overrides: Dotted keys set on the command line, which override the table.
 
     Returns:
-        The table with sections `model` and `clip`; what was in it stays.
+        The table with complete sections `model` and `clip`; existing keys are unchanged.
 
     Raises:
-        ConfigError: A key that was set does not fit the weights; one line for each, with where it was set.
+        ConfigError: Keys that were set do not match the weights; one line for each, with its source.
         WeightsError: The weights cannot be read.
     """
     stated = _stated(table, source=source, overrides=overrides or {})
@@ -47,14 +47,14 @@ def fill_from_weights(
     if conflicts:
         raise ConfigError("\n".join(conflicts))
     clip = to_dict(info.clip)
-    if "clip" in table:  # what a file says of clips was written for other videos than those of the weights
+    if "clip" in table:  # the file describes other videos than those of the weights
         clip = {name: clip[name] for name in _CLIP_OF_WEIGHTS}
     sections = {"model": to_dict(config), "clip": clip}
     return {**table, **{name: _completed(table.get(name, {}), values) for name, values in sections.items()}}
 
 
 def _completed(section: Any, values: Mapping[str, Any]) -> Any:
-    """A section with the values that it lacks; what is no section is left to the checks that name it."""
+    """A section with missing values filled in; anything but a section is left to later validation."""
     return {**values, **section} if isinstance(section, Mapping) else section
 
 
@@ -69,19 +69,19 @@ def _conflicts(config: ModelConfig, stated: Mapping[str, _Stated], *, weights: s
     for name in FIXED_BY_WEIGHTS:
         if f"model.{name}" not in stated:
             continue
-        value, where = stated[f"model.{name}"]
-        theirs = getattr(config, name)
-        # a value of another type is refused by the checks of the config
-        if isinstance(value, int | float) and value != theirs:
+        value, source = stated[f"model.{name}"]
+        expected = getattr(config, name)
+        # values of other types are refused by the config's own checks
+        if isinstance(value, int | float) and value != expected:
             yield (
-                f"{where}={_written(value)} does not fit the weights of the run: {weights} has {name}="
-                f"{_written(theirs)}; leave model.{name} out, or start from other weights{_of_heads(name, config)}"
+                f"{source}={_written(value)} does not match the weights of the run: {weights} has {name}="
+                f"{_written(expected)}; omit model.{name}, or start from other weights{_heads_hint(name, config)}"
             )
-    depth, where = stated.get("model.depth", _Stated(0, ""))
+    depth, source = stated.get("model.depth", _Stated(0, ""))
     if isinstance(depth, int) and depth > config.depth:
         yield (
-            f"{where}={depth} does not fit the weights of the run: {weights} has {config.depth} blocks; take as many "
-            f"or fewer"
+            f"{source}={depth} does not match the weights of the run: {weights} has {config.depth} blocks; use "
+            f"{config.depth} or fewer"
         )
 
 
@@ -89,10 +89,10 @@ def _written(value: bool | int | float) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _of_heads(name: str, config: ModelConfig) -> str:
+def _heads_hint(name: str, config: ModelConfig) -> str:
     if name != "num_heads" or config.embed_dim % 64:
         return ""
     return (
-        ". A file that does not say how many heads it has is taken to have one for each 64 of width; for others, "
-        "`timesformer convert` it with --set num_heads=N first"
+        ". A file that does not store its number of heads is assumed to have embed_dim / 64; for another number, run "
+        "`timesformer convert` with --set num_heads=N first"
     )

@@ -1,4 +1,4 @@
-"""What one step of training and of validation is."""
+"""One training step and one validation step, as a LightningModule."""
 
 import logging
 import math
@@ -20,27 +20,27 @@ from timesformer.data.clips.transforms import model_input
 from timesformer.errors import DataError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
-from timesformer.training.ema import averaged_copy, update_average
-from timesformer.training.init_weights import fresh_parameters
+from timesformer.training.ema import ema_copy, update_ema
+from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
-from timesformer.training.optim import build_optimizer, freeze_parts, lr_factor
+from timesformer.training.optim import build_optimizer, freeze, lr_factor
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over samples, so that means do not depend on how samples were put into batches."""
+    """Sums over samples, so that means do not depend on the batching."""
 
     count: int = 0
     loss: float = 0.0
     top1: int = 0
     top5: int = 0
     skipped: list[str] = field(default_factory=list)
-    """What is wrong with each video that was left out, each once."""
+    """The error message of each skipped video, without duplicates."""
 
     def add(self, logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"], *, loss: float) -> None:
-        """Count a batch; `loss` is its mean. With fewer than five classes all of them are the top five."""
+        """Add a batch with mean loss `loss`. With fewer than five classes, top-5 counts every sample as correct."""
         best = logits.detach().topk(min(5, logits.shape[1])).indices
         hits = (best == labels[:, None]).sum(dim=0).tolist()
         self.count += len(labels)
@@ -49,110 +49,118 @@ class Tally:
         self.top5 += sum(hits)
 
     def skip(self, messages: Sequence[str]) -> None:
-        """Count videos that were left out."""
+        """Add the messages of skipped videos."""
         self.skipped += [message for message in dict.fromkeys(messages) if message not in self.skipped]
 
     def check_not_empty(self, kind: str) -> None:
-        """Refuse an epoch of nothing.
+        """Refuse an epoch without samples.
 
         Raises:
-            DataError: All videos were left out.
+            DataError: All videos were skipped.
         """
         if not self.count:
             first = f"; the first: {self.skipped[0]}" if self.skipped else ""
-            raise DataError(f"no {kind} video of the epoch could be decoded, {len(self.skipped)} were left out{first}")
+            raise DataError(f"no {kind} video of the epoch could be decoded, {len(self.skipped)} were skipped{first}")
 
 
 class ClipClassifier(LightningModule):
-    """A model, its loss, its optimizer and what is measured on the way.
+    """A model with its loss, optimizer and metrics.
 
-    A step of the optimizer takes `run.accumulate` batches, its parts; each clip of a step counts the same, however the
-    step is divided and whatever was left out (but `head_norm="batch"` takes its statistics of a part). What
-    `optim.freeze` names has no gradients and is not in the optimizer, but for what the weights did not give, and stays
-    in eval mode while the rest trains: frozen blocks take no dropout and no stochastic depth.
+    An optimizer step uses `run.accumulate` micro-batches. All clips of a step have the same weight, independent of
+    micro-batches and skipped videos (but `head_norm="batch"` computes its statistics per micro-batch). Modules frozen
+    by `optim.freeze` have no gradients, are not in the optimizer, and stay in eval mode, without dropout and stochastic
+    depth; with `blocks:N`, their newly initialized parameters are trained.
 
-    Logs at the end of each epoch: `train_loss`, `train_accuracy` (on the augmented clips, as they were seen, by their
-    own labels where clips are mixed), `lr` (of the last step, at the head), `val_loss`, `val_accuracy`,
-    `val_top5_accuracy` (of `kept_model`), `train_skipped`, `val_skipped` (videos that were left out). Accuracies are
-    shares from 0 to 1.
+    Logs at the end of each epoch: `train_loss`, `train_accuracy` (on the augmented clips during the epoch, with the
+    original labels for mixed clips), `lr` (of the last step, at the head), `val_loss`, `val_accuracy`,
+    `val_top5_accuracy` (of `kept_model`), `train_skipped`, `val_skipped` (numbers of videos). Accuracies are from 0 to
+    1.
 
     Args:
-        model: The model to train; it is put in training mode, and what is to be frozen is frozen.
+        model: The model to train; it is put in training mode, and modules are frozen.
         run: The run.
-        total_steps: Steps of the optimizer in the whole run.
-        fresh: Names of the parameters that no earlier training has set; by default what the model's report says.
+        total_steps: Optimizer steps in the whole run.
+        newly_initialized: Names of the parameters without pretrained values; by default read from the model's load
+            report.
 
     Raises:
         ConfigError: `optim.freeze` names more blocks than the model has.
     """
 
     def __init__(
-        self, model: TimeSformer, *, run: RunConfig, total_steps: int, fresh: Collection[str] | None = None
+        self, model: TimeSformer, *, run: RunConfig, total_steps: int, newly_initialized: Collection[str] | None = None
     ) -> None:
         super().__init__()
         self.model = model
-        self.average = averaged_copy(model) if run.optim.ema_decay else None
+        self.average = ema_copy(model) if run.optim.ema_decay else None  # its name is in checkpoints
         self._run = run
         self._total_steps = total_steps
         self._train = Tally()
         self._val = Tally()
         self._step_clips = 0
         self._warned: set[str] = set()
-        self._fresh = fresh_parameters(model) if fresh is None else fresh
-        self._frozen = freeze_parts(model, run.optim.freeze, fresh=self._fresh)
+        if newly_initialized is None:
+            newly_initialized = newly_initialized_parameters(model)
+        self._newly_initialized = newly_initialized
+        self._frozen = freeze(model, run.optim.freeze, newly_initialized=newly_initialized)
         model.checkpoint_activations = run.checkpoint_activations
         self.train()
 
     @property
     def kept_model(self) -> TimeSformer:
-        """The model that is validated and kept: the average of the weights where the run has one."""
+        """The model that is validated and saved: the moving average if there is one, else the trained model."""
         return self.model if self.average is None else self.average
 
     def train(self, mode: bool = True) -> "ClipClassifier":
-        """Set the mode of all but what is frozen and the average, which are always in eval mode."""
+        """Set the mode of all modules except the frozen ones and the average, which are always in eval mode."""
         super().train(mode)
-        for part in self._frozen:
-            part.eval()
+        for module in self._frozen:
+            module.eval()
         if self.average is not None:
             self.average.eval()
         return self
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, and its schedule by step."""
-        optimizer = build_optimizer(self.model, optim=self._run.optim, precision=self._run.precision, fresh=self._fresh)
-        # a function is left out of checkpoints; of a method, its attributes would be stored
+        """The optimizer and its per-step schedule."""
+        optimizer = build_optimizer(
+            self.model,
+            optim=self._run.optim,
+            precision=self._run.precision,
+            newly_initialized=self._newly_initialized,
+        )
+        # checkpoints store no functions, but they would store the attributes of a bound method's object
         schedule = LambdaLR(optimizer, lambda step: self._lr_factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_after_batch_transfer(self, batch: Batch | TimeSformerError, dataloader_idx: int) -> Batch | TimeSformerError:
-        """Normalize a batch on its device; up to there its clips are 8-bit."""
+        """Normalize the 8-bit clips of a batch on the device."""
         if isinstance(batch, TimeSformerError):
             return batch
         return batch._replace(clips=model_input(batch.clips, self._run.clip))
 
     def training_step(self, batch: Batch | TimeSformerError, batch_index: int) -> Float[Tensor, ""] | None:
-        """Cross entropy of a part of a step, in fp32, with label smoothing and mixed clips as the run has them.
+        """Cross entropy of a micro-batch in fp32, with the run's label smoothing and mixing.
 
         Args:
-            batch: Clips and labels, or the error that reading them raised.
-            batch_index: Place of the batch in its epoch.
+            batch: Clips and labels, or the error raised by reading them.
+            batch_index: Index of the micro-batch in its epoch.
 
         Returns:
-            The mean over the clips; of a part that is smaller than the others, less in proportion. None where all
-            videos of the batch were left out.
+            The mean over the clips, scaled down in proportion for a smaller micro-batch; None if all its videos were
+            skipped.
 
         Raises:
             DecodeError: A video of the batch cannot be decoded.
             TimeSformerError: The loss is not finite.
         """
-        part = batch_index % self._run.accumulate
-        if part == 0:
+        micro_batch = batch_index % self._run.accumulate
+        if micro_batch == 0:
             self._step_clips = 0
         clips, labels = self._unwrap(batch, self._train)
         if len(clips) == 0:
             return None
-        # from seed, step and part alone, so that a resumed run draws what an uninterrupted one does
-        source = np.random.SeedSequence([self._run.seed, self.global_step, part])
+        # a function of seed, step and micro-batch only, so that a resumed run draws the same numbers
+        source = np.random.SeedSequence([self._run.seed, self.global_step, micro_batch])
         torch.manual_seed(int(source.generate_state(1)[0]))
         clips, targets = self._mix(clips, labels, generator=np.random.default_rng(source.spawn(1)[0]))
         logits = self.model(clips).float()
@@ -162,7 +170,7 @@ class ClipClassifier(LightningModule):
         return self._weighted(loss, num_clips=len(clips))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make the gradients of a step with fewer clips than `batch_size` the mean over those that it has."""
+        """Rescale the gradients of a step with fewer clips than `batch_size` to the mean over its clips."""
         if self._run.accumulate == 1 or not 0 < self._step_clips < self._run.batch_size:
             return
         for parameter in self.model.parameters():
@@ -170,14 +178,14 @@ class ClipClassifier(LightningModule):
                 parameter.grad.mul_(self._run.batch_size / self._step_clips)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Take a step, and let the average follow."""
+        """Take a step and update the moving average."""
         super().optimizer_step(*arguments, **options)
         if self.average is not None:
-            # the trainer counts the step after this
-            update_average(self.average, self.model, step=self.global_step + 1, decay=self._run.optim.ema_decay)
+            # the trainer increments global_step later
+            update_ema(self.average, self.model, step=self.global_step + 1, decay=self._run.optim.ema_decay)
 
     def validation_step(self, batch: Batch | TimeSformerError, batch_index: int) -> None:
-        """Count loss, without label smoothing, and hits of a batch of clips.
+        """Add the loss, without label smoothing, and the accuracy of a batch to the epoch.
 
         Raises:
             DecodeError: A video of the batch cannot be decoded.
@@ -191,18 +199,18 @@ class ClipClassifier(LightningModule):
         self._val.add(logits, labels, loss=self._finite(loss, step=self.global_step))
 
     def on_train_epoch_start(self) -> None:
-        """Start counting training clips anew."""
+        """Reset the training sums."""
         self._train = Tally()
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting validation clips anew."""
+        """Reset the validation sums."""
         self._val = Tally()
 
     def on_validation_epoch_end(self) -> None:
-        """Log what validation has found.
+        """Log the validation metrics.
 
         Raises:
-            DataError: All videos were left out.
+            DataError: All videos were skipped.
         """
         tally = self._val
         tally.check_not_empty("validation")
@@ -212,10 +220,10 @@ class ClipClassifier(LightningModule):
         self.log("val_skipped", float(len(tally.skipped)))
 
     def on_train_epoch_end(self) -> None:
-        """Log what the epoch has found.
+        """Log the training metrics of the epoch.
 
         Raises:
-            DataError: All videos were left out.
+            DataError: All videos were skipped.
         """
         tally = self._train
         tally.check_not_empty("training")
@@ -225,11 +233,11 @@ class ClipClassifier(LightningModule):
         self.log("lr", self._run.optim.lr * self._lr_factor(self.global_step - 1))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what was counted, for a run that goes on within the epoch."""
+        """Save the training sums, to resume within the epoch."""
         checkpoint["train_tally"] = asdict(self._train)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the training sums."""
         self._train = Tally(**checkpoint.get("train_tally", {}))
 
     def _lr_factor(self, step: int) -> float:
@@ -238,20 +246,20 @@ class ClipClassifier(LightningModule):
     def _unwrap(
         self, batch: Batch | TimeSformerError, tally: Tally
     ) -> tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]:
-        """Clips and labels of a batch, after its skipped videos were counted and reported, each once in a run."""
+        """Clips and labels of a batch. Counts its skipped videos and warns about each once per run."""
         if isinstance(batch, TimeSformerError):
             raise batch
         tally.skip(batch.skipped)
         for message in batch.skipped:
             if message not in self._warned:
-                logger.warning("left out: %s", message)
+                logger.warning("skipped: %s", message)
                 self._warned.add(message)
         return batch.clips, batch.labels
 
     def _mix(
         self, clips: Float[Tensor, "b 3 t h w"], labels: Int[Tensor, " b"], *, generator: np.random.Generator
     ) -> tuple[Float[Tensor, "b 3 t h w"], Float[Tensor, "b k"] | Int[Tensor, " b"]]:
-        """Mixed clips and their smoothed shares of classes, or everything as it is where nothing is to be mixed."""
+        """Mixed clips and their soft targets; clips and labels unchanged if the run mixes nothing."""
         augment = self._run.augment
         if not (augment.mixup or augment.cutmix):
             return clips, labels
@@ -265,10 +273,10 @@ class ClipClassifier(LightningModule):
         )
 
     def _weighted(self, loss: Float[Tensor, ""], *, num_clips: int) -> Float[Tensor, ""]:
-        """The share of a part in its step, of which the trainer takes the mean over `accumulate` parts."""
+        """The loss scaled by the size of its micro-batch; the trainer takes the mean over `accumulate` of them."""
         self._step_clips += num_clips
-        parts = self._run.accumulate
-        return loss if parts == 1 else loss * (num_clips * parts / self._run.batch_size)
+        count = self._run.accumulate
+        return loss if count == 1 else loss * (num_clips * count / self._run.batch_size)
 
     def _finite(self, loss: Float[Tensor, ""], *, step: int) -> float:
         value = loss.item()
@@ -277,6 +285,6 @@ class ClipClassifier(LightningModule):
         optim = self._run.optim
         raise TimeSformerError(
             f"the loss is {value} at step {step} (epoch {self.current_epoch + 1}): training has diverged. Try a lower "
-            f"optim.lr (it is {optim.lr:g}), a longer optim.warmup_fraction ({optim.warmup_fraction:g}) or a lower "
-            f"optim.clip_grad_norm ({optim.clip_grad_norm:g}; 0 does not clip)"
+            f"optim.lr (now {optim.lr:g}), a larger optim.warmup_fraction (now {optim.warmup_fraction:g}) or a lower "
+            f"optim.clip_grad_norm (now {optim.clip_grad_norm:g}; 0 does not clip)"
         )

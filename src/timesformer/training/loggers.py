@@ -1,4 +1,4 @@
-"""Where the measures of a run are sent beside its `metrics.csv`."""
+"""TensorBoard and Weights & Biases loggers (`run.trackers`), in addition to `metrics.csv`."""
 
 import hashlib
 import os
@@ -18,17 +18,17 @@ from timesformer.training.run_folder import RunFolder, writing
 
 
 class TensorBoard:
-    """Curves for TensorBoard, in files in a folder.
+    """Metrics for TensorBoard.
 
-    The epochs of a resumed run are written again, so that the curves are those of `metrics.csv`, each epoch once.
+    The completed epochs of a resumed run are written again, so that each epoch of `metrics.csv` appears once.
 
     Args:
-        folder: Where to write; files of TensorBoard that are there are removed.
-        history: Epochs that the run has behind it.
+        folder: The folder to write to; existing TensorBoard files are removed.
+        history: Completed epochs.
     """
 
     def __init__(self, folder: Path, *, history: Sequence[EpochRecord]) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # here: it needs a package that most do without
+        from torch.utils.tensorboard import SummaryWriter  # optional dependency
 
         self._folder = folder
         with writing(folder):
@@ -39,31 +39,31 @@ class TensorBoard:
             self.log(record)
 
     def log(self, record: EpochRecord) -> None:
-        """Add a point to each curve, at the number of the epoch.
+        """Log the metrics of an epoch, with its number as the step.
 
         Raises:
             TimeSformerError: The disk refused.
         """
         with writing(self._folder):
-            for tag, value in _measures(record).items():
+            for tag, value in _metrics(record).items():
                 self._writer.add_scalar(tag, value, record.epoch)
             self._writer.flush()
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Flush and close the file."""
         self._writer.close()
 
 
 class WandB:
-    """A run at Weights & Biases: sent where an account is known, else kept in the run folder for `wandb sync`.
+    """A run at Weights & Biases: online if logged in, else stored in the run folder for `wandb sync`.
 
     Args:
-        folder: The folder of the run; a run resumed in the same folder goes on with the same curves.
-        run: The config to show beside the curves.
+        folder: The folder of the run; a run resumed in the same folder continues the same W&B run.
+        run: The config to log.
     """
 
     def __init__(self, folder: RunFolder, *, run: RunConfig) -> None:
-        wandb: Any = import_module("wandb")  # here: most do without it
+        wandb: Any = import_module("wandb")  # optional dependency
         key = hashlib.sha256(str(folder.root.resolve()).encode()).hexdigest()[:16]
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "timesformer"),
@@ -76,23 +76,23 @@ class WandB:
         )
 
     def log(self, record: EpochRecord) -> None:
-        """Send the measures of an epoch, at its number."""
-        self._run.log(_measures(record), step=record.epoch)
+        """Log the metrics of an epoch, with its number as the step."""
+        self._run.log(_metrics(record), step=record.epoch)
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Upload the rest and finish the W&B run."""
         self._run.finish()
 
 
 Tracker = TensorBoard | WandB
-"""What takes the measures of each epoch: `log(record)`, and `close()` at the end."""
+"""A logger: `log(record)` after each epoch, `close()` at the end."""
 
 
 def check_trackers(run: RunConfig) -> None:
-    """Refuse trackers whose packages are missing.
+    """Refuse trackers whose packages are not installed.
 
     Raises:
-        DependencyError: A package is not installed; the message says how to get it.
+        DependencyError: A package is not installed; the message says how to install it.
     """
     for name in run.trackers:
         if find_spec(name) is None:
@@ -103,12 +103,12 @@ def check_trackers(run: RunConfig) -> None:
 def open_trackers(
     run: RunConfig, folder: RunFolder, *, history: Sequence[EpochRecord]
 ) -> Generator[tuple[Tracker, ...]]:
-    """Open the trackers that a run names, and close them at the end, however it comes.
+    """Open the trackers of a run, and close them when the context ends or fails.
 
     Args:
         run: The run; `run.trackers` names them.
         folder: Its folder.
-        history: Epochs that it has behind it.
+        history: Completed epochs.
 
     Raises:
         TimeSformerError: The disk refused.
@@ -129,5 +129,5 @@ def _open(name: str, *, run: RunConfig, folder: RunFolder, history: Sequence[Epo
     return WandB(folder, run=run)
 
 
-def _measures(record: EpochRecord) -> dict[str, Any]:
+def _metrics(record: EpochRecord) -> dict[str, Any]:
     return {key: value for key, value in asdict(record).items() if key != "epoch"}

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from timesformer.config.run import RunConfig
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.init_weights import image_lacks
+from timesformer.training.init_weights import missing_in_image_vit
 from timesformer.training.lightning_module import ClipClassifier
 
 MOMENTS = {"adamw": 2, "sgd": 1}
@@ -97,8 +97,8 @@ def weightless(run: RunConfig) -> Weightless:
     """
     with torch.device("meta"):
         model = TimeSformer(run.model).train()
-        fresh = image_lacks(model) if run.init_from else ()
-        module = ClipClassifier(model, run=run, total_steps=1, fresh=fresh)
+        newly_initialized = missing_in_image_vit(model) if run.init_from else ()
+        module = ClipClassifier(model, run=run, total_steps=1, newly_initialized=newly_initialized)
         configured: Any = module.configure_optimizers()
     return Weightless(model, configured["optimizer"])
 

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: clips of a batch that are blended with others, and targets that say by how much."""
+"""MixUp and CutMix: blended clips of a batch and their soft targets."""
 
 import math
 
@@ -21,21 +21,21 @@ def mix_batch(
     label_smoothing: float,
     generator: np.random.Generator,
 ) -> tuple[Float[Tensor, "b 3 t h w"], Float[Tensor, "b k"]]:
-    """Mix each clip of a batch with its partner, by one share for the whole batch.
+    """Mix each clip of a batch with its partner, with one weight for the whole batch.
 
-    The first clip and the last are partners, the second and the last but one, and on; the middle one of an odd number
-    stays as it is. With mixing off nothing is drawn.
+    Partners are the first and the last clip, the second and the last but one, and so on; the middle one of an odd
+    number is unchanged. Nothing is drawn if mixing is off.
 
     Args:
-        clips: Normalized clips; they are left as they are.
+        clips: Normalized clips; not modified.
         labels: The class of each clip.
-        augment: What is on, how the share is drawn, and how often.
+        augment: Settings of MixUp and CutMix.
         num_classes: Number of classes, k.
-        label_smoothing: Share of each target that is spread over all classes.
-        generator: Source of all draws.
+        label_smoothing: Weight of each target that is spread over all classes.
+        generator: Source of all random numbers.
 
     Returns:
-        Clips, and the share of each class in each of them; shares sum to 1.
+        The mixed clips and their soft targets, which sum to 1.
 
     Source: Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix".
     """
@@ -44,39 +44,39 @@ def mix_batch(
         return clips, targets
     cuts = augment.cutmix > 0 and (augment.mixup == 0 or generator.random() < 0.5)
     alpha = augment.cutmix if cuts else augment.mixup
-    share = float(generator.beta(alpha, alpha))
+    weight = float(generator.beta(alpha, alpha))  # of the clip itself; its partner has 1 - weight
     if cuts:
         height, width = clips.shape[3:]
-        box = draw_box(height, width, share=1 - share, generator=generator)
+        box = draw_box(height, width, area=1 - weight, generator=generator)
         mixed = cut_mix(clips, box)
-        share = 1 - box.height * box.width / (height * width)
+        weight = 1 - box.height * box.width / (height * width)
     else:
-        mixed = torch.lerp(clips.flip(0), clips, share)
-    return mixed, torch.lerp(targets.flip(0), targets, share)
+        mixed = torch.lerp(clips.flip(0), clips, weight)
+    return mixed, torch.lerp(targets.flip(0), targets, weight)
 
 
 def smooth_targets(labels: Int[Tensor, " b"], *, num_classes: int, label_smoothing: float) -> Float[Tensor, "b k"]:
-    """Write labels as shares of classes, `label_smoothing` of which is spread over all of them."""
+    """Soft targets of labels: `label_smoothing` is spread evenly over all classes, the rest is on the label."""
     return F.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
 
 
-def draw_box(height: int, width: int, *, share: float, generator: np.random.Generator) -> Box:
-    """Draw a box of the picture's shape and a share of its area, its center anywhere; what sticks out is cut off."""
-    side = math.sqrt(share)
+def draw_box(height: int, width: int, *, area: float, generator: np.random.Generator) -> Box:
+    """Draw a box with the frame's aspect ratio and `area` times its area, centered anywhere, clipped to the frame."""
+    side = math.sqrt(area)
     top, bottom = _draw_span(height, side, generator)
     left, right = _draw_span(width, side, generator)
     return Box(top, left, bottom - top, right - left)
 
 
 def cut_mix(clips: Float[Tensor, "b 3 t h w"], box: Box) -> Float[Tensor, "b 3 t h w"]:
-    """Put a box of each clip's partner into the clip, in all frames."""
+    """Copy a box from each clip's partner into the clip, in all frames."""
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     mixed = clips.clone()
     mixed[..., rows, columns] = clips.flip(0)[..., rows, columns]
     return mixed
 
 
-def _draw_span(length: int, share: float, generator: np.random.Generator) -> tuple[int, int]:
-    span, center = round(length * share), int(generator.integers(0, length))
+def _draw_span(length: int, fraction: float, generator: np.random.Generator) -> tuple[int, int]:
+    span, center = round(length * fraction), int(generator.integers(0, length))
     first = center - span // 2
     return max(first, 0), min(first + span, length)

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule, and which parameters learn, at what rate, and decay."""
+"""Optimizer, learning-rate schedule, parameter groups and frozen modules."""
 
 import math
 from collections.abc import Collection
@@ -14,15 +14,14 @@ from timesformer.model.timesformer import TimeSformer
 
 
 def lr_factor(step: int, *, total_steps: int, optim: OptimConfig) -> float:
-    """Share of the peak learning rate at a step: a linear rise, then a cosine to zero or steps down.
+    """Learning rate of a step relative to the peak: a linear warm-up, then a cosine to zero or steps down.
 
-    The rise is a line from 0, just before the first step, to 1 at the first step after the warm-up, so that no step is
-    taken at rate 0.
+    The warm-up rises from 0 just before the first step to 1 at the first step after it, so that no step has rate 0.
 
     Args:
-        step: Steps taken before this one, from 0.
-        total_steps: Steps of the whole run; from there on a cosine stays at 0.
-        optim: Kind of schedule, share of warm-up, milestones.
+        step: Number of the step, from 0.
+        total_steps: Steps of the whole run; beyond them a cosine stays at 0.
+        optim: Schedule, warm-up and milestones.
 
     Source: Bertasius et al. 2021, section 4, for the steps; Loshchilov and Hutter 2017, "SGDR", for the cosine.
     """
@@ -30,73 +29,76 @@ def lr_factor(step: int, *, total_steps: int, optim: OptimConfig) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     if optim.schedule == "steps":
-        return 0.1 ** sum(step >= share * total_steps for share in optim.milestones)
+        return 0.1 ** sum(step >= fraction * total_steps for fraction in optim.milestones)
     progress = min((step - rising) / max(total_steps - rising, 1), 1.0)
     return (1 + math.cos(math.pi * progress)) / 2
 
 
 def warmup_steps(total_steps: int, *, optim: OptimConfig) -> int:
-    """Steps, of all, over which the rate rises."""
+    """Number of warm-up steps."""
     return round(optim.warmup_fraction * total_steps)
 
 
-def freeze_parts(model: TimeSformer, freeze: str, *, fresh: Collection[str] = ()) -> list[nn.Module]:
-    """Stop the gradients of some parts of a model; what lies below all trained parts then keeps nothing for them.
+def freeze(model: TimeSformer, modules: str, *, newly_initialized: Collection[str] = ()) -> list[nn.Module]:
+    """Freeze modules of a model. Modules below all trained ones then save no activations.
 
-    Of the embeddings and the first blocks, what no earlier training has set still learns: image weights have no time
-    embedding and no `fc`, and with both at zero for good no frame would come before another.
+    Newly initialized parameters of the embeddings and the first blocks are still trained: image weights have no time
+    embedding and no `fc`, and the model could not tell the order of frames if both stayed zero.
 
     Args:
-        model: The model, changed in place.
-        freeze: `none`, `backbone` (all but the head) or `blocks:N` (the embeddings and the first N blocks).
-        fresh: Names of the parameters that no earlier training has set.
+        model: The model, modified in place.
+        modules: `none`, `backbone` (all but the head) or `blocks:N` (the embeddings and the first N blocks).
+        newly_initialized: Names of the parameters without pretrained values.
 
     Returns:
-        The frozen parts. In eval mode they take no dropout and no stochastic depth.
+        The frozen modules; put them in eval mode to disable dropout and stochastic depth.
 
     Raises:
         ConfigError: The model has fewer than N blocks.
     """
-    parts: list[nn.Module] = []
-    if freeze == "backbone":
-        parts = [model.embedding, model.blocks, model.norm]
-    elif freeze != "none":
-        count, depth = int(freeze.removeprefix("blocks:")), model.config.depth
+    frozen: list[nn.Module] = []
+    if modules == "backbone":
+        frozen = [model.embedding, model.blocks, model.norm]
+    elif modules != "none":
+        count, depth = int(modules.removeprefix("blocks:")), model.config.depth
         if count > depth:
-            raise ConfigError(f"optim.freeze={freeze!r} asks for {count} blocks, the model has {depth} (model.depth)")
-        parts = [model.embedding, *model.blocks[:count]]
-    for part in parts:
-        part.requires_grad_(False)
-    if freeze != "backbone":
-        for name in fresh:
+            raise ConfigError(f"optim.freeze={modules!r} is more than the {depth} blocks of the model (model.depth)")
+        frozen = [model.embedding, *model.blocks[:count]]
+    for module in frozen:
+        module.requires_grad_(False)
+    if modules != "backbone":
+        for name in newly_initialized:
             model.get_parameter(name).requires_grad_(True)
-    return parts
+    return frozen
 
 
-def parameter_groups(model: nn.Module, *, optim: OptimConfig, fresh: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Divide the parameters that learn by weight decay and by learning rate.
+def parameter_groups(
+    model: nn.Module, *, optim: OptimConfig, newly_initialized: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Group the trained parameters by weight decay and learning rate.
 
-    Matrices of linear maps and of the patch convolution decay. Biases, norms, the class token and the embeddings of
-    position and time do not. The released code means the same and never does it: there, everything decays.
+    Weight decay applies to the matrices of linear layers and of the patch convolution, not to biases, norms, the class
+    token and the position and time embeddings. The released code intends the same but decays everything.
 
     With `layer_decay` d, the embedding has the rate `lr * d ** (L + 1)` and block i of L, from 0, `lr * d ** (L - i)`;
-    the last norm and the head have `lr`. All of these are multiplied by `pretrained_lr`; what is in `fresh` has `lr`.
+    the last norm and the head have `lr`. All of these are multiplied by `pretrained_lr`. Newly initialized parameters
+    have `lr`.
 
     Args:
         model: The model.
         optim: Rates and weight decay.
-        fresh: Names of the parameters that no earlier training has set.
+        newly_initialized: Names of the parameters without pretrained values.
 
     Source: Clark et al. 2020, "ELECTRA", for the layer-wise rate.
     """
-    maps = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    decaying = {id(module.weight) for module in maps}
+    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    decaying = {id(matrix) for matrix in matrices}
     depth = len(list(getattr(model, "blocks", ())))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = optim.weight_decay if id(parameter) in decaying else 0.0
-            is_new = name in fresh
+            is_new = name in newly_initialized
             above = 0 if is_new else depth + 1 - layer_of(name, depth=depth)
             rate = optim.lr * optim.layer_decay**above * (1.0 if is_new else optim.pretrained_lr)
             groups.setdefault((rate, decay), []).append(parameter)
@@ -104,25 +106,25 @@ def parameter_groups(model: nn.Module, *, optim: OptimConfig, fresh: Collection[
 
 
 def layer_of(name: str, *, depth: int) -> int:
-    """The layer of a parameter by its name: 0 for the embedding, i + 1 for block i, `depth + 1` for what follows."""
+    """Layer of a parameter by its name: 0 for the embedding, i + 1 for block i, `depth + 1` for the norm and head."""
     if name.startswith("embedding."):
         return 0
     return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth + 1
 
 
 def build_optimizer(
-    model: nn.Module, *, optim: OptimConfig, precision: Precision = "fp32", fresh: Collection[str] = ()
+    model: nn.Module, *, optim: OptimConfig, precision: Precision = "fp32", newly_initialized: Collection[str] = ()
 ) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum 0.9, at the peak learning rate, of the parameters that need gradients.
+    """AdamW, or SGD with Nesterov momentum 0.9, at the peak learning rate, for the parameters that need gradients.
 
     Args:
         model: The model.
-        optim: Kind, rates and weight decay.
-        precision: Numbers in which the model computes: the trainer cannot clip the gradients of a fused optimizer in
-            mixed precision.
-        fresh: Names of the parameters that no earlier training has set: they have `lr` itself.
+        optim: Optimizer, rates and weight decay.
+        precision: Precision of the model: the trainer cannot clip the gradients of a fused optimizer in mixed
+            precision.
+        newly_initialized: Names of the parameters without pretrained values, which have the rate `lr`.
     """
-    groups = parameter_groups(model, optim=optim, fresh=fresh)
+    groups = parameter_groups(model, optim=optim, newly_initialized=newly_initialized)
     # fused: 1 ms a step instead of 2.7 for the tiny model on one core
     fused = precision == "fp32" or optim.clip_grad_norm == 0
     if optim.optimizer == "sgd":

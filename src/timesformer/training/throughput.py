@@ -1,4 +1,4 @@
-"""What limits the speed of training: the model, or the videos that it waits for."""
+"""Time that training spends waiting for data, and advice if it is much."""
 
 import os
 import time
@@ -6,37 +6,37 @@ import time
 from timesformer.config.run import DataConfig
 
 
-class WaitMeter:
-    """Measures which share of an epoch's training went into waiting for the next batch.
+class DataWaitMeter:
+    """Fraction of an epoch's training time spent waiting for the next batch.
 
-    Waiting is from the end of one step to the start of the next; the move of a batch to its device is part of it. A GPU
-    may still compute when the wait begins, so there the share is an upper bound.
+    A wait lasts from the end of one step to the start of the next, the copy of the batch to the device included. On a
+    GPU, which may still be computing when the wait begins, the fraction is an upper bound.
     """
 
     def __init__(self) -> None:
         self.start()
 
     @property
-    def share(self) -> float:
-        """Waiting over waiting and working, from 0 to 1, since the start; 0 before anything was measured."""
+    def fraction(self) -> float:
+        """Waiting time over waiting and step time since the start, from 0 to 1; 0 before the first measurement."""
         total_s = self._waited_s + self._worked_s
         return self._waited_s / total_s if total_s else 0.0
 
     def start(self) -> None:
-        """An epoch begins, and with it the wait for its first batch."""
+        """Start an epoch, and the wait for its first batch."""
         self._waited_s = self._worked_s = 0.0
         self._last = time.monotonic()
 
     def begin_step(self) -> None:
-        """A batch is there: the wait ends."""
+        """End the wait: the batch has arrived."""
         self._waited_s += self._lap()
 
     def end_step(self) -> None:
-        """The step is done: the next wait begins."""
+        """End the step, and start the next wait."""
         self._worked_s += self._lap()
 
     def pause(self) -> None:
-        """What took place since the last call counts as neither, such as the writing of a checkpoint."""
+        """Exclude the time since the last call, such as the writing of a checkpoint."""
         self._lap()
 
     def _lap(self) -> float:
@@ -45,20 +45,20 @@ class WaitMeter:
         return elapsed_s
 
 
-def advice(data: DataConfig, *, share: float) -> str:
-    """What to change where training waits for videos, in one line.
+def loading_advice(data: DataConfig, *, wait_fraction: float) -> str:
+    """One line of advice for a run that waits for its data.
 
     Args:
-        data: How the videos are fed.
-        share: Share of the training that waited, from 0 to 1.
+        data: How the videos are loaded.
+        wait_fraction: Fraction of the training time spent waiting, from 0 to 1.
     """
     workers, cores = data.num_workers, os.cpu_count() or 1
-    head = f"{share:.0%} of the last epoch's training waited for videos"
+    head = f"{wait_fraction:.0%} of the training time of the last epoch was spent waiting for data"
     if data.cache:
-        return f"{head}, which are in memory already: cutting and augmenting them takes that long"
+        return f"{head}: the videos are already in memory, so this is the cost of cropping and augmenting them"
     if workers < cores:
-        return f"{head}: raise data.num_workers ({workers} now, {cores} cores here)"
+        return f"{head}: raise data.num_workers (now {workers}; this machine has {cores} cores)"
     return (
-        f"{head}, and data.num_workers={workers} fills the {cores} cores here: smaller copies of the videos, or a key "
-        f"frame every 12 frames, decode faster"
+        f"{head}, and data.num_workers={workers} already uses the {cores} cores of this machine: smaller copies of the "
+        f"videos, or a key frame every 12 frames, decode faster"
     )

@@ -1,0 +1,61 @@
+"""The state of a run in its last checkpoint, for `resume`."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.training.history import EpochRecord, read_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSize:
+    """Number of videos of a run; it must not change when the run is resumed."""
+
+    train: int
+    val: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeState:
+    """Progress of a run when its checkpoint was written; the default is a run that has not begun."""
+
+    history: tuple[EpochRecord, ...] = ()
+    """Completed epochs."""
+    batches: int = 0
+    """Micro-batches of the next epoch that are already done."""
+
+    @property
+    def epochs(self) -> int:
+        """Number of completed epochs."""
+        return len(self.history)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether at least one micro-batch is done."""
+        return self.epochs > 0 or self.batches > 0
+
+
+def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
+    """Read the progress of a run from its checkpoint.
+
+    Raises:
+        WeightsError: The file is damaged.
+        ConfigError: The run had another number of videos when the checkpoint was written.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        recorder = state["callbacks"]["Recorder"]
+        history = tuple(read_record(record) for record in recorder["history"])
+        resumed = ResumeState(history=history, batches=recorder.get("batches", 0))
+        saved = DataSize(**recorder["size"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}") from error
+    if saved != size:
+        raise ConfigError(
+            f"{checkpoint}: the run had {saved.train} training and {saved.val} validation videos, now there are "
+            f"{size.train} and {size.val}; resume it with the same videos"
+        )
+    return resumed

@@ -1,0 +1,101 @@
+"""The Lightning trainer: settings, precision, and silence about what does not apply to our runs."""
+
+import logging
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+
+from timesformer.config.run import RunConfig
+from timesformer.config.schema import Precision
+from timesformer.errors import ConfigError
+from timesformer.training.callbacks import DirectCheckpointIO
+
+logger = logging.getLogger(__name__)
+
+_NOTICES = (
+    ".*`training_step` returned `None`.*",  # all videos of a batch were skipped
+    ".*in eval mode at the start of training.*",  # frozen modules and the moving average
+    ".*does not have many workers.*",  # data.num_workers sets the number
+    ".*isinstance.treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13
+    ".*ended before the epoch ended and your dataloader is not resumable.*",  # `EpochOrder.skip` resumes it
+)
+_PRECISIONS: Mapping[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "fp32": "32-true",
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+}
+
+
+def build_trainer(run: RunConfig, *, device: torch.device, root: Path, callbacks: list[Callback]) -> Trainer:
+    """The Lightning trainer of a run: one process, no logger, no progress bar, no checkpoints but those of `callbacks`.
+
+    Args:
+        run: The run.
+        device: The device to train on.
+        root: Folder for whatever the trainer writes itself.
+        callbacks: Callbacks, in the order of their calls.
+    """
+    return Trainer(
+        accelerator=device.type,
+        devices=[device.index] if device.index is not None else 1,
+        precision=_PRECISIONS[run.precision],
+        max_epochs=run.epochs,
+        accumulate_grad_batches=run.accumulate,
+        gradient_clip_val=run.optim.clip_grad_norm or None,
+        callbacks=callbacks,
+        default_root_dir=root,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        # one process, even inside a cluster job
+        plugins=[LightningEnvironment(), DirectCheckpointIO()],
+    )
+
+
+def check_precision(run: RunConfig, device: torch.device) -> None:
+    """Refuse a precision that the device does not support, and warn about one that is slow on it.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if device.type != "cpu" or run.precision == "fp32":
+        return
+    if run.precision == "fp16":
+        raise ConfigError("precision='fp16' needs a GPU; use 'fp32' on the CPU")
+    # missing in older releases of torch
+    features = getattr(torch.cpu, "get_capabilities", dict)()
+    if features and not any(has for name, has in features.items() if "bf16" in name):
+        logger.warning("precision='bf16': this CPU computes it several times more slowly than 'fp32'")
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Generator[None]:
+    """Restore the caller's random state afterwards."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+@contextmanager
+def quiet_trainer() -> Generator[None]:
+    """Silence the trainer's notices and those of its warnings that do not apply here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for notice in _NOTICES:
+                warnings.filterwarnings("ignore", message=notice)
+            yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)
