@@ -31,6 +31,21 @@ def check_positive(name: str, value: float) -> None:
     refuse(not 0 < value < math.inf, f"{name}={value} must be greater than 0, and finite")
 
 
+def check_not_negative(name: str, value: float) -> None:
+    """Refuse a number that is not finite or is less than 0."""
+    refuse(not 0 <= value < math.inf, f"{name}={value} must be finite and not negative")
+
+
+def check_range(name: str, value: float, least: float, most: float, *, unit: str = "") -> None:
+    """Refuse a number outside `least` to `most`, both included."""
+    refuse(not least <= value <= most, f"{name}={value} must lie between {least} and {most}{unit}")
+
+
+def check_factor(name: str, value: float) -> None:
+    """Refuse a number outside 0 (excluded) to 1 (included)."""
+    refuse(not 0 < value <= 1, f"{name}={value} must be greater than 0 and at most 1")
+
+
 def check_at_most(name: str, value: float, most: float) -> None:
     """Refuse a number above every model's and video's, which would only overflow later."""
     refuse(value > most, f"{name}={str(value)[:20]} must be at most {most}")

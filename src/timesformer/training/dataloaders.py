@@ -13,8 +13,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from timesformer.config.run import DataConfig, OnDecodeError, RunConfig
-from timesformer.config.schema import ClipConfig
+from timesformer.config.run import DataConfig, RunConfig
+from timesformer.config.schema import ClipConfig, OnDecodeError
 from timesformer.data.clips.dataset import EvalViews, TrainClips
 from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
