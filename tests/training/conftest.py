@@ -23,20 +23,20 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(videos: Path, tmp_path: Path) -> RunConfig:
-    """3 epochs of 3 steps in a folder of its own, with every kind of randomness that training has."""
+    """3 epochs of 3 steps in a separate folder, with every kind of randomness in training."""
     return make_run(videos, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
 def finished(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """A run that is finished; tests only read it."""
+    """A finished run; tests only read it."""
     run = make_run(videos, tmp_path_factory.mktemp("finished") / "run")
     train(run, on_message=lambda line: None)
     return run
 
 
 def make_run(videos: Path, output: Path) -> RunConfig:
-    """The run of the fixtures in a folder."""
+    """The run of the fixtures, in the given folder."""
     return RunConfig(
         model=ModelConfig(
             num_frames=3,

@@ -37,7 +37,7 @@ def test_preview_has_a_row_for_each_video_and_a_column_for_each_draw(run: RunCon
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_few_videos_give_few_rows(run: RunConfig, tmp_path: Path):
+def test_run_with_fewer_videos_has_fewer_rows(run: RunConfig, tmp_path: Path):
     assert _preview(run, tmp_path / "preview.png", num_videos=99, num_draws=1).shape[0] == 12 * (112 + 22) + 6
 
 

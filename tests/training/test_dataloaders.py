@@ -47,7 +47,7 @@ def test_validation_that_is_named_wins_over_that_of_the_folder(videos: Path):
     assert {name.split("/")[0] for name in _names(split.val)} == {"train"}
 
 
-def test_fraction_of_each_class_is_held_out_where_there_is_no_validation(videos: Path):
+def test_fraction_of_each_class_is_held_out_without_validation(videos: Path):
     split = load_data(DataConfig(train=str(videos / "train"), val_fraction=0.25), seed=0)
     assert (split.size.train, split.size.val) == (9, 3)
     assert sorted(sample.label for sample in split.val.samples) == [0, 1, 2]
@@ -87,14 +87,14 @@ def test_empty_source_is_refused():
         load_data(DataConfig(), seed=0)
 
 
-def test_videos_in_both_parts_are_warned_of(videos: Path, caplog: pytest.LogCaptureFixture):
+def test_videos_in_both_splits_are_a_warning(videos: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="timesformer"):
         load_data(DataConfig(train=str(videos / "train"), val=str(videos / "train")), seed=0)
     assert "12 videos are in both training and validation" in caplog.text
 
 
 def _write_groups(videos: Path, target: Path, group_of: Callable[[int], str]) -> Path:
-    """List the 12 training videos with a group each, by their number among those of their class."""
+    """List the 12 training videos, each with a group that depends on its number within its class."""
     manifest = load_manifest(videos / "train")
     samples = tuple(replace(s, group=group_of(number % 4)) for number, s in enumerate(manifest.samples))
     save_manifest(Manifest(samples, manifest.class_names), target)
@@ -113,7 +113,7 @@ def test_whole_groups_are_held_out(videos: Path, tmp_path: Path, caplog: pytest.
     assert caplog.text == ""
 
 
-def test_classes_that_give_no_group_are_warned_of(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_classes_without_validation_group_are_a_warning(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     manifest = load_manifest(videos / "train")
     samples = tuple(replace(s, group="anna" if s.label == 1 else s.path.stem) for s in manifest.samples)
     save_manifest(Manifest(samples, manifest.class_names), tmp_path / "train.csv")
@@ -123,7 +123,7 @@ def test_classes_that_give_no_group_are_warned_of(videos: Path, tmp_path: Path, 
     assert "1 of 3 classes have no validation video (move_left): none of their groups can be held out" in caplog.text
 
 
-def test_groups_in_both_parts_are_warned_of(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_groups_in_both_splits_are_a_warning(videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     train = _write_groups(videos, tmp_path / "train.csv", lambda number: f"p{number}")
     manifest = load_manifest(videos / "val")
     samples = tuple(replace(s, group=f"p{number}") for number, s in enumerate(manifest.samples, start=2))
@@ -193,7 +193,7 @@ def test_every_training_video_is_seen_once_an_epoch(run: RunConfig):
     assert sorted(label for batch in labels for label in batch) == sorted(4 * [0, 1, 2])
 
 
-def test_epoch_is_the_same_wherever_a_run_begins(run: RunConfig):
+def test_epoch_does_not_depend_on_the_first_epoch_of_a_run(run: RunConfig):
     resumed = next(iter(_loaders(run, first_epoch=1).train))
     loaders = _loaders(run)
     loaders.clips.set_epoch(1)
@@ -220,7 +220,7 @@ def test_unreadable_video_is_an_error_in_place_of_its_batch(run: RunConfig, tmp_
 
 
 def _with_broken(split: Split, path: Path, *, indices: tuple[int, ...] = (1,)) -> Split:
-    """The same videos, some of both parts being no videos."""
+    """The same videos, with some in both splits replaced by broken files."""
 
     def damaged(manifest: Manifest) -> Manifest:
         samples = list(manifest.samples)
@@ -234,7 +234,7 @@ def _with_broken(split: Split, path: Path, *, indices: tuple[int, ...] = (1,)) -
 
 
 @pytest.mark.parametrize(("num_workers", "cache"), [(0, False), (0, True), (1, False)])
-def test_unreadable_video_is_left_out_and_listed_once_an_epoch_where_it_is_to_be_skipped(
+def test_unreadable_video_is_skipped_and_listed_once_an_epoch_if_skipped(
     run: RunConfig, tmp_path: Path, num_workers: int, cache: bool
 ):
     data = replace(run.data, num_workers=num_workers, cache=cache, on_decode_error="skip")
@@ -252,7 +252,7 @@ def test_unreadable_video_is_left_out_and_listed_once_an_epoch_where_it_is_to_be
             assert str(tmp_path / "broken1.mp4") in message
 
 
-def test_clips_that_are_left_do_not_depend_on_those_that_are_left_out(run: RunConfig, tmp_path: Path):
+def test_remaining_clips_do_not_depend_on_skipped_ones(run: RunConfig, tmp_path: Path):
     run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=12)
     split = load_data(run.data, seed=0)
     (whole,) = make_loaders(split, run=run, device=CPU, first_epoch=0).train
@@ -263,7 +263,7 @@ def test_clips_that_are_left_do_not_depend_on_those_that_are_left_out(run: RunCo
     assert rest.labels.tolist() == whole.labels[kept].tolist()
 
 
-def test_batch_of_which_nothing_can_be_read_has_no_clips(run: RunConfig, tmp_path: Path):
+def test_batch_of_unreadable_videos_has_no_clips(run: RunConfig, tmp_path: Path):
     run = replace(run, data=replace(run.data, on_decode_error="skip"), batch_size=2)
     split = _with_broken(load_data(run.data, seed=0), tmp_path, indices=(0, 1))
     first, second, third = make_loaders(split, run=run, device=CPU, first_epoch=0).val
@@ -274,7 +274,7 @@ def test_batch_of_which_nothing_can_be_read_has_no_clips(run: RunConfig, tmp_pat
     assert second.skipped == third.skipped == ()
 
 
-def test_only_what_cannot_be_decoded_is_skipped():
+def test_only_decode_errors_are_skipped():
     other, broken = TimeSformerError("no memory"), DecodeError("a.mp4: no video")
     good = torch.ones(1, 3, 1, 2, 2), 4
     got = collate([good, broken, other], on_decode_error="skip", clip_shape=(3, 1, 2, 2))
@@ -285,7 +285,7 @@ def test_only_what_cannot_be_decoded_is_skipped():
     assert (batch.labels.tolist(), batch.skipped) == ([4], ("a.mp4: no video",))
 
 
-def test_batches_count_clips_and_hold_those_of_a_video_one_after_the_other(run: RunConfig):
+def test_batches_count_clips_and_keep_those_of_a_video_together(run: RunConfig):
     run = replace(run, augment=AugmentConfig(repeats=2), batch_size=16, accumulate=2)
     loaders = _loaders(run)
     first, second, third = loaders.train
@@ -298,13 +298,13 @@ def test_batches_count_clips_and_hold_those_of_a_video_one_after_the_other(run: 
     assert [len(batch.clips) for batch in loaders.val] == [6]
 
 
-def test_accumulation_splits_the_batches_of_both_parts(run: RunConfig):
+def test_accumulation_splits_training_and_validation_batches(run: RunConfig):
     loaders = _loaders(replace(run, batch_size=8, accumulate=2))
     assert [len(batch.clips) for batch in loaders.train] == [4, 4, 4]
     assert [len(batch.clips) for batch in loaders.val] == [4, 2]
 
 
-def test_augmentation_reaches_the_training_clips_alone(run: RunConfig):
+def test_augmentation_applies_to_training_clips_only(run: RunConfig):
     plain, erased = _loaders(run), _loaders(replace(run, augment=AugmentConfig(erase=1.0)))
     for before, after in zip(plain.train, erased.train, strict=True):
         assert all(not torch.equal(*pair) for pair in zip(before.clips, after.clips, strict=True))
@@ -319,7 +319,7 @@ def test_workers_feed_the_same_augmented_batches(run: RunConfig, num_workers: in
     torch.testing.assert_close(list(_loaders(with_workers).train), list(_loaders(run).train), rtol=0, atol=0)
 
 
-def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_cache_decodes_in_advance_and_changes_no_clip(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     split, counts = load_data(run.data, seed=0), []
     plain = [batch[0] for batch in _loaders(run).train]
     cached = replace(run, data=replace(run.data, cache=True))
@@ -331,16 +331,16 @@ def test_cache_decodes_up_front_and_changes_no_clip(run: RunConfig, monkeypatch:
     torch.testing.assert_close([batch[0] for batch in loaders.train], plain)
 
 
-def test_validation_view_is_read_once_where_it_is_cached(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_cached_validation_view_is_read_once(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     views = EvalViews(load_data(run.data, seed=0).val, model=run.model, clip=validation_clip(run.clip))
-    kept, fresh = OneView(views, cache=True), OneView(views, cache=False)
+    kept, uncached = OneView(views, cache=True), OneView(views, cache=False)
     expected = kept[1]
-    torch.testing.assert_close(fresh[1], expected)
+    torch.testing.assert_close(uncached[1], expected)
     monkeypatch.setattr(EvalViews, "__getitem__", lambda self, index: pytest.fail("read again"))
     torch.testing.assert_close(kept[1], expected)
 
 
-def test_errors_survive_the_way_out_of_a_worker():
+def test_errors_survive_pickling_from_a_worker():
     error = pickle.loads(pickle.dumps(DecodeError("a.mp4: no video")))
     assert isinstance(error, DecodeError)
     assert str(error) == "a.mp4: no video"

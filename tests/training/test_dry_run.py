@@ -72,12 +72,12 @@ def test_dry_run_needs_no_weights_no_videos_and_no_gpu():
 
 
 def test_dry_run_has_the_steps_of_the_run_that_follows(run: RunConfig):
-    parts = replace(run, batch_size=4, accumulate=2, augment=AugmentConfig(repeats=2))
-    summary = make_dry_run(parts)
+    divided = replace(run, batch_size=4, accumulate=2, augment=AugmentConfig(repeats=2))
+    summary = make_dry_run(divided)
     assert (summary.data.num_train, summary.data.num_val, summary.data.num_classes) == (12, 6, 3)
     assert summary.run.model.num_classes == 3
     lines: list[str] = []
-    train(parts, on_message=lines.append)
+    train(divided, on_message=lines.append)
     assert f"3 epochs of {summary.schedule.steps_per_epoch} steps" in lines[0]
     state = torch.load(RunFolder(Path(run.output)).last, weights_only=True)
     assert state["global_step"] == summary.schedule.total_steps == 18
@@ -87,7 +87,7 @@ def test_dry_run_has_the_steps_of_the_run_that_follows(run: RunConfig):
     assert [group.lr for group in summary.groups] == [group["initial_lr"] for group in groups]
 
 
-def test_dry_run_tells_what_is_frozen_and_how_the_rate_falls_toward_the_input():
+def test_dry_run_shows_frozen_parameters_and_layer_wise_rates():
     summary = make_dry_run(replace(NOWHERE, optim=OptimConfig(layer_decay=0.5, freeze="blocks:1")))
     trained = sum(group.parameters for group in summary.groups)
     assert trained + summary.frozen.parameters == summary.parameters
@@ -97,7 +97,7 @@ def test_dry_run_tells_what_is_frozen_and_how_the_rate_falls_toward_the_input():
     assert "lr 0.00025 (lowest) to 0.001 (head)" in format_dry_run(summary)
 
 
-def test_dry_run_for_machines_is_json_with_null_for_what_is_not_known():
+def test_dry_run_as_json_has_null_for_unknown_numbers():
     content = json.loads(json.dumps(dry_run_as_dict(make_dry_run(NOWHERE))))
     assert content["schedule"]["total_steps"] is None
     assert content["data"]["num_train"] is None
@@ -105,7 +105,7 @@ def test_dry_run_for_machines_is_json_with_null_for_what_is_not_known():
     assert content["run"]["model"]["num_classes"] == 9
 
 
-def test_dry_run_names_what_is_wrong_with_videos_that_are_there(tmp_path: Path):
+def test_dry_run_names_problems_of_existing_videos(tmp_path: Path):
     (tmp_path / "list.csv").write_text("a.mp4,0\nb.mp4,1\n")
     summary = make_dry_run(replace(NOWHERE, data=DataConfig(train=str(tmp_path / "list.csv"))))
     assert "2 of 2 videos are missing" in summary.data.problem
@@ -114,7 +114,7 @@ def test_dry_run_names_what_is_wrong_with_videos_that_are_there(tmp_path: Path):
     assert summary.data.problem == "data.train is empty: name the training videos"
 
 
-def test_dry_run_and_start_line_tell_that_whole_groups_are_held_out(run: RunConfig, tmp_path: Path):
+def test_dry_run_and_first_line_say_that_whole_groups_are_held_out(run: RunConfig, tmp_path: Path):
     manifest = load_manifest(Path(run.data.train) / "train")
     samples = tuple(replace(s, group=f"p{number % 4}") for number, s in enumerate(manifest.samples))
     save_manifest(Manifest(samples, manifest.class_names), tmp_path / "all.csv")

@@ -1,4 +1,4 @@
-"""Every knob of training does something: with it turned, the same run ends with other weights."""
+"""Every training option has an effect: changing it changes the weights of the run."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -45,7 +45,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("", {}, {"precision": "bf16"}),
     ("", {}, {"seed": 3}),
 ]
-"""Section, what it is set to before, and the knob that is turned."""
+"""Section, base values, and the option to change."""
 
 ELSEWHERE = {
     "model": "tests/model/test_config_effects.py",
@@ -70,7 +70,7 @@ ELSEWHERE = {
     "data.num_workers": "changes no weight: test_resume.py",
     "data.cache": "changes no weight: test_resume.py",
 }
-"""Where the other knobs are tested."""
+"""Tests of the other options."""
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def _turn(run: RunConfig, section: str, values: dict[str, Any]) -> RunConfig:
 
 
 @pytest.mark.parametrize(("section", "base", "turned"), KNOBS, ids=[next(iter(knob[2])) for knob in KNOBS])
-def test_knob_changes_the_weights(
+def test_option_changes_the_weights(
     trained: Callable[[RunConfig], dict[str, Tensor]],
     finished: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ def test_knob_changes_the_weights(
 
 
 @pytest.mark.parametrize("turned", [{"channel_order": "time"}, {"background": "remove"}], ids=str)
-def test_what_a_clip_is_made_of_changes_the_weights(
+def test_clip_options_change_the_weights(
     trained: Callable[[RunConfig], dict[str, Tensor]],
     finished: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
@@ -119,7 +119,7 @@ def test_what_a_clip_is_made_of_changes_the_weights(
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
 
 
-def test_every_knob_is_turned_here_or_elsewhere():
+def test_every_option_is_tested_here_or_elsewhere():
     sections = {"optim": OptimConfig, "data": DataConfig, "augment": AugmentConfig}
     names = {field.name for field in fields(RunConfig)} - sections.keys()
     names |= {f"{section}.{field.name}" for section, kind in sections.items() for field in fields(kind)}

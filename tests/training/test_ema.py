@@ -34,7 +34,7 @@ def test_average_follows_the_recurrence():
     torch.testing.assert_close(_weights(average), expected)
 
 
-def test_statistics_before_the_head_are_averaged_as_the_weights_are():
+def test_running_statistics_of_head_norm_are_averaged_like_the_weights():
     first, second = (random_model(tiny_config(head_norm="batch"), seed=seed) for seed in range(2))
     average = ema_copy(first)
     update_ema(average, second, step=1, decay=0.3)
@@ -43,7 +43,7 @@ def test_statistics_before_the_head_are_averaged_as_the_weights_are():
     assert not torch.allclose(mean, first.head_norm.running_mean)
 
 
-def test_average_is_a_model_of_its_own_in_eval_mode_without_gradients():
+def test_average_is_a_separate_model_in_eval_mode_without_gradients():
     model = random_model(tiny_config()).train()
     average = ema_copy(model)
     assert not any(module.training for module in average.modules())

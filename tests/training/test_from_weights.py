@@ -1,4 +1,4 @@
-"""The architecture of a run follows the weights that it starts from; only what was really set can contradict them."""
+"""The architecture of a run follows its initial weights; only keys that were set can contradict them."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ num_workers = 0
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """An image ViT of 128 x 3, in timm's names, which says nothing of its heads."""
+    """An image ViT of width 128 and depth 3 in timm's format, which does not store its number of heads."""
     model = random_model(square_config("space_only", num_frames=1, **NARROW))
     state = torch.load(save_released(model, tmp_path / "released.pyth"), weights_only=True)["model_state"]
     torch.save({name.removeprefix("model."): tensor for name, tensor in state.items()}, tmp_path / "vit.pth")
@@ -62,13 +62,13 @@ def command(capsys: pytest.CaptureFixture[str]):
 # --- The table of a run ---------------------------------------------------------------------------------------------
 
 
-def test_model_that_the_file_does_not_describe_is_that_of_the_weights(weights: Path):
+def test_model_keys_missing_in_the_file_come_from_the_weights(weights: Path):
     model = fill_from_weights({"model": {"num_frames": 4}}, weights=str(weights))["model"]
     assert {name: model[name] for name in NARROW} == NARROW | {"image_size": [16, 16]}
     assert (model["num_frames"], model["scheme"]) == (4, "divided_space_time")
 
 
-def test_what_weights_can_follow_is_taken_from_the_file(weights: Path):
+def test_keys_that_weights_can_follow_come_from_the_file(weights: Path):
     wanted = {
         "num_frames": 4,
         "image_size": [24, 32],
@@ -85,7 +85,7 @@ def test_what_weights_can_follow_is_taken_from_the_file(weights: Path):
     ("name", "value"),
     [("patch_size", 16), ("embed_dim", 768), ("mlp_ratio", 4.0), ("qkv_bias", False), ("norm_eps", 0.1)],
 )
-def test_key_that_was_set_and_does_not_fit_is_named_with_its_source(weights: Path, name: str, value: object):
+def test_key_that_does_not_match_is_named_with_its_source(weights: Path, name: str, value: object):
     with pytest.raises(
         ConfigError, match=rf"^run\.toml: model\.{name}=\S+ does not match .*vit\.pth has {name}=.*omit"
     ):
@@ -101,7 +101,7 @@ def test_command_line_wins_over_the_file_before_anything_can_conflict(weights: P
         fill_from_weights({"model": {"embed_dim": 128}}, weights=str(weights), overrides={"model.embed_dim": 64})
 
 
-def test_all_conflicts_are_told_at_once_a_line_each(weights: Path):
+def test_all_conflicts_are_reported_at_once_one_per_line(weights: Path):
     with pytest.raises(ConfigError) as told:
         fill_from_weights({"model": {"embed_dim": 768, "depth": 12}}, weights=str(weights), source="run.toml")
     lines = str(told.value).splitlines()
@@ -110,7 +110,7 @@ def test_all_conflicts_are_told_at_once_a_line_each(weights: Path):
     assert "has 3 blocks; use 3 or fewer" in lines[1]
 
 
-def test_heads_of_a_width_that_tells_them_cannot_be_set(weights: Path):
+def test_number_of_heads_that_follows_from_the_width_cannot_be_set(weights: Path):
     with pytest.raises(ConfigError, match=r"num_heads=4 does not match .* has num_heads=2; .* embed_dim / 64"):
         fill_from_weights({"model": {"num_heads": 4}}, weights=str(weights))
 
@@ -122,7 +122,7 @@ def test_values_of_the_wrong_type_are_left_to_the_checks_of_the_config(weights: 
         assert filled["model"] == 3 or filled["model"]["embed_dim"] == "wide"
 
 
-def test_clips_without_a_section_are_those_of_the_weights(tmp_path: Path):
+def test_clip_settings_without_a_section_come_from_the_weights(tmp_path: Path):
     clip = ClipConfig(frame_stride=4, mean=(0.1, 0.2, 0.3), channel_order="bgr")
     save(random_model(square_config(), info=ModelInfo(clip=clip)), tmp_path / "model")
     assert fill_from_weights({}, weights=str(tmp_path / "model"))["clip"] == to_dict(clip)
@@ -132,11 +132,11 @@ def test_clips_without_a_section_are_those_of_the_weights(tmp_path: Path):
     }  # fmt: skip
 
 
-def test_preset_can_be_what_a_run_starts_from():
+def test_run_can_start_from_a_preset():
     assert fill_from_weights({}, weights="tiny")["model"]["embed_dim"] == 96
 
 
-def test_weights_that_cannot_be_read_are_told(tmp_path: Path):
+def test_unreadable_weights_are_an_error(tmp_path: Path):
     (tmp_path / "vit.pth").write_text("<html></html>")
     with pytest.raises(WeightsError, match="is a web page, not weights"):
         fill_from_weights({}, weights=str(tmp_path / "vit.pth"))
@@ -145,7 +145,7 @@ def test_weights_that_cannot_be_read_are_told(tmp_path: Path):
 # --- On the command line --------------------------------------------------------------------------------------------
 
 
-def test_recipe_trains_from_weights_of_another_width_and_its_folder_says_all(
+def test_recipe_trains_from_weights_of_another_width_and_its_folder_holds_the_model(
     command, videos: Path, weights: Path, recipe: Path, tmp_path: Path
 ):
     arguments = ["train", videos, "--config", recipe, "--init-from", weights, "--output", tmp_path / "run"]
@@ -181,27 +181,27 @@ def test_weights_of_the_file_and_of_set_are_followed_too(command, weights: Path,
     assert "--model tiny has no effect" in err
 
 
-def test_wrong_weights_of_the_file_are_refused_though_others_are_named(command, weights: Path, recipe: Path):
+def test_invalid_init_from_in_the_file_is_refused_even_if_overridden(command, weights: Path, recipe: Path):
     recipe.write_text("init_from = 3")
     status, _, err = command("train", "--config", recipe, "--init-from", weights, "--dry-run")
     assert status == 2
     assert "init_from=3 must be a valid string" in err
 
 
-def test_plan_without_its_weights_says_that_the_model_may_be_another(command, recipe: Path):
+def test_dry_run_without_its_weights_says_that_the_model_may_differ(command, recipe: Path):
     status, out, err = command("train", "--config", recipe, "--dry-run")
     assert status == 0
     assert "121.6 M parameters" in out
     assert f"model keys that {recipe} leaves out are unknown and have their defaults" in err
 
 
-def test_weights_that_are_not_there_stop_a_run(command, videos: Path, recipe: Path, tmp_path: Path):
+def test_missing_weights_stop_a_run(command, videos: Path, recipe: Path, tmp_path: Path):
     status, _, err = command("train", videos, "--config", recipe, "--output", tmp_path / "run")
     assert status == 1
     assert "vit_base_patch16_224_in21k.safetensors: no such file" in err
 
 
-def test_heads_that_a_width_does_not_tell_come_from_the_command_line(command, videos: Path, tmp_path: Path):
+def test_number_of_heads_can_come_from_the_command_line(command, videos: Path, tmp_path: Path):
     model = random_model(square_config("space_only", num_frames=1))
     state = torch.load(save_released(model, tmp_path / "released.pyth"), weights_only=True)["model_state"]
     torch.save(state, tmp_path / "vit.pth")

@@ -67,12 +67,12 @@ def test_license_of_the_weights_stays_and_clips_become_those_of_the_run(source: 
 def test_head_of_as_many_other_classes_is_replaced(source: TimeSformer, tmp_path: Path):
     model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
     torch.testing.assert_close(model.blocks.state_dict(), source.blocks.state_dict())
-    fresh = initial_model(RUN, labels=("a", "b", "c"))
-    torch.testing.assert_close(model.head.weight, fresh.head.weight)
+    new = initial_model(RUN, labels=("a", "b", "c"))
+    torch.testing.assert_close(model.head.weight, new.head.weight)
     assert model.info.labels == ("a", "b", "c")
 
 
-def test_other_sizes_and_another_number_of_classes_are_taken_from_the_run(source: TimeSformer, tmp_path: Path):
+def test_other_sizes_and_another_number_of_classes_come_from_the_run(source: TimeSformer, tmp_path: Path):
     run = _from(tmp_path, num_frames=5, image_size=(8, 16), num_classes=2, drop_path=0.3, dropout=0.2)
     model = initial_model(run, labels=("a", "b"))
     assert model.config == run.model
@@ -80,7 +80,7 @@ def test_other_sizes_and_another_number_of_classes_are_taken_from_the_run(source
     assert model.blocks[1].mlp.drop_path.rate == 0.3
 
 
-def test_run_of_fewer_blocks_starts_from_the_first_ones(source: TimeSformer, tmp_path: Path):
+def test_run_with_fewer_blocks_starts_from_the_first_ones(source: TimeSformer, tmp_path: Path):
     model = initial_model(_from(tmp_path, depth=1), labels=LABELS)
     assert len(model.blocks) == 1
     torch.testing.assert_close(model.blocks[0].state_dict(), source.blocks[0].state_dict())
@@ -97,7 +97,7 @@ def test_other_architecture_is_refused_with_the_keys_to_set(source: TimeSformer,
         initial_model(run, labels=LABELS)
 
 
-def test_scheme_that_the_weights_cannot_take_is_refused(source: TimeSformer, tmp_path: Path):
+def test_scheme_that_the_weights_cannot_be_adapted_to_is_refused(source: TimeSformer, tmp_path: Path):
     with pytest.raises(WeightsError, match="only weights with one attention step"):
         initial_model(_from(tmp_path, scheme="axial"), labels=LABELS)
 

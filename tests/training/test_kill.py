@@ -1,4 +1,4 @@
-"""A run that is killed again and again, at any moment, and resumed, ends with the bits of an uninterrupted one."""
+"""A run that is repeatedly killed at random moments and resumed ends with the bits of an uninterrupted one."""
 
 import io
 import os
@@ -90,11 +90,11 @@ def _wait_for(start: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError(f"it ended before: {lines}")
 
 
-# --- In a process of its own, which has imported all that a run needs and forks for each start ----------------------
+# --- In a separate process, which imports everything once and forks for each start ------------------------------------
 
 
 def _host(config: str, output: str) -> None:
-    """Start `timesformer train` until it is done, each start killed at some moment; prints the kinds of the moments."""
+    """Start `timesformer train` until it is done, killing each start at some moment; prints the kinds."""
     torch.set_num_threads(1)
     choose = random.Random(SEED)
     while kind := _run_and_die(config, output, moment=choose.randint(1, 16)):
@@ -107,7 +107,7 @@ def _arguments(config: str, output: str) -> list[str]:
 
 
 def _run_and_die(config: str, output: str, *, moment: int) -> str:
-    """Start the command line, and kill it at a moment of `_count_moments`; gives its kind, nothing once all is done."""
+    """Start the command line and kill it at a moment of `_count_moments`; returns its kind, empty if it finished."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         _count_moments(moment, lambda kind: os.write(writer, kind.encode()))
@@ -123,7 +123,7 @@ def _run_and_die(config: str, output: str, *, moment: int) -> str:
 
 
 def _count_moments(last: int, tell: Callable[[str], object]) -> None:
-    """Let this process die at a moment: before a part of a batch, amid a file, or before a file takes its place."""
+    """Kill this process at a moment: before a micro-batch, in the middle of a file, or before a rename."""
     from timesformer.training.lightning_module import ClipClassifier
 
     count = 0

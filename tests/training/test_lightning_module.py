@@ -52,7 +52,7 @@ def test_tally_counts_hits_among_the_best_one_and_five():
     assert (tally.count, tally.top1, tally.top5) == (4, 1, 3)
 
 
-def test_tally_weighs_samples_and_not_batches():
+def test_tally_weights_samples_not_batches():
     whole, parts = Tally(), Tally()
     whole.add(LOGITS, LABELS, loss=F.cross_entropy(LOGITS, LABELS).item())
     for part in (slice(0, 3), slice(3, 4)):
@@ -102,7 +102,7 @@ def test_loss_that_is_not_finite_stops_with_advice(step: str, value: float):
 
 
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])
-def test_error_of_a_video_is_raised_as_it_is(step: str):
+def test_error_of_a_video_is_raised_unchanged(step: str):
     error = DecodeError("a.mp4: no video")
     with pytest.raises(DecodeError) as caught:
         getattr(_module(), step)(error, 0)
@@ -142,22 +142,22 @@ def _weights(module: ClipClassifier) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in module.model.named_parameters()}
 
 
-def test_parts_of_a_step_draw_other_dropout():
+def test_micro_batches_of_a_step_draw_different_dropout():
     module = _module(model=replace(TINY, dropout=0.5), accumulate=2)
     first, second, third = (module.training_step(_batch(8), index) for index in range(3))
     assert first != second
-    assert first == third  # the first part of the same step
+    assert first == third  # the first micro-batch of the same step
 
 
 @quiet_trainer
-def test_clips_of_a_step_count_alike_however_it_is_divided():
+def test_clips_of_a_step_have_equal_weight_however_it_is_divided():
     whole, end = _batch(6), _batch(3, seed=3)
     optim = OptimConfig(optimizer="sgd", lr=0.1)
     once = _module(optim, batch_size=6)
     _fit(once, [whole, end])
     parts = _module(optim, batch_size=6, accumulate=3)
     divided = [Batch(batch.clips[i : i + 2], batch.labels[i : i + 2]) for batch in (whole, end) for i in range(0, 6, 2)]
-    trainer = _fit(parts, divided[:5])  # the last step has a part of two clips, and one of one
+    trainer = _fit(parts, divided[:5])  # the last step has micro-batches of two clips and of one
     assert trainer.global_step == 2
     torch.testing.assert_close(_weights(parts), _weights(once))
     assert parts._train.loss == pytest.approx(once._train.loss)
@@ -165,7 +165,7 @@ def test_clips_of_a_step_count_alike_however_it_is_divided():
 
 
 @quiet_trainer
-def test_gradient_is_clipped_as_the_mean_over_the_clips_that_a_step_has():
+def test_clipped_gradient_is_the_mean_over_the_clips_of_a_step():
     optim = OptimConfig(optimizer="sgd", lr=0.1)
     batch = _batch(2)
     once, part = _module(optim, batch_size=2), _module(optim, batch_size=8, accumulate=4)
@@ -201,7 +201,7 @@ def test_batch_without_clips_gives_no_step():
 
 
 @quiet_trainer
-def test_epoch_goes_on_after_a_batch_without_clips():
+def test_epoch_continues_after_a_batch_without_clips():
     module = _module()
     trainer = _fit(module, [_batch(), _batch(0, skipped=("a.mp4: no video",)), _batch(2)])
     assert module._train.count == 6
@@ -247,7 +247,7 @@ def test_loss_of_mixed_clips_is_the_cross_entropy_with_mixed_labels(monkeypatch:
     torch.testing.assert_close(loss, -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean())
 
 
-def test_mixed_clips_are_right_where_their_own_label_is_predicted(monkeypatch: pytest.MonkeyPatch):
+def test_mixed_clips_are_correct_if_their_own_label_is_predicted(monkeypatch: pytest.MonkeyPatch):
     def mix(clips: Tensor, labels: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return clips, F.one_hot((labels + 1) % 3, 3).float()
 
@@ -258,7 +258,7 @@ def test_mixed_clips_are_right_where_their_own_label_is_predicted(monkeypatch: p
     assert module._train.top1 == 2
 
 
-def test_mixing_depends_on_seed_step_and_part_alone():
+def test_mixing_depends_on_seed_step_and_micro_batch_only():
     module = _module(augment=AugmentConfig(mixup=0.8), accumulate=2)
     batch = _batch(8)
     first, second = module.training_step(batch, 0), module.training_step(batch, 1)
@@ -267,7 +267,7 @@ def test_mixing_depends_on_seed_step_and_part_alone():
     assert first != second
 
 
-# --- What is frozen ---------------------------------------------------------------------------------------------------
+# --- Frozen modules ---------------------------------------------------------------------------------------------------
 
 
 @quiet_trainer
@@ -282,12 +282,12 @@ def test_frozen_weights_stay_and_get_no_gradients(freeze: str):
     assert not [name for name, p in module.model.named_parameters() if p.grad is not None and name not in changed]
 
 
-def test_frozen_parts_take_no_dropout_and_keep_nothing_for_the_backward_pass():
+def test_frozen_modules_have_no_dropout_and_save_no_activations():
     config = replace(TINY, dropout=0.5, drop_path=0.5)
     module = _module(OptimConfig(freeze="blocks:1"), model=config)
     module.eval().train()
-    assert not any(part.training for part in (*module.model.embedding.modules(), *module.model.blocks[0].modules()))
-    assert all(part.training for part in (*module.model.blocks[1].modules(), module.model.head_dropout))
+    assert not any(each.training for each in (*module.model.embedding.modules(), *module.model.blocks[0].modules()))
+    assert all(each.training for each in (*module.model.blocks[1].modules(), module.model.head_dropout))
     x, grid = module.model.embedding(_batch().clips)
     assert not module.model.blocks[0](x, grid).requires_grad
 
@@ -301,7 +301,7 @@ def test_more_frozen_blocks_than_there_are_is_refused():
 
 
 @quiet_trainer
-def test_loss_is_in_fp32_where_the_model_computes_in_bf16(monkeypatch: pytest.MonkeyPatch):
+def test_loss_is_in_fp32_if_the_model_computes_in_bf16(monkeypatch: pytest.MonkeyPatch):
     module = _module(OptimConfig(lr=0.01), precision="bf16", model=replace(TINY, drop_path=0.2))
     losses: list[Tensor] = []
     step = ClipClassifier.training_step
@@ -328,7 +328,7 @@ def test_loss_of_half_precision_logits_is_in_fp32():
 
 
 @quiet_trainer
-def test_activations_that_are_computed_again_change_no_weight():
+def test_recomputed_activations_change_no_weight():
     config = replace(TINY, dropout=0.3, drop_path=0.3)
     plain, again = (_module(model=config, checkpoint_activations=value) for value in (False, True))
     assert again.model.checkpoint_activations

@@ -24,7 +24,7 @@ def _record(epoch: int) -> EpochRecord:
 
 
 class _Writer:
-    """Stands for TensorBoard's writer: a file, and the points that went to it."""
+    """Stand-in for TensorBoard's writer: a file and its points."""
 
     opened: list["_Writer"]
 
@@ -47,7 +47,7 @@ class _Writer:
 
 @pytest.fixture
 def tensorboard(monkeypatch: pytest.MonkeyPatch) -> list[_Writer]:
-    """A stand-in for the package; gives the writers that were opened."""
+    """A stand-in for the package; returns the opened writers."""
     _Writer.opened = []
     module = ModuleType("torch.utils.tensorboard")
     module.__dict__["SummaryWriter"] = _Writer
@@ -76,7 +76,7 @@ def test_curves_of_a_resumed_run_have_each_epoch_once(tensorboard: list[_Writer]
     assert [path.name for path in folder.tensorboard.iterdir()] == ["events.out.tfevents.1"]
 
 
-def test_trackers_are_closed_where_the_run_fails(tensorboard: list[_Writer], tmp_path: Path):
+def test_trackers_are_closed_if_the_run_fails(tensorboard: list[_Writer], tmp_path: Path):
     with (
         pytest.raises(ValueError, match="stop"),
         open_trackers(RunConfig(trackers=("tensorboard",)), RunFolder(tmp_path), history=[]),
@@ -115,7 +115,7 @@ def test_weights_and_biases_works_without_an_account(
     assert started[0]["id"] == started[1]["id"]
 
 
-def test_missing_package_of_a_tracker_is_told_before_the_start(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_of_a_tracker_is_an_error_before_the_start(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("timesformer.training.loggers.find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="trackers='tensorboard' needs tensorboard: pip install tensorboard"):
         train(replace(run, trackers=("tensorboard",)), on_message=quiet)

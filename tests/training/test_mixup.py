@@ -1,4 +1,4 @@
-"""Mixed batches against blends worked out by hand, and targets against torch's label smoothing."""
+"""Mixed batches against blends computed by hand, and targets against torch's label smoothing."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_targets_without_mixing_give_the_loss_of_smoothed_labels(smoothing):
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(5))
 
 
-def test_without_mixing_nothing_is_drawn_and_clips_are_those_that_came():
+def test_without_mixing_nothing_is_drawn_and_clips_are_unchanged():
     clips, generator = random_clips(), np.random.default_rng(3)
     same, targets = mix_batch(clips, LABELS, AugmentConfig(), num_classes=4, label_smoothing=0, generator=generator)
     assert same is clips
@@ -60,13 +60,13 @@ def test_cutmix_weight_is_the_fraction_of_the_pixels(seed):
     clips = torch.arange(4.0).reshape(4, 1, 1, 1, 1).expand(4, 3, 2, 9, 11)
     labels = torch.arange(4)
     cut, targets = mixed(clips, labels, seed=seed, cutmix=1.0)
-    for place, target in enumerate(targets):
-        torch.testing.assert_close(target[place], (cut[place] == place).float().mean())
-        torch.testing.assert_close(target[3 - place], (cut[place] == 3 - place).float().mean())
+    for index, target in enumerate(targets):
+        torch.testing.assert_close(target[index], (cut[index] == index).float().mean())
+        torch.testing.assert_close(target[3 - index], (cut[index] == 3 - index).float().mean())
     torch.testing.assert_close(cut, cut[:, :1, :1].expand_as(cut))
 
 
-def test_cutmix_takes_a_box_of_the_partner_in_all_frames():
+def test_cutmix_copies_a_box_of_the_partner_in_all_frames():
     clips = random_clips(4)
     before = clips.clone()
     cut = cut_mix(clips, Box(1, 2, 3, 4))
@@ -89,7 +89,7 @@ def test_box_in_the_middle_has_its_fraction_of_the_area():
     assert all(box.height <= 50 and box.width <= 100 for box in boxes)
 
 
-def test_both_are_drawn_where_both_are_on():
+def test_both_are_drawn_if_both_are_on():
     clips = random_clips(4)
     kinds = []
     for seed in range(100):

@@ -55,7 +55,7 @@ def test_cosine_schedule_has_no_jump(warmup_fraction: float, total_steps: int):
 
 
 def _after_a_step_without_gradients(optim: OptimConfig) -> tuple[dict[str, bool], TimeSformer]:
-    """Which parameters become smaller when only weight decay acts."""
+    """For each parameter, whether weight decay alone changes it."""
     model = TimeSformer(replace(TINY, initialization="scratch"))
     torch.nn.init.ones_(model.embedding.cls_token)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -105,7 +105,7 @@ def test_momentum_of_sgd_is_nesterov_s():
 
 
 def _rates(optim: OptimConfig, *, depth: int) -> dict[str, float]:
-    """Peak rate of each parameter that the optimizer has, by name."""
+    """Peak learning rate of each parameter in the optimizer, by name."""
     model = TimeSformer(replace(TINY, depth=depth))
     freeze(model, optim.freeze)
     groups = build_optimizer(model, optim=optim).param_groups
@@ -138,7 +138,7 @@ def test_groups_are_two_for_each_rate_and_two_without_layer_decay():
     assert all(group["params"] for group in groups)
 
 
-# --- What is frozen ---------------------------------------------------------------------------------------------------
+# --- Frozen modules ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_groups_are_two_for_each_rate_and_two_without_layer_decay():
         ("backbone", {"head"}),
     ],
 )
-def test_optimizer_has_what_is_not_frozen(freeze: str, trained: set[str]):
+def test_optimizer_has_all_but_frozen_parameters(freeze: str, trained: set[str]):
     rates = _rates(OptimConfig(freeze=freeze), depth=3)
     layers = [name.split(".")[: 1 + name.startswith("blocks.")] for name in rates]
     assert {".".join(layer) for layer in layers} == trained
 
 
-def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks():
+def test_newly_initialized_parameters_have_the_full_rate_and_are_not_frozen():
     model = TimeSformer(replace(TINY, depth=3))
     new = {"embedding.time", "blocks.0.steps.time.fc.weight", "head.weight"}
     optim = OptimConfig(lr=0.8, layer_decay=0.5, pretrained_lr=0.25, freeze="blocks:2")
@@ -170,7 +170,7 @@ def test_what_no_weights_gave_learns_at_the_whole_rate_and_below_frozen_blocks()
     assert rates[id(model.blocks[2].mlp.fc1.bias)] == 0.1
 
 
-def test_a_linear_probe_freezes_what_no_weights_gave_as_well():
+def test_a_linear_probe_freezes_newly_initialized_parameters_as_well():
     model = TimeSformer(TINY)
     freeze(model, "backbone", newly_initialized={"embedding.time"})
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {"head.weight", "head.bias"}

@@ -1,4 +1,4 @@
-"""The same run gives the same weights, bit for bit, wherever it was cut off."""
+"""The same run gives the same weights, bit for bit, wherever it is interrupted."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ from training_runs import Stopped, are_equal, content_of, quiet, raise_at, weigh
 
 @pytest.fixture(autouse=True)
 def _plain_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A curve takes longer to draw than a tiny run to train, and is tested elsewhere."""
+    """Skip drawing the curve, which takes longer than a tiny run and is tested elsewhere."""
     monkeypatch.setattr("timesformer.training.callbacks.draw_curve", lambda history, path: path.touch())
 
 
@@ -69,16 +69,16 @@ def test_caller_keeps_random_state_log_levels_and_interrupt_handler(run: RunConf
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp_path: Path, optim: OptimConfig):
     whole = replace(run, optim=optim)
     train(whole, on_message=quiet)
-    parts = replace(whole, output=str(tmp_path / "parts"))
+    interrupted = replace(whole, output=str(tmp_path / "interrupted"))
     with pytest.raises(Stopped):
-        train(parts, on_message=raise_at("epoch 2", Stopped()))
-    train(parts, resume=True, on_message=quiet)
-    assert are_equal(weights_of(parts.output), weights_of(whole.output))
-    assert are_equal(weights_of(parts.output, "best"), weights_of(whole.output, "best"))
-    assert _measures(parts) == _measures(whole)
+        train(interrupted, on_message=raise_at("epoch 2", Stopped()))
+    train(interrupted, resume=True, on_message=quiet)
+    assert are_equal(weights_of(interrupted.output), weights_of(whole.output))
+    assert are_equal(weights_of(interrupted.output, "best"), weights_of(whole.output, "best"))
+    assert _measures(interrupted) == _measures(whole)
 
 
-def test_resumed_run_with_all_that_few_videos_need_has_the_weights_of_an_uninterrupted_one(
+def test_resumed_run_with_the_settings_for_few_videos_has_the_weights_of_an_uninterrupted_one(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     save(TimeSformer(replace(run.model, scheme="space_only", num_classes=7)), tmp_path / "image")
@@ -93,19 +93,19 @@ def test_resumed_run_with_all_that_few_videos_need_has_the_weights_of_an_uninter
         checkpoint_every=1,
     )
     train(whole, on_message=quiet)
-    parts = replace(whole, output=str(tmp_path / "parts"))
-    _train_until(5, parts, monkeypatch)
-    train(parts, resume=True, on_message=quiet)
-    assert content_of(parts.output) == content_of(whole.output)
+    interrupted = replace(whole, output=str(tmp_path / "interrupted"))
+    _train_until(5, interrupted, monkeypatch)
+    train(interrupted, resume=True, on_message=quiet)
+    assert content_of(interrupted.output) == content_of(whole.output)
     model = load(whole.output)
     assert model.head_norm.running_mean.any()
     assert model.info.clip == whole.clip
 
 
 def test_resumed_run_on_shards_has_the_weights_of_an_uninterrupted_one(run: RunConfig, tmp_path: Path):
-    parts = load_split(run.data.train, "train"), load_split(run.data.train, "val")
-    assert parts[0] is not None
-    write_shards(*parts, tmp_path / "shards", max_clips=5)
+    training, validation = load_split(run.data.train, "train"), load_split(run.data.train, "val")
+    assert training is not None
+    write_shards(training, validation, tmp_path / "shards", max_clips=5)
     whole = replace(run, data=replace(run.data, train=str(tmp_path / "shards")))
     train(whole, on_message=quiet)
     stopped = replace(whole, output=str(tmp_path / "stopped"))
@@ -115,16 +115,16 @@ def test_resumed_run_on_shards_has_the_weights_of_an_uninterrupted_one(run: RunC
     assert are_equal(weights_of(stopped.output), weights_of(whole.output))
 
 
-def test_epoch_that_was_cut_off_is_done_again(finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    parts = replace(finished, output=str(tmp_path / "parts"))
-    _train_until(5, parts, monkeypatch)
-    assert len(read_metrics(Path(parts.output) / "metrics.csv")) == 1
-    train(parts, resume=True, on_message=quiet)
-    assert are_equal(weights_of(parts.output), weights_of(finished.output))
+def test_interrupted_epoch_is_repeated(finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    interrupted = replace(finished, output=str(tmp_path / "interrupted"))
+    _train_until(5, interrupted, monkeypatch)
+    assert len(read_metrics(Path(interrupted.output) / "metrics.csv")) == 1
+    train(interrupted, resume=True, on_message=quiet)
+    assert are_equal(weights_of(interrupted.output), weights_of(finished.output))
 
 
 def _train_until(batch: int, run: RunConfig, monkeypatch: pytest.MonkeyPatch, *, resume: bool = False) -> None:
-    """Train, and stop before a batch is trained on, counted from 1 at this start."""
+    """Train, and stop before a micro-batch, counted from 1 at this start."""
     step, count = ClipClassifier.training_step, 0
 
     def step_or_stop(self: ClipClassifier, *arguments: Any) -> Any:
@@ -144,27 +144,27 @@ def _train_until(batch: int, run: RunConfig, monkeypatch: pytest.MonkeyPatch, *,
 
 LONG = {
     "plain": {"batch_size": 2},
-    "in parts": {"batch_size": 4, "accumulate": 2},
-    "parts that leave a rest": {"batch_size": 6, "accumulate": 3},
+    "in micro-batches": {"batch_size": 4, "accumulate": 2},
+    "micro-batches with a remainder": {"batch_size": 6, "accumulate": 3},
     "averaged": {"batch_size": 2, "optim": OptimConfig(lr=3e-3, warmup_fraction=0.2, ema_decay=0.7)},
     "mixed, repeated": {"batch_size": 4, "augment": AugmentConfig(mixup=0.8, repeats=2, rand_augment=1)},
 }
 
 
 @pytest.mark.parametrize("changes", LONG.values(), ids=LONG)
-def test_run_goes_on_within_an_epoch_as_if_nothing_had_happened(
+def test_run_resumed_within_an_epoch_equals_an_uninterrupted_one(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ):
     whole = replace(run, epochs=2, **changes)
     train(whole, on_message=quiet)
-    parts = replace(whole, checkpoint_every=1, output=str(tmp_path / "parts"))
-    _train_until(6, parts, monkeypatch)  # in the first epoch
-    _train_until(3, parts, monkeypatch, resume=True)
-    train(parts, resume=True, on_message=quiet)
-    assert _content(parts, "last") == _content(whole, "last")
-    assert _content(parts, "best") == _content(whole, "best")
-    assert are_equal(load(parts.output).state_dict(), load(whole.output).state_dict())
-    assert _measures(parts) == _measures(whole)
+    interrupted = replace(whole, checkpoint_every=1, output=str(tmp_path / "interrupted"))
+    _train_until(6, interrupted, monkeypatch)  # in the first epoch
+    _train_until(3, interrupted, monkeypatch, resume=True)
+    train(interrupted, resume=True, on_message=quiet)
+    assert _content(interrupted, "last") == _content(whole, "last")
+    assert _content(interrupted, "best") == _content(whole, "best")
+    assert are_equal(load(interrupted.output).state_dict(), load(whole.output).state_dict())
+    assert _measures(interrupted) == _measures(whole)
 
 
 def test_checkpoints_within_an_epoch_come_after_whole_steps_only(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
@@ -177,13 +177,13 @@ def test_checkpoints_within_an_epoch_come_after_whole_steps_only(run: RunConfig,
     assert seen == [None, 4, 4]
 
 
-def test_how_often_checkpoints_are_written_changes_no_weight_and_may_change(
+def test_checkpoint_interval_changes_no_weight_and_may_change(
     finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    parts = replace(finished, checkpoint_every=1, output=str(tmp_path / "parts"))
-    _train_until(6, parts, monkeypatch)
-    train(replace(parts, checkpoint_every=0), resume=True, on_message=quiet)
-    assert are_equal(weights_of(parts.output), weights_of(finished.output))
+    interrupted = replace(finished, checkpoint_every=1, output=str(tmp_path / "interrupted"))
+    _train_until(6, interrupted, monkeypatch)
+    train(replace(interrupted, checkpoint_every=0), resume=True, on_message=quiet)
+    assert are_equal(weights_of(interrupted.output), weights_of(finished.output))
 
 
 def _content(run: RunConfig, name: str) -> list[tuple[str, Any]]:
@@ -202,39 +202,39 @@ def _measures(run: RunConfig) -> list[EpochRecord]:
 
 @pytest.fixture(scope="module")
 def last_kept(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    """As `finished`, but the last model is kept, so that every epoch writes everything."""
+    """Like `finished`, but keeping the last model, so that every epoch writes everything."""
     run = replace(finished, keep="last", seed=2, output=str(tmp_path_factory.mktemp("last") / "run"))
     train(run, on_message=quiet)
     return run
 
 
 @pytest.mark.parametrize(
-    ("epoch", "place"), [(2, "model"), (2, "best.ckpt"), (2, "last.ckpt"), (3, "model"), (3, "metrics.csv")]
+    ("epoch", "name"), [(2, "model"), (2, "best.ckpt"), (2, "last.ckpt"), (3, "model"), (3, "metrics.csv")]
 )
-def test_run_that_is_killed_while_it_writes_goes_on(
-    last_kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, place: str
+def test_run_killed_while_writing_is_resumed(
+    last_kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, name: str
 ):
-    parts = replace(last_kept, output=str(tmp_path / "parts"))
-    _train_killed_at(epoch, place, parts, monkeypatch)
-    assert list(Path(parts.output).rglob(".*"))  # what a killed process leaves
-    train(parts, resume=True, on_message=quiet)
-    assert _content(parts, "last") == _content(last_kept, "last")
-    assert _content(parts, "best") == _content(last_kept, "best")
-    assert are_equal(load(parts.output).state_dict(), load(last_kept.output).state_dict())
-    assert _measures(parts) == _measures(last_kept)
-    assert is_finished(parts)
-    assert not list(Path(parts.output).rglob(".*"))
+    interrupted = replace(last_kept, output=str(tmp_path / "interrupted"))
+    _train_killed_at(epoch, name, interrupted, monkeypatch)
+    assert list(Path(interrupted.output).rglob(".*"))  # partial files of the killed process
+    train(interrupted, resume=True, on_message=quiet)
+    assert _content(interrupted, "last") == _content(last_kept, "last")
+    assert _content(interrupted, "best") == _content(last_kept, "best")
+    assert are_equal(load(interrupted.output).state_dict(), load(last_kept.output).state_dict())
+    assert _measures(interrupted) == _measures(last_kept)
+    assert is_finished(interrupted)
+    assert not list(Path(interrupted.output).rglob(".*"))
 
 
-def _train_killed_at(epoch: int, place: str, run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train until the new version of a file or folder is whole and does not yet stand in its place.
+def _train_killed_at(epoch: int, name: str, run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the new version of a file or folder is complete but not yet renamed.
 
-    Nothing is tidied up then, as in a process that is killed.
+    Nothing is cleaned up then, as in a killed process.
     """
     rename, replace_path = os.rename, Path.replace
 
     def check(target: Any) -> None:
-        if Path(target).name == place and len(_epochs_in(run)) == epoch - 1:
+        if Path(target).name == name and len(_epochs_in(run)) == epoch - 1:
             patch.setattr(Path, "unlink", lambda *_, **__: None)
             patch.setattr("shutil.rmtree", lambda *_, **__: None)
             raise Stopped
@@ -260,12 +260,12 @@ def _epochs_in(run: RunConfig) -> list[EpochRecord]:
     return read_metrics(path) if path.exists() else []
 
 
-def test_run_that_finished_no_epoch_starts_anew(finished: RunConfig, tmp_path: Path):
-    parts = replace(finished, output=str(tmp_path / "parts"))
+def test_run_without_a_completed_epoch_starts_from_the_beginning(finished: RunConfig, tmp_path: Path):
+    interrupted = replace(finished, output=str(tmp_path / "interrupted"))
     with pytest.raises(Stopped):
-        train(parts, on_message=raise_at("training", Stopped()))
-    train(parts, resume=True, on_message=quiet)
-    assert are_equal(weights_of(parts.output), weights_of(finished.output))
+        train(interrupted, on_message=raise_at("training", Stopped()))
+    train(interrupted, resume=True, on_message=quiet)
+    assert are_equal(weights_of(interrupted.output), weights_of(finished.output))
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: RunConfig):
@@ -292,7 +292,7 @@ def test_run_is_finished_with_its_last_epoch_and_only_for_its_own_config(run: Ru
 
 @pytest.fixture
 def relative(run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    """A run with relative paths, cut off in its second epoch; the working folder is that of the run."""
+    """A run with relative paths, interrupted in its second epoch, in its working folder."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here/videos").symlink_to(Path(run.data.train).absolute())
     monkeypatch.chdir(tmp_path / "here")

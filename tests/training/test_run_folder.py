@@ -48,7 +48,7 @@ def test_empty_folder_and_other_files_hold_no_run(folder: RunFolder):
 
 
 @pytest.mark.parametrize("name", ["config.toml", "metrics.csv", "curve.png", "checkpoints/last.ckpt", "model"])
-def test_any_part_of_a_run_is_in_the_way(folder: RunFolder, name: str):
+def test_any_file_of_a_run_is_refused(folder: RunFolder, name: str):
     (folder.root / name).touch()
     with pytest.raises(
         ConfigError, match=r"already holds a run: name another folder, .*=True \(--resume\) or .*=True \(--overwrite\)"
@@ -75,7 +75,7 @@ def test_clearing_removes_checkpoints_first_and_the_config_last(folder: RunFolde
     assert removed == ["last.ckpt", "best.ckpt", "model", "tensorboard", "curve.png", "metrics.csv", "config.toml"]
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(folder: RunFolder):
+def test_partial_files_of_a_killed_process_are_removed_and_nothing_else(folder: RunFolder):
     _fill(folder)
     before = sorted(folder.root.rglob("*"))
     for name in (".metrics.csv.123.part", "checkpoints/.last.ckpt.9.part"):
@@ -86,7 +86,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(folder: RunFolde
     assert sorted(folder.root.rglob("*")) == before
 
 
-def test_model_that_was_about_to_be_replaced_is_put_back(folder: RunFolder):
+def test_model_that_was_about_to_be_replaced_is_restored(folder: RunFolder):
     _fill(folder)
     retired = folder.root / ".model-old-abc"
     retired.mkdir()
@@ -97,7 +97,7 @@ def test_model_that_was_about_to_be_replaced_is_put_back(folder: RunFolder):
     assert not list(folder.root.glob(".*"))
 
 
-def test_folder_called_model_that_is_none_is_not_removed(folder: RunFolder):
+def test_folder_named_model_that_is_not_a_model_folder_is_not_removed(folder: RunFolder):
     folder.model.mkdir()
     (folder.model / "thesis.tex").touch()
     (folder.metrics).touch()
@@ -112,14 +112,14 @@ def test_config_is_read_back_as_written(folder: RunFolder):
     assert read_config(folder.config, kind=RunConfig) == run
 
 
-def test_run_with_the_same_computation_may_go_on(folder: RunFolder):
+def test_run_with_the_same_result_may_be_resumed(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
     begin(folder, run)
     moved = replace(run, output="elsewhere", device="cpu", data=replace(run.data, num_workers=5, cache=True))
     check_same_run(folder, replace(moved, checkpoint_every=7, trackers=("tensorboard",)))
 
 
-def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
+def test_other_run_is_refused_and_its_keys_are_named(folder: RunFolder):
     run = RunConfig(data=DataConfig(train="videos"))
     begin(folder, run)
     other = replace(run, epochs=16, optim=OptimConfig(lr=0.5))
@@ -129,13 +129,13 @@ def test_other_run_may_not_go_on_and_its_keys_are_named(folder: RunFolder):
         check_same_run(folder, other)
 
 
-def test_keys_can_be_left_out_of_the_comparison(folder: RunFolder):
+def test_keys_can_be_ignored_in_the_comparison(folder: RunFolder):
     begin(folder, RunConfig())
     other = RunConfig(model=replace(ModelConfig(), num_classes=3, depth=2))
     assert differences(folder, other, ignored=("model.num_classes",)) == ["model.depth was 12 and is 2"]
 
 
-def test_nothing_cannot_be_resumed(folder: RunFolder):
+def test_empty_folder_cannot_be_resumed(folder: RunFolder):
     with pytest.raises(
         ConfigError, match=r"holds no run to resume: it has no config\.toml; start it without resume=True \(--resume\)$"
     ):
@@ -169,7 +169,7 @@ def test_full_disk_is_refused_before_the_first_step(folder: RunFolder, monkeypat
         check_can_write(folder, num_bytes=1_500_000_000)
 
 
-def test_room_of_files_that_are_replaced_counts_as_free(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
+def test_space_of_replaced_files_counts_as_free(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
     folder.last.write_bytes(bytes(3000))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     check_can_write(folder, num_bytes=4000)
@@ -181,7 +181,7 @@ def test_checking_makes_the_folder_and_leaves_no_file_in_it(tmp_path: Path):
     assert not list(folder.root.iterdir())
 
 
-def test_beginning_replaces_the_run_before(folder: RunFolder):
+def test_beginning_replaces_an_existing_run(folder: RunFolder):
     _fill(folder)
     begin(folder, RunConfig(epochs=2))
     assert [path for path in folder.root.rglob("*") if path.is_file()] == [folder.config]
@@ -193,7 +193,7 @@ def _fill_the_disk(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_file_is_whole_or_what_it_was_before(folder: RunFolder):
+def test_file_is_complete_or_unchanged(folder: RunFolder):
     replace_text(folder.metrics, "before")
     with pytest.raises(TimeSformerError, match=r"metrics\.csv: cannot be written: No space left"):
         _fill_the_disk(folder.metrics)

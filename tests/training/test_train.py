@@ -75,7 +75,7 @@ def test_metrics_have_a_row_for_each_epoch(finished: RunConfig):
     assert history[0].lr > history[1].lr > history[2].lr > 0
 
 
-def test_validation_accuracy_is_that_of_evaluate_where_a_video_has_one_view(finished: RunConfig):
+def test_validation_accuracy_equals_evaluate_with_one_view(finished: RunConfig):
     best = best_epoch(read_metrics(Path(finished.output) / "metrics.csv"))
     evaluation = evaluate(load(finished.output), validation_of(finished), device="cpu", num_workers=0)
     assert evaluation.top1 == pytest.approx(best.val_accuracy)
@@ -90,7 +90,7 @@ def test_messages_name_the_data_every_epoch_and_the_model(run: RunConfig):
     assert lines[-1].endswith(f"its model is {Path(run.output) / 'model'}")
 
 
-def test_lines_go_to_the_log_where_there_is_no_terminal(run: RunConfig, caplog: pytest.LogCaptureFixture):
+def test_lines_go_to_the_log_without_a_terminal(run: RunConfig, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO):
         train(replace(run, epochs=1))
     names = {record.name for record in caplog.records}
@@ -125,7 +125,7 @@ def _rate(run: RunConfig, accuracies: Sequence[float], monkeypatch: pytest.Monke
     return lines
 
 
-def test_last_model_is_kept_where_the_run_says_so(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_last_model_is_kept_if_the_run_says_so(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     lines = _rate(replace(run, keep="last"), [0.5, 0.75, 0.25], monkeypatch)
     assert are_equal(load(run.output).state_dict(), weights_of(run.output, "last"))
     best = torch.load(Path(run.output) / "checkpoints" / "best.ckpt", weights_only=True)
@@ -134,13 +134,13 @@ def test_last_model_is_kept_where_the_run_says_so(run: RunConfig, monkeypatch: p
     assert lines[-1] == f"best validation accuracy: 75.0% in epoch 2; the model of epoch 3 is {model}"
 
 
-def test_best_model_is_kept_though_later_ones_are_worse(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_best_model_is_kept_if_later_ones_are_worse(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     _rate(run, [0.5, 0.75, 0.25], monkeypatch)
     assert are_equal(load(run.output).state_dict(), weights_of(run.output, "best"))
     assert not are_equal(load(run.output).state_dict(), weights_of(run.output, "last"))
 
 
-def test_run_ends_early_where_its_patience_ends_and_is_not_resumed(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
+def test_run_ends_early_when_its_patience_ends_and_is_not_resumed(run: RunConfig, monkeypatch: pytest.MonkeyPatch):
     patient = replace(run, epochs=9, patience=2)
     lines = _rate(patient, [0.5, 0.75, 0.5, 0.75], monkeypatch)
     assert lines[-1].startswith("stopped early: no better epoch among the last 2; best validation accuracy: 75.0%")
@@ -168,7 +168,7 @@ def test_skipped_videos_are_counted_in_the_table_and_in_the_line(run: RunConfig,
     assert lines[1].endswith("; skipped 2 training and 1 validation videos")
 
 
-# --- Precision and parts ----------------------------------------------------------------------------------------------
+# --- Precision and micro-batches --------------------------------------------------------------------------------------
 
 
 def test_half_precision_that_needs_a_gpu_is_refused_without_one(run: RunConfig):
@@ -178,7 +178,7 @@ def test_half_precision_that_needs_a_gpu_is_refused_without_one(run: RunConfig):
 
 
 @pytest.mark.parametrize(("features", "lines"), [({"avx2": True, "amx_bf16": False}, 1), ({"amx_bf16": True}, 0)])
-def test_slow_half_precision_is_told_in_one_line(
+def test_slow_half_precision_is_a_warning(
     run: RunConfig,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -192,20 +192,20 @@ def test_slow_half_precision_is_told_in_one_line(
     ] * lines
 
 
-def test_half_precision_trains_and_keeps_whole_weights(run: RunConfig):
+def test_half_precision_trains_and_saves_fp32_weights(run: RunConfig):
     train(replace(run, epochs=1, precision="bf16"), on_message=quiet)
     assert all(weight.dtype == torch.float32 for weight in load(run.output).state_dict().values())
 
 
-def test_parts_of_a_batch_take_the_step_of_the_whole(run: RunConfig, tmp_path: Path):
+def test_micro_batches_take_the_step_of_the_whole_batch(run: RunConfig, tmp_path: Path):
     optim = OptimConfig(optimizer="sgd", lr=0.1)
     model = replace(run.model, dropout=0.0, drop_path=0.0)
     whole = replace(run, model=model, optim=optim, batch_size=6)
-    parts = replace(whole, accumulate=3, output=str(tmp_path / "parts"))
-    for each in (whole, parts):
+    divided = replace(whole, accumulate=3, output=str(tmp_path / "divided"))
+    for each in (whole, divided):
         train(each, on_message=quiet)
-    torch.testing.assert_close(weights_of(parts.output), weights_of(whole.output))
-    measured = [read_metrics(Path(each.output) / "metrics.csv")[-1] for each in (whole, parts)]
+    torch.testing.assert_close(weights_of(divided.output), weights_of(whole.output))
+    measured = [read_metrics(Path(each.output) / "metrics.csv")[-1] for each in (whole, divided)]
     assert [record.step for record in measured] == [6, 6]
     assert measured[0].lr == measured[1].lr
 
@@ -213,7 +213,7 @@ def test_parts_of_a_batch_take_the_step_of_the_whole(run: RunConfig, tmp_path: P
 # --- What stops a run -----------------------------------------------------------------------------------------------
 
 
-def test_run_in_the_way_stops_another_one(finished: RunConfig):
+def test_existing_run_stops_another_one(finished: RunConfig):
     with pytest.raises(ConfigError, match="already holds a run"):
         train(finished, on_message=quiet)
     with pytest.raises(ConfigError, match="exclude each other"):
@@ -255,7 +255,7 @@ def test_run_that_cannot_start_destroys_nothing(finished: RunConfig):
     assert are_equal(weights_of(finished.output), before)
 
 
-def test_device_that_is_not_there_is_refused(run: RunConfig):
+def test_unknown_device_is_refused(run: RunConfig):
     with pytest.raises(ConfigError, match="device='gpu'"):
         train(replace(run, device="gpu"), on_message=quiet)
     assert not Path(run.output).exists()
@@ -267,14 +267,14 @@ def test_loss_that_explodes_stops_the_run_with_its_step(run: RunConfig):
         train(wild, on_message=quiet)
 
 
-def test_clipping_bounds_how_far_the_weights_go(run: RunConfig):
+def test_clipping_bounds_the_change_of_the_weights(run: RunConfig):
     optim = OptimConfig(optimizer="sgd", lr=1.0, weight_decay=0.0, clip_grad_norm=1e-4)
     train(replace(run, optim=optim), on_message=quiet)
     start = initial_model(with_num_classes(run, load_data(run.data, seed=0)), labels=("a", "b", "c")).state_dict()
     end = weights_of(run.output)
-    way = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
-    # 9 steps, each of at most 1e-4, of which momentum makes 10 times as much at most
-    assert 0 < way < 9 * 1e-3
+    distance = sum((end[name] - start[name]).square().sum() for name in start).sqrt()
+    # 9 steps of at most 1e-4 each, at most 10 times that with momentum
+    assert 0 < distance < 9 * 1e-3
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -291,7 +291,7 @@ def test_unreadable_video_stops_the_run_with_its_name(
     assert "Traceback" not in str(caught.value)
 
 
-def test_interrupted_run_says_how_to_go_on_and_can_be_interrupted_again(run: RunConfig):
+def test_interrupted_run_says_how_to_resume_and_can_be_interrupted_again(run: RunConfig):
     lines: list[str] = []
 
     def interrupt(line: str) -> None:
