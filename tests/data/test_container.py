@@ -10,8 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from timesformer.data.video import container
-from timesformer.data.video import file_reader as decode
+from timesformer.data.video import container, file_reader
 from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import DecodeError
 from videos import cut_off, damage_packets, frame_indices, write_audio, write_video
@@ -87,7 +86,7 @@ class TestRefusal:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = write_video(tmp_path / "video.mp4", num_frames=11)
-        monkeypatch.setattr(decode, "_MAX_FRAMES", 10)
+        monkeypatch.setattr(file_reader, "_MAX_FRAMES", 10)
         with pytest.raises(DecodeError, match="more than 10 frames"):
             probe(path)
         monkeypatch.setattr(container, "_MAX_PIXELS", 80 * 48 - 1)

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from pictures import write_turned_jpegs
 from timesformer.data.check.fingerprint import fingerprint
-from timesformer.data.video import container
-from timesformer.data.video import file_reader as decode
+from timesformer.data.video import container, file_reader, packet_source
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
+from timesformer.data.video.packet_index import PacketIndex
+from timesformer.data.video.packet_source import PacketSource
 from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import ConfigError, DataError, DecodeError
 from videos import decode_all, draw_frame, frame_index, frame_indices, set_display_matrix, write_video
@@ -101,14 +102,14 @@ class TestOnlyWhatIsNeeded:
     def packets_read(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """Positions of the packets that went into the decoder."""
         seen: list[int] = []
-        packets_from = VideoReader._packets_from
+        packets_from = PacketSource.packets_from
 
-        def spy(reader: VideoReader, start: int) -> Iterator[av.Packet]:
-            for position, packet in enumerate(packets_from(reader, start), start):
+        def spy(source: PacketSource, start: int, *, index: PacketIndex) -> Iterator[av.Packet]:
+            for position, packet in enumerate(packets_from(source, start, index=index), start):
                 seen.append(position)
                 yield packet
 
-        monkeypatch.setattr(VideoReader, "_packets_from", spy)
+        monkeypatch.setattr(PacketSource, "packets_from", spy)
         return seen
 
     def test_a_read_decodes_from_the_key_frame_to_the_frame(self, tmp_path: Path, packets_read: list[int]) -> None:
@@ -144,7 +145,7 @@ class TestDistrust:
                 if not (is_first_seek and place in lost):
                     yield packet
 
-        monkeypatch.setattr(decode, "demux", unreliable)
+        monkeypatch.setattr(packet_source, "demux", unreliable)
         np.testing.assert_array_equal(read_frames(path, [17, 41]), whole[[17, 41]], err_msg=fault)
 
 
@@ -260,7 +261,7 @@ class TestErrors:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with VideoReader(write_video(tmp_path / "video.mp4")) as reader:
-            monkeypatch.setattr(decode, "demux", lambda container, stream: iter(()))
+            monkeypatch.setattr(packet_source, "demux", lambda container, stream: iter(()))
             with pytest.raises(DecodeError, match=r"frames were found but cannot be read \(no frame came\)"):
                 reader.read([3])
 
@@ -270,7 +271,7 @@ class TestErrors:
         def fail(frame: av.VideoFrame) -> tuple[int, bool]:
             raise av.FFmpegError(1, "pixel format not known")
 
-        monkeypatch.setattr(decode, "orientation", fail)
+        monkeypatch.setattr(file_reader, "orientation", fail)
         with pytest.raises(DecodeError, match=r"its first frame cannot be converted \(.*pixel format not known"):
             probe(write_video(tmp_path / "video.mp4"))
 

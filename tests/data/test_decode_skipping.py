@@ -64,8 +64,10 @@ def test_no_packet_after_the_last_that_is_needed_is_read(tmp_path: Path):
     path = _write(tmp_path / "a.mp4", "many")
     with VideoReader(path) as reader:
         read: list[int] = []
-        packets = reader._packets_from
-        reader._packets_from = lambda start: (read.append(1) or packet for packet in packets(start))
+        packets = reader._source.packets_from
+        reader._source.packets_from = lambda start, *, index: (
+            read.append(1) or packet for packet in packets(start, index=index)
+        )
         reader.read([0])
         assert len(read) == 1
 

@@ -19,7 +19,6 @@ FFmpeg prints nothing: PyAV is silent until somebody calls `av.logging.set_level
 import operator
 import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
@@ -27,24 +26,16 @@ from typing import Literal, SupportsIndex
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from jaxtyping import Int64, UInt8
 
 from timesformer.data.video.codecs import allowed_codecs
-from timesformer.data.video.container import (
-    decode_or_skip,
-    demux,
-    has_timestamps,
-    open_video,
-    orientation,
-    time_base_of,
-)
+from timesformer.data.video.container import decode_or_skip, has_timestamps, orientation, time_base_of
 from timesformer.data.video.header import as_fraction
 from timesformer.data.video.packet_index import PacketIndex, PacketRecord, build_index
+from timesformer.data.video.packet_source import InexactReadError, PacketSource, packet_record
 from timesformer.data.video.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
 
@@ -77,10 +68,6 @@ class VideoInfo:
     """What is odd about the timestamps, and by which rate clips are chosen then; empty where they are plausible."""
 
 
-class _NotAsIndexedError(Exception):
-    """What is read now might differ from what a decode of the whole file gives."""
-
-
 class VideoReader:
     """An open video: one pass over its packets serves `info` and any number of reads.
 
@@ -105,12 +92,11 @@ class VideoReader:
             raise ConfigError(f"num_threads={num_threads} must be 0 (one for each core) or more")
         allowed_codecs(allow_codecs)  # an unknown name is an error here and not at the first file
         self._path = path
-        self._num_threads = num_threads
-        self._allow_codecs = allow_codecs
+        self._source = PacketSource(path, num_threads=num_threads, allow_codecs=allow_codecs)
         self._process: int | None = None
 
     def __enter__(self) -> "VideoReader":
-        self._container, self._stream = self._open()
+        self._source.open()
         try:
             self._prepare()
         except av.FFmpegError as error:
@@ -126,20 +112,15 @@ class VideoReader:
     ) -> None:
         self._close()
 
-    def _open(self) -> tuple[InputContainer, VideoStream]:
-        return open_video(self._path, num_threads=self._num_threads, allow_codecs=self._allow_codecs)
-
     def _close(self) -> None:
-        # What FFmpeg holds must be gone before the process forks: freeing its threads in the child hangs it.
-        self._container.close()
+        self._source.close()
         self._process = None
-        del self._container, self._stream
 
     def _prepare(self) -> None:
         self._index, first = self._scan()
         self._size = first.height, first.width
         # Elsewhere "not a reference" does not always mean that no frame is made of it; nor for one field of a frame.
-        is_sure = self._stream.codec_context.name == "h264" and not first.interlaced_frame
+        is_sure = self._source.stream.codec_context.name == "h264" and not first.interlaced_frame
         self._skip_unasked: Literal["DEFAULT", "NONREF"] = "NONREF" if is_sure else "DEFAULT"
         self._quarter_turns, self._is_mirrored = orientation(
             first.reformat(width=2, height=2, format="gray", threads=1)
@@ -172,8 +153,8 @@ class VideoReader:
         frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
         try:
             if not self._fill_by_seeking(frames, ranks):
-                self._fill(frames, ranks, self._all_frames(self._packets_anew()))
-        except (av.FFmpegError, _NotAsIndexedError) as error:
+                self._fill(frames, ranks, self._all_frames(self._source.restart()))
+        except (av.FFmpegError, InexactReadError) as error:
             raise DecodeError(f"{self._path}: frames were found but cannot be read ({error})") from error
         return frames if np.array_equal(ranks, wanted) else frames[places]
 
@@ -188,7 +169,7 @@ class VideoReader:
         try:
             for start, part in self._index.segments(ranks):
                 self._fill(out[part], ranks[part], self._frames_from(start, ranks[part]))
-        except (av.FFmpegError, _NotAsIndexedError):
+        except (av.FFmpegError, InexactReadError):
             return False
         return True
 
@@ -214,7 +195,7 @@ class VideoReader:
             if num_missing == 0 or num_later > _MAX_LATER:
                 break
         if first is None:
-            raise _NotAsIndexedError("no frame came")
+            raise InexactReadError("no frame came")
         for place, (rank, frame) in enumerate(nearest):
             if rank != ranks[place]:
                 out[place] = out[place - 1] if frame is None and place > 0 else self._to_rgb(frame or first)
@@ -229,36 +210,36 @@ class VideoReader:
         """Index all packets, and decode the first frame on the way."""
         records: list[PacketRecord] = []
         first: list[VideoFrame] = []
-        for packet in demux(self._container, self._stream):
-            records.append(_record(packet))
-            first = first or decode_or_skip(self._stream, packet)
+        for packet in self._source.demux():
+            records.append(packet_record(packet))
+            first = first or decode_or_skip(self._source.stream, packet)
             if len(records) > _MAX_FRAMES:
                 raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
-        first = first or decode_or_skip(self._stream, None)
+        first = first or decode_or_skip(self._source.stream, None)
         if not first or not any(packet.is_shown for packet in records):
             reason = f"none of its {len(records)} frames can be decoded" if records else "its video stream is empty"
             raise DecodeError(f"{self._path}: {reason}")
-        is_timed = has_timestamps(self._container, self._stream) and first[0].pts is not None
+        is_timed = has_timestamps(self._source.container, self._source.stream) and first[0].pts is not None
         return build_index(records, has_timestamps=is_timed), first[0]
 
     def _count_frames(self) -> None:
         """Count by decoding where packets may be half a frame: interlaced streams without a container's framing."""
-        if not self._index.is_timed and self._container.format.name != "avi":
-            num_frames = sum(1 for _ in self._all_frames(self._packets_anew()))
+        if not self._index.is_timed and self._source.container.format.name != "avi":
+            num_frames = sum(1 for _ in self._all_frames(self._source.restart()))
             self._index = self._index.cut(num_frames)
 
     def _measure_timing(self) -> FrameTiming:
         # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
         return self._index.timing(
-            time_base_of(self._stream),
-            average=as_fraction(self._stream.average_rate),
-            guessed=as_fraction(self._stream.guessed_rate),
-            has_timestamps=has_timestamps(self._container, self._stream),
+            time_base_of(self._source.stream),
+            average=as_fraction(self._source.stream.average_rate),
+            guessed=as_fraction(self._source.stream.guessed_rate),
+            has_timestamps=has_timestamps(self._source.container, self._source.stream),
         )
 
     def _all_frames(self, packets: Iterable[Packet]) -> Iterator[tuple[int, VideoFrame]]:
         """The frames of all packets with their ranks, without those that cannot be decoded."""
-        frames = chain.from_iterable(decode_or_skip(self._stream, packet) for packet in chain(packets, [None]))
+        frames = chain.from_iterable(decode_or_skip(self._source.stream, packet) for packet in chain(packets, [None]))
         if not self._index.is_timed:
             return enumerate(frames)
         return ((rank, frame) for frame in frames if (rank := self._index.rank(frame.pts)) is not None)
@@ -274,12 +255,12 @@ class VideoReader:
                 continue
             is_key_met = is_key_met or (frame.key_frame and rank == key_rank)
             if not is_key_met or frame.is_corrupt:
-                raise _NotAsIndexedError("decoding cannot start here")
+                raise InexactReadError("decoding cannot start here")
             if rank in missing:
                 missing.remove(rank)
                 yield rank, frame
         if missing:
-            raise _NotAsIndexedError("a frame did not come")
+            raise InexactReadError("a frame did not come")
 
     def _decode_needed(self, start: int, positions: Int64[np.ndarray, " t"]) -> Iterator[list[VideoFrame]]:
         """What comes of the packets from one position to the last of those asked for.
@@ -288,53 +269,13 @@ class VideoReader:
         which spares it the packets that would have made it do so.
         """
         asked = set(positions.tolist())
-        for position, packet in enumerate(self._packets_from(start), start):
-            self._stream.codec_context.skip_frame = "DEFAULT" if position in asked else self._skip_unasked
-            yield self._stream.decode(packet)
+        for position, packet in enumerate(self._source.packets_from(start, index=self._index), start):
+            self._source.stream.codec_context.skip_frame = "DEFAULT" if position in asked else self._skip_unasked
+            yield self._source.stream.decode(packet)
             asked.discard(position)
             if not asked:
                 break
-        yield self._stream.decode(None)
-
-    def _packets_from(self, start: int) -> Iterator[Packet]:
-        """The packets from a position on, or an error as soon as one is not as in the first pass."""
-        position, packets = self._land(start)
-        for packet in packets:
-            if not self._index.matches(position, _record(packet)):
-                raise _NotAsIndexedError("another packet came")
-            if position >= start:
-                yield packet
-            position += 1
-        if position < len(self._index.packets):
-            raise _NotAsIndexedError("packets are missing")
-
-    def _land(self, start: int) -> tuple[int, Iterator[Packet]]:
-        """Go to a packet or before it: the position of the first packet that comes, and all packets from it on."""
-        for packets in self._ways_to(start):
-            first = next(packets, None)
-            position = None if first is None else self._index.position(_record(first))
-            if first is not None and position is not None and position <= start:
-                return position, chain([first], packets)
-        raise _NotAsIndexedError("no way leads here")
-
-    def _ways_to(self, start: int) -> Iterator[Iterator[Packet]]:
-        # Some formats seek by the one time, some by the other.
-        for time in (self._index.packets[start].pts, self._index.packets[start].dts):
-            with suppress(av.FFmpegError):
-                if time is not None:
-                    self._container.seek(time, stream=self._stream)
-                    yield demux(self._container, self._stream)
-        yield self._packets_anew()
-
-    def _packets_anew(self) -> Iterator[Packet]:
-        """All packets, of the file opened again: a seek to the start is not always one."""
-        self._container.close()
-        self._container, self._stream = self._open()
-        return demux(self._container, self._stream)
-
-
-def _record(packet: Packet) -> PacketRecord:
-    return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)
+        yield self._source.stream.decode(None)
 
 
 def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
