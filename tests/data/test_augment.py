@@ -50,7 +50,7 @@ def random_clip(*shape: int) -> torch.Tensor:
 def test_nothing_is_drawn_or_copied_where_all_is_off():
     clip, generator = random_clip(2, 9, 12), rng()
     same = augment_clip(clip, OFF, generator, box=Box(1, 2, 5, 6))
-    assert augment.draw_stretch(OFF, generator) == 1
+    assert augment.draw_aspect(OFF, generator) == 1
     torch.testing.assert_close(same, clip[:, 1:6, 2:8])
     assert same.data_ptr() == clip[:, 1:, 2:].data_ptr()
     assert generator.random() == rng().random()
@@ -209,8 +209,8 @@ def test_erased_boxes_have_the_usual_areas_and_shapes():
     assert max(box.top + box.height for box in boxes) == 100
 
 
-def test_stretch_goes_both_ways_alike():
-    stretches = [augment.draw_stretch(replace(OFF, aspect=1.5), rng(seed)) for seed in range(300)]
-    assert 1 / 1.5 <= min(stretches) < 0.68
-    assert 1.48 < max(stretches) <= 1.5
-    assert 0.95 < np.exp(np.mean(np.log(stretches))) < 1.05
+def test_aspect_grows_and_shrinks_alike():
+    aspects = [augment.draw_aspect(replace(OFF, aspect=1.5), rng(seed)) for seed in range(300)]
+    assert 1 / 1.5 <= min(aspects) < 0.68
+    assert 1.48 < max(aspects) <= 1.5
+    assert 0.95 < np.exp(np.mean(np.log(aspects))) < 1.05

@@ -1,4 +1,4 @@
-"""Frame numbers and crop places against tables worked out by hand, and rules that hold for every video."""
+"""Frame numbers and crop positions against tables worked out by hand, and rules that hold for every video."""
 
 import math
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ def test_rates_at_the_ends_of_what_is_plausible_are_followed():
 
 
 @given(videos, clips, st.integers(1, 30), seeds)
-def test_channels_that_are_times_read_three_frames_for_each_over_the_same_stretch(video, clip, num_frames, seed):
+def test_channels_that_are_times_read_three_frames_for_each_over_the_same_span(video, clip, num_frames, seed):
     times = replace(clip, channel_order="time")
     plain, close = (sampling.eval_clips(video, c, num_frames=num_frames) for c in (clip, times))
     assert len(close) == len(plain)
@@ -217,7 +217,7 @@ def test_segment_draws_reach_both_ends_of_every_part():
 
 
 @pytest.mark.parametrize("name", ["dense", "center", "coverage"])
-def test_training_starts_of_dense_clips_spread_over_the_whole_room(name):
+def test_training_starts_of_dense_clips_cover_the_whole_range(name):
     generator = np.random.default_rng(0)
     clip = ClipConfig(sampling=name)
     starts = [sampling.train_clip(Video(356), clip, num_frames=8, generator=generator)[0] for _ in range(300)]
@@ -316,36 +316,36 @@ def test_crops_lie_inside_the_frame_and_the_outer_ones_touch_its_ends(height, wi
 
 
 @given(sides, sides, st.integers(1, 300), st.floats(1.0, 3.0))
-def test_three_square_crops_at_their_own_scale_cover_frames_up_to_three_times_as_long(height, width, side, stretch):
-    width = int(height * stretch)
+def test_three_square_crops_at_their_own_scale_cover_frames_up_to_three_times_as_long(height, width, side, aspect):
+    width = int(height * aspect)
     new_height, new_width = resized_size(height, width, crop=(side, side), scale=1.0)
     lefts = [box.left for box in crop_boxes(new_height, new_width, crop=(side, side), num_crops=3)]
     assert all(after - before <= side for before, after in pairwise(lefts))
 
 
-def test_random_box_reaches_every_place():
+def test_random_box_reaches_every_position():
     generator = np.random.default_rng(0)
     boxes = {random_box(6, 7, crop=(4, 5), generator=generator) for _ in range(300)}
     assert boxes == {Box(top, left, 4, 5) for top in range(3) for left in range(3)}
 
 
 @given(st.integers(5, 60), st.integers(5, 60), seeds, st.floats(0, 1))
-def test_box_of_a_small_spread_lies_about_the_center(height, width, seed, spread):
-    box = random_box(height, width, crop=(5, 4), generator=np.random.default_rng(seed), spread=spread)
-    for place, room in ((box.top, height - 5), (box.left, width - 4)):
-        assert 0 <= place <= room
-        assert abs(place - room / 2) <= spread * room / 2 + 0.5
+def test_box_with_a_small_jitter_lies_around_the_center(height, width, seed, jitter):
+    box = random_box(height, width, crop=(5, 4), generator=np.random.default_rng(seed), jitter=jitter)
+    for offset, room in ((box.top, height - 5), (box.left, width - 4)):
+        assert 0 <= offset <= room
+        assert abs(offset - room / 2) <= jitter * room / 2 + 0.5
 
 
-def test_box_without_spread_is_the_one_at_test_give_or_take_half_a_pixel():
+def test_box_without_jitter_is_that_of_evaluation_within_half_a_pixel():
     generator = np.random.default_rng(0)
-    assert {random_box(9, 8, crop=(5, 4), generator=generator, spread=0.0) for _ in range(20)} == {Box(2, 2, 5, 4)}
-    assert {random_box(8, 8, crop=(5, 4), generator=generator, spread=0.0) for _ in range(50)} == {
+    assert {random_box(9, 8, crop=(5, 4), generator=generator, jitter=0.0) for _ in range(20)} == {Box(2, 2, 5, 4)}
+    assert {random_box(8, 8, crop=(5, 4), generator=generator, jitter=0.0) for _ in range(50)} == {
         Box(1, 2, 5, 4), Box(2, 2, 5, 4),
     }  # fmt: skip
 
 
-def test_whole_spread_draws_what_was_drawn_before_there_was_one():
+def test_default_jitter_draws_from_all_positions():
     for seed in range(30):
         first, second = np.random.default_rng(seed), np.random.default_rng(seed)
         wanted = Box(int(first.integers(0, 7, endpoint=True)), int(first.integers(0, 4, endpoint=True)), 5, 4)
@@ -400,7 +400,7 @@ def spans(video: Video, *, jitter: float, **fields: object) -> list[tuple[int, i
     return [(frames[0], frames[-1]) for frames in draws]
 
 
-def test_jittered_uniform_clip_covers_a_stretch_anywhere():
+def test_jittered_uniform_clip_covers_a_span_anywhere():
     drawn = spans(Video(101), jitter=0.4, sampling="uniform")
     lengths = [last - first + 1 for first, last in drawn]
     assert 61 <= min(lengths) <= 63
@@ -409,10 +409,10 @@ def test_jittered_uniform_clip_covers_a_stretch_anywhere():
     assert {last for _, last in drawn} >= set(range(81, 101))
 
 
-def test_jittered_uniform_clip_is_spread_evenly_over_its_stretch():
+def test_jittered_uniform_clip_lies_evenly_in_its_span():
     clip, generator = ClipConfig(sampling="uniform"), np.random.default_rng(9)
     frames = sampling.train_clip(Video(1000), clip, num_frames=5, generator=generator, jitter=0.9)
-    first, length = sampling.random_stretch(1000, jitter=0.9, generator=np.random.default_rng(9))
+    first, length = sampling.random_span(1000, jitter=0.9, generator=np.random.default_rng(9))
     assert 100 <= length < 1000
     assert frames == [first + index for index in sampling.uniform_indices(length, num_frames=5)]
 
@@ -425,16 +425,16 @@ def test_jittered_dense_clip_is_faster_or_slower():
     assert 94 < np.mean(lengths) < 106
 
 
-def test_jittered_segments_lie_in_a_stretch():
+def test_jittered_segments_lie_in_a_span():
     drawn = spans(Video(101), jitter=0.5, sampling="segment")
     assert all(last - first <= 100 for first, last in drawn)
     assert min(last - first for first, last in drawn) < 40
 
 
-def test_stretched_frame_has_another_shape_and_still_covers_the_crop():
-    assert resized_size(100, 200, crop=(50, 50), scale=1.0, stretch=1.5) == (50, 150)
-    assert resized_size(100, 200, crop=(50, 50), scale=1.0, stretch=0.25) == (100, 50)
-    assert resized_size(100, 200, crop=(50, 50), scale=1.2, stretch=1.0) == (60, 120)
+def test_frame_of_another_aspect_still_covers_the_crop():
+    assert resized_size(100, 200, crop=(50, 50), scale=1.0, aspect=1.5) == (50, 150)
+    assert resized_size(100, 200, crop=(50, 50), scale=1.0, aspect=0.25) == (100, 50)
+    assert resized_size(100, 200, crop=(50, 50), scale=1.2, aspect=1.0) == (60, 120)
 
 
 @given(
@@ -445,12 +445,12 @@ def test_stretched_frame_has_another_shape_and_still_covers_the_crop():
     st.floats(1, 3),
     st.floats(0.25, 4),
 )
-def test_crop_fits_into_every_stretched_frame(height, width, crop_height, crop_width, scale, stretch):
-    size = resized_size(height, width, crop=(crop_height, crop_width), scale=scale, stretch=stretch)
+def test_crop_fits_into_frames_of_every_aspect(height, width, crop_height, crop_width, scale, aspect):
+    size = resized_size(height, width, crop=(crop_height, crop_width), scale=scale, aspect=aspect)
     assert size[0] >= crop_height
     assert size[1] >= crop_width
 
 
-def test_stretch_reaches_both_ends_and_every_length():
-    drawn = {sampling.random_stretch(4, jitter=0.6, generator=np.random.default_rng(seed)) for seed in range(300)}
+def test_random_span_reaches_both_ends_and_every_length():
+    drawn = {sampling.random_span(4, jitter=0.6, generator=np.random.default_rng(seed)) for seed in range(300)}
     assert drawn == {(0, 4), (0, 3), (1, 3), (0, 2), (1, 2), (2, 2)}

@@ -195,7 +195,7 @@ def test_failed_writing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 
     write_clip(tmp_path / "a.mp4", np.zeros((2, 16, 16, 3), np.uint8))
     before = (tmp_path / "a.mp4").read_bytes()
-    monkeypatch.setattr(synthetic, "encode", fail_halfway)
+    monkeypatch.setattr(synthetic, "write_mp4", fail_halfway)
     with pytest.raises(OSError, match="disk full"):
         write_clip(tmp_path / "a.mp4", np.ones((2, 16, 16, 3), np.uint8))
     assert (tmp_path / "a.mp4").read_bytes() == before

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesformer.data.video.timing import FrameTiming, frame_timing, in_order_shown, is_plausible
+from timesformer.data.video.timing import FrameTiming, frame_timing, is_plausible, presentation_order
 
 MS = Fraction(1, 1000)
 
@@ -150,7 +150,7 @@ def test_phones_and_cameras_have_plausible_rates(fps: float, expected: bool) -> 
 @given(st.lists(st.integers(0, 8), min_size=20, max_size=60), st.integers(1, 50))
 def test_frames_that_a_decoder_moved_are_brought_back(moves: list[int], step: int) -> None:
     decoded = [step * rank for rank in sorted(range(len(moves)), key=lambda rank: rank - moves[rank])]
-    shown = in_order_shown(decoded)
+    shown = presentation_order(decoded)
     assert sorted(shown) == sorted(decoded)
     num_falling = sum(after < before for before, after in pairwise(decoded))
     if num_falling >= 0.1 * len(decoded):
@@ -159,5 +159,5 @@ def test_frames_that_a_decoder_moved_are_brought_back(moves: list[int], step: in
 
 def test_times_that_start_anew_stay_so() -> None:
     times = [*range(0, 2000, 40), *range(20, 2000, 40)]
-    assert in_order_shown(times) == times
-    assert in_order_shown(times[::-1]) == times[::-1]
+    assert presentation_order(times) == times
+    assert presentation_order(times[::-1]) == times[::-1]

@@ -12,7 +12,7 @@ from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.check.fingerprint import fingerprint
 from timesformer.data.clips import sampling
-from timesformer.data.clips.dataset import EvalViews, TrainClips, read_eval_views, tell_timing
+from timesformer.data.clips.dataset import EvalViews, TrainClips, read_eval_views, warn_of_timing
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.synthetic.reversed import write_reversed
 from timesformer.data.video.reader import probe, read_frames
@@ -251,7 +251,7 @@ def test_workers_of_later_epochs_do_not_repeat_what_was_told(paused: Path, capfd
 def test_clips_that_follow_no_rate_are_not_worth_a_word(
     paused: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    tell_timing(paused, probe(paused), ClipConfig(sampling=name))
+    warn_of_timing(paused, probe(paused), ClipConfig(sampling=name))
     assert caplog.messages == []
 
 

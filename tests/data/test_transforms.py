@@ -302,7 +302,7 @@ def test_augmentation_keeps_the_place_that_is_drawn_without_it(field):
         torch.testing.assert_close(augmented(frames, seed, **fields), augmented(frames, seed))
 
 
-def test_stretched_view_spans_less_of_one_side_than_of_the_other():
+def test_view_of_another_aspect_spans_less_of_one_side_than_of_the_other():
     # from the first to the last of 8 pixels of a frame that was made 10 high or wide, a view spans 56 of its 80 pixels
     ratios = []
     for seed in range(60):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
-from timesformer.data.clips.dataset import read_eval_views, tell_timing
+from timesformer.data.clips.dataset import read_eval_views, warn_of_timing
 from timesformer.data.clips.transforms import model_input
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
@@ -222,7 +222,7 @@ class Predictor:
     def _prediction(self, video: "_Read", logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
         check_finite(logits, video.path or "frames in memory")
         info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
-        tell_timing(video.path or "frames in memory", video.info, info.clip)
+        warn_of_timing(video.path or "frames in memory", video.info, info.clip)
         top = probabilities.topk(min(top_k, len(probabilities)))
         indices = tuple(top.indices.tolist())
         return Prediction(

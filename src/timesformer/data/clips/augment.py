@@ -51,7 +51,7 @@ def augment_clip(
 ) -> UInt8[Tensor, "t h2 w2 3"]:
     """Cut a box out of frames and augment it: rotation, RandAugment, color jitter and erasing.
 
-    Stretching is not done here but where frames are resized: see `draw_stretch`.
+    Stretching is not done here but where frames are resized: see `draw_aspect`.
 
     Args:
         frames: RGB frames, 0 to 255; they are left as they are.
@@ -73,7 +73,7 @@ def augment_clip(
     return erase(view, augment, generator, has_colors=has_colors)
 
 
-def draw_stretch(augment: AugmentConfig, generator: np.random.Generator) -> float:
+def draw_aspect(augment: AugmentConfig, generator: np.random.Generator) -> float:
     """Draw by how much the width grows against the height: from 1 / aspect to aspect, both ways alike."""
     if augment.aspect == 1:
         return 1.0

@@ -100,13 +100,13 @@ def autocontrast(frames: Clip) -> Clip:
     """Stretch each channel so that its least value in the clip becomes 0 and its greatest 255."""
     pixels = frames.reshape(-1, 3)
     lows, highs = (extreme.tolist() for extreme in (pixels.amin(dim=0), pixels.amax(dim=0)))
-    return _look_up_by_channel(frames, [_stretching(low, high) for low, high in zip(lows, highs, strict=True)])
+    return _look_up_by_channel(frames, [_autocontrast_table(low, high) for low, high in zip(lows, highs, strict=True)])
 
 
 def equalize(frames: Clip) -> Clip:
     """Flatten the histogram of each channel over the clip."""
     counts = [torch.bincount(channel.flatten(), minlength=256).numpy() for channel in frames.unbind(dim=-1)]
-    return _look_up_by_channel(frames, [_flattening(count) for count in counts])
+    return _look_up_by_channel(frames, [_equalize_table(count) for count in counts])
 
 
 OPERATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
@@ -138,13 +138,13 @@ def _look_up_by_channel(frames: Clip, tables: list[Table]) -> Clip:
     return torch.stack([torch.from_numpy(np.take(table, channel.numpy())) for channel, table in channels], dim=-1)
 
 
-def _stretching(low: int, high: int) -> Table:
+def _autocontrast_table(low: int, high: int) -> Table:
     if low == high:
         return _VALUES.astype(np.uint8)
     return _rounded((_VALUES - low) * (255 / (high - low)))
 
 
-def _flattening(counts: np.ndarray) -> Table:
+def _equalize_table(counts: np.ndarray) -> Table:
     # the greatest value's own count is left out, so that it becomes 255
     step = int(counts.sum() - counts[counts > 0][-1]) // 255
     if step == 0:

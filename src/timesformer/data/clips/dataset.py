@@ -72,7 +72,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         # in shared memory, so that workers which live through many epochs see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._cache: list[_CachedVideo | DecodeError] = []
-        self._told = _told_of(manifest)
+        self._warned = _no_warnings(manifest)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
@@ -138,19 +138,19 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
             video = self._cache[index]
             if isinstance(video, DecodeError):
                 raise DecodeError(str(video))  # a new one, since each raising adds to an error's traceback
-            self._tell_timing(index, video.info)
+            self._warn_of_timing(index, video.info)
             frames = video.frames[self._draw(video.info, generators)]
         elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
         else:
             path = self._manifest.samples[index].path
             with open_reader(path, allow_codecs=self._data.allow_codecs) as reader:
-                self._tell_timing(index, reader.info)
+                self._warn_of_timing(index, reader.info)
                 frames = reader.read(self._draw(reader.info, generators))
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
 
-    def _tell_timing(self, index: int, info: VideoInfo) -> None:
-        tell_timing(self._manifest.samples[index].path, info, self._clip, told=self._told[index])
+    def _warn_of_timing(self, index: int, info: VideoInfo) -> None:
+        warn_of_timing(self._manifest.samples[index].path, info, self._clip, warned=self._warned[index])
 
     def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
         num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
@@ -188,7 +188,7 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
         self._manifest = manifest
         self._model = model
         self._clip = clip
-        self._told = _told_of(manifest)
+        self._warned = _no_warnings(manifest)
 
     def __len__(self) -> int:
         return len(self._manifest.samples)
@@ -197,7 +197,7 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
         views, info = _read_views(sample.path, self._model, self._clip, allow_codecs=self._allow_codecs)
-        tell_timing(sample.path, info, self._clip, told=self._told[index])
+        warn_of_timing(sample.path, info, self._clip, warned=self._warned[index])
         return views, sample.label, index
 
 
@@ -222,20 +222,22 @@ def read_eval_views(
     return transforms.to_floats(views, clip), info
 
 
-def tell_timing(path: str | Path, info: VideoInfo, clip: ClipConfig, *, told: Bool[Tensor, ""] | None = None) -> None:
+def warn_of_timing(
+    path: str | Path, info: VideoInfo, clip: ClipConfig, *, warned: Bool[Tensor, ""] | None = None
+) -> None:
     """Warn of a video whose timing is odd, if its clips are chosen by its rate.
 
     Args:
         path: The video.
         info: What is known of it.
         clip: How its clips are chosen.
-        told: Whether this was said before; set when it is said, and then it is said no more.
+        warned: Whether this was said before; set when it is said, and then it is said no more.
     """
     is_followed = clip.sampling not in ("segment", "uniform")
-    if info.timing and is_followed and not (told is not None and told):
+    if info.timing and is_followed and not (warned is not None and warned):
         logger.warning("%s: %s", path, info.timing)
-        if told is not None:
-            told.fill_(True)
+        if warned is not None:
+            warned.fill_(True)
 
 
 class _CachedVideo(NamedTuple):
@@ -275,7 +277,7 @@ def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.nda
         yield from rearrange(frames, "(clips t) h w c -> clips t h w c", clips=len(group))
 
 
-def _told_of(manifest: Manifest) -> Bool[Tensor, " videos"]:
+def _no_warnings(manifest: Manifest) -> Bool[Tensor, " videos"]:
     """Whether a warning of each video was given: none yet; in shared memory, so that no other worker repeats one."""
     return torch.zeros(len(manifest.samples), dtype=torch.bool).share_memory_()
 

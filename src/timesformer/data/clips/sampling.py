@@ -26,7 +26,7 @@ from timesformer.errors import DataError
 
 
 @runtime_checkable
-class Timing(Protocol):
+class Timeline(Protocol):
     """What sampling must know of a video; `timesformer.data.video.file_reader.VideoInfo` has it."""
 
     @property
@@ -47,7 +47,7 @@ class Box(NamedTuple):
     width: int
 
 
-def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
+def eval_clips(info: Timeline, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
     """Choose the frames of every temporal view of a video at test.
 
     Args:
@@ -62,7 +62,7 @@ def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[
     Raises:
         DataError: The video has no frames or no frame rate.
     """
-    _check_timing(info)
+    _check_timeline(info)
     count = num_frames * clip.frames_per_channel_group
     if clip.sampling == "segment":
         return [segment_midpoints(info.num_frames, num_frames=count)]
@@ -74,7 +74,7 @@ def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[
 
 
 def train_clip(
-    info: Timing, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
+    info: Timeline, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
 ) -> list[int]:
     """Draw the frames of one training clip.
 
@@ -95,10 +95,10 @@ def train_clip(
     Raises:
         DataError: The video has no frames or no frame rate.
     """
-    _check_timing(info)
+    _check_timeline(info)
     count = num_frames * clip.frames_per_channel_group
     if clip.sampling in ("segment", "uniform"):
-        first, total = random_stretch(info.num_frames, jitter=jitter, generator=generator)
+        first, total = random_span(info.num_frames, jitter=jitter, generator=generator)
         if clip.sampling == "segment":
             chosen = segment_draws(total, num_frames=count, generator=generator)
         else:
@@ -164,7 +164,7 @@ def random_start(total: int, *, length: float, generator: np.random.Generator) -
     return float(generator.uniform(0.0, max(total - length, 0.0)))
 
 
-def random_stretch(total: int, *, jitter: float, generator: np.random.Generator) -> tuple[int, int]:
+def random_span(total: int, *, jitter: float, generator: np.random.Generator) -> tuple[int, int]:
     """Draw a stretch of 1 - jitter of a video to all of it, every place alike; all of it where jitter is 0.
 
     Returns:
@@ -209,7 +209,7 @@ def uniform_indices(total: int, *, num_frames: int) -> list[int]:
 
 
 def resized_size(
-    height: int, width: int, *, crop: tuple[int, int], scale: float, stretch: float = 1.0
+    height: int, width: int, *, crop: tuple[int, int], scale: float, aspect: float = 1.0
 ) -> tuple[int, int]:
     """Compute the size to which a frame is resized before it is cropped; without a stretch its shape is kept.
 
@@ -227,13 +227,13 @@ def resized_size(
         Height and width in pixels, at least those of the crop.
     """
     crop_height, crop_width = crop
-    stretched = width * stretch
+    reshaped_width = width * aspect
     # float quotients first, as released: exact integers would differ by a pixel on a few sizes
-    if stretched * crop_height < height * crop_width:
+    if reshaped_width * crop_height < height * crop_width:
         new_width = round(scale * crop_width)
-        return max(math.floor(height / stretched * new_width), crop_height), new_width
+        return max(math.floor(height / reshaped_width * new_width), crop_height), new_width
     new_height = round(scale * crop_height)
-    return new_height, max(math.floor(stretched / height * new_height), crop_width)
+    return new_height, max(math.floor(reshaped_width / height * new_height), crop_width)
 
 
 def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int) -> list[Box]:
@@ -249,19 +249,19 @@ def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int
     Raises:
         DataError: The frame does not hold the crop, or the number of crops is another.
     """
-    room_below, room_beside = _room(height, width, crop)
-    top, left = math.ceil(room_below / 2), math.ceil(room_beside / 2)
+    spare_height, spare_width = _spare_size(height, width, crop)
+    top, left = math.ceil(spare_height / 2), math.ceil(spare_width / 2)
     if num_crops == 1:
         return [Box(top, left, *crop)]
     if num_crops != 3:
         raise DataError(f"num_crops={num_crops} must be 1 or 3")
-    if room_below > room_beside:
-        return [Box(place, left, *crop) for place in (0, top, room_below)]
-    return [Box(top, place, *crop) for place in (0, left, room_beside)]
+    if spare_height > spare_width:
+        return [Box(offset, left, *crop) for offset in (0, top, spare_height)]
+    return [Box(top, offset, *crop) for offset in (0, left, spare_width)]
 
 
 def random_box(
-    height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator, spread: float = 1.0
+    height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator, jitter: float = 1.0
 ) -> Box:
     """Draw where a training clip is cropped, every place with the same chance.
 
@@ -275,24 +275,24 @@ def random_box(
     Raises:
         DataError: The frame does not hold the crop.
     """
-    top, left = (_draw_place(room, spread=spread, generator=generator) for room in _room(height, width, crop))
+    top, left = (_draw_offset(room, jitter=jitter, generator=generator) for room in _spare_size(height, width, crop))
     return Box(top, left, *crop)
 
 
-def _draw_place(room: int, *, spread: float, generator: np.random.Generator) -> int:
+def _draw_offset(room: int, *, jitter: float, generator: np.random.Generator) -> int:
     # both ends included; the released code never draws the last place
-    margin = round((1 - spread) * room / 2)
+    margin = round((1 - jitter) * room / 2)
     return int(generator.integers(min(margin, room // 2), max(room - margin, (room + 1) // 2), endpoint=True))
 
 
-def _room(height: int, width: int, crop: tuple[int, int]) -> tuple[int, int]:
+def _spare_size(height: int, width: int, crop: tuple[int, int]) -> tuple[int, int]:
     room = height - crop[0], width - crop[1]
     if min(room) < 0:
         raise DataError(f"a frame of {height} x {width} pixels does not hold a crop of {crop[0]} x {crop[1]}")
     return room
 
 
-def _check_timing(info: Timing) -> None:
+def _check_timeline(info: Timeline) -> None:
     if info.num_frames < 1 or not 0 < info.fps < math.inf:
         raise DataError(
             f"a video with num_frames={info.num_frames} and fps={info.fps} has no clip: both must be greater than 0"

@@ -15,7 +15,7 @@ from torch import Tensor
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.affine import cut
-from timesformer.data.clips.augment import augment_clip, draw_stretch
+from timesformer.data.clips.augment import augment_clip, draw_aspect
 from timesformer.data.clips.color import luma
 from timesformer.data.clips.sampling import crop_boxes, random_box, resized_size
 
@@ -72,10 +72,10 @@ def train_view(
     Returns:
         The view, for `to_floats`.
     """
-    scale, stretch = generator.uniform(*data.scale_range), draw_stretch(augment, generator)
-    resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, stretch=stretch)
+    scale, aspect = generator.uniform(*data.scale_range), draw_aspect(augment, generator)
+    resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, aspect=aspect)
     _, height, width, _ = resized.shape
-    box = random_box(height, width, crop=image_size, generator=generator, spread=data.crop_jitter)
+    box = random_box(height, width, crop=image_size, generator=generator, jitter=data.crop_jitter)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
     return to_channels(view.flip(2) if is_mirrored else view, clip)
@@ -166,10 +166,10 @@ def as_tensor(frames: Frames) -> UInt8[Tensor, "t h w 3"]:
 
 
 def _resize_to_cover(
-    frames: UInt8[Tensor, "t h w 3"], *, crop: tuple[int, int], scale: float, stretch: float = 1.0
+    frames: UInt8[Tensor, "t h w 3"], *, crop: tuple[int, int], scale: float, aspect: float = 1.0
 ) -> UInt8[Tensor, "t h2 w2 3"]:
     _, height, width, _ = frames.shape
-    return resize(frames, resized_size(height, width, crop=crop, scale=scale, stretch=stretch))
+    return resize(frames, resized_size(height, width, crop=crop, scale=scale, aspect=aspect))
 
 
 def _statistics(clip: ClipConfig) -> tuple[Float[Tensor, "3 1 1 1"], Float[Tensor, "3 1 1 1"]]:

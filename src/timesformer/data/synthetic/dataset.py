@@ -20,7 +20,7 @@ from timesformer.data.synthetic.motion import (
     check_picture,
     render_clip,
 )
-from timesformer.data.video.writer import encode
+from timesformer.data.video.writer import write_mp4
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 
@@ -88,7 +88,7 @@ def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: f
         raise ConfigError(f"{path}: a video needs at least 1 frame, got 0")
     _check_encodable(*frames.shape[1:3], fps=fps)
     with replacing(Path(path)) as partial:
-        encode(partial, frames, rate=Fraction(fps).limit_denominator(100_000), quality={"crf": "18"})
+        write_mp4(partial, frames, rate=Fraction(fps).limit_denominator(100_000), quality={"crf": "18"})
 
 
 def write_motion_dataset(

@@ -31,8 +31,8 @@ MOTION_CLASSES = tuple(name for pair in OPPOSITES.items() for name in pair)
 BACKGROUNDS = ("dark", "plain", "texture")
 """A random color near black, any random color, or a smooth random texture: from easy to hard."""
 
-_MOST_SIDE = 8192
-_MOST_FRAMES = 100_000
+_MAX_SIDE = 8192
+_MAX_FRAMES = 100_000
 _BASE_RANGE = {"dark": (0.02, 0.15), "plain": (0.1, 0.9), "texture": (0.1, 0.9)}
 
 Course = float | Float[np.ndarray, " t"]
@@ -135,8 +135,8 @@ def check_picture(*, num_frames: int, size: int | tuple[int, int], background: s
         raise ConfigError(f"size={size} must be at least 1 pixel each way")
     if num_frames < 2:
         raise ConfigError(f"num_frames={num_frames} must be at least 2: one frame shows no motion")
-    check_at_most("size", max(height, width), _MOST_SIDE)
-    check_at_most("num_frames", num_frames, _MOST_FRAMES)
+    check_at_most("size", max(height, width), _MAX_SIDE)
+    check_at_most("num_frames", num_frames, _MAX_FRAMES)
     if background not in BACKGROUNDS:
         raise ConfigError(f"background={background!r} is not one of {', '.join(map(repr, BACKGROUNDS))}")
     return height, width
@@ -154,8 +154,8 @@ def _draw_background(
 
 def _interpolation(size: int, num_knots: int) -> Float[np.ndarray, "size knots"]:
     """Weights of evenly spread knots at each pixel: linear, eased so that the slope is 0 at a knot."""
-    place = np.linspace(0, num_knots - 1, size)[:, None]
-    near = np.clip(1 - np.abs(place - np.arange(num_knots)), 0, 1)
+    position = np.linspace(0, num_knots - 1, size)[:, None]
+    near = np.clip(1 - np.abs(position - np.arange(num_knots)), 0, 1)
     return near * near * (3 - 2 * near)
 
 
@@ -201,7 +201,7 @@ def _track(
     return _Track(shape=shape, color=color, x=x, y=y, radius=radius, angle=angle, opacity=opacity)
 
 
-def _place(rng: np.random.Generator, reach: float) -> float:
+def _draw_position(rng: np.random.Generator, reach: float) -> float:
     """Draw a place that is `reach` away from both borders, or the middle where that does not fit."""
     return rng.uniform(min(reach, 0.5), max(1 - reach, 0.5))
 
@@ -211,8 +211,8 @@ def _place(rng: np.random.Generator, reach: float) -> float:
 
 def _straight_course(rng: np.random.Generator, u: np.ndarray) -> tuple[np.ndarray, float, float]:
     radius, travel = rng.uniform(0.14, 0.24), rng.uniform(0.3, 0.55)
-    along = _place(rng, travel / 2 + radius) + travel * (u - 0.5)
-    return along, _place(rng, radius), radius
+    along = _draw_position(rng, travel / 2 + radius) + travel * (u - 0.5)
+    return along, _draw_position(rng, radius), radius
 
 
 def _move_right(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
@@ -227,26 +227,30 @@ def _move_down(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> lis
 
 def _turn_clockwise(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
     radius, turn = rng.uniform(0.22, 0.34), np.deg2rad(rng.uniform(90, 160))
-    x, y = _place(rng, radius), _place(rng, radius)
+    x, y = _draw_position(rng, radius), _draw_position(rng, radius)
     return [_track(rng, u, base, x=x, y=y, radius=radius, turn=turn, shapes=_TURNING_SHAPES)]
 
 
 def _grow(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
     radius = rng.uniform(0.09, 0.14) * rng.uniform(2, 3) ** u
-    return [_track(rng, u, base, x=_place(rng, radius[-1]), y=_place(rng, radius[-1]), radius=radius)]
+    return [_track(rng, u, base, x=_draw_position(rng, radius[-1]), y=_draw_position(rng, radius[-1]), radius=radius)]
 
 
 def _appear(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
     radius, middle, duration = rng.uniform(0.14, 0.25), rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.5)
     opacity = np.clip((u - middle) / duration + 0.5, 0, 1)
-    return [_track(rng, u, base, x=_place(rng, radius), y=_place(rng, radius), radius=radius, opacity=opacity)]
+    return [
+        _track(
+            rng, u, base, x=_draw_position(rng, radius), y=_draw_position(rng, radius), radius=radius, opacity=opacity
+        )
+    ]
 
 
 def _part(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
     radius, direction = rng.uniform(0.1, 0.13), rng.uniform(0, 2 * np.pi)
     distance = 2.2 * radius + rng.uniform(0.25, 0.45) * u
     reach = distance[-1] / 2 + radius
-    x, y = _place(rng, reach), _place(rng, reach)
+    x, y = _draw_position(rng, reach), _draw_position(rng, reach)
     across, down = distance / 2 * np.cos(direction), distance / 2 * np.sin(direction)
     return [
         _track(rng, u, base, x=x - across, y=y - down, radius=radius),

@@ -11,7 +11,7 @@ from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.file_stat import video_stamp
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.timing import ASSUMED_FPS, is_plausible
-from timesformer.data.video.writer import encode
+from timesformer.data.video.writer import write_mp4
 from timesformer.errors import DecodeError
 from timesformer.files import replacing
 
@@ -88,4 +88,4 @@ def _copy(source: Path, forward: Path, backward: Path, allow_codecs: Collection[
     for path, ordered in ((forward, frames), (backward, frames[::-1])):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            encode(partial, ordered, rate=Fraction(fps).limit_denominator(100_000), quality={"qp": "0"})
+            write_mp4(partial, ordered, rate=Fraction(fps).limit_denominator(100_000), quality={"qp": "0"})

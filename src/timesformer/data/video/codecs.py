@@ -34,18 +34,18 @@ _LIBRARIES = frozenset({"libdav1d", "libaom-av1", "libvpx", "libvpx-vp9"})
 """Decoders of default codecs that FFmpeg may prefer to its own; they are not found by the name of the codec."""
 
 
-def allowed_codecs(more: Collection[str] = ()) -> frozenset[str]:
+def allowed_codecs(extra: Collection[str] = ()) -> frozenset[str]:
     """The codecs that may be decoded, by FFmpeg's names of them.
 
     Args:
-        more: Codecs beside `DEFAULT_CODECS`; the name of a decoder stands for that of its codec.
+        extra: Codecs beside `DEFAULT_CODECS`; the name of a decoder stands for that of its codec.
 
     Raises:
-        ConfigError: FFmpeg has no decoder of that name for video, or `more` is one text instead of several.
+        ConfigError: FFmpeg has no decoder of that name for video, or `extra` is one text instead of several.
     """
-    if isinstance(more, str):
-        raise ConfigError(f"allow_codecs={more!r} must be a list of names, such as ({more!r},)")
-    return _allowed(tuple(more)) if more else DEFAULT_CODECS
+    if isinstance(extra, str):
+        raise ConfigError(f"allow_codecs={extra!r} must be a list of names, such as ({extra!r},)")
+    return _allowed(tuple(extra)) if extra else DEFAULT_CODECS
 
 
 @cache
@@ -63,14 +63,14 @@ def _decoder_name(codec: str) -> str:
 
 
 @cache
-def _allowed(more: tuple[str, ...]) -> frozenset[str]:
+def _allowed(extra: tuple[str, ...]) -> frozenset[str]:
     known = _video_decoders()
     names = {*known, *known.values()}
-    for name in more:
+    for name in extra:
         if name not in names:
             close = did_you_mean(name.lower(), names)
             raise ConfigError(f"allow_codecs: {name!r} is not a video codec that FFmpeg decodes{close}")
-    return DEFAULT_CODECS | {known.get(name, name) for name in more}
+    return DEFAULT_CODECS | {known.get(name, name) for name in extra}
 
 
 @cache

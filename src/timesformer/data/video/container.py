@@ -33,9 +33,9 @@ _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "rtp", "sap", 
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS - _DEVICES - PICTURE_FORMATS))
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
-_REFUSES_TAGS = int(av.__version__.partition(".")[0]) < 19
+_REJECTS_BAD_TAGS = int(av.__version__.partition(".")[0]) < 19
 """Whether PyAV has to be told that tags may be in any encoding."""
-_MAX_KINDS = 64
+_MAX_SIDE_DATA_KINDS = 64
 """Twice the kinds of side data that FFmpeg 8 has."""
 _NO_VIDEO = "not a video, or cut off before its index"
 _STILL = "a still picture, not a video"
@@ -65,7 +65,7 @@ def open_video(
     codecs = allowed_codecs(allow_codecs)
     container = _open_file(path, codecs)
     try:
-        _refuse_loose_jpegs(container, path)
+        _check_is_mjpeg_stream(container, path)
         stream = _choose_stream(container, path)
         _check_codec(stream, path, codecs)
         _check_size(stream, path)
@@ -132,7 +132,7 @@ def _with_known_side_data(copy: VideoFrame) -> VideoFrame:
     graph = Graph()
     graph.threads = 1  # a pool would hang a process that is forked before the graph is freed
     nodes = [graph.add_buffer(width=copy.width, height=copy.height, format=copy.format, time_base=Fraction(1))]
-    nodes += [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(len(Type), _MAX_KINDS)]
+    nodes += [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(len(Type), _MAX_SIDE_DATA_KINDS)]
     nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes).configure()
     graph.vpush(copy)
@@ -142,7 +142,7 @@ def _with_known_side_data(copy: VideoFrame) -> VideoFrame:
 def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputContainer:
     member = find_member(path)
     if member is None:
-        _refuse_no_file(path)
+        _check_is_file(path)
     elif member.size == 0:
         raise DecodeError(f"{path}: an empty file, not a video")
     # Absolute, or a file called `pipe:0` would be taken for a protocol.
@@ -154,14 +154,14 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
         "codec_whitelist": decoder_names(codecs),
     }
     try:
-        if _REFUSES_TAGS:
+        if _REJECTS_BAD_TAGS:
             return av.open(source, "r", container_options=options, metadata_errors="ignore")
         return av.open(source, "r", container_options=options)
     except av.FFmpegError as error:
-        raise DecodeError(f"{path}: {_what_else(path) or f'{_NO_VIDEO} ({error.strerror})'}") from error
+        raise DecodeError(f"{path}: {_picture_message(path) or f'{_NO_VIDEO} ({error.strerror})'}") from error
 
 
-def _what_else(path: str | os.PathLike[str]) -> str:
+def _picture_message(path: str | os.PathLike[str]) -> str:
     """What a file is that FFmpeg does not open as a video; empty where it is not known."""
     head = _head(path)
     if is_animated_webp(head):
@@ -179,7 +179,7 @@ def _head(path: str | os.PathLike[str]) -> bytes:
         return b""
 
 
-def _refuse_loose_jpegs(container: InputContainer, path: str | os.PathLike[str]) -> None:
+def _check_is_mjpeg_stream(container: InputContainer, path: str | os.PathLike[str]) -> None:
     """Refuse what only looks like a raw stream of JPEGs: pictures of several views, and documents with JPEGs inside."""
     if container.format.name == "mjpeg":
         head = _head(path)
@@ -188,7 +188,7 @@ def _refuse_loose_jpegs(container: InputContainer, path: str | os.PathLike[str])
             raise DecodeError(f"{path}: {f'{_STILL} ({kind})' if kind else f'{_NO_VIDEO} (JPEGs in something else)'}")
 
 
-def _refuse_no_file(path: str | os.PathLike[str]) -> None:
+def _check_is_file(path: str | os.PathLike[str]) -> None:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:

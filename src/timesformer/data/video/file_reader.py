@@ -149,14 +149,14 @@ class VideoReader:
         """Decode the given frames, in the given order: see `timesformer.data.video.reader.read_frames`."""
         info = self.info
         wanted = np.minimum(checked_indices(indices), info.num_frames - 1)
-        ranks, places = np.unique(wanted, return_inverse=True)
+        ranks, inverse = np.unique(wanted, return_inverse=True)
         frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
         try:
             if not self._fill_by_seeking(frames, ranks):
                 self._fill(frames, ranks, self._all_frames(self._source.restart()))
         except (av.FFmpegError, InexactReadError) as error:
             raise DecodeError(f"{self._path}: frames were found but cannot be read ({error})") from error
-        return frames if np.array_equal(ranks, wanted) else frames[places]
+        return frames if np.array_equal(ranks, wanted) else frames[inverse]
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
@@ -184,21 +184,21 @@ class VideoReader:
         first, num_missing, num_later = None, len(ranks), 0
         for rank, frame in frames:
             first = first or frame
-            place = int(np.searchsorted(ranks, rank))
-            if place == len(ranks):
+            i = int(np.searchsorted(ranks, rank))
+            if i == len(ranks):
                 num_later += 1
-            elif rank == ranks[place] > nearest[place][0]:
-                out[place], nearest[place] = self._to_rgb(frame), (rank, None)
+            elif rank == ranks[i] > nearest[i][0]:
+                out[i], nearest[i] = self._to_rgb(frame), (rank, None)
                 num_missing -= 1
-            elif rank > nearest[place][0]:
-                nearest[place] = rank, frame
+            elif rank > nearest[i][0]:
+                nearest[i] = rank, frame
             if num_missing == 0 or num_later > _MAX_LATER:
                 break
         if first is None:
             raise InexactReadError("no frame came")
-        for place, (rank, frame) in enumerate(nearest):
-            if rank != ranks[place]:
-                out[place] = out[place - 1] if frame is None and place > 0 else self._to_rgb(frame or first)
+        for i, (rank, frame) in enumerate(nearest):
+            if rank != ranks[i]:
+                out[i] = out[i - 1] if frame is None and i > 0 else self._to_rgb(frame or first)
 
     def _to_rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         height, width = self._size

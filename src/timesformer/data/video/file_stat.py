@@ -15,10 +15,10 @@ def video_exists(path: Path) -> bool:
     Raises:
         DecodeError: The tar file of the path is damaged or cut off.
     """
-    place = split_member(path)
-    if place is None:
+    found = split_member(path)
+    if found is None:
         return path.is_file() or holds_frames(path)
-    shard, name = place
+    shard, name = found
     return shard.is_file() and name in list_members(shard)
 
 

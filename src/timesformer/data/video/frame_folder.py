@@ -90,13 +90,13 @@ class FrameFolderReader:
         """
         self._check_open()
         wanted = np.minimum(checked_indices(indices), len(self._frames) - 1)
-        ranks, places = np.unique(wanted, return_inverse=True)
+        ranks, inverse = np.unique(wanted, return_inverse=True)
         frames = np.empty((len(ranks), *self._size, 3), dtype=np.uint8)
-        for place, rank in enumerate(ranks):
+        for i, rank in enumerate(ranks):
             picture = read_picture(self._frames[rank])
             check_size(self._frames[rank], picture, size=self._size)
-            frames[place] = picture
-        return frames if np.array_equal(ranks, wanted) else frames[places]
+            frames[i] = picture
+        return frames if np.array_equal(ranks, wanted) else frames[inverse]
 
     def _check_open(self) -> None:
         if not self._frames:

@@ -17,10 +17,10 @@ from av.video.stream import VideoStream
 from timesformer.data.video.timing import FrameTiming, fps_text
 
 _MIN_GAP_S = 0.25
-_MIN_GAP_SHARE = 0.05
+_MIN_GAP_FRACTION = 0.05
 """An end that comes earlier than promised by both of these means that frames are missing."""
 _MIN_EXCESS_S = 1.0
-_MIN_EXCESS_SHARE = 0.1
+_MIN_EXCESS_FRACTION = 0.1
 """An end that comes later than promised by both of these contradicts the header."""
 _MIN_FACTOR = 1.9
 """Rates that differ by this factor contradict each other."""
@@ -95,27 +95,27 @@ def num_missing(header: Header, decoded: Decoded) -> int:
     if header.num_frames:
         missing = header.num_frames - decoded.num_hidden - decoded.num_frames
         is_skipped = gap_s is not None and decoded.num_damaged == 0 and gap_s < missing / fps / 2
-        return missing if missing > max(1, _MIN_GAP_SHARE * header.num_frames) and not is_skipped else 0
+        return missing if missing > max(1, _MIN_GAP_FRACTION * header.num_frames) and not is_skipped else 0
     if header.end_s is None or gap_s is None:
         return 0
-    is_clear = gap_s > max(_MIN_GAP_S, _MIN_GAP_SHARE * header.end_s, 3 / fps)
+    is_clear = gap_s > max(_MIN_GAP_S, _MIN_GAP_FRACTION * header.end_s, 3 / fps)
     return round(gap_s * fps) if is_clear else 0
 
 
 def contradictions(header: Header, decoded: Decoded) -> Iterator[str]:
     """What the header says and a decode of the whole file does not confirm, a clause each."""
     excess = decoded.num_frames - (header.num_frames - decoded.num_hidden)
-    if header.num_frames and excess > max(1, _MIN_GAP_SHARE * header.num_frames):
+    if header.num_frames and excess > max(1, _MIN_GAP_FRACTION * header.num_frames):
         yield f"the header says {header.num_frames} frames, {decoded.num_frames} were decoded"
     if header.end_s is not None and decoded.length_s is not None:
         excess_s = decoded.length_s - header.end_s
-        if excess_s > max(_MIN_EXCESS_S, _MIN_EXCESS_SHARE * header.end_s):
+        if excess_s > max(_MIN_EXCESS_S, _MIN_EXCESS_FRACTION * header.end_s):
             yield f"the header says {header.end_s:.4g} s, the frames last {decoded.length_s:.4g} s"
-    if header.average_rate and _is_another_rate(float(header.average_rate), header, decoded):
+    if header.average_rate and _has_another_rate(float(header.average_rate), header, decoded):
         yield f"the header says {fps_text(float(header.average_rate))}, not {decoded.timing.fps:.4g}"
 
 
-def _is_another_rate(stated: float, header: Header, decoded: Decoded) -> bool:
+def _has_another_rate(stated: float, header: Header, decoded: Decoded) -> bool:
     """Whether a rate is none of those that an honest header may have.
 
     Where a header lists frames, its rate is that of the list, which the timestamps come from, too.

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from timesformer.data.video.timing import FrameTiming, frame_timing, in_order_shown
+from timesformer.data.video.timing import FrameTiming, frame_timing, presentation_order
 
 _NO_TIME = np.iinfo(np.int64).min
 _MAX_REORDER = 32
 """Places that decoding may move a packet: no codec moves frames by more than 16, and a packet may hold half a frame.
 Timestamps beyond this are not an order."""
-_MAX_REORDER_ANEW = 16
+_MAX_REORDER_AFTER_RESET = 16
 """The same where the clock is set back, so that two parts of which one is short are not mixed."""
-_SHORT_HOP = 8
+_SEEK_COST = 8
 """Packets that are decoded rather than jumped over: a seek costs about as much."""
 
 
@@ -76,7 +76,7 @@ class PacketIndex:
 
     def position(self, packet: PacketRecord) -> int | None:
         """Where in the file a packet is; None where that is not certain."""
-        found = [place for place in np.flatnonzero(self.pts == packet.pts).tolist() if self.matches(place, packet)]
+        found = [i for i in np.flatnonzero(self.pts == packet.pts).tolist() if self.matches(i, packet)]
         return found[0] if len(found) == 1 else None
 
     def matches(self, position: int, packet: PacketRecord) -> bool:
@@ -91,7 +91,7 @@ class PacketIndex:
         """
         starts = self._starts(ranks)
         gaps = starts[1:] - self.positions[ranks[:-1]]
-        edges = [0, *(np.flatnonzero(gaps > _SHORT_HOP) + 1).tolist(), len(ranks)]
+        edges = [0, *(np.flatnonzero(gaps > _SEEK_COST) + 1).tolist(), len(ranks)]
         for begin, end in pairwise(edges):
             yield int(starts[begin]), slice(begin, end)
 
@@ -126,7 +126,7 @@ class PacketIndex:
         shown = [packet.pts for packet in self.packets if packet.is_shown]
         if has_timestamps and not self.is_timed and len(shown) == self.num_frames:  # else packets are not frames
             known = [pts for pts in shown if pts is not None]
-            times += [*in_order_shown(known), *[None] * (len(shown) - len(known))]
+            times += [*presentation_order(known), *[None] * (len(shown) - len(known))]
         return frame_timing(times, time_base=time_base, average=average, guessed=guessed)
 
 
@@ -142,7 +142,7 @@ def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> Pac
     is_key = np.array([packet.is_key for packet in packets], dtype=bool)
     order = np.argsort(pts, kind="stable")
     is_timed = has_timestamps and _is_presentation_order(
-        pts, order, max_moved=_MAX_REORDER_ANEW if _starts_anew(packets) else _MAX_REORDER
+        pts, order, max_moved=_MAX_REORDER_AFTER_RESET if _has_clock_reset(packets) else _MAX_REORDER
     )
     if not is_timed:
         order = np.arange(len(pts))
@@ -165,7 +165,7 @@ def _is_presentation_order(
     return bool(_NO_TIME not in pts and np.all(np.diff(pts[order]) > 0) and np.max(moved, initial=0) <= max_moved)
 
 
-def _starts_anew(packets: Sequence[PacketRecord]) -> bool:
+def _has_clock_reset(packets: Sequence[PacketRecord]) -> bool:
     """Whether the clock is set back, as where recordings were joined byte by byte: timestamps of two parts mix then."""
     known = [packet.dts for packet in packets if packet.dts is not None]
     return any(after < before for before, after in pairwise(known))

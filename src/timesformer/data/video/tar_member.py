@@ -43,10 +43,10 @@ def find_member(path: str | os.PathLike[str]) -> Member | None:
     Raises:
         DecodeError: The tar file is missing, damaged or cut off, or holds no video of this name.
     """
-    place = split_member(path)
-    if place is None:
+    found = split_member(path)
+    if found is None:
         return None
-    shard, name = place
+    shard, name = found
     members = list_members(shard)
     if name not in members:
         raise DecodeError(f"{path}: {shard.name} holds no video {name!r}")

@@ -22,7 +22,7 @@ ASSUMED_FPS = 30.0
 
 _GAP = 10
 """Times the usual distance. What a dropped frame, a phone in the dark or telecine make is 3 or less."""
-_MAX_GAP_SHARE = 0.25
+_MAX_GAP_FRACTION = 0.25
 _FFMPEG_FPS = 25.0
 """Taken by FFmpeg, too, where a stream has no rate at all."""
 _MAX_REORDER = 16
@@ -139,7 +139,7 @@ def frame_timing(
     return FrameTiming(fps=ASSUMED_FPS, basis="assumption", gaps=gaps, stated_fps=float(average or rates[0]), **faults)
 
 
-def in_order_shown(times: Sequence[int]) -> list[int]:
+def presentation_order(times: Sequence[int]) -> list[int]:
     """Bring times of frames in the order of decoding into that of presentation, as far as a decoder would.
 
     Where times seldom fall, or mostly, no decoder moves frames, and they are taken as they are. Others are moved by as
@@ -165,7 +165,7 @@ def _largest_usual(distances: Sequence[int]) -> int:
         return 0
     limit = _GAP * rising[(len(rising) - 1) // 2]
     num_gaps = len(rising) - bisect_right(rising, limit)
-    return limit if num_gaps <= max(1, _MAX_GAP_SHARE * len(rising)) else rising[-1]
+    return limit if num_gaps <= max(1, _MAX_GAP_FRACTION * len(rising)) else rising[-1]
 
 
 def _gaps(distances: Sequence[int], *, limit: int, time_base: Fraction) -> tuple[tuple[int, float], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 
-def encode(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction, quality: Mapping[str, str]) -> None:
+def write_mp4(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction, quality: Mapping[str, str]) -> None:
     """Write an mp4 file of H.264 in 4:2:0.
 
     Args:
