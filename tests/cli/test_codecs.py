@@ -12,7 +12,7 @@ from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from videos import write_video
 
-REFUSED = "its codec magicyuv is one that few videos have and is not decoded unasked"
+REFUSED = "the codec magicyuv is rare and not decoded by default"
 ALLOW = ("--allow-codec", "magicyuv")
 TINY = [
     part

@@ -217,7 +217,7 @@ def test_wrong_indices_are_refused(indices, message, folder):
         ([1, 2, 4, 5], "clip: frame 3 is missing: 00002.png is followed by 00004.png"),
         ([1, 3, 4, 5], "clip: frame 2 is missing: 00001.png is followed by 00003.png"),
         ([0, 5, 10, 20], "clip: frame 15 is missing: 00010.png is followed by 00020.png"),
-        ([0, 5, 10, 12], "clip: 00010.png is followed by 00012.png, but other numbers rise by 5"),
+        ([0, 5, 10, 12], "clip: 00010.png is followed by 00012.png, but the other numbers increase by 5"),
     ],
 )
 def test_a_gap_is_an_error_that_says_what_is_missing(numbers, message, tmp_path):
@@ -230,7 +230,7 @@ def test_a_gap_is_an_error_that_says_what_is_missing(numbers, message, tmp_path)
 def test_a_number_that_is_there_twice_is_an_error(tmp_path):
     clip = write_frames(tmp_path / "clip", num_frames=3)
     (clip / "2.png").write_bytes((clip / "00002.png").read_bytes())
-    with pytest.raises(DecodeError, match=r"clip: frame 2 is there twice: 00002.png and 2.png"):
+    with pytest.raises(DecodeError, match=r"clip: frame 2 exists twice: 00002.png and 2.png"):
         probe(clip)
 
 
@@ -281,7 +281,7 @@ def test_a_png_of_16_bits_a_color_is_refused_and_not_cut_to_8(kind, num_colors, 
     parts = [pack(">I", len(c)) + name + c + pack(">I", zlib.crc32(name + c)) for name, c in chunks.items()]
     (clip / "00001.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     for use in (probe, lambda path: read_frames(path, [0])):
-        with pytest.raises(DecodeError, match=r"00001.png: more than 8 bits a color \(16\); write frames with 8"):
+        with pytest.raises(DecodeError, match=r"00001.png: 16 bits per color are more than 8: write frames with 8"):
             use(clip)
 
 

@@ -154,4 +154,4 @@ def test_times_of_two_recordings_joined_byte_by_byte_are_no_order() -> None:
     index = build_index(packets, has_timestamps=True)
     assert index.positions.tolist() == list(range(60))
     timing = index.timing(Fraction(1, 1000), average=None, guessed=None, has_timestamps=True)
-    assert (timing.fps, timing.num_falling) == (25.0, 1)
+    assert (timing.fps, timing.num_decreasing) == (25.0, 1)

@@ -81,11 +81,11 @@ def test_a_header_of_1325_frames_a_second_is_not_followed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["video.mp4", "video.mkv", "video.flv"])
-def test_falling_timestamps_are_found(tmp_path: Path, name: str) -> None:
+def test_decreasing_timestamps_are_found(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, FALLING, decode_times=RISING_DTS)
     assert probe(path).fps == fingerprint(path).fps == pytest.approx(30, rel=1e-3)
     for told in (probe(path).timing, fingerprint(path).timing):
-        assert told.startswith("falling timestamps: 1; dense clips follow the usual rate of the timestamps, ")
+        assert told.startswith("decreasing timestamps: 1; dense clips follow the usual rate of the timestamps, ")
     assert frame_indices(read_frames(path, range(0, 120, 17))) == list(range(0, 120, 17))
 
 
@@ -97,7 +97,7 @@ def test_recordings_joined_byte_by_byte_keep_their_order_and_rate(tmp_path: Path
     joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     assert frame_indices(read_frames(joined, [0, 39, 40, 41, 79])) == [0, 39, 0, 1, 39]
     assert probe(joined).fps == fingerprint(joined).fps == 30
-    assert probe(joined).timing.startswith("falling timestamps: 1; ")
+    assert probe(joined).timing.startswith("decreasing timestamps: 1; ")
 
 
 @pytest.mark.parametrize(("start", "distance"), [(2**33 - 90000, 3000), (2**33 - 1, 1500), (2**33 + 7, 3000)])

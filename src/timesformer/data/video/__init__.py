@@ -1,1 +1,1 @@
-"""One video: a path to frames."""
+"""One video: from a path to frames."""

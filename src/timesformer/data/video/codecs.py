@@ -1,8 +1,8 @@
-"""Which video codecs are decoded: those that people's files have, and others only where they are asked for.
+"""Allowlist of video codecs: the common ones, and others on request.
 
-FFmpeg has decoders for some three hundred codecs, and its known holes lie mostly in those that nobody films with. A
-file chooses its decoder, whatever it is called; so a list of names that are allowed is what keeps the others from
-running on a file of a stranger.
+FFmpeg has decoders for some three hundred codecs, and most of its known vulnerabilities are in codecs that nobody films
+with. A file chooses its decoder, whatever its extension, so only an allowlist keeps the rare ones from running on
+untrusted files.
 """
 
 from collections.abc import Collection
@@ -22,26 +22,26 @@ DEFAULT_CODECS = frozenset(
         # older files: Windows Media, RealVideo, Flash, QuickTime, DivX and AVI
         "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20", "rv30", "rv40", "flv1", "vp6", "vp6a", "vp6f", "svq1", "svq3",
         "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "cinepak", "msvideo1", "qtrle", "h261",
-        # editing, and pictures without loss
+        # editing, and lossless video
         "prores", "dnxhd", "cfhd", "dvvideo", "rawvideo", "v210", "ffv1", "huffyuv", "ffvhuff", "utvideo",
     }
 )  # fmt: skip
-"""Codecs that are decoded unless asked otherwise, by FFmpeg's names of them and not of their decoders, such as `av1`;
-`webp_anim` comes with FFmpeg 9."""
+"""Codecs decoded by default, by FFmpeg's codec names, such as `av1`, not its decoder names; `webp_anim` comes with
+FFmpeg 9."""
 
 
 _LIBRARIES = frozenset({"libdav1d", "libaom-av1", "libvpx", "libvpx-vp9"})
-"""Decoders of default codecs that FFmpeg may prefer to its own; they are not found by the name of the codec."""
+"""External decoders of default codecs that FFmpeg may prefer to its own; a look-up by codec name does not find them."""
 
 
 def allowed_codecs(extra: Collection[str] = ()) -> frozenset[str]:
-    """The codecs that may be decoded, by FFmpeg's names of them.
+    """Codecs that may be decoded, by FFmpeg's codec names.
 
     Args:
-        extra: Codecs beside `DEFAULT_CODECS`; the name of a decoder stands for that of its codec.
+        extra: Codecs besides `DEFAULT_CODECS`; a decoder name stands for its codec.
 
     Raises:
-        ConfigError: FFmpeg has no decoder of that name for video, or `extra` is one text instead of several.
+        ConfigError: FFmpeg has no video decoder of that name, or `extra` is a string instead of a list.
     """
     if isinstance(extra, str):
         raise ConfigError(f"allow_codecs={extra!r} must be a list of names, such as ({extra!r},)")
@@ -50,15 +50,15 @@ def allowed_codecs(extra: Collection[str] = ()) -> frozenset[str]:
 
 @cache
 def decoder_names(codecs: frozenset[str]) -> str:
-    """The decoders of some codecs in FFmpeg's form of a list, for what it decodes while it opens a file."""
-    # a table of all decoders would take as long as opening twenty files
+    """Decoders of some codecs as an FFmpeg list, for `codec_whitelist`."""
+    # a table of all decoders takes as long as opening twenty files
     return ",".join(sorted({*codecs, *map(_decoder_name, codecs), *_LIBRARIES}))
 
 
 def _decoder_name(codec: str) -> str:
     try:
         return av.Codec(codec, "r").name
-    except UnknownCodecError:  # of a newer FFmpeg
+    except UnknownCodecError:  # a codec of a newer FFmpeg
         return codec
 
 
@@ -75,7 +75,7 @@ def _allowed(extra: tuple[str, ...]) -> frozenset[str]:
 
 @cache
 def _video_decoders() -> dict[str, str]:
-    """Every decoder of video, with the codec that it decodes."""
+    """Codec of every video decoder, by decoder name."""
     found = {}
     for name in av.codecs_available:
         try:

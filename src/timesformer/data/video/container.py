@@ -1,4 +1,4 @@
-"""Open a file as a video, or say in one line why it is none."""
+"""Open a file as a video, or say in one line why it is not one."""
 
 import math
 import os
@@ -25,42 +25,42 @@ from timesformer.errors import CodecError, DecodeError
 _PLAYLISTS = frozenset(
     {"concat", "concatf", "dash", "hls", "imf", "mlv", "rtsp", "sdp", "vobsub", "webm_dash_manifest"}
 )
-"""Formats that open other files: those that a list names, even over a network, or those with a name like theirs."""
+"""Formats that open other files: entries of a playlist, even over a network, or files with similar names."""
 _TEXT_AND_PIXELS = frozenset({"adf", "bin", "idf", "tty", "xbin", "rawvideo", "image2", "image2pipe"})
-"""Formats that would draw a text, or that anything fits."""
+"""Formats that render text, or that match any file."""
 _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "rtp", "sap", "video4linux2,v4l2", "x11grab"})
-"""Formats that read something else than a file."""
+"""Formats that do not read a file."""
 _FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS - _TEXT_AND_PIXELS - _DEVICES - PICTURE_FORMATS))
 _NOT_MOVING = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
 _REJECTS_BAD_TAGS = int(av.__version__.partition(".")[0]) < 19
-"""Whether PyAV has to be told that tags may be in any encoding."""
+"""PyAV before 19 refuses tags that are not UTF-8 unless told otherwise."""
 _MAX_SIDE_DATA_KINDS = 64
-"""Twice the kinds of side data that FFmpeg 8 has."""
+"""Twice as many as FFmpeg 8 has."""
 _NO_VIDEO = "not a video, or cut off before its index"
 _STILL = "a still picture, not a video"
 _HEAD_BYTES = 2**16
 _MAX_PIXELS = 2**26
-"""Twice the size of an 8K frame; a small file can claim more."""
+"""Twice an 8K frame: the limit for small files that claim more."""
 
 
 def open_video(
     path: str | os.PathLike[str], *, num_threads: int, allow_codecs: Collection[str] = ()
 ) -> tuple[InputContainer, VideoStream]:
-    """Open a file and choose a video stream; all other streams are switched off.
+    """Open a file and choose a video stream; all other streams are discarded.
 
-    It is the first that is neither a cover nor a picture of an AVIF or HEIF file, without those that are known to have
-    less than half as many frames as another, such as previews.
+    The first stream is chosen that is neither cover art nor a picture of an AVIF or HEIF file. Streams known to have
+    less than half as many frames as another, such as previews, are passed over.
 
     Args:
-        path: The file, which may lie in a tar file: see `timesformer.data.video.tar_member`.
-        num_threads: Threads that decode; 0 takes one for each core.
-        allow_codecs: Codecs that may be decoded beside those of `timesformer.data.video.codecs`.
+        path: The file, possibly inside a tar file: see `timesformer.data.video.tar_member`.
+        num_threads: Decoding threads; 0 means one per core.
+        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Raises:
-        DecodeError: The file is missing, unreadable or a still picture, or no video stream in it can be decoded.
-        CodecError: Its codec is not among those that may be decoded; no decoder has seen any of it.
-        ConfigError: One of `allow_codecs` is not a codec.
+        DecodeError: The file is missing, unreadable or a still picture, or has no video stream that can be decoded.
+        CodecError: The codec is not allowed; no decoder has read any of the file.
+        ConfigError: A name in `allow_codecs` is unknown.
     """
     codecs = allowed_codecs(allow_codecs)
     container = _open_file(path, codecs)
@@ -78,9 +78,9 @@ def open_video(
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The stream's packets from here to the end, or to where the file cannot be read on."""
-    # An empty packet tells the decoder that the file ends, wherever it comes. The IndexError is PyAV's own, after the
-    # last packet of files in which a stream turns up late.
+    """The packets of a stream from the current position on, up to the end or the first read error."""
+    # An empty packet, wherever it comes, would flush the decoder. PyAV raises IndexError after the last packet of files
+    # in which a stream appears late.
     with suppress(av.FFmpegError, IndexError):
         for packet in container.demux(stream):
             if packet.size:
@@ -88,7 +88,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
 
 
 def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
-    """The frames that a packet completes, none where it is damaged; None for a packet asks for all that remain."""
+    """Frames that a packet completes, none if it is damaged. None as the packet flushes the decoder."""
     try:
         return stream.decode(packet)
     except av.FFmpegError:
@@ -96,30 +96,30 @@ def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFram
 
 
 def has_timestamps(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether a format says when frames are shown, and not only in which order they are stored."""
-    # AVI counts frames as stored. With B-frames FFmpeg guesses the rest, wrongly for H.264.
+    """True if the format stores presentation times, and not only the order of packets."""
+    # AVI numbers frames in stored order; with B-frames FFmpeg guesses presentation times, wrongly for H.264.
     is_reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
     return not is_reordered_avi and not container.format.flags & _NO_TIMESTAMPS
 
 
 def time_base_of(stream: VideoStream) -> Fraction:
-    """Unit of a stream's timestamps, in seconds; microseconds where a damaged header says none or 0."""
+    """Unit of a stream's timestamps, in seconds; a microsecond if a damaged header gives none or 0."""
     return as_fraction(stream.time_base) or Fraction(1, av.time_base)
 
 
 def orientation(copy: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns counter-clockwise that bring a frame upright, and whether it has to be mirrored before.
+    """Counterclockwise quarter turns that bring a frame upright, and whether it must be mirrored first.
 
     Args:
-        copy: A small copy of the frame: reading side data ties a frame into a reference cycle that outlives its reader.
+        copy: A small copy of the frame: reading side data creates a reference cycle that outlives the reader.
     """
     try:
         matrix = copy.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # of a kind of side data that FFmpeg has and PyAV does not know, such as EXIF in 18
+    except ValueError:  # PyAV does not know a kind of side data that FFmpeg has, such as EXIF in 18
         matrix = _with_known_side_data(copy).side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
-    # Rightwards (1, 0) is displayed as (a, b) and downwards (0, 1) as (c, d), with y pointing down.
+    # Right (1, 0) is displayed as (a, b) and down (0, 1) as (c, d), with y pointing down.
     a, b, _, c, d = memoryview(bytes(matrix)).cast("i")[:5].tolist()
     is_mirrored = a * d - b * c < 0
     if is_mirrored:
@@ -128,9 +128,9 @@ def orientation(copy: VideoFrame) -> tuple[int, bool]:
 
 
 def _with_known_side_data(copy: VideoFrame) -> VideoFrame:
-    """The frame without side data of kinds that are newer than PyAV, which gives none where it does not know one."""
+    """The frame without side data that PyAV does not know: a single unknown kind would hide all of it."""
     graph = Graph()
-    graph.threads = 1  # a pool would hang a process that is forked before the graph is freed
+    graph.threads = 1  # a thread pool would hang a process forked before the graph is freed
     nodes = [graph.add_buffer(width=copy.width, height=copy.height, format=copy.format, time_base=Fraction(1))]
     nodes += [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(len(Type), _MAX_SIDE_DATA_KINDS)]
     nodes.append(graph.add("buffersink"))
@@ -145,12 +145,12 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
         _check_is_file(path)
     elif member.size == 0:
         raise DecodeError(f"{path}: an empty file, not a video")
-    # Absolute, or a file called `pipe:0` would be taken for a protocol.
+    # Absolute: a file called `pipe:0` would be read as a protocol.
     source = os.path.abspath(path) if member is None else MemberFile(member, path)
     options = {
         "format_whitelist": _FORMATS,
         "protocol_whitelist": "file",
-        # what FFmpeg itself decodes to find sizes and colors; the decoder that PyAV opens does not heed it
+        # for the decoding with which FFmpeg finds sizes and colors; the decoder that PyAV opens ignores it
         "codec_whitelist": decoder_names(codecs),
     }
     try:
@@ -162,10 +162,10 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
 
 
 def _picture_message(path: str | os.PathLike[str]) -> str:
-    """What a file is that FFmpeg does not open as a video; empty where it is not known."""
+    """Message for a picture that FFmpeg does not open as a video; empty for anything else."""
     head = _head(path)
     if is_animated_webp(head):
-        return "an animated WebP, which FFmpeg does not decode before version 9: write it as MP4 or GIF"
+        return "an animated WebP, which FFmpeg decodes from version 9 on: convert it to MP4 or GIF"
     kind = picture_kind(head)
     return f"{_STILL} ({kind})" if kind else ""
 
@@ -180,12 +180,14 @@ def _head(path: str | os.PathLike[str]) -> bytes:
 
 
 def _check_is_mjpeg_stream(container: InputContainer, path: str | os.PathLike[str]) -> None:
-    """Refuse what only looks like a raw stream of JPEGs: pictures of several views, and documents with JPEGs inside."""
+    """Refuse files that only look like a raw JPEG stream: multi-view pictures, and documents with JPEGs inside."""
     if container.format.name == "mjpeg":
         head = _head(path)
         kind = picture_kind(head)
         if kind or not head.startswith(b"\xff\xd8"):
-            raise DecodeError(f"{path}: {f'{_STILL} ({kind})' if kind else f'{_NO_VIDEO} (JPEGs in something else)'}")
+            raise DecodeError(
+                f"{path}: {f'{_STILL} ({kind})' if kind else f'{_NO_VIDEO} (JPEGs inside another kind of file)'}"
+            )
 
 
 def _check_is_file(path: str | os.PathLike[str]) -> None:
@@ -211,7 +213,7 @@ def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> V
         if container.streams.video and len(container.streams.video) == len(container.streams):
             raise DecodeError(f"{path}: {_STILL}")
         kinds = ["still picture" if stream.type == "video" else stream.type for stream in container.streams]
-        raise DecodeError(f"{path}: no video stream (found: {', '.join(kinds) or 'no stream at all'})")
+        raise DecodeError(f"{path}: no video stream (found: {', '.join(kinds) or 'no streams'})")
     counts = [_num_stated_frames(stream) for stream in streams]
     chosen = next(stream for stream, count in zip(streams, counts, strict=True) if 2 * count >= max(counts))
     for stream in container.streams:
@@ -221,23 +223,23 @@ def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> V
 
 
 def _num_stated_frames(stream: VideoStream) -> float:
-    """Frames that the header gives a stream; 0 where it says nothing of them."""
+    """Number of frames of a stream according to the header; 0 if unknown."""
     rate = stream.average_rate or stream.guessed_rate or 0
     return stream.frames or (stated_end_s(stream) or 0.0) * float(rate)
 
 
 def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: frozenset[str]) -> None:
     if stream.codec_context is None:
-        raise DecodeError(f"{path}: no decoder for its video stream")
+        raise DecodeError(f"{path}: FFmpeg has no decoder for the video stream")
     name = stream.codec_context.codec.canonical_name
     if name not in codecs:
         raise CodecError(
-            f"{path}: its codec {name} is one that few videos have and is not decoded unasked; if you trust the file, "
-            f"allow it: --allow-codec {name} (in Python: allow_codecs=({name!r},))",
+            f"{path}: the codec {name} is rare and not decoded by default; if you trust the file, "
+            f"pass allow_codecs=({name!r},) (--allow-codec {name})",
             codec=name,
         )
 
 
 def _check_size(stream: VideoStream, path: str | os.PathLike[str]) -> None:
     if stream.width * stream.height > _MAX_PIXELS:
-        raise DecodeError(f"{path}: frames of {stream.width}x{stream.height}, above {_MAX_PIXELS} pixels")
+        raise DecodeError(f"{path}: frames of {stream.width}x{stream.height} are larger than {_MAX_PIXELS} pixels")

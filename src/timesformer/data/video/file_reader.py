@@ -1,19 +1,18 @@
-"""Frames of a video file by number, exactly, decoding only what is needed.
+"""Exact random access to the frames of a video file, decoding only what is needed.
 
-A frame's number is its place in presentation order: `read_frames(path, [7])` gives what a decode of the whole file
-gives as its eighth frame. Frame counts, rates and seek tables of containers are not believed. The way:
+A frame's number is its index in presentation order: `read_frames(path, [7])` returns the eighth frame that a decode of
+the whole file returns. Frame counts, rates and seek tables of containers are not trusted. A read works like this:
 
-1. All packets are demuxed once, not decoded. Their timestamps number the frames.
-2. A seek goes to the key frame before the wanted frame. Each packet that then arrives is compared with those of the
-   first pass, and the first decoded frame has to be that key frame.
-3. From there on, H.264 frames that are not wanted and that no other is made of are not decoded.
-4. Where anything differs (containers seek badly, key frames are none, files are damaged), the read starts again from
-   the first packet, which defines what is right.
+1. All packets are demuxed once, without decoding. Their timestamps number the frames.
+2. The reader seeks to the key frame before the wanted frame. Every packet that then arrives must equal the one of the
+   first pass, and the first decoded frame must be that key frame.
+3. From there on, H.264 frames that are neither wanted nor referenced are not decoded.
+4. If anything differs (an inexact seek, a key frame that is not one, a damaged file), the read starts again at the
+   first packet. Decoding from there is correct by definition.
 
-Only in a damaged file, where a decoder patches holes with what it decoded before, can a frame depend on which others
-are read with it.
+Which other frames are read matters only in a damaged file, where a decoder conceals errors with what it decoded before.
 
-FFmpeg prints nothing: PyAV is silent until somebody calls `av.logging.set_level`, and that is left as it is found.
+FFmpeg prints nothing: PyAV is silent until `av.logging.set_level` is called, and the reader never changes the level.
 """
 
 import operator
@@ -40,48 +39,48 @@ from timesformer.data.video.timing import FrameTiming
 from timesformer.errors import ConfigError, DataError, DecodeError
 
 _LAST_INDEX = 2**62
-"""Of any frame; a number past the end gives the last one."""
+"""Cap on frame numbers, so that they fit into int64; any number past the end gives the last frame."""
 _MAX_FRAMES = 2**22
-"""A day and a half at 30 frames a second; a small file can claim more."""
+"""A day and a half at 30 frames a second: the limit for small files that claim more."""
 _MAX_LATER = 16
-"""Later frames to see before one is given up for missing: decoders keep no more back, if timestamps are damaged."""
+"""A frame counts as missing after this many later ones: decoders hold back no more, even with damaged timestamps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What there is to know of a video before reading its frames."""
+    """Size, length and timing of a video."""
 
     num_frames: int
-    """Frames that are shown, counted from the packets of the file and not from its header."""
+    """Number of frames shown, counted from the packets of the file, not taken from its header."""
     fps: float
-    """Frames a second at the usual distance between frames: see `timesformer.data.video.timing`. Without gaps in the
-    timestamps this is the mean over the whole video."""
+    """Frames a second at the usual frame interval: see `timesformer.data.video.timing`. Without gaps in the timestamps
+    this is the mean over the whole video."""
     height: int
-    """Height in pixels as displayed, after rotation, of the first frame; all frames are scaled to it."""
+    """Height in pixels of the first frame as displayed, after rotation; all frames are scaled to it."""
     width: int
-    """Width in pixels as displayed; pixels are taken to be square."""
+    """Width in pixels as displayed; pixels are assumed to be square."""
     duration_s: float
-    """`num_frames / fps`, in seconds: how long the frames last, without gaps between them."""
+    """`num_frames / fps`, in seconds: the length without gaps."""
     rotation: int
-    """Turn that brings the stored frames upright, in degrees counter-clockwise: 0, 90, 180 or 270."""
+    """Rotation that turns the stored frames upright, in degrees counterclockwise: 0, 90, 180 or 270."""
     timing: str = ""
-    """What is odd about the timestamps, and by which rate clips are chosen then; empty where they are plausible."""
+    """What is wrong with the timestamps, and which rate clips follow instead; empty if they are plausible."""
 
 
 class VideoReader:
-    """An open video: one pass over its packets serves `info` and any number of reads.
+    """Context manager that reads frames of one video file: one pass over its packets serves any number of reads.
 
-    It opens the file where a `with` statement enters, for one process and one thread.
+    The file is opened on entry, for one process and one thread.
 
     Args:
         path: The video file.
-        num_threads: Threads that decode; 0 takes one for each core. More than one helps where the process has the
-            machine to itself, and forbids forking while the reader is open.
+        num_threads: Decoding threads; 0 means one per core. More than one helps if the process has the machine to
+            itself; the process must then not fork while the reader is open.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
 
     Raises:
-        DecodeError: On entry: the file is missing or unreadable, holds no video stream, or no frame can be decoded.
-        CodecError: On entry: the codec is not among those that may be decoded.
+        DecodeError: On entry: the file is missing or unreadable, has no video stream, or no frame can be decoded.
+        CodecError: On entry: the codec is not allowed.
         ConfigError: An argument is out of range, or a name in `allow_codecs` is unknown.
     """
 
@@ -89,8 +88,8 @@ class VideoReader:
         self, path: str | os.PathLike[str], *, num_threads: int = 1, allow_codecs: Collection[str] = ()
     ) -> None:
         if num_threads < 0:
-            raise ConfigError(f"num_threads={num_threads} must be 0 (one for each core) or more")
-        allowed_codecs(allow_codecs)  # an unknown name is an error here and not at the first file
+            raise ConfigError(f"num_threads={num_threads} must be 0 (one per core) or more")
+        allowed_codecs(allow_codecs)  # unknown names fail here, not at the first file
         self._path = path
         self._source = PacketSource(path, num_threads=num_threads, allow_codecs=allow_codecs)
         self._process: int | None = None
@@ -101,7 +100,7 @@ class VideoReader:
             self._prepare()
         except av.FFmpegError as error:
             self._close()
-            raise DecodeError(f"{self._path}: its first frame cannot be converted ({error})") from error
+            raise DecodeError(f"{self._path}: the first frame cannot be converted ({error})") from error
         except BaseException:
             self._close()
             raise
@@ -119,9 +118,9 @@ class VideoReader:
     def _prepare(self) -> None:
         self._index, first = self._scan()
         self._size = first.height, first.width
-        # Elsewhere "not a reference" does not always mean that no frame is made of it; nor for one field of a frame.
-        is_sure = self._source.stream.codec_context.name == "h264" and not first.interlaced_frame
-        self._skip_unasked: Literal["DEFAULT", "NONREF"] = "NONREF" if is_sure else "DEFAULT"
+        # In other codecs and in interlaced H.264, a frame marked as non-reference may still be referenced.
+        is_safe = self._source.stream.codec_context.name == "h264" and not first.interlaced_frame
+        self._skip_unwanted: Literal["DEFAULT", "NONREF"] = "NONREF" if is_safe else "DEFAULT"
         self._quarter_turns, self._is_mirrored = orientation(
             first.reformat(width=2, height=2, format="gray", threads=1)
         )
@@ -132,7 +131,7 @@ class VideoReader:
 
     @property
     def info(self) -> VideoInfo:
-        """What there is to know of the video before reading its frames."""
+        """Size, length and timing of the video."""
         self._check_open()
         height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
         return VideoInfo(
@@ -160,15 +159,15 @@ class VideoReader:
 
     def _check_open(self) -> None:
         if self._process != os.getpid():
-            raise DecodeError(f"{self._path}: the reader is not open here; use it inside `with`, in the same process")
+            raise DecodeError(f"{self._path}: the reader is not open; use it inside `with`, in the same process")
 
     def _fill_by_seeking(self, out: UInt8[np.ndarray, "t h w 3"], ranks: Int64[np.ndarray, " t"]) -> bool:
-        """Fill in the frames by the short way; False where it does not lead to what is certainly right."""
+        """Fill in the frames by seeking to key frames; False if the result is not certain to be exact."""
         if not self._index.is_timed:
             return False
         try:
-            for start, part in self._index.segments(ranks):
-                self._fill(out[part], ranks[part], self._frames_from(start, ranks[part]))
+            for start, run in self._index.segments(ranks):
+                self._fill(out[run], ranks[run], self._frames_from(start, ranks[run]))
         except (av.FFmpegError, InexactReadError):
             return False
         return True
@@ -179,7 +178,7 @@ class VideoReader:
         ranks: Int64[np.ndarray, " t"],
         frames: Iterator[tuple[int, VideoFrame]],
     ) -> None:
-        """Give each of the rising ranks its frame or the nearest earlier one, and take no more frames than needed."""
+        """Fill in the frame of each of the ascending ranks, or the nearest earlier one; stop once all are found."""
         nearest: list[tuple[int, VideoFrame | None]] = [(-1, None)] * len(ranks)
         first, num_missing, num_later = None, len(ranks), 0
         for rank, frame in frames:
@@ -195,19 +194,19 @@ class VideoReader:
             if num_missing == 0 or num_later > _MAX_LATER:
                 break
         if first is None:
-            raise InexactReadError("no frame came")
+            raise InexactReadError("the decoder returned no frame")
         for i, (rank, frame) in enumerate(nearest):
             if rank != ranks[i]:
                 out[i] = out[i - 1] if frame is None and i > 0 else self._to_rgb(frame or first)
 
     def _to_rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         height, width = self._size
-        # The scaler's default is a pool of threads; a process forked while one exists hangs when it frees it.
+        # One thread: by default the scaler has a thread pool, and a forked process hangs when it frees one.
         image = self._scaler.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
         return np.rot90(image[:, ::-1] if self._is_mirrored else image, self._quarter_turns)
 
     def _scan(self) -> tuple[PacketIndex, VideoFrame]:
-        """Index all packets, and decode the first frame on the way."""
+        """Index all packets, and decode the first frame."""
         records: list[PacketRecord] = []
         first: list[VideoFrame] = []
         for packet in self._source.demux():
@@ -223,13 +222,13 @@ class VideoReader:
         return build_index(records, has_timestamps=is_timed), first[0]
 
     def _count_frames(self) -> None:
-        """Count by decoding where packets may be half a frame: interlaced streams without a container's framing."""
+        """Count frames by decoding if a packet may be half a frame: interlaced streams without container framing."""
         if not self._index.is_timed and self._source.container.format.name != "avi":
             num_frames = sum(1 for _ in self._all_frames(self._source.restart()))
             self._index = self._index.cut(num_frames)
 
     def _measure_timing(self) -> FrameTiming:
-        # Raw streams have no times; FFmpeg assumes 25 frames a second, and its guess looks at the stream itself.
+        # Raw streams have no timestamps: FFmpeg assumes an average of 25 frames a second and guesses from the stream.
         return self._index.timing(
             time_base_of(self._source.stream),
             average=as_fraction(self._source.stream.average_rate),
@@ -238,51 +237,54 @@ class VideoReader:
         )
 
     def _all_frames(self, packets: Iterable[Packet]) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames of all packets with their ranks, without those that cannot be decoded."""
+        """All frames that can be decoded, with their ranks."""
         frames = chain.from_iterable(decode_or_skip(self._source.stream, packet) for packet in chain(packets, [None]))
         if not self._index.is_timed:
             return enumerate(frames)
         return ((rank, frame) for frame in frames if (rank := self._index.rank(frame.pts)) is not None)
 
     def _frames_from(self, start: int, ranks: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames of some ranks by decoding from a key frame on, or an error as soon as that is not certain."""
+        """Decode the frames of some ranks, starting at a key frame.
+
+        Raises:
+            InexactReadError: As soon as a frame is not certain to be that of a decode of the whole file.
+        """
         key_rank = self._index.rank(self._index.packets[start].pts) if start > 0 else None
-        is_key_met, missing = key_rank is None, set(ranks.tolist())
+        has_key, missing = key_rank is None, set(ranks.tolist())
         for frame in chain.from_iterable(self._decode_needed(start, self._index.positions[ranks])):
             rank = self._index.rank(frame.pts)
-            # An open group shows frames before its key frame that need the group before: nobody asks them from here.
+            # Leading frames of an open group need the group before it: they are never read from here.
             if rank is None or (key_rank is not None and rank < key_rank):
                 continue
-            is_key_met = is_key_met or (frame.key_frame and rank == key_rank)
-            if not is_key_met or frame.is_corrupt:
-                raise InexactReadError("decoding cannot start here")
+            has_key = has_key or (frame.key_frame and rank == key_rank)
+            if not has_key or frame.is_corrupt:
+                raise InexactReadError("decoding cannot start at this key frame")
             if rank in missing:
                 missing.remove(rank)
                 yield rank, frame
         if missing:
-            raise InexactReadError("a frame did not come")
+            raise InexactReadError("a frame is missing")
 
     def _decode_needed(self, start: int, positions: Int64[np.ndarray, " t"]) -> Iterator[list[VideoFrame]]:
-        """What comes of the packets from one position to the last of those asked for.
+        """Decode the packets from `start` to the last of the wanted positions, skipping frames that nothing needs.
 
-        Frames that nobody asks for and no other is made of are not decoded. Then the decoder gives what it holds back,
-        which spares it the packets that would have made it do so.
+        The decoder is then flushed for the frames that it holds back, which saves reading more packets.
         """
-        asked = set(positions.tolist())
+        wanted = set(positions.tolist())
         for position, packet in enumerate(self._source.packets_from(start, index=self._index), start):
-            self._source.stream.codec_context.skip_frame = "DEFAULT" if position in asked else self._skip_unasked
+            self._source.stream.codec_context.skip_frame = "DEFAULT" if position in wanted else self._skip_unwanted
             yield self._source.stream.decode(packet)
-            asked.discard(position)
-            if not asked:
+            wanted.discard(position)
+            if not wanted:
                 break
         yield self._source.stream.decode(None)
 
 
 def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
-    """Frame numbers as integers.
+    """Frame numbers as an array of integers.
 
     Raises:
-        DataError: There are none, or one is not a whole number from 0.
+        DataError: `indices` is empty, or one is negative or not a whole number.
     """
     wanted = []
     for index in indices:

@@ -1,4 +1,4 @@
-"""A video as bytes, be it a file, a folder of frames or a member of a tar file: is it there, did it change."""
+"""Existence, modification stamp and digest of a video: a file, a folder of frames or a member of a tar file."""
 
 import hashlib
 from contextlib import closing
@@ -10,20 +10,20 @@ from timesformer.errors import DecodeError
 
 
 def video_exists(path: Path) -> bool:
-    """Whether there is a file, a folder of frames or a member of a tar file at a path; it may be no good.
+    """True if a path leads to a file, a folder of frames or a member of a tar file; nothing is opened as a video.
 
     Raises:
-        DecodeError: The tar file of the path is damaged or cut off.
+        DecodeError: The tar file is damaged or cut off.
     """
-    found = split_member(path)
-    if found is None:
+    parts = split_member(path)
+    if parts is None:
         return path.is_file() or holds_frames(path)
-    shard, name = found
+    shard, name = parts
     return shard.is_file() and name in list_members(shard)
 
 
 def video_stamp(path: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of the last change, in ns; of a folder, of all its frames. None where there is nothing."""
+    """Size in bytes and modification time in ns, for a folder over all its frames; None if nothing is there."""
     try:
         member = find_member(path)
         if member is not None:
@@ -38,7 +38,7 @@ def video_stamp(path: Path) -> tuple[int, int] | None:
 
 
 def video_digest(path: Path) -> str:
-    """BLAKE2b of the bytes of a video, 128 bits in hexadecimal; of a folder, of those of its frames in their order.
+    """BLAKE2b of the bytes of a video, 128 bits in hexadecimal; for a folder, of all its frames in order.
 
     Raises:
         OSError, DecodeError: The bytes cannot be read.

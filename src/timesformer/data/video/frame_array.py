@@ -1,4 +1,4 @@
-"""Frames that are in memory already, read like a video."""
+"""Frames in memory, read like a video."""
 
 import math
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ class FrameArrayReader:
 
     Args:
         frames: Upright RGB frames, 0 to 255: uint8 `[t, h, w, 3]`, an array or a tensor on any device.
-        fps: Their rate, in frames a second.
+        fps: Frame rate, in frames a second.
 
     Raises:
-        DataError: The frames have another shape or type, or the rate is not greater than 0.
+        DataError: The frames have another shape or type, or `fps` is not greater than 0 and finite.
     """
 
     def __init__(self, frames: FrameArray, *, fps: float) -> None:
@@ -53,7 +53,7 @@ class FrameArrayReader:
             rotation=0,
             timing=FrameTiming(fps=fps, basis="caller").note,
         )
-        """What is known of the video."""
+        """Size, length and timing of the video."""
 
     def __enter__(self) -> "FrameArrayReader":
         return self

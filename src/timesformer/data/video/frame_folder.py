@@ -1,9 +1,8 @@
-"""Frames of a video that is a folder of numbered pictures.
+"""Reader of a video stored as a folder of numbered pictures.
 
-The frames are counted in the order of their numbers, from 0, whatever the first number is. Numbers rise by one, or
-always by the same step; a gap is an error that says what is missing, since frames after it would be taken for earlier
-ones. Pictures are turned and mirrored as their EXIF orientation says, as viewers show them; upright, each must have the
-size of the first.
+Frames are sorted by number and counted from 0, whatever the first number is. Numbers increase by a constant step; a gap
+is an error that names the missing frame, since it would shift all later ones. Pictures are rotated and mirrored by
+their EXIF orientation, as viewers do; upright, each must have the size of the first.
 """
 
 import os
@@ -24,7 +23,7 @@ from timesformer.data.video.paths import list_frames
 from timesformer.errors import DecodeError
 
 FRAMES_PER_SECOND = 30.0
-"""Rate of a folder of frames, which does not say it: that at which those of Something-Something v2 are extracted."""
+"""Assumed rate of a folder of frames: that at which frames of Something-Something v2 are extracted."""
 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -37,19 +36,19 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture of an EXIF orientation upright; the others are."""
+"""Transformation that brings a picture upright, by EXIF orientation; orientation 1 needs none."""
 _SWAPS_SIDES = range(5, 9)
 
 
 class FrameFolderReader:
-    """An open folder of frames, with the interface of `VideoReader`.
+    """Context manager that reads a folder of frames, with the interface of `VideoReader`.
 
     Args:
         path: The folder.
 
     Raises:
-        DecodeError: On entry: the folder cannot be read, holds no frames, frames of several kinds or a gap, or the
-            first is no picture.
+        DecodeError: On entry: the folder cannot be read, has no frames, frames of several kinds or a gap, or the first
+            is not a picture.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -68,7 +67,7 @@ class FrameFolderReader:
 
     @property
     def info(self) -> VideoInfo:
-        """What is known of the video; the rate is `FRAMES_PER_SECOND`."""
+        """Size and length of the video; its rate is `FRAMES_PER_SECOND`."""
         self._check_open()
         height, width = self._size
         num_frames = len(self._frames)
@@ -82,10 +81,10 @@ class FrameFolderReader:
         )
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
-        """Decode the given frames, in the given order: as `read_frames`, but a damaged frame is an error.
+        """Decode the given frames, in the given order. Unlike in a file, a damaged frame is an error.
 
         Raises:
-            DecodeError: A frame is no picture, is damaged, or has another size than the first; the message names it.
+            DecodeError: A frame is not a picture, is damaged, or differs in size from the first; the message names it.
             DataError: As `read_frames`.
         """
         self._check_open()
@@ -107,7 +106,7 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Read a JPEG or PNG as upright RGB, 0 to 255; transparency is dropped.
 
     Raises:
-        DecodeError: It is neither, is damaged, or has more than 8 bits a color.
+        DecodeError: The file is neither, is damaged, or has more than 8 bits per color.
     """
     with _open_picture(path) as picture:
         image = picture.convert("RGB")
@@ -116,10 +115,10 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def check_size(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, size: tuple[int, int]) -> None:
-    """Refuse a frame of another height and width than the first.
+    """Refuse a frame that differs in size from the first.
 
     Raises:
-        DecodeError: It has.
+        DecodeError: The sizes differ.
     """
     height, width, _ = picture.shape
     if (height, width) != size:
@@ -127,10 +126,10 @@ def check_size(path: Path, picture: UInt8[np.ndarray, "h w 3"], *, size: tuple[i
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width of an upright picture in pixels; only a PNG is decoded, where EXIF may come last.
+    """Height and width in pixels of a picture brought upright. Only a PNG is decoded: its EXIF may come last.
 
     Raises:
-        DecodeError: It is neither JPEG nor PNG, or has more than 8 bits a color.
+        DecodeError: The file is neither JPEG nor PNG, or has more than 8 bits per color.
     """
     with _open_picture(path) as picture:
         height, width = picture.height, picture.width
@@ -143,8 +142,8 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
         with path.open("rb") as file:
             num_bits = _png_bits(file)
             with Image.open(file, formats=("JPEG", "PNG")) as picture:
-                if num_bits > 8:  # of some kinds of pictures, Pillow would drop the lower 8 and not say so
-                    raise DecodeError(f"{path}: more than 8 bits a color ({num_bits}); write frames with 8")
+                if num_bits > 8:  # Pillow silently drops the lower bits of some kinds of pictures
+                    raise DecodeError(f"{path}: {num_bits} bits per color are more than 8: write frames with 8")
                 yield picture
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
@@ -153,7 +152,7 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8: 1 where the picture does not say it, or where what it says is damaged."""
+    """EXIF orientation, 1 to 8; 1 if it is missing or damaged."""
     with suppress(*_DAMAGE):
         found = picture.getexif().get(ExifTags.Base.Orientation)
         return found if isinstance(found, int) and found in _UPRIGHT else 1
@@ -161,7 +160,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _png_bits(file: IO[bytes]) -> int:
-    """Bits a color of a PNG, by its first chunk; 0 of anything else. The file is left at its start."""
+    """Bits per color of a PNG, from its first chunk; 0 for anything else. The file is rewound."""
     head = file.read(25)
     file.seek(0)
     return head[24] if len(head) == 25 and head.startswith(b"\x89PNG") and head[12:16] == b"IHDR" else 0

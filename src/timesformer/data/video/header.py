@@ -1,7 +1,7 @@
-"""What the header of a video says, held against what was decoded; no numpy, since the processes of a check import this.
+"""Header of a video compared with the decoded frames; no numpy, because the workers of a data check import this.
 
-Only contradictions count that no honest file has. A header may give the rate at which a camera should have delivered,
-FFmpeg may have measured it on the first frames, and the last frame may stay longer than the others.
+Only contradictions that no honest file has are reported. A header may give the nominal rate of the camera, FFmpeg may
+have measured the rate on the first frames, and the last frame may last longer than the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,77 +18,76 @@ from timesformer.data.video.timing import FrameTiming, fps_text
 
 _MIN_GAP_S = 0.25
 _MIN_GAP_FRACTION = 0.05
-"""An end that comes earlier than promised by both of these means that frames are missing."""
+"""Frames are missing if the video ends earlier than stated by more than both of these."""
 _MIN_EXCESS_S = 1.0
 _MIN_EXCESS_FRACTION = 0.1
-"""An end that comes later than promised by both of these contradicts the header."""
+"""The header is wrong if the video ends later than stated by more than both of these."""
 _MIN_FACTOR = 1.9
 """Rates that differ by this factor contradict each other."""
 _NUM_PROBED = 20
-"""Frames on which FFmpeg measures the rate of a header that says none."""
+"""Frames on which FFmpeg measures the rate if the header has none."""
 
 
 class Header(NamedTuple):
-    """What a file says of its video before it is decoded."""
+    """Length and rate of a video as stated by its file."""
 
     num_frames: int
-    """Frames; 0 where it does not say."""
+    """Number of frames; 0 if not stated."""
     average_rate: Fraction | None
     guessed_rate: Fraction | None
-    """FFmpeg's guess, which looks at the stream itself."""
+    """FFmpeg's guess from the stream itself."""
     end_s: float | None
-    """When the last picture ends, on the clock of the timestamps; None where it does not say."""
+    """End of the last frame, on the clock of the timestamps; None if not stated."""
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second by the header, 25 where it does not say."""
+        """Stated frames a second; 25 if not stated."""
         return self.average_rate or self.guessed_rate or Fraction(25)
 
     @property
     def num_expected(self) -> int:
-        """Frames to expect, at least 1."""
+        """Expected number of frames, at least 1."""
         return self.num_frames or round((self.end_s or 0) * self.rate) or 1
 
 
 class Decoded(NamedTuple):
-    """What came of decoding all of a file."""
+    """Result of decoding a whole file."""
 
     times_s: Sequence[float]
-    """Times of the frames in the order shown, in seconds; empty where they are not known."""
+    """Presentation times of the frames, in seconds; empty if unknown."""
     num_frames: int
     num_hidden: int
-    """Packets that an edit list hides."""
+    """Packets hidden by an edit list."""
     num_damaged: int
     timing: FrameTiming
 
     @property
     def end_s(self) -> float | None:
-        """When the last picture ends; None where the timestamps do not tell."""
+        """End of the last frame; None if the timestamps do not give it."""
         is_known = len(self.times_s) == 1 or (self.times_s and self.timing.basis == "timestamps")
         return max(self.times_s) + 1 / self.timing.fps if is_known else None
 
     @property
     def length_s(self) -> float | None:
-        """Time from the first picture, or from 0 where it comes before, to the last; None as `end_s`."""
+        """Time from the first frame, or from 0 if that is later, to the last; None if `end_s` is."""
         return None if self.end_s is None else max(self.times_s) - max(min(self.times_s), 0.0)
 
 
 def read_header(container: InputContainer, stream: VideoStream) -> Header:
-    """What an open file says; nothing is decoded."""
+    """Header of an open file; nothing is decoded."""
     average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
     return Header(stream.frames, average, guessed, _end_s(container, stream))
 
 
 def as_fraction(number: Rational | None) -> Fraction | None:
-    """A time base or rate of PyAV, which since 19 has a kind of its own for them; None where it is not known or 0."""
+    """Convert a time base or rate of PyAV, which has its own type for them since 19; None if unknown or 0."""
     return Fraction(number) if number else None
 
 
 def num_missing(header: Header, decoded: Decoded) -> int:
-    """Frames that are promised, by number or else by duration, and did not come; 0 unless clearly fewer came.
+    """Frames stated by number, or else by duration, that were not decoded; 0 unless clearly fewer were.
 
-    Frames that are listed and that an edit list skips, or that an AVI file stores as empty, are not missing: the others
-    reach to the end.
+    Frames that an edit list skips, or that an AVI file stores as empty, are not missing: the others last to the end.
     """
     fps = decoded.timing.fps
     gap_s = None if header.end_s is None or decoded.end_s is None else header.end_s - decoded.end_s
@@ -103,7 +102,7 @@ def num_missing(header: Header, decoded: Decoded) -> int:
 
 
 def contradictions(header: Header, decoded: Decoded) -> Iterator[str]:
-    """What the header says and a decode of the whole file does not confirm, a clause each."""
+    """Statements of the header that a decode of the whole file contradicts, one clause each."""
     excess = decoded.num_frames - (header.num_frames - decoded.num_hidden)
     if header.num_frames and excess > max(1, _MIN_GAP_FRACTION * header.num_frames):
         yield f"the header says {header.num_frames} frames, {decoded.num_frames} were decoded"
@@ -116,9 +115,9 @@ def contradictions(header: Header, decoded: Decoded) -> Iterator[str]:
 
 
 def _has_another_rate(stated: float, header: Header, decoded: Decoded) -> bool:
-    """Whether a rate is none of those that an honest header may have.
+    """True if no honest header could state this rate.
 
-    Where a header lists frames, its rate is that of the list, which the timestamps come from, too.
+    If a header lists frames, its rate is that of the list, from which the timestamps are made, too.
     """
     basis = decoded.timing.basis
     if len(decoded.times_s) < 2 or basis == "assumption" or (header.num_frames and basis == "timestamps"):
@@ -133,10 +132,10 @@ def _mean_rate(times_s: Sequence[float]) -> float:
 
 
 def stated_end_s(stream: VideoStream) -> float | None:
-    """When the last picture of a stream ends by what is said of that stream; None where nothing is."""
-    # Matroska's tag first: FFmpeg may give a stream the duration of the whole file instead
+    """Stated end of the last frame of a stream; None if not stated."""
+    # Matroska's tag comes first: FFmpeg may give a stream the duration of the whole file instead
     stated = stream.metadata.get("DURATION", "").split(":")
-    with suppress(ValueError):  # a tag may say anything
+    with suppress(ValueError):  # a tag may hold any text
         hours, minutes, seconds = map(float, stated)
         return 3600 * hours + 60 * minutes + seconds
     if stream.duration is None or stream.time_base is None:
@@ -148,5 +147,5 @@ def _end_s(container: InputContainer, stream: VideoStream) -> float | None:
     stated = stated_end_s(stream)
     if stated is not None:
         return stated
-    is_alone = len(container.streams) == 1  # sound may go on when the pictures have ended
+    is_alone = len(container.streams) == 1  # sound may last longer than the frames
     return container.duration / av.time_base if is_alone and container.duration else None

@@ -1,4 +1,4 @@
-"""Which packets of a video to decode for a frame: integers only, no video library."""
+"""Index of a video's packets, which says what to decode for a frame: integers only, no video library."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,81 +13,81 @@ from timesformer.data.video.timing import FrameTiming, frame_timing, presentatio
 
 _NO_TIME = np.iinfo(np.int64).min
 _MAX_REORDER = 32
-"""Places that decoding may move a packet: no codec moves frames by more than 16, and a packet may hold half a frame.
-Timestamps beyond this are not an order."""
+"""Positions by which reordering may move a packet: no codec moves a frame by more than 16, and a packet may hold half a
+frame. Timestamps that imply more are not an order."""
 _MAX_REORDER_AFTER_RESET = 16
-"""The same where the clock is set back, so that two parts of which one is short are not mixed."""
+"""The same in a file whose clock is set back: joined recordings must not mix, even if one is short."""
 _SEEK_COST = 8
-"""Packets that are decoded rather than jumped over: a seek costs about as much."""
+"""Gaps of up to this many packets are decoded: a seek costs about as much."""
 
 
 class PacketRecord(NamedTuple):
-    """What is kept of a packet; times are in units of the stream's time base."""
+    """One packet; times are in units of the stream's time base."""
 
     pts: int | None
-    """When its frame is shown."""
+    """Presentation time."""
     dts: int | None
-    """When it is decoded."""
+    """Decoding time."""
     size: int
     """Bytes."""
     offset: int | None
-    """Where it is in the file, in bytes."""
+    """Offset in the file, in bytes."""
     is_key: bool
-    """Whether decoding can start here, as the container says."""
+    """Key frame, according to the container."""
     is_shown: bool
-    """False where an edit list cuts its frame, which may still be needed to decode others."""
+    """False if an edit list cuts its frame, which others may still need."""
 
     def is_same(self, other: "PacketRecord") -> bool:
-        """Whether two readings are of one packet; `dts` is often made up, and differently after a seek."""
+        """True for two reads of one packet. `dts` is ignored: it is often estimated, and differently after a seek."""
         return (self.pts, self.size, self.offset) == (other.pts, other.size, other.offset)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PacketIndex:
-    """The packets of a video stream, numbered in two ways.
+    """The packets of a video stream by position and by rank.
 
-    A *position* counts packets as the file gives them from its start, which is the order of decoding. A *rank* counts
-    shown frames in the order of presentation: a frame's number to everybody else.
+    A *position* counts packets in file order, which is decoding order. A *rank* counts shown frames in presentation
+    order: it is the frame number of the public interface.
     """
 
     packets: Sequence[PacketRecord]
     """By position."""
     pts: Int64[np.ndarray, " packets"]
     is_timed: bool
-    """Whether the timestamps tell the order of presentation; where not, the decoder's output does."""
+    """True if the timestamps give the presentation order; otherwise the decoder's output order does."""
     positions: Int64[np.ndarray, " frames"]
     """Position of each rank."""
     times: Int64[np.ndarray, " frames"]
     """Timestamp of each rank."""
     key_positions: Int64[np.ndarray, " keys"]
-    """Shown key frames, in the order of presentation."""
+    """Positions of the shown key frames, in presentation order."""
 
     @property
     def num_frames(self) -> int:
-        """Frames that are shown."""
+        """Number of frames shown."""
         return len(self.times)
 
     def rank(self, pts: int | None) -> int | None:
-        """Number of the frame that is shown at a time; None where no frame is."""
+        """Rank of the frame shown at a time; None if there is none."""
         if pts is None:
             return None
         rank = int(np.searchsorted(self.times, pts))
         return rank if rank < self.num_frames and self.times[rank] == pts else None
 
     def position(self, packet: PacketRecord) -> int | None:
-        """Where in the file a packet is; None where that is not certain."""
+        """Position of a packet; None if it is unknown or ambiguous."""
         found = [i for i in np.flatnonzero(self.pts == packet.pts).tolist() if self.matches(i, packet)]
         return found[0] if len(found) == 1 else None
 
     def matches(self, position: int, packet: PacketRecord) -> bool:
-        """Whether a packet is the one at a position."""
+        """True if a packet is the one at a position."""
         return position < len(self.packets) and self.packets[position].is_same(packet)
 
     def segments(self, ranks: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, slice]]:
-        """Part rising ranks into runs that are best decoded in one go.
+        """Split ascending ranks into runs that are decoded without a seek.
 
         Yields:
-            The position to start decoding from, and which of the ranks it serves.
+            Position at which decoding starts, and slice of `ranks` that it serves.
         """
         starts = self._starts(ranks)
         gaps = starts[1:] - self.positions[ranks[:-1]]
@@ -96,23 +96,23 @@ class PacketIndex:
             yield int(starts[begin]), slice(begin, end)
 
     def _starts(self, ranks: Int64[np.ndarray, " t"]) -> Int64[np.ndarray, " t"]:
-        """Position of the last packet from which decoding gives each frame.
+        """Position of the last packet from which each frame can be decoded.
 
-        It is the last key frame *shown* at the frame's time or before. A later one may be decoded before the frame: in
-        an open group of pictures, whose first shown frames need the group before too.
+        It is the last key frame *shown* no later than the frame. The last one *decoded* before the frame may be too
+        late: leading frames of an open group of pictures also need the group before it.
         """
         keys = np.searchsorted(self.pts[self.key_positions], self.times[ranks], side="right") - 1
         starts = self.key_positions[keys] if len(self.key_positions) else np.zeros_like(ranks)
         return np.where((keys >= 0) & (starts <= self.positions[ranks]), starts, 0)
 
     def cut(self, num_frames: int) -> "PacketIndex":
-        """The index of the first frames only."""
+        """The index of the first `num_frames` frames."""
         return replace(self, positions=self.positions[:num_frames], times=self.times[:num_frames])
 
     def timing(
         self, time_base: Fraction, *, average: Fraction | None, guessed: Fraction | None, has_timestamps: bool
     ) -> FrameTiming:
-        """The rate by the timestamps of shown frames, and what is odd about them.
+        """Frame rate from the timestamps of the shown frames, and their faults.
 
         Args:
             time_base: Unit of the timestamps, in seconds.
@@ -131,11 +131,11 @@ class PacketIndex:
 
 
 def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> PacketIndex:
-    """Number the frames of a stream.
+    """Build the index of a stream.
 
     Args:
-        packets: All packets, as the file gives them from its start.
-        has_timestamps: False where it is known that `pts` does not tell when a frame is shown.
+        packets: All packets, in file order.
+        has_timestamps: False if `pts` is known not to be the presentation time.
     """
     pts = np.array([_NO_TIME if packet.pts is None else packet.pts for packet in packets], dtype=np.int64)
     is_shown = np.array([packet.is_shown for packet in packets], dtype=bool)
@@ -160,12 +160,12 @@ def build_index(packets: Sequence[PacketRecord], *, has_timestamps: bool) -> Pac
 def _is_presentation_order(
     pts: Int64[np.ndarray, " packets"], order: Int64[np.ndarray, " packets"], *, max_moved: int
 ) -> bool:
-    """Whether timestamps exist, differ, and are no further from the order of decoding than a decoder moves frames."""
+    """True if all timestamps exist and differ, and none is further from decoding order than a decoder moves frames."""
     moved = np.abs(order - np.arange(len(order)))
     return bool(_NO_TIME not in pts and np.all(np.diff(pts[order]) > 0) and np.max(moved, initial=0) <= max_moved)
 
 
 def _has_clock_reset(packets: Sequence[PacketRecord]) -> bool:
-    """Whether the clock is set back, as where recordings were joined byte by byte: timestamps of two parts mix then."""
+    """True if decoding times decrease, as in recordings joined byte by byte, whose timestamps overlap."""
     known = [packet.dts for packet in packets if packet.dts is not None]
     return any(after < before for before, after in pairwise(known))

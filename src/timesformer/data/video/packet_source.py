@@ -98,5 +98,5 @@ class PacketSource:
 
 
 def packet_record(packet: Packet) -> PacketRecord:
-    """What the index keeps of a packet."""
+    """The fields of a packet that the index keeps."""
     return PacketRecord(packet.pts, packet.dts, packet.size, packet.pos, packet.is_keyframe, not packet.is_discard)

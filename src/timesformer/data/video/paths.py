@@ -1,4 +1,4 @@
-"""What the path of a video looks like: a file of a known extension, or a folder of numbered pictures, its frames."""
+"""Paths of videos: files with a known extension, and folders of numbered frames."""
 
 import os
 import re
@@ -76,37 +76,37 @@ VIDEO_SUFFIXES = (
     ".xvid",
     ".y4m",
 )
-"""File name extensions, in small letters, by which a video is known."""
+"""File name extensions of videos, in lower case."""
 
 _BEST_KNOWN = (".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm", ".wmv")
 SUFFIXES_IN_SHORT = f"{' '.join(_BEST_KNOWN)} and {len(VIDEO_SUFFIXES) - len(_BEST_KNOWN)} others"
-"""The best known extensions of a video and the number of the others, for messages."""
+"""The best-known extensions and the number of others, for messages."""
 
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-"""File name extensions, in small letters, by which a frame in a folder is known."""
+"""File name extensions of frames in a folder, in lower case."""
 
-# optical flow, which mmaction2's extraction keeps in the same folder, is no frame
+# mmaction2's extraction writes optical flow into the same folder
 _FRAME = re.compile(r"(?!\.|flow_[xy]_)(.*?)([0-9]+)(\.jpg|\.jpeg|\.png)", re.IGNORECASE)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file name ends as a video's does."""
+    """True if a file has the extension of a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_visible_video(path: Path) -> bool:
-    """Whether a file found in a folder is a video; other systems leave hidden files such as `._a.mp4` beside them."""
+    """True for a video that is not a hidden file, such as the `._a.mp4` that macOS leaves next to `a.mp4`."""
     return is_video(path) and not path.name.startswith(".")
 
 
 def parse_frame(name: str) -> tuple[str, int] | None:
-    """The kind of a frame's file, such as `img_*.jpg`, and its number; None where the name is no frame's."""
+    """File name pattern of a frame, such as `img_*.jpg`, and its number; None if the name is not that of a frame."""
     match = _FRAME.fullmatch(name)
     return (f"{match[1]}*{match[3]}", int(match[2])) if match else None
 
 
 def holds_frames(folder: Path) -> bool:
-    """Whether a path is a folder with at least one frame in it."""
+    """True for a folder with at least one frame."""
     try:
         with os.scandir(folder) as entries:
             return any(parse_frame(entry.name) for entry in entries)
@@ -115,10 +115,10 @@ def holds_frames(folder: Path) -> bool:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The frames of a folder in the order of their numbers.
+    """The frames of a folder, sorted by number.
 
     Raises:
-        DecodeError: There are none, they are of several kinds, a number is missing, or one is there twice.
+        DecodeError: There are no frames or frames of several kinds, or a number is missing or occurs twice.
     """
     try:
         names = os.listdir(folder)
@@ -141,8 +141,8 @@ def _check_steps(numbered: list[tuple[int, str]], folder: Path) -> None:
     usual = max(steps, key=lambda step: (steps[step], -step), default=1)
     for (first, name), (second, next_name) in pairs:
         if first == second:
-            raise DecodeError(f"{folder}: frame {first} is there twice: {name} and {next_name}")
+            raise DecodeError(f"{folder}: frame {first} exists twice: {name} and {next_name}")
         if second - first > usual:
             raise DecodeError(f"{folder}: frame {first + usual} is missing: {name} is followed by {next_name}")
         if second - first < usual:
-            raise DecodeError(f"{folder}: {name} is followed by {next_name}, but other numbers rise by {usual}")
+            raise DecodeError(f"{folder}: {name} is followed by {next_name}, but the other numbers increase by {usual}")

@@ -1,4 +1,4 @@
-"""Still pictures among video files: FFmpeg opens many of them as videos of one frame, which they are not."""
+"""Detection of still pictures, many of which FFmpeg opens as videos of one frame."""
 
 import io
 from fractions import Fraction
@@ -7,18 +7,18 @@ import av
 from av.video.stream import VideoStream
 
 PICTURE_FORMATS = frozenset({"ico", *(name for name in av.formats_available if name.endswith("_pipe"))})
-"""FFmpeg's formats that hold still pictures and nothing else."""
+"""FFmpeg's formats that contain only still pictures."""
 
 _JPEG, _SEVERAL_JPEGS = b"\xff\xd8", b"MPF\0"
 
 
 def picture_kind(head: bytes) -> str:
-    """FFmpeg's name of the kind of picture that a file is, such as `png`; empty where it is none.
+    """FFmpeg's name of a picture format, such as `png`; empty if the file is not a picture.
 
     Args:
-        head: The first bytes of the file, 64 kB or all.
+        head: The first 64 kB of the file.
     """
-    if head.startswith(_JPEG) and _SEVERAL_JPEGS in head:  # views, or brightnesses, of one moment
+    if head.startswith(_JPEG) and _SEVERAL_JPEGS in head:  # several views or exposures of one moment
         return "jpeg"
     options = {"format_whitelist": ",".join(PICTURE_FORMATS), "codec_whitelist": "none"}
     try:
@@ -29,10 +29,10 @@ def picture_kind(head: bytes) -> str:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    """Whether a file is a WebP with several frames, by its first bytes."""
+    """True for a WebP with several frames, by the first bytes of the file."""
     return head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
 
 
 def is_picture_item(stream: VideoStream) -> bool:
-    """Whether a stream is a picture of an AVIF or HEIF file, and not one of its tracks: those have a clock."""
+    """True for a picture of an AVIF or HEIF file; its video tracks, by contrast, have a time base."""
     return stream.frames == 1 and stream.duration is None and stream.time_base == Fraction(1)

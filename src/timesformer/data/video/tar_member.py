@@ -1,7 +1,7 @@
-"""Videos inside tar files, at paths such as `train-000000.tar/clip.mp4`, read where they lie without unpacking.
+"""Videos inside tar files, at paths such as `train-000000.tar/clip.mp4`, read in place without unpacking.
 
-A tar file is read once, header by header, to know where its videos lie. What was found is kept for the process, and by
-those that are forked from it, until the file changes.
+The headers of a tar file are read once to find its videos. The result is cached in the process, and in processes forked
+from it, until the file changes.
 """
 
 import io
@@ -20,7 +20,7 @@ _BLOCK = 512
 
 
 class Member(NamedTuple):
-    """A file in a tar file: which, and where its bytes are."""
+    """A file in a tar file, by the position of its bytes."""
 
     shard: Path
     offset: int
@@ -28,7 +28,7 @@ class Member(NamedTuple):
 
 
 def split_member(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
-    """The tar file and the name in it that a path leads to; None for a path that goes through no tar file."""
+    """Tar file and member name of a path; None if the path does not lead into a tar file."""
     path = Path(path)
     if ".tar" not in str(path).lower():
         return None
@@ -38,18 +38,18 @@ def split_member(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
 
 
 def find_member(path: str | os.PathLike[str]) -> Member | None:
-    """Where the bytes of a video are that lies in a tar file; None for a path that goes through no tar file.
+    """Position of a video in its tar file; None if the path does not lead into a tar file.
 
     Raises:
-        DecodeError: The tar file is missing, damaged or cut off, or holds no video of this name.
+        DecodeError: The tar file is missing, damaged or cut off, or has no video of this name.
     """
-    found = split_member(path)
-    if found is None:
+    parts = split_member(path)
+    if parts is None:
         return None
-    shard, name = found
+    shard, name = parts
     members = list_members(shard)
     if name not in members:
-        raise DecodeError(f"{path}: {shard.name} holds no video {name!r}")
+        raise DecodeError(f"{path}: no video {name!r} in {shard.name}")
     return members[name]
 
 
@@ -57,7 +57,7 @@ def list_members(shard: Path) -> Mapping[str, Member]:
     """All videos in a tar file, by name.
 
     Raises:
-        DecodeError: The file is missing, is no tar file, or is damaged or cut off.
+        DecodeError: The file is missing, not a tar file, damaged or cut off.
     """
     try:
         status = shard.stat()
@@ -67,7 +67,7 @@ def list_members(shard: Path) -> Mapping[str, Member]:
 
 
 class MemberFile(io.RawIOBase):
-    """The bytes of a member as a file of its own, for reading; `name` is its path."""
+    """A member as a readable file; `name` is its path."""
 
     def __init__(self, member: Member, path: str | os.PathLike[str]) -> None:
         super().__init__()
@@ -85,17 +85,17 @@ class MemberFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place in the member."""
+        """Go to a position in the member."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size}[whence]
         self._position = max(0, start + offset)
         return self._position
 
     def tell(self) -> int:
-        """The place in the member."""
+        """Position in the member."""
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read on from the place: as many bytes, or all to the end of the member."""
+        """Read `size` bytes from the position on, or all up to the end of the member."""
         left = max(0, self._member.size - self._position)
         self._file.seek(self._member.offset + self._position)
         content = self._file.read(left if size < 0 else min(size, left)) or b""
@@ -103,7 +103,7 @@ class MemberFile(io.RawIOBase):
         return content
 
     def close(self) -> None:
-        """Close the tar file; also done when nothing holds this object any more."""
+        """Close the tar file; garbage collection does so, too."""
         if not self.closed:
             self._file.close()
         super().close()
@@ -111,16 +111,16 @@ class MemberFile(io.RawIOBase):
 
 @cache
 def _read_members(shard: Path, size: int, mtime_ns: int) -> Mapping[str, Member]:
-    """Read the headers of a tar file as it is now; the time of its last change makes another one another call."""
+    """Read the headers of a tar file. Size and mtime are cache keys, so that a changed file is read again."""
     try:
         with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             found = {info.name: info for info in tar if info.isfile() and is_video(Path(info.name))}
             file.seek(tar.offset)
             is_whole = file.read(_BLOCK) == bytes(_BLOCK)
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise DecodeError(f"{shard}: no tar file, or cut off ({error})") from error
+        raise DecodeError(f"{shard}: not a tar file, or cut off ({error})") from error
     if not is_whole or any(info.offset_data + info.size > size for info in found.values()):
-        raise DecodeError(f"{shard}: a tar file that is damaged or cut off")
+        raise DecodeError(f"{shard}: the tar file is damaged or cut off")
     return {
         name.removeprefix("./"): Member(shard=shard, offset=info.offset_data, size=info.size)
         for name, info in found.items()
