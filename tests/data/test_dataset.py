@@ -290,8 +290,8 @@ def test_broken_video_is_kept_as_its_error_where_it_is_to_be_skipped(broken, cap
         with pytest.raises(DecodeError, match=r"broken\.mp4"):
             skipping[1]
     plain = train_clips(broken)
-    for place in (0, 2):
-        torch.testing.assert_close(skipping[place], plain[place], rtol=0, atol=0)
+    for index in (0, 2):
+        torch.testing.assert_close(skipping[index], plain[index], rtol=0, atol=0)
 
 
 def test_missing_video_is_named(manifest, tmp_path):
@@ -302,17 +302,17 @@ def test_missing_video_is_named(manifest, tmp_path):
 
 def test_model_of_other_channels_is_refused(manifest):
     gray = dataclasses.replace(MODEL, in_channels=1)
-    with pytest.raises(ConfigError, match="in_channels=1 does not fit videos, which have 3 channels"):
+    with pytest.raises(ConfigError, match="in_channels=1 must be 3, the number of channels of a video"):
         TrainClips(manifest, model=gray, clip=CLIP, data=DATA, seed=0)
-    with pytest.raises(ConfigError, match="in_channels=1 does not fit videos"):
+    with pytest.raises(ConfigError, match="in_channels=1 must be 3"):
         dataset.EvalViews(manifest, model=gray, clip=CLIP)
 
 
 @pytest.mark.parametrize(("num_clips", "num_crops"), [(1, 1), (1, 3), (2, 3)])
 def test_test_item_has_all_views_clip_by_clip_with_label_and_place(manifest, num_clips, num_crops):
     clip = dataclasses.replace(CLIP, num_clips=num_clips, num_crops=num_crops)
-    views, label, place = dataset.EvalViews(manifest, model=MODEL, clip=clip)[1]
-    assert (label, place) == (0, 1)
+    views, label, index = dataset.EvalViews(manifest, model=MODEL, clip=clip)[1]
+    assert (label, index) == (0, 1)
     path = manifest.samples[1].path
     # 12 of 31 frames a clip, in steps of 5.5; the second of two starts at 19 / 2
     chosen = [[0, 5, 11], [9, 15, 20]][:num_clips]
@@ -346,4 +346,4 @@ def test_views_come_with_what_is_known_of_the_video(manifest):
 def test_test_views_load_through_workers_one_video_at_a_time(manifest):
     views = dataset.EvalViews(manifest, model=MODEL, clip=dataclasses.replace(CLIP, sampling="coverage"))
     loaded = list(DataLoader(views, batch_size=None, num_workers=2))
-    assert [(len(v), label, place) for v, label, place in loaded] == [(6, 1, 0), (9, 0, 1), (3, 1, 2)]
+    assert [(len(v), label, index) for v, label, index in loaded] == [(6, 1, 0), (9, 0, 1), (3, 1, 2)]

@@ -293,7 +293,7 @@ def test_folder_of_something_else_is_refused(tmp_path):
         write_motion_dataset(tmp_path, **TINY)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON"), ("[]", "holds no settings")])
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read as JSON"), ("[]", "does not contain settings")])
 def test_broken_settings_file_is_refused(text, message, tmp_path):
     (tmp_path / SETTINGS_FILE).write_text(text)
     with pytest.raises(DataError, match=message):
@@ -305,7 +305,7 @@ def test_broken_settings_file_is_refused(text, message, tmp_path):
     [
         ({"classes": ["grow", "shrnk"]}, "unknown motion class 'shrnk': did you mean 'shrink'"),
         ({"classes": []}, r"classes=\[\] must name at least one class"),
-        ({"classes": ["grow", "grow"]}, "must name at least one class, and none twice"),
+        ({"classes": ["grow", "grow"]}, "must name at least one class, each once"),
         ({"clips_per_class": 0}, "clips_per_class=0 must be at least 1"),
         ({"val_clips_per_class": -1}, "val_clips_per_class=-1 must not be negative"),
         ({"seed": -1}, "seed=-1 must not be negative"),

@@ -1,1 +1,1 @@
-"""Frames to model input: sampling, crops, augmentation, data sets of clips."""
+"""From frames to model input: sampling, crops, augmentation, datasets of clips."""

@@ -1,6 +1,6 @@
-"""Rotation, shear and shift of clips: any number of them as one matrix, and one resampling for all of them.
+"""Rotation, shear and translation of clips: composed into one matrix, and resampled once.
 
-A matrix maps a point of a picture to where it goes, in pixels from the picture's center, x to the right and y down.
+A matrix maps points of a picture, in pixels from its center, x to the right and y down.
 """
 
 import math
@@ -24,7 +24,7 @@ _TRANSLATION = 0.3
 
 
 def rotate(angle: float) -> Matrix:
-    """Turn by an angle in degrees, counter-clockwise as the picture is seen."""
+    """Rotate by an angle in degrees, counterclockwise as seen on the screen."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
 
@@ -48,29 +48,29 @@ OPERATIONS: Mapping[str, Callable[[float, tuple[int, int]], Matrix]] = MappingPr
         "translate_y": lambda strength, size: translate(0, _TRANSLATION * strength * size[0]),
     }
 )
-"""RandAugment's operations on geometry, by a signed strength from -1 to 1 and the height and width of the picture:
-30 degrees, a shear of 0.3, 0.3 of the side."""
+"""RandAugment's geometric operations, by a signed strength from -1 to 1 and the height and width of the picture:
+at most 30 degrees, a shear of 0.3, and 0.3 of the side."""
 
 
 def cut(frames: UInt8[Tensor, "t h w 3"], box: Box) -> UInt8[Tensor, "t h2 w2 3"]:
-    """Cut a box out of frames, as a view of their memory."""
+    """Crop frames to a box, as a view of their memory."""
     return frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
 
 
 def warp(frames: UInt8[Tensor, "t h w 3"], box: Box, matrix: Matrix) -> UInt8[Tensor, "t h2 w2 3"]:
-    """Cut a box out of frames that are warped about its center.
+    """Warp frames around the center of a box, and crop them to the box.
 
-    What lies outside of the box comes in where the matrix moves it there; what lies outside of the frames is black.
-    Bilinear, rounded to the nearest value; the identity is a plain cut.
+    Pixels from outside the box may move into it; anything outside the frames is black. Bilinear, rounded to the nearest
+    value; the identity is a plain crop.
 
     Args:
         frames: RGB frames, 0 to 255.
-        box: The part of the frames that is wanted.
-        matrix: Where points go, from the center of the box.
+        box: The crop.
+        matrix: The map of points, relative to the center of the box.
     """
     if np.array_equal(matrix, np.eye(3)):
         return cut(frames, box)
-    # one picture with the channels of all frames: the grid is worked out once
+    # one picture with the channels of all frames, so that the grid is computed once
     channels = rearrange(frames, "t h w c -> 1 (t c) h w").float()
     grid = _grid(frames.shape[1], frames.shape[2], box, np.linalg.inv(matrix))
     warped = F.grid_sample(channels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -78,7 +78,7 @@ def warp(frames: UInt8[Tensor, "t h w 3"], box: Box, matrix: Matrix) -> UInt8[Te
 
 
 def _grid(height: int, width: int, box: Box, inverse: Matrix) -> Float[Tensor, "1 h2 w2 2"]:
-    """Where each pixel of the box comes from: x and y from -1 to 1, edge to edge of the frame."""
+    """Source of each pixel of the box: x and y from -1 to 1, edge to edge of the frame."""
     y = rearrange(np.arange(box.height) - (box.height - 1) / 2, "h -> h 1")
     x = np.arange(box.width) - (box.width - 1) / 2
     columns = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2] + box.left + box.width / 2

@@ -1,7 +1,7 @@
-"""Augmentation of training clips, on 8-bit pixels: what is drawn for a clip holds for all its frames.
+"""Augmentation of training clips, on 8-bit pixels: one draw holds for all frames of a clip.
 
-Rotation and RandAugment's geometric operations come first, as one warp; then its operations on color in the order in
-which they were drawn, the jitter of the colors, and last the box that is erased. What is off draws nothing.
+Rotation and RandAugment's geometric operations come first, as one warp; then its color operations in the order drawn,
+color jitter, and random erasing. An augmentation that is off draws no random numbers.
 
 Source: Cubuk et al. 2020, "RandAugment" (here with inversion in place of doing nothing); Zhong et al. 2020, "Random
 Erasing Data Augmentation".
@@ -49,19 +49,19 @@ def augment_clip(
     box: Box | None = None,
     has_colors: bool = True,
 ) -> UInt8[Tensor, "t h2 w2 3"]:
-    """Cut a box out of frames and augment it: rotation, RandAugment, color jitter and erasing.
+    """Crop frames to a box and augment it: rotation, RandAugment, color jitter and erasing.
 
-    Stretching is not done here but where frames are resized: see `draw_aspect`.
+    The aspect ratio is changed when frames are resized: see `draw_aspect`.
 
     Args:
-        frames: RGB frames, 0 to 255; they are left as they are.
-        augment: What is drawn, and how strong it may be.
+        frames: RGB frames, 0 to 255; not modified.
+        augment: Augmentations and their strengths.
         generator: Source of all draws.
-        box: The part that is wanted; the whole frames without it.
-        has_colors: Whether the channels are colors; of others, what treats channels as colors is not drawn.
+        box: The crop; by default the whole frames.
+        has_colors: True if the channels are colors; otherwise operations that need colors are not drawn.
 
     Returns:
-        The box; a view of the frames' memory where nothing has changed it.
+        The augmented crop; a view of the frames' memory if nothing has changed it.
     """
     box = box or Box(0, 0, *frames.shape[1:3])
     operations = draw_operations(augment, generator, has_colors=has_colors)
@@ -74,7 +74,7 @@ def augment_clip(
 
 
 def draw_aspect(augment: AugmentConfig, generator: np.random.Generator) -> float:
-    """Draw by how much the width grows against the height: from 1 / aspect to aspect, both ways alike."""
+    """Draw a factor on the aspect ratio, log-uniformly from 1 / aspect to aspect."""
     if augment.aspect == 1:
         return 1.0
     limit = math.log(augment.aspect)
@@ -84,7 +84,7 @@ def draw_aspect(augment: AugmentConfig, generator: np.random.Generator) -> float
 def draw_operations(
     augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> list[Operation]:
-    """Draw RandAugment's operations, each from all of them that the channels allow, and the direction of each."""
+    """Draw RandAugment's operations and their signs, each from all operations that the channels allow."""
     names = [name for name in OPERATIONS[augment.rand_operations] if has_colors or name not in color.NEED_COLORS]
     strength = augment.rand_magnitude / 10
     return [
@@ -96,11 +96,11 @@ def draw_operations(
 def draw_matrix(
     augment: AugmentConfig, operations: list[Operation], *, size: tuple[int, int], generator: np.random.Generator
 ) -> affine.Matrix:
-    """Draw the rotation, and put RandAugment's geometric operations after it.
+    """Draw the rotation, and compose it with RandAugment's geometric operations.
 
     Args:
-        augment: The largest rotation.
-        operations: What RandAugment has drawn; operations on color are passed over.
+        augment: Maximum rotation.
+        operations: Operations drawn by RandAugment; color operations are ignored.
         size: Height and width of the picture in pixels.
         generator: Source of the angle.
     """
@@ -116,14 +116,14 @@ def draw_matrix(
 def jitter_colors(
     frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> UInt8[Tensor, "t h w 3"]:
-    """Change brightness, contrast and saturation in random order, then the hue, then take the color away or not.
+    """Change brightness, contrast and saturation in random order, then the hue, then convert to gray at random.
 
-    Channels that are no colors have brightness and contrast alone.
+    Without colors only brightness and contrast change.
     """
     if augment.color_jitter:
         changes = (color.brightness, color.contrast, *([color.saturation] if has_colors else []))
-        for place in generator.permutation(len(changes)):
-            frames = changes[place](frames, generator.uniform(1 - augment.color_jitter, 1 + augment.color_jitter))
+        for i in generator.permutation(len(changes)):
+            frames = changes[i](frames, generator.uniform(1 - augment.color_jitter, 1 + augment.color_jitter))
     if augment.hue_jitter:
         frames = color.hue(frames, generator.uniform(-augment.hue_jitter, augment.hue_jitter))
     if augment.grayscale and generator.random() < augment.grayscale:
@@ -134,7 +134,7 @@ def jitter_colors(
 def erase(
     frames: UInt8[Tensor, "t h w 3"], augment: AugmentConfig, generator: np.random.Generator, *, has_colors: bool = True
 ) -> UInt8[Tensor, "t h w 3"]:
-    """Fill one box with noise, or not; box and noise are the same in all frames, and in channels that are frames."""
+    """Fill a box with noise at random: the same box and noise in all frames, and in channels that are times."""
     if not augment.erase or generator.random() >= augment.erase:
         return frames
     _, height, width, _ = frames.shape
@@ -146,9 +146,9 @@ def erase(
 
 
 def draw_erased_box(height: int, width: int, *, generator: np.random.Generator) -> Box:
-    """Draw a box of 2 to 33 % of a picture's area, 0.3 to 3.3 times as high as wide, at any place.
+    """Draw a box of 2 to 33 % of a picture's area, 0.3 to 3.3 times as high as wide, at any position.
 
-    In a long picture the box may have to be longer than that to have its area.
+    In an elongated picture the box may exceed these aspects to reach its area.
     """
     area = generator.uniform(*_ERASED_AREA)
     low, high = np.log(_ERASED_ASPECT)

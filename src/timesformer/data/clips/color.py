@@ -1,7 +1,7 @@
 """Color operations on clips of 8-bit pixels: one table or one matrix for all frames, so that nothing flickers.
 
-Means and histograms are those of the whole clip. What maps a pixel's value alone is a table of 256 entries; results
-are rounded to the nearest value, halves up, and held between 0 and 255.
+Means and histograms are those of the whole clip. Operations on single values are tables of 256 entries; results are
+rounded to the nearest value, halves up, and clipped to 0 to 255.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,8 +41,8 @@ def saturation(frames: Clip, factor: float) -> Clip:
 
 
 def luma(frames: Clip) -> UInt8[Tensor, "t h w"]:
-    """Brightness of each pixel (ITU-R BT.601), in whole numbers, to the nearest; of a gray, its value."""
-    return torch.stack([_luma(frame) for frame in frames])  # one by one: large frames have no second copy of the clip
+    """Brightness of each pixel (ITU-R BT.601), rounded to whole numbers; a gray keeps its value."""
+    return torch.stack([_luma(frame) for frame in frames])  # frame by frame, without a second copy of a large clip
 
 
 def _luma(frame: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
@@ -51,14 +51,14 @@ def _luma(frame: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h w"]:
 
 
 def grayscale(frames: Clip) -> Clip:
-    """Give all three channels the luma."""
+    """Replace all three channels by the luma."""
     return saturation(frames, 0.0)
 
 
 def hue(frames: Clip, turn: float) -> Clip:
-    """Turn all colors about the gray axis, by a share of the full circle; luma and grays stay.
+    """Rotate all colors about the gray axis, by a fraction of the full circle; luma and grays are kept.
 
-    The turn is linear, in the plane of the YIQ color space; colors that leave the cube are held at its faces.
+    The rotation is linear, in the YIQ color space; colors outside the RGB cube are clipped.
     """
     pixels = rearrange(frames, "t h w c -> (t h w) c").float()
     turned = _to_bytes(pixels @ torch.from_numpy(_hue_matrix(turn).T).float())
@@ -66,9 +66,9 @@ def hue(frames: Clip, turn: float) -> Clip:
 
 
 def sharpness(frames: Clip, factor: float) -> Clip:
-    """Go from a smoothed picture (0) over the picture itself (1) to a sharpened one (above 1).
+    """Interpolate between a smoothed picture (0) and the picture itself (1), or sharpen it (above 1).
 
-    The smoothed value is the mean of 3 x 3 pixels in which the center counts five times; border pixels keep theirs.
+    The smoothed value is the mean of 3 x 3 pixels with the center counted five times; border pixels are unchanged.
     """
     values = frames.float()
     if min(values.shape[1:3]) < 3:
@@ -87,17 +87,17 @@ def posterize(frames: Clip, bits: int) -> Clip:
 
 
 def solarize(frames: Clip, threshold: float) -> Clip:
-    """Invert the values from `threshold` on: 256 inverts nothing, 0 everything."""
+    """Invert values of at least `threshold`: 256 inverts nothing, 0 everything."""
     return _look_up(frames, np.where(threshold <= _VALUES, 255 - _VALUES, _VALUES).astype(np.uint8))
 
 
 def invert(frames: Clip) -> Clip:
-    """Turn each value into 255 less it."""
+    """Replace each value by 255 minus it."""
     return 255 - frames
 
 
 def autocontrast(frames: Clip) -> Clip:
-    """Stretch each channel so that its least value in the clip becomes 0 and its greatest 255."""
+    """Scale each channel so that its minimum in the clip becomes 0 and its maximum 255."""
     pixels = frames.reshape(-1, 3)
     lows, highs = (extreme.tolist() for extreme in (pixels.amin(dim=0), pixels.amax(dim=0)))
     return _look_up_by_channel(frames, [_autocontrast_table(low, high) for low, high in zip(lows, highs, strict=True)])
@@ -122,11 +122,11 @@ OPERATIONS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
         "invert": lambda frames, strength: invert(frames),
     }
 )
-"""RandAugment's operations on color, by a signed strength from -1 to 1: factors 1 - 0.9 to 1 + 0.9, 8 to 4 bits,
-thresholds 256 to 0. The last three have no strength."""
+"""RandAugment's color operations, by a signed strength from -1 to 1: factors from 0.1 to 1.9, 8 to 4 bits, thresholds
+from 256 to 0. The last three ignore the strength."""
 
 NEED_COLORS = ("saturation", "autocontrast", "equalize")
-"""Operations that treat the channels as colors, and not all alike."""
+"""Operations that treat the channels differently, as colors."""
 
 
 def _look_up(frames: Clip, table: Table) -> Clip:
@@ -145,7 +145,7 @@ def _autocontrast_table(low: int, high: int) -> Table:
 
 
 def _equalize_table(counts: np.ndarray) -> Table:
-    # the greatest value's own count is left out, so that it becomes 255
+    # the count of the maximum is left out, so that it becomes 255
     step = int(counts.sum() - counts[counts > 0][-1]) // 255
     if step == 0:
         return _VALUES.astype(np.uint8)

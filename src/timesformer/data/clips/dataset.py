@@ -1,7 +1,7 @@
-"""Videos of a manifest as torch datasets: one random clip of each for training, all views of each for a test.
+"""Videos of a manifest as torch datasets: random clips of each for training, all views of each for evaluation.
 
-A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; no
-other takes its place.
+A video that cannot be decoded raises a `DecodeError` that names it, also through the workers of a data loader; it is
+never replaced by another.
 """
 
 import logging
@@ -30,21 +30,21 @@ from timesformer.errors import ConfigError, DataError, DecodeError
 logger = logging.getLogger(__name__)
 
 _FRAMES_PER_READ = 128
-"""Frames of several clips that are decoded in one go: clips that overlap share the work, and memory stays bounded."""
+"""Frames decoded in one read: overlapping clips share the work, and memory stays bounded."""
 
 
 class TrainClips(Dataset[tuple[Tensor, int]]):
     """Random clips and the label of each video: uint8 `[repeats, 3, T, H, W]`, for `transforms.to_floats`, and an int.
 
-    What is drawn for a clip depends on the seed, the epoch, the video's place in the manifest and the clip's place
-    among the repeats, and on nothing else: any number of workers, in any order, gives the same clips.
+    The draws of a clip depend only on the seed, the epoch, the index of the video in the manifest and the index of the
+    clip among the repeats: any number of workers, in any order, gives the same clips.
 
     Args:
         manifest: The videos and their labels.
         model: Frame count and image size of the clips.
-        clip: Which frames a clip has, and the order of its channels.
-        data: Scales, mirroring, codecs, and whether to keep the videos in memory (then call `preload` first).
-        augment: What happens to the clips beside scale, crop and mirroring, and how many a video gives.
+        clip: Sampling of the clips, and the order of their channels.
+        data: Scales, mirroring, codecs, and whether to cache the videos in memory (then call `preload` first).
+        augment: Augmentation besides scale, crop and mirroring, and the number of clips per video.
         seed: Seed of all draws, 0 or more.
 
     Raises:
@@ -69,31 +69,31 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         self._data = data
         self._augment = augment
         self._seed = seed
-        # in shared memory, so that workers which live through many epochs see it change
+        # in shared memory, so that persistent workers see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._cache: list[_CachedVideo | DecodeError] = []
         self._warned = _no_warnings(manifest)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, 0 or more, whose clips are drawn; call it before the data loader's iterator is made."""
+        """Set the epoch, 0 or more, whose clips are drawn; call it before creating the iterator of the data loader."""
         self._epoch.fill_(epoch)
 
     def preload(
         self, *, on_progress: Callable[[int, int], None] = lambda done, total: None, num_threads: int = 4
     ) -> None:
-        """Decode all frames of all videos into memory, in their own size; from then on nothing is decoded.
+        """Decode all frames of all videos into memory, in their original size; afterwards nothing is decoded.
 
-        Clips from memory equal clips from files. A video takes num_frames x height x width x 3 bytes: 78 MB for 10 s of
-        340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160. Workers that are forked later share the
-        memory; workers that are spawned get a copy each.
+        Clips from memory equal clips from files. A video needs num_frames x height x width x 3 bytes: 78 MB for 10 s of
+        340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160. Workers forked later share the memory;
+        spawned workers get a copy each.
 
         Args:
-            on_progress: Called in this thread after each video with the number done and their total.
-            num_threads: Videos that are decoded at a time.
+            on_progress: Called in this thread after each video, with the number of videos decoded and their total.
+            num_threads: Number of videos decoded at a time.
 
         Raises:
-            DecodeError: A video cannot be decoded; nothing is kept then. With `data.on_decode_error="skip"` it is
-                raised for that video's clips instead, each time that one is asked for.
+            DecodeError: A video cannot be decoded; nothing is cached then. With `data.on_decode_error="skip"` it is
+                instead raised whenever a clip of that video is read.
         """
         paths = [sample.path for sample in self._manifest.samples]
         decode = partial(
@@ -113,7 +113,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         return len(self._manifest.samples)
 
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "repeats 3 t s1 s2"], int]:
-        index = range(len(self))[index]  # an index from the end draws the same clip
+        index = range(len(self))[index]  # a negative index draws the same clip
         generators = [self._generator(index, repeat) for repeat in range(self._augment.repeats)]
         views = [
             transforms.train_view(
@@ -129,15 +129,15 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         return torch.stack(views), self._manifest.samples[index].label
 
     def _generator(self, index: int, repeat: int) -> np.random.Generator:
-        # the first clip is drawn as if it were the only one
+        # the first clip does not depend on the number of repeats
         return np.random.default_rng([self._seed, int(self._epoch), index, *([repeat] if repeat else [])])
 
     def _read(self, index: int, generators: list[np.random.Generator]) -> UInt8[np.ndarray, "repeats t h w 3"]:
-        """The frames of all clips, decoded in one go."""
+        """The frames of all clips, decoded in one read."""
         if self._cache:
             video = self._cache[index]
             if isinstance(video, DecodeError):
-                raise DecodeError(str(video))  # a new one, since each raising adds to an error's traceback
+                raise DecodeError(str(video))  # a new one, because each raise would extend the traceback
             self._warn_of_timing(index, video.info)
             frames = video.frames[self._draw(video.info, generators)]
         elif self._data.cache:
@@ -164,15 +164,15 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
 
 
 class EvalViews(Dataset[tuple[Tensor, int, int]]):
-    """All views of each video, its label and its place in the manifest: uint8 `[views, 3, T, H, W]`, int, int.
+    """All views of each video, its label and its index in the manifest: uint8 `[views, 3, T, H, W]`, int, int.
 
-    The views are for `transforms.to_floats`, where the model is.
-    Videos can have different numbers of views (`coverage`): load them with `batch_size=None` or an own collation.
+    Normalize the views on the model's device, with `transforms.to_floats`. Videos may differ in their number of views
+    (`coverage`): load them with `batch_size=None` or a custom `collate_fn`.
 
     Args:
         manifest: The videos and their labels.
         model: Frame count and image size of the views.
-        clip: Which views a video has, and the order of their channels.
+        clip: Sampling of the views, and the order of their channels.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Raises:
@@ -204,16 +204,16 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
 def read_eval_views(
     video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str] = ()
 ) -> tuple[Float[Tensor, "views 3 t s1 s2"], VideoInfo]:
-    """Read all views of a video at test.
+    """Read all views of a video for evaluation.
 
     Args:
-        video: A file, a folder of frames, a video in a tar file, or the reader of a video.
+        video: A file, a folder of frames, a video in a tar file, or a reader.
         model: Frame count and image size of the views.
-        clip: Which clips and crops, and their normalization.
+        clip: Sampling, crops and normalization.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Returns:
-        Normalized views (all crops of the first clip, then all of the second, and on), and what is known of the video.
+        Normalized views (all crops of the first clip, then all of the second, and so on), and `VideoInfo`.
 
     Raises:
         DecodeError: The video cannot be decoded.
@@ -225,13 +225,13 @@ def read_eval_views(
 def warn_of_timing(
     path: str | Path, info: VideoInfo, clip: ClipConfig, *, warned: Bool[Tensor, ""] | None = None
 ) -> None:
-    """Warn of a video whose timing is odd, if its clips are chosen by its rate.
+    """Log a warning if the timestamps of a video are implausible and its clips follow them.
 
     Args:
         path: The video.
-        info: What is known of it.
-        clip: How its clips are chosen.
-        warned: Whether this was said before; set when it is said, and then it is said no more.
+        info: Timing of the video.
+        clip: Sampling of the clips.
+        warned: True if the warning was given before, which suppresses it; set when it is given.
     """
     is_followed = clip.sampling not in ("segment", "uniform")
     if info.timing and is_followed and not (warned is not None and warned):
@@ -254,13 +254,13 @@ def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVid
     try:
         return _decode_all(path, allow_codecs=allow_codecs)
     except DecodeError as error:
-        return DecodeError(str(error))  # without its traceback, which would keep the reader alive where workers fork
+        return DecodeError(str(error))  # without its traceback, which would keep the reader alive when workers fork
 
 
 def _read_views(
     video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
-    """The views of `read_eval_views`, before they are normalized."""
+    """The views of `read_eval_views` before normalization."""
     with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
         clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
@@ -278,10 +278,10 @@ def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.nda
 
 
 def _no_warnings(manifest: Manifest) -> Bool[Tensor, " videos"]:
-    """Whether a warning of each video was given: none yet; in shared memory, so that no other worker repeats one."""
+    """A flag per video, set once its warning is given; in shared memory, so that workers do not repeat it."""
     return torch.zeros(len(manifest.samples), dtype=torch.bool).share_memory_()
 
 
 def _check_channels(model: ModelConfig) -> None:
     if model.in_channels != 3:
-        raise ConfigError(f"in_channels={model.in_channels} does not fit videos, which have 3 channels")
+        raise ConfigError(f"in_channels={model.in_channels} must be 3, the number of channels of a video")

@@ -1,8 +1,8 @@
-"""Frames to clips: resize, crop, normalize. One draw holds for all frames of a clip.
+"""From frames to views: resize, crop, normalize. One draw holds for all frames of a clip.
 
-Frames are resized as 8-bit pixels with an antialiasing filter, and only then turned to floats: that is several times
-faster than the other way around, and shrinks without moire (the released code has no filter there). Views stay 8-bit
-until they are where the model is: a quarter of the bytes leaves a worker and goes to a GPU.
+Frames are resized as 8-bit pixels with an antialiasing filter, and only then converted to floats: this is several times
+faster than the reverse, and shrinks without moire (the released code does not filter). Views stay 8-bit until they are
+on the model's device: a quarter of the bytes leaves a worker and goes to a GPU.
 """
 
 import numpy as np
@@ -28,10 +28,10 @@ Frames = UInt8[np.ndarray, "t h w 3"] | UInt8[Tensor, "t h w 3"]
 
 
 def eval_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> UInt8[Tensor, "crops 3 t2 s1 s2"]:
-    """Cut the spatial views of one clip at test.
+    """Crop the spatial views of one clip for evaluation.
 
-    With one crop the frame's short side becomes `clip.test_scale` times the crop's, and the center is cut; with three
-    it becomes the crop's, and both ends and the center of the longer side are cut.
+    With one crop the short side of the frame becomes `clip.test_scale` times that of the crop, and the center is cut.
+    With three crops it becomes that of the crop, and both ends and the center of the longer side are cut.
 
     Args:
         frames: RGB frames, 0 to 255.
@@ -57,17 +57,17 @@ def train_view(
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
 ) -> UInt8[Tensor, "3 t2 s1 s2"]:
-    """Cut one random view of a training clip: scale, place and mirroring as `data` says.
+    """Crop one random view of a training clip: scale, position and mirroring follow `data`.
 
-    Augmentation comes on top: a stretch in the resizing itself, rotation in the cut, then the pixels' values.
+    Augmentation adds a change of aspect ratio when resizing, rotation when cropping, and then operations on pixels.
 
     Args:
         frames: RGB frames, 0 to 255.
         clip: Channel order.
-        data: Range of the scale, spread of the place, and whether half of the clips are mirrored.
+        data: Range of the scale, jitter of the crop, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
-        generator: Source of scale, stretch, place, mirroring and the rest, drawn in this order.
-        augment: What else is drawn; what is off draws nothing.
+        generator: Source of scale, aspect, position, mirroring and augmentation, drawn in this order.
+        augment: Further augmentation; what is off draws nothing.
 
     Returns:
         The view, for `to_floats`.
@@ -82,9 +82,9 @@ def train_view(
 
 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
-    """What a model's channels are made of, before anything is resized: colors as they are, or times.
+    """Choose the three channels of a model's input, colors or times, before frames are resized.
 
-    Where the channels are times, each three frames become one, whose channels are their luma, the earliest first.
+    If the channels are times, every three frames become one: its channels are their luma, the earliest first.
     """
     frames = as_tensor(frames)
     if clip.channel_order != "time":
@@ -93,10 +93,10 @@ def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]
 
 
 def to_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "3 t h w"]:
-    """Lay out 8-bit frames as a model reads them: channels first and in its order.
+    """Lay out 8-bit frames as model input: channels first, in the order of the model.
 
     Args:
-        frames: RGB frames, or channels as `take_channels` makes them.
+        frames: RGB frames, or the result of `take_channels`.
         clip: Channel order.
     """
     channels = rearrange(as_tensor(frames), "t h w c -> c t h w")
@@ -104,13 +104,13 @@ def to_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "3 t h w"]:
 
 
 def to_floats(views: UInt8[Tensor, "*views 3 t h w"], clip: ClipConfig) -> Float[Tensor, "*views 3 t h w"]:
-    """Turn 8-bit channels into what a model reads, on their device: (value / 255 - mean) / std for each.
+    """Normalize 8-bit channels to model input, on their device: (value / 255 - mean) / std per channel.
 
-    `clip.mean` and `clip.std` are in the order in which the model reads the channels: for `bgr`, blue first.
+    `clip.mean` and `clip.std` are in the model's channel order: for `bgr`, blue first.
 
     Args:
-        views: Channels as `to_channels` lays them out.
-        clip: Mean and standard deviation, and whether the background is removed.
+        views: Channels laid out by `to_channels`.
+        clip: Mean, standard deviation and background removal.
     """
     values = views.to(torch.float32)
     if clip.background == "remove":
@@ -124,19 +124,19 @@ def to_floats(views: UInt8[Tensor, "*views 3 t h w"], clip: ClipConfig) -> Float
 def model_input(
     clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"], clip: ClipConfig
 ) -> Float[Tensor, "b 3 t h w"]:
-    """Clips as a model reads them: 8-bit ones are normalized on their device, floats are taken to be so already."""
+    """Model input of clips: 8-bit clips are normalized on their device, floats are assumed to be normalized."""
     return to_floats(clips, clip) if clips.dtype == torch.uint8 else clips
 
 
 def normalize(frames: Frames, clip: ClipConfig) -> Float[Tensor, "3 t h w"]:
-    """Turn frames, or channels as `take_channels` makes them, into what a model reads."""
+    """Convert frames, or the result of `take_channels`, to model input."""
     return to_floats(to_channels(frames, clip), clip)
 
 
 def denormalize(view: Float[Tensor, "3 t h w"], clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
-    """Turn a model's input back into RGB frames, 0 to 255: the inverse of `normalize`, for pictures.
+    """Convert model input back to RGB frames, 0 to 255: the inverse of `normalize`, for pictures.
 
-    Channels that are times give three gray frames for each. A background that was removed stays gray.
+    Channels that are times give three gray frames each. A removed background stays gray.
     """
     mean, std = _statistics(clip)
     values = (view.cpu() * std + mean).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
@@ -152,14 +152,14 @@ def resize(frames: Frames, size: tuple[int, int]) -> UInt8[Tensor, "t h2 w2 3"]:
     frames = as_tensor(frames)
     if tuple(frames.shape[1:3]) == size:
         return frames
-    # channels stay last in memory, where the 8-bit kernel is fastest
+    # channels stay last in memory: the 8-bit kernel is fastest on this layout
     channels_first = rearrange(frames, "t h w c -> t c h w")
     resized = F.interpolate(channels_first, size=size, mode="bilinear", antialias=True, align_corners=False)
     return rearrange(resized, "t c h w -> t h w c")
 
 
 def as_tensor(frames: Frames) -> UInt8[Tensor, "t h w 3"]:
-    """Take frames as a tensor, without a copy where torch can share the array's memory."""
+    """Convert frames to a tensor, without a copy if torch can share the memory of the array."""
     if isinstance(frames, Tensor):
         return frames
     return torch.from_numpy(np.require(frames, requirements=["C", "W"]))

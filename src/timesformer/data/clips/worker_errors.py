@@ -1,4 +1,4 @@
-"""Errors of a dataset as values, so that they leave a worker process as they were raised."""
+"""Errors of a dataset as values, so that they leave a worker process unchanged."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from timesformer.errors import TimeSformerError
 
 @runtime_checkable
 class Items(Protocol):
-    """A dataset whose items have places from 0 to its length."""
+    """A dataset indexed from 0 to its length."""
 
     def __len__(self) -> int: ...
 
@@ -17,9 +17,9 @@ class Items(Protocol):
 
 
 class ErrorsAsValues(Dataset[Any]):
-    """A dataset that gives the error of an item instead of raising it.
+    """A dataset that returns the error of an item instead of raising it.
 
-    Raised in a worker process, an error's message would become that process's traceback.
+    An error raised in a worker process would reach the caller with the traceback of the worker as its message.
     """
 
     def __init__(self, dataset: Items) -> None:

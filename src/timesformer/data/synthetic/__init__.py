@@ -1,1 +1,1 @@
-"""Data sets that are made: motion clips, and videos played backwards."""
+"""Generated datasets: motion clips, and videos played backwards."""

@@ -1,6 +1,6 @@
-"""Videos whose class lies only in the motion: real H.264 files for tests, demonstrations and learning checks.
+"""Datasets of H.264 files whose classes differ only in motion, for tests, demonstrations and learning checks.
 
-The clips are drawn by `timesformer.data.synthetic.motion`, whose names are offered here too.
+The clips are drawn by `timesformer.data.synthetic.motion`; its public names are exported here, too.
 """
 
 import json
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 SETTINGS_FILE = "synthetic.json"
-"""File, in the folder of a generated dataset, that holds the settings it was generated with."""
+"""Settings file in the folder of a generated dataset."""
 
 _SPLITS = ("train", "val")
 _MIN_FPS, _MAX_FPS = 0.001, 1000
-"""Rates that an MP4 file of a few frames can say."""
+"""Rates that an MP4 of a few frames can store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    """All that a generated dataset depends on."""
+    """Everything that a generated dataset depends on."""
 
     clips_per_class: int
     val_clips_per_class: int
@@ -55,11 +55,11 @@ class _Settings:
     seed: int
     fps: float
     format: int = 1
-    """Raised when the same settings no longer give the same pixels."""
+    """Incremented when the same settings no longer give the same pixels."""
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ConfigError(f"classes={self.classes} must name at least one class, and none twice")
+            raise ConfigError(f"classes={self.classes} must name at least one class, each once")
         for name in self.classes:
             check_motion(name)
         check_picture(num_frames=self.num_frames, size=self.size, background=self.background)
@@ -73,16 +73,16 @@ class _Settings:
 
 
 def write_clip(path: str | Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: float = 16.0) -> None:
-    """Write frames as an H.264 MP4 of good quality, with a key frame at least every 12 frames.
+    """Write frames as a high-quality H.264 MP4, with a key frame at least every 12 frames.
 
-    The file appears under its name only when it is complete; a file of that name is replaced.
+    The file is written atomically; an existing file is replaced.
 
     Args:
-        frames: RGB frames, 0 to 255, of even height and width (color is kept at half the resolution).
+        frames: RGB frames, 0 to 255, of even height and width (color is stored at half the resolution).
         fps: Frame rate, in frames a second.
 
     Raises:
-        ConfigError: No frames, a side that is not even and positive, or a frame rate that is not from 0.001 to 1000.
+        ConfigError: No frames, a side that is not even and positive, or a frame rate outside 0.001 to 1000.
     """
     if len(frames) == 0:
         raise ConfigError(f"{path}: a video needs at least 1 frame, got 0")
@@ -106,25 +106,25 @@ def write_motion_dataset(
 ) -> Path:
     """Write a dataset of motion classes as `train/<class>/<class>_0000.mp4` and `val/...`.
 
-    Every clip has its own seed, made of seed, split, class and number. A folder that the same settings have written
-    is used again, and clips that are missing there are added; no file is ever overwritten.
+    Every clip has its own seed, derived from seed, split, class and number. A folder written with the same settings is
+    reused, and missing clips are added; no file is ever overwritten.
 
     Args:
         clips_per_class: Training clips of each class.
         val_clips_per_class: Validation clips of each class; 0 writes no `val`.
-        classes: Names out of `MOTION_CLASSES`.
+        classes: Names from `MOTION_CLASSES`.
         num_frames: Frames of a clip, at least 2.
         size: Height and width in pixels, both even; an int gives a square.
         background: `dark`, one color near black, `plain`, any one color, or `texture`, a smooth random one.
         fps: Frame rate, in frames a second.
-        on_progress: Called after each clip with the number of clips done and of all clips.
+        on_progress: Called after each clip, with the number of clips done and the total.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: A value is out of its range, or a class is unknown or named twice.
-        DataError: The folder holds something else, or a dataset of other settings.
+        ConfigError: A value is out of range, or a class is unknown or named twice.
+        DataError: The folder contains other files, or a dataset of other settings.
     """
     settings = _Settings(
         clips_per_class=clips_per_class,
@@ -155,21 +155,21 @@ def _check_encodable(height: int, width: int, *, fps: float) -> None:
 
 
 def _claim(folder: Path, settings: _Settings) -> None:
-    """Record the settings in a new folder, or make sure that an old one was written with the same."""
+    """Write the settings into a new folder, or check that an existing one was written with the same."""
     record = folder / SETTINGS_FILE
-    asked = json.loads(json.dumps(asdict(settings)))
+    wanted = json.loads(json.dumps(asdict(settings)))
     if not record.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists and is not a generated dataset (no {SETTINGS_FILE}): name a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(record) as partial:
-            partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return
-    there = _read_record(record)
+    found = _read_record(record)
     changes = [
-        f"{key} is {there.get(key)!r} there and {asked.get(key)!r} here"
-        for key in {**asked, **there}
-        if there.get(key) != asked.get(key)
+        f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
+        for key in {**wanted, **found}
+        if found.get(key) != wanted.get(key)
     ]
     if changes:
         raise DataError(f"{folder} was generated with other settings: {'; '.join(changes)}. Name a new folder")
@@ -177,16 +177,16 @@ def _claim(folder: Path, settings: _Settings) -> None:
 
 def _read_record(record: Path) -> dict[str, object]:
     try:
-        there = json.loads(record.read_text(encoding="utf-8"))
+        settings = json.loads(record.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{record} cannot be read as JSON ({error}): name a new folder") from error
-    if not isinstance(there, dict):
-        raise DataError(f"{record} holds no settings: name a new folder")
-    return there
+    if not isinstance(settings, dict):
+        raise DataError(f"{record} does not contain settings: name a new folder")
+    return settings
 
 
 def _clips(settings: _Settings) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
-    """Name of every file, below the dataset's folder, and the seed of its clip."""
+    """Path of every file, relative to the dataset's folder, and seed of its clip."""
     counts = (settings.clips_per_class, settings.val_clips_per_class)
     for split_index, count in enumerate(counts):
         for motion in settings.classes:

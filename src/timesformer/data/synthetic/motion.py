@@ -1,8 +1,8 @@
-"""Drawn clips whose class lies only in the motion, as arrays; `synthetic.dataset` writes them to files.
+"""Synthetic clips whose classes differ only in motion, as arrays; `synthetic.dataset` writes them to files.
 
-The twelve classes are six pairs of opposites. A clip of one class, played backwards, is a clip of the other, drawn
-from the same distribution; so neither a single frame nor an unordered set of frames tells the two apart. A model
-that ignores the order of frames can name the pair, but not the member: it stays at half of the clips right.
+The twelve classes are six pairs of opposites. A clip of one class, played backwards, is a clip of the other, from the
+same distribution, so neither a single frame nor an unordered set of frames tells the two apart. A model that ignores
+the order of frames can name the pair but not the member: its accuracy is at most one half.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ OPPOSITES = {
 """Each class on the left is the class on the right played backwards."""
 
 MOTION_CLASSES = tuple(name for pair in OPPOSITES.items() for name in pair)
-"""Names of the classes, opposites side by side. Clockwise is as seen on the screen."""
+"""Class names, opposites next to each other. Clockwise is as seen on the screen."""
 
 BACKGROUNDS = ("dark", "plain", "texture")
 """A random color near black, any random color, or a smooth random texture: from easy to hard."""
@@ -36,12 +36,12 @@ _MAX_FRAMES = 100_000
 _BASE_RANGE = {"dark": (0.02, 0.15), "plain": (0.1, 0.9), "texture": (0.1, 0.9)}
 
 Course = float | Float[np.ndarray, " t"]
-"""A quantity over the clip, or one number for all of it."""
+"""A quantity over the clip: one number per frame, or one for all frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """One object over the clip. Places are shares of the width and height, the radius of the shorter side."""
+    """One object over the clip. Positions are fractions of width and height, the radius is one of the shorter side."""
 
     shape: str
     color: Float[np.ndarray, "3"]
@@ -53,7 +53,7 @@ class _Track:
 
 
 # Signed distances to the edge of a shape of radius 1, negative inside. Near corners some are only lower bounds,
-# which is enough for the one pixel of softness that they are used for.
+# which is accurate enough for an edge one pixel soft.
 _SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "disc": lambda x, y: np.hypot(x, y) - 1,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.7) - 0.3,
@@ -65,7 +65,7 @@ _SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         np.maximum(np.abs(x + 0.55) - 0.3, np.abs(y) - 0.9), np.maximum(np.abs(x - 0.2) - 0.75, np.abs(y) - 0.28)
     ),
 }
-# No turn short of a full one maps these onto themselves, so that the sense of a turn shows even in two frames.
+# No rotation of less than a full turn maps these onto themselves: two frames show the direction of a rotation.
 _TURNING_SHAPES = ("half_disc", "triangle", "tee")
 
 
@@ -77,13 +77,13 @@ def render_clip(
     size: int | tuple[int, int] = 64,
     background: str = "texture",
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Draw one clip of a class: an object of random shape, color, size, place and speed.
+    """Draw one clip of a class: an object of random shape, color, size, position and speed.
 
     With the same seed, a class and its opposite give the same frames in reversed order.
 
     Args:
         motion: One of `MOTION_CLASSES`.
-        seed: Seed of everything random, or a generator, which is advanced.
+        seed: Seed of all draws, or a generator, which is advanced.
         num_frames: Frames of the clip, at least 2. The motion spans the clip, however many frames it has.
         size: Height and width in pixels; an int gives a square.
         background: `dark`, one color near black, `plain`, any one color, or `texture`, a smooth random one.
@@ -109,7 +109,7 @@ def render_clip(
 
 
 def check_motion(name: str) -> None:
-    """Refuse a name that is no motion class.
+    """Refuse a name that is not a motion class.
 
     Raises:
         ConfigError: The name is not in `MOTION_CLASSES`; the message suggests the closest.
@@ -132,7 +132,7 @@ def check_picture(*, num_frames: int, size: int | tuple[int, int], background: s
     """
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
-        raise ConfigError(f"size={size} must be at least 1 pixel each way")
+        raise ConfigError(f"size={size} must be at least 1 pixel in height and width")
     if num_frames < 2:
         raise ConfigError(f"num_frames={num_frames} must be at least 2: one frame shows no motion")
     check_at_most("size", max(height, width), _MAX_SIDE)
@@ -153,14 +153,14 @@ def _draw_background(
 
 
 def _interpolation(size: int, num_knots: int) -> Float[np.ndarray, "size knots"]:
-    """Weights of evenly spread knots at each pixel: linear, eased so that the slope is 0 at a knot."""
+    """Weights of evenly spaced knots at each pixel: linear, eased so that the slope is 0 at a knot."""
     position = np.linspace(0, num_knots - 1, size)[:, None]
     near = np.clip(1 - np.abs(position - np.arange(num_knots)), 0, 1)
     return near * near * (3 - 2 * near)
 
 
 def _draw(frames: Float[np.ndarray, "t h w 3"], track: _Track) -> None:
-    """Paint an object over the frames, in place; its edge is one pixel soft, so that parts of a pixel count."""
+    """Draw an object into the frames, in place, with an edge one pixel soft, for subpixel motion."""
     height, width = frames.shape[1:3]
     radius = track.radius * min(height, width)
     for frame, x, y, r, angle, opacity in zip(
@@ -191,9 +191,9 @@ def _track(
     opacity: Course = 1.0,
     shapes: Sequence[str] = tuple(_SHAPES),
 ) -> _Track:
-    """Send an object along a course; its shape, color and first angle are drawn. `turn` is in radians."""
+    """Move an object along a course; its shape, color and first angle are random. `turn` is in radians."""
     shape = shapes[int(rng.integers(len(shapes)))]
-    # of a few colors the one least like the background, so that every object shows
+    # of a few random colors, the one farthest from the background, so that every object is visible
     colors = rng.uniform(0, 1, size=(4, 3))
     color = colors[np.argmax(np.linalg.norm(colors - base, axis=1))]
     angle = rng.uniform(0, 2 * np.pi) + turn * u
@@ -202,7 +202,7 @@ def _track(
 
 
 def _draw_position(rng: np.random.Generator, reach: float) -> float:
-    """Draw a place that is `reach` away from both borders, or the middle where that does not fit."""
+    """Draw a position at least `reach` away from both borders; the middle if there is none."""
     return rng.uniform(min(reach, 0.5), max(1 - reach, 0.5))
 
 

@@ -1,4 +1,4 @@
-"""Videos played backwards: a test of whether a model sees the order of frames, on videos of any kind."""
+"""Videos played backwards: a test of whether a model uses the order of frames, on any videos."""
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +16,7 @@ from timesformer.errors import DecodeError
 from timesformer.files import replacing
 
 SUFFIX = " reversed"
-"""What the name of a class gets for its videos played backwards."""
+"""Suffix of a class name for its videos played backwards."""
 
 
 def write_reversed(
@@ -27,17 +27,16 @@ def write_reversed(
     num_threads: int = 4,
     allow_codecs: Collection[str] = (),
 ) -> Manifest:
-    """Copy every video twice, as it is and played backwards, which doubles the classes.
+    """Copy every video twice, forward and backward, which doubles the classes.
 
-    Both copies are encoded without loss from the same pixels. They have the same frames to the bit, so that neither the
-    frames nor traces of a codec tell the two apart, but only the order. A copy that is there is taken as it is. Sides
-    that are odd lose a row or column of pixels.
+    Both copies are encoded losslessly from the same pixels. Their frames are bit-identical: only the order tells them
+    apart, not single frames or codec artifacts. Existing copies are reused. Odd sides lose a row or column of pixels.
 
     Args:
         manifest: The videos.
-        folder: Gets a folder for each class.
-        on_progress: Called in this thread with the number of copies done and their total.
-        num_threads: Videos that are copied at a time.
+        folder: Target; one subfolder is created for each class.
+        on_progress: Called in this thread, with the number of copies done and their total.
+        num_threads: Number of videos copied at a time.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Returns:
@@ -46,13 +45,15 @@ def write_reversed(
 
     Raises:
         DecodeError: A video cannot be decoded.
-        OSError: The disk refused.
+        OSError: A copy cannot be written.
     """
     names = (*manifest.class_names, *(name + SUFFIX for name in manifest.class_names))
     sources, count = manifest.samples, len(manifest.class_names)
     forward, backward = ([_copy_of(s, Path(folder), names, shift=shift) for s in sources] for shift in (0, count))
-    # a video that is listed twice is copied once
-    copies = list(dict.fromkeys(zip(*([s.path for s in part] for part in (sources, forward, backward)), strict=True)))
+    # a video listed twice is copied once
+    copies = list(
+        dict.fromkeys(zip(*([s.path for s in samples] for samples in (sources, forward, backward)), strict=True))
+    )
     with ThreadPoolExecutor(num_threads) as pool:
         for done, _ in enumerate(pool.map(lambda paths: _copy(*paths, allow_codecs), copies), start=1):
             on_progress(2 * done, 2 * len(copies))
@@ -65,14 +66,14 @@ def _copy_of(sample: Sample, folder: Path, names: Sequence[str], *, shift: int) 
 
 
 def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
-    """Where the copy of a video lies: a video that has changed since gets another name."""
+    """Path of the copy of a video; a video that has changed gets another one."""
     stamp = video_stamp(source)
     if stamp is None:
         raise DecodeError(f"{source}: there is no such video")
     size, mtime_ns = stamp
     key = f"{source.absolute()} {size} {mtime_ns}"
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
-    stem = "".join(letter if letter.isprintable() else "_" for letter in source.stem)  # lists need text in UTF-8
+    stem = "".join(letter if letter.isprintable() else "_" for letter in source.stem)  # lists are UTF-8 text
     return folder / class_name.replace("/", "_") / f"{stem}_{digest}.mp4"
 
 
@@ -81,7 +82,7 @@ def _copy(source: Path, forward: Path, backward: Path, allow_codecs: Collection[
         return
     with open_reader(source, allow_codecs=allow_codecs) as reader:
         frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
-    if not is_plausible(fps):  # sampling counts frames then, as it does at this rate; most players refuse the other
+    if not is_plausible(fps):  # sampling then counts frames, as at this rate; most players refuse the original rate
         fps = ASSUMED_FPS
     height, width = (side - side % 2 for side in frames.shape[1:3])
     frames = frames[:, :height, :width]

@@ -64,7 +64,7 @@ class VideoInfo:
     rotation: int
     """Rotation that turns the stored frames upright, in degrees counterclockwise: 0, 90, 180 or 270."""
     timing: str = ""
-    """What is wrong with the timestamps, and which rate clips follow instead; empty if they are plausible."""
+    """Faults of the timestamps, and the rate that clips follow instead; empty if they are plausible."""
 
 
 class VideoReader:
