@@ -3,7 +3,7 @@
 Rotation and RandAugment's geometric operations come first, as one warp; then its color operations in the order drawn,
 color jitter, and random erasing. An augmentation that is off draws no random numbers.
 
-Source: Cubuk et al. 2020, "RandAugment" (here with inversion in place of doing nothing); Zhong et al. 2020, "Random
+Source: Cubuk et al. 2020, "RandAugment" (here with inversion in place of the identity); Zhong et al. 2020, "Random
 Erasing Data Augmentation".
 """
 
