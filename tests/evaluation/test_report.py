@@ -23,7 +23,7 @@ def result(label: str, number: int, *, rank: int = 1, probability: float = 0.5) 
         predicted=label,
         probability=probability,
         rank=rank,
-        views=1,
+        num_views=1,
         true_probability=probability,
         top5=((label, probability),),
     )

@@ -156,7 +156,7 @@ def _measure(variant: Variant, run: RunConfig, videos: VideoSet) -> Evaluation:
 
 
 def _remarks(evaluations: Sequence[Evaluation], runs: Sequence[RunConfig]) -> dict[str, str]:
-    views = np.mean([video.views for video in evaluations[0].predictions])
+    views = np.mean([video.num_views for video in evaluations[0].predictions])
     return {
         "views": f"{views:.3g}",
         "protocol": evaluations[0].protocol,
