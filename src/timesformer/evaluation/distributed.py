@@ -39,16 +39,13 @@ def evaluate_distributed(
 ) -> Evaluation | None:
     """Evaluate a model in a group of processes, each of which calls this once with equal arguments.
 
-    Each video is predicted by one process, in the same batch as in a single process: on equal machines with the same
-    number of threads, the result equals that of `evaluate` to the last bit.
+    On equal machines with the same number of threads, the result equals that of `evaluate` to the last bit.
 
     Args:
-        model: As in `evaluate`.
-        videos: As in `evaluate`.
+        model, videos, top_k: As in `evaluate`.
         group: The process group; None for a single process.
         options: As in `evaluate`; `auto` and `cuda` give each process of a machine its own GPU.
-        on_progress: Called in rank 0, after each video, with the number done and their total.
-        top_k: As in `evaluate`.
+        on_progress: Progress callback, called in rank 0 after each video with the number done and their total.
 
     Returns:
         The result in rank 0, None in the others.
@@ -65,8 +62,7 @@ def evaluate_distributed(
         _send_outcomes(group, model, manifest, options=options)
         return None
     outcomes = _all_outcomes(group, model, manifest, options=options, on_progress=on_progress)
-    protocol = describe_protocol(model.config, model.info.clip)
-    return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
+    return summarize(manifest, outcomes, protocol=describe_protocol(model.config, model.info.clip), top_k=top_k)
 
 
 def _send_outcomes(group: ProcessGroup, model: Classifier, manifest: Manifest, *, options: ComputeOptions) -> None:

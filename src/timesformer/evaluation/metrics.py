@@ -139,13 +139,20 @@ def bootstrap_interval(
     _refuse_empty(len(correct))
     groups = np.arange(len(correct)) if groups is None else groups
     tallies = np.stack([np.bincount(groups, weights=correct), np.bincount(groups)], axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(_resample(tallies, seed=seed, num_resamples=num_resamples), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resample(
+    tallies: Float[np.ndarray, "groups 2"], *, seed: int, num_resamples: int
+) -> Float[np.ndarray, " resamples"]:
+    """Accuracies of resampled groups, given the correct and all samples of each group."""
     # groups with equal tallies are interchangeable, so a resample is one multinomial draw
     kinds, counts = np.unique(tallies, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=num_resamples)
-    right, total = (drawn @ kinds).T
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(right / total, [tail, 1 - tail])
-    return float(low), float(high)
+    num_correct, num_samples = (drawn @ kinds).T
+    return num_correct / num_samples
 
 
 def _check_confidence(confidence: float) -> None:

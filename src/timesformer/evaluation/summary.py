@@ -29,23 +29,17 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
     Args:
         manifest: The videos, with the classes of the model.
         outcomes: One for each video, in the order of the manifest.
-        protocol: Description of the views and their fusion.
-        top_k: Values of k for `Evaluation.top_k`.
+        protocol, top_k: As in `Evaluation`.
 
     Raises:
         DataError: No video could be decoded.
     """
-    outputs = [outcome for outcome in outcomes if isinstance(outcome, VideoOutput)]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailure)]
-    if not outputs:
-        reasons = "".join(f"; the first: {failure.reason}" for failure in failures[:1])
-        raise DataError(f"none of {len(manifest.samples)} videos could be decoded{reasons}")
+    outputs, failures = _split(outcomes)
     scores = np.stack([output.probabilities for output in outputs])
-    labels = np.array([manifest.samples[output.index].label for output in outputs])
-    predicted = scores.argmax(axis=1)
+    samples = [manifest.samples[output.index] for output in outputs]
+    labels, predicted = np.array([sample.label for sample in samples]), scores.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, num_classes=len(manifest.class_names))
-    groups = [manifest.samples[output.index].group for output in outputs]
-    interval = accuracy_interval((predicted == labels)[None], groups=groups)
+    interval = accuracy_interval((predicted == labels)[None], groups=[sample.group for sample in samples])
     return Evaluation(
         top1=top_k_accuracy(scores, labels, k=1),
         top1_interval=(interval.low, interval.high),
@@ -64,6 +58,15 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
         protocol=protocol,
         predictions=_results(manifest, outputs, scores=scores, ranks=true_class_ranks(scores, labels)),
     )
+
+
+def _split(outcomes: Sequence[Outcome]) -> tuple[list[VideoOutput], list[DecodeFailure]]:
+    outputs = [outcome for outcome in outcomes if isinstance(outcome, VideoOutput)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailure)]
+    if not outputs:
+        reason = f"; the first: {failures[0].reason}" if failures else ""
+        raise DataError(f"none of {len(outcomes)} videos could be decoded{reason}")
+    return outputs, failures
 
 
 def _skipped(manifest: Manifest, failure: DecodeFailure) -> Skipped:

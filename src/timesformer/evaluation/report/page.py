@@ -67,17 +67,19 @@ def write_report(
         ConfigError: The file already exists and `overwrite` is False.
         DataError: The file cannot be written.
     """
+    examples = choose_examples(evaluation.predictions, count=num_examples)
     sections = [
         _headline(evaluation, model, title=title),
         _curve(curve),
-        _videos(choose_examples(evaluation.predictions, count=num_examples), model, allow_codecs=allow_codecs),
-        confusion_table(evaluation),
-        mistakes_table(evaluation),
-        class_table(evaluation),
-        _calibration(evaluation),
-        _skipped(evaluation),
+        _videos(examples, model, allow_codecs=allow_codecs),
+        *_measures(evaluation),
     ]
     return _write(document(title, style=_STYLE, body="".join(sections)), Path(path), overwrite=overwrite)
+
+
+def _measures(evaluation: Evaluation) -> list[str]:
+    sections = (confusion_table, mistakes_table, class_table, _calibration, _skipped)
+    return [section(evaluation) for section in sections]
 
 
 def _write(page: str, path: Path, *, overwrite: bool) -> Path:
