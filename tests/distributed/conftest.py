@@ -1,4 +1,4 @@
-"""Seven videos of which the fourth holds none, and a model for them."""
+"""Seven video files, of which the fourth is not a video, and a model for them."""
 
 from pathlib import Path
 

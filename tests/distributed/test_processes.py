@@ -45,27 +45,27 @@ def test_two_processes_give_the_numbers_of_one(model_folder: Path, video_list: P
     assert err.count("skipped") == 1
 
 
-def test_error_in_one_process_ends_all_soon(model_folder: Path, video_list: Path):
+def test_error_in_one_process_stops_all(model_folder: Path, video_list: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     begun = time.monotonic()
     both = [
-        start(*EVALUATE, video_list, "--model", model_folder, *OPTIONS, **meeting, **place)
-        for place in (
+        start(*EVALUATE, video_list, "--model", model_folder, *OPTIONS, **rendezvous, **variables)
+        for variables in (
             {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "0"},
             {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"},
         )
     ]
     (status_0, out, err_0), (status_1, _, err_1) = map(finish, both)
     assert (status_0, status_1, out) == (1, 1, "")
-    assert "3.mp4" in err_1  # the second batch, videos 2 and 3, is that of process 1
-    assert "process 1 of 2 stopped:" in err_0
+    assert "3.mp4" in err_1  # the second batch, videos 2 and 3, belongs to rank 1
+    assert "rank 1 of 2 stopped:" in err_0
     assert "Traceback" not in err_0 + err_1
     assert time.monotonic() - begun < 90
 
 
-def test_several_processes_without_a_meeting_point_are_wrong_usage(
+def test_several_processes_without_an_address_are_wrong_usage(
     model_folder: Path, video_list: Path, run_alone, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RANK", "0")

@@ -15,9 +15,9 @@ LABELS = np.array([0, 1, 1, 1])
 def test_error_is_the_distance_of_confidence_and_accuracy_weighted_by_samples():
     # bins of a fifth: (0.4, 0.6] has 0.6, right; (0.6, 0.8] has 0.7 wrong and 0.8 right; (0.8, 1] has 0.9, right
     found = calibrate(PROBABILITIES, LABELS, num_bins=5)
-    assert [part.count for part in found.bins] == [0, 0, 1, 2, 1]
-    assert [part.confidence for part in found.bins[2:]] == pytest.approx([0.6, 0.75, 0.9])
-    assert [part.accuracy for part in found.bins[2:]] == [1, 0.5, 1]
+    assert [item.count for item in found.bins] == [0, 0, 1, 2, 1]
+    assert [item.confidence for item in found.bins[2:]] == pytest.approx([0.6, 0.75, 0.9])
+    assert [item.accuracy for item in found.bins[2:]] == [1, 0.5, 1]
     assert found.ece == pytest.approx(1 / 4 * 0.4 + 2 / 4 * 0.25 + 1 / 4 * 0.1)
 
 
@@ -37,17 +37,17 @@ def test_brier_score_counts_every_wrong_class():
     assert found.brier == pytest.approx(0.5**2 + 0.8**2 + 0.3**2)
 
 
-def test_confidence_on_a_border_belongs_to_the_bin_below():
+def test_confidence_on_an_edge_belongs_to_the_lower_bin():
     bins = confidence_bins(np.array([0.25, 0.5, 0.75, 1.0, 0.2501]), np.ones(5, dtype=bool), num_bins=4)
-    assert [part.count for part in bins] == [1, 2, 1, 1]
+    assert [item.count for item in bins] == [1, 2, 1, 1]
 
 
-def test_bins_reach_from_zero_to_one_without_gaps():
+def test_bins_cover_zero_to_one_without_gaps():
     bins = calibrate(PROBABILITIES, LABELS).bins
     assert len(bins) == 15
-    assert [part.high for part in bins[:-1]] == [part.low for part in bins[1:]]
+    assert [item.high for item in bins[:-1]] == [item.low for item in bins[1:]]
     assert (bins[0].low, bins[-1].high) == (0, 1)
-    assert sum(part.count for part in bins) == 4
+    assert sum(item.count for item in bins) == 4
 
 
 def test_certain_and_always_right_is_perfect():
@@ -67,7 +67,7 @@ def test_empty_bins_are_none_in_json():
     assert written["bins"][3]["count"] == 2
 
 
-def test_nothing_has_no_calibration():
+def test_no_samples_are_refused():
     with pytest.raises(DataError, match="no samples"):
         calibrate(PROBABILITIES[:0], LABELS[:0])
     with pytest.raises(ConfigError, match="num_bins=0 must be at least 1"):

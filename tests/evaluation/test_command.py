@@ -53,7 +53,7 @@ def run(model: TimeSformer, videos: Path, tmp_path: Path, capsys: pytest.Capture
         ),
     ],
 )
-def test_views_that_are_asked_for_are_taken_and_named(run: Run, options: tuple[object, ...], protocol: str, views: int):
+def test_requested_views_are_used_and_named(run: Run, options: tuple[object, ...], protocol: str, views: int):
     status, out, _ = run("--json", *options)
     written = json.loads(out)
     assert status == 0
@@ -82,13 +82,13 @@ def test_every_k_is_printed_with_calibration_and_protocol(run: Run):
 
 
 @pytest.mark.parametrize("text", ["0", "1,,5", "five", "-1"])
-def test_top_k_that_is_no_number_is_refused(run: Run, text: str):
+def test_top_k_that_is_not_a_number_is_refused(run: Run, text: str):
     status, _, err = run(f"--top-k={text}")
     assert status == 2
     assert "is not a list of whole numbers from 1" in err
 
 
-def test_interval_tells_its_method(run: Run):
+def test_interval_names_its_method(run: Run):
     assert "% (Wilson)\n" in run()[1]
 
 

@@ -28,14 +28,14 @@ def _evaluate(model: TimeSformer, videos: Path | Manifest, **options: object) ->
 
 
 def _with_broken(videos: Path, broken: Path) -> Manifest:
-    """The validation videos, the second of which holds no video."""
+    """The validation videos, of which the second file is not a video."""
     manifest = load_manifest(videos / "val")
     broken.write_bytes(b"no video")
     first, second, *others = manifest.samples
     return Manifest((first, dataclasses.replace(second, path=broken), *others), manifest.class_names)
 
 
-def test_every_video_has_the_fused_answer_of_all_its_views(model: TimeSformer, videos: Path):
+def test_every_video_has_the_fused_prediction_of_all_its_views(model: TimeSformer, videos: Path):
     evaluation = _evaluate(model, videos)
     manifest = load_manifest(videos / "val")
     assert [video.path for video in evaluation.predictions] == [str(sample.path) for sample in manifest.samples]
@@ -43,7 +43,7 @@ def test_every_video_has_the_fused_answer_of_all_its_views(model: TimeSformer, v
         views, _ = read_eval_views(video.path, model.config, model.info.clip)
         with torch.inference_mode():
             expected = fuse(model.eval()(views), "softmax")
-        assert video.views == len(views) == 3
+        assert video.num_views == len(views) == 3
         assert video.predicted == model.info.label(int(expected.argmax()))
         assert video.probability == pytest.approx(float(expected.max()), rel=1e-5)
 
@@ -65,7 +65,7 @@ def test_top_five_of_three_classes_is_everything(model: TimeSformer, videos: Pat
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_batch_size_changes_no_answer(model: TimeSformer, videos: Path, batch_size: int):
+def test_batch_size_changes_no_prediction(model: TimeSformer, videos: Path, batch_size: int):
     one = _evaluate(model, videos, batch_size=3)
     other = _evaluate(model, videos, batch_size=batch_size)
     assert [v.predicted for v in one.predictions] == [v.predicted for v in other.predictions]
@@ -74,7 +74,7 @@ def test_batch_size_changes_no_answer(model: TimeSformer, videos: Path, batch_si
     )
 
 
-def test_workers_change_no_answer(model: TimeSformer, videos: Path):
+def test_workers_change_no_prediction(model: TimeSformer, videos: Path):
     assert _evaluate(model, videos, num_workers=2).predictions == _evaluate(model, videos).predictions
 
 
@@ -119,7 +119,7 @@ def test_unreadable_video_stops_with_its_name_alone(model: TimeSformer, videos: 
     assert "Traceback" not in str(caught.value)
 
 
-def test_skipped_video_is_listed_and_replaced_by_nothing(model: TimeSformer, videos: Path, tmp_path: Path):
+def test_skipped_video_is_listed_and_not_replaced(model: TimeSformer, videos: Path, tmp_path: Path):
     evaluation = _evaluate(model, _with_broken(videos, tmp_path / "broken.mp4"), on_error="skip")
     assert [video.path for video in evaluation.skipped] == [str(tmp_path / "broken.mp4")]
     assert "broken.mp4" in evaluation.skipped[0].reason
@@ -135,7 +135,7 @@ def test_only_unreadable_videos_are_an_error(model: TimeSformer, videos: Path, t
         _evaluate(model, manifest, on_error="skip")
 
 
-def test_broken_weights_are_no_prediction(model: TimeSformer, videos: Path):
+def test_outputs_of_broken_weights_are_an_error(model: TimeSformer, videos: Path):
     torch.nn.init.constant_(model.head.bias, math.nan)
     with pytest.raises(TimeSformerError, match=r"\.mp4: the model outputs nan or inf"):
         _evaluate(model, videos)
@@ -146,7 +146,7 @@ def test_broken_weights_are_no_prediction(model: TimeSformer, videos: Path):
     [
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"num_workers": -1}, "num_workers=-1 must not be negative"),
-        ({"top_k": (5, 0)}, r"top_k=\(5, 0\) must hold whole numbers from 1"),
+        ({"top_k": (5, 0)}, r"top_k=\(5, 0\) must hold whole numbers of at least 1, such as \(1, 5\)"),
         ({"top_k": ()}, r"top_k=\(\) must hold"),
         ({"on_error": "ignore"}, "on_error='ignore' is not one of 'raise', 'skip'"),
     ],
@@ -156,7 +156,7 @@ def test_values_out_of_range_are_refused(model: TimeSformer, videos: Path, optio
         _evaluate(model, videos, **options)
 
 
-def test_class_that_no_video_shows_is_none_in_json(model: TimeSformer, videos: Path):
+def test_class_without_videos_is_none_in_json(model: TimeSformer, videos: Path):
     manifest = load_manifest(videos / "val")
     only_grow = Manifest(tuple(s for s in manifest.samples if s.label == 0), manifest.class_names)
     found = json.loads(json.dumps(_evaluate(model, only_grow).to_dict()))
@@ -234,7 +234,7 @@ def test_predictions_that_cannot_be_written_are_an_error(model: TimeSformer, vid
         write_predictions(evaluation, tmp_path / "absent" / "predictions.csv")
 
 
-def test_any_k_can_be_asked_for(model: TimeSformer, videos: Path):
+def test_any_k_can_be_requested(model: TimeSformer, videos: Path):
     evaluation = _evaluate(model, videos, top_k=(2, 1, 9))
     ranks = [video.rank for video in evaluation.predictions]
     assert evaluation.top_k == {1: ranks.count(1) / 9, 2: (ranks.count(1) + ranks.count(2)) / 9, 9: 1.0}
@@ -273,7 +273,7 @@ def test_mean_of_probabilities_by_hand(model: TimeSformer, videos: Path, monkeyp
     assert evaluation.calibration.nll == pytest.approx(-(math.log(0.640597) + math.log(1 - 0.586833)) / 2, abs=1e-5)
 
 
-def test_summed_logits_by_hand_turn_the_first_answer_around(
+def test_summed_logits_by_hand_change_the_first_prediction(
     model: TimeSformer, videos: Path, monkeypatch: pytest.MonkeyPatch
 ):
     evaluation = _evaluate_views(model, videos, monkeypatch, "logits")

@@ -1,4 +1,4 @@
-"""The interval of an accuracy: against published values and enumeration, and what groups make of it."""
+"""Confidence intervals of an accuracy: published values, enumeration and groups."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_the_interval_has_the_published_values(right, total, low, high):
 
 
 @given(TRIALS, CONFIDENCE)
-def test_each_end_is_the_share_that_the_score_test_just_keeps(trials, confidence):
+def test_each_end_is_the_fraction_that_the_score_test_just_accepts(trials, confidence):
     right, total = trials
     for end in wilson_interval(right / total, num_trials=total, confidence=confidence):
         if 0 < end < 1:
@@ -42,7 +42,7 @@ def test_each_end_is_the_share_that_the_score_test_just_keeps(trials, confidence
 
 
 @given(TRIALS, CONFIDENCE)
-def test_the_interval_holds_the_share_and_is_no_point(trials, confidence):
+def test_the_interval_contains_the_fraction_and_has_a_width(trials, confidence):
     right, total = trials
     low, high = wilson_interval(right / total, num_trials=total, confidence=confidence)
     assert 0 <= low <= right / total <= high <= 1
@@ -51,14 +51,14 @@ def test_the_interval_holds_the_share_and_is_no_point(trials, confidence):
 
 
 @given(TRIALS)
-def test_right_and_wrong_mirror_each_other(trials):
+def test_intervals_of_hits_and_misses_mirror_each_other(trials):
     right, total = trials
     low, high = wilson_interval(right / total, num_trials=total)
     assert wilson_interval((total - right) / total, num_trials=total) == pytest.approx((1 - high, 1 - low), abs=1e-12)
 
 
 @given(TRIALS, st.integers(2, 50))
-def test_more_trials_of_the_same_share_lie_within(trials, times):
+def test_more_trials_of_the_same_fraction_give_an_interval_inside(trials, times):
     right, total = trials
     low, high = wilson_interval(right / total, num_trials=total)
     inner_low, inner_high = wilson_interval(right / total, num_trials=times * total)
@@ -79,22 +79,22 @@ def test_intervals_hold_the_truth_as_often_as_they_say(total):
         for truth in truths
     ]
     assert np.mean(held) == pytest.approx(0.95, abs=0.015)
-    assert min(held) > 0.83  # the least, at shares near 0 and 1
+    assert min(held) > 0.83  # the least, near 0 and 1
 
 
 @pytest.mark.parametrize(
-    ("share", "options", "message"),
+    ("fraction", "options", "message"),
     [
-        (1.5, {"num_trials": 3}, r"share=1\.5 must lie between 0 and 1"),
-        (math.nan, {"num_trials": 3}, "share=nan must lie between 0 and 1"),
+        (1.5, {"num_trials": 3}, r"fraction=1\.5 must lie between 0 and 1"),
+        (math.nan, {"num_trials": 3}, "fraction=nan must lie between 0 and 1"),
         (0.5, {"num_trials": 0}, "num_trials=0 must be above 0"),
         (0.5, {"num_trials": math.inf}, "num_trials=inf must be above 0"),
         (0.5, {"num_trials": 3, "confidence": 1.0}, r"confidence=1\.0 must lie between 0 and 1"),
     ],
 )
-def test_values_out_of_range_are_refused(share, options, message):
+def test_values_out_of_range_are_refused(fraction, options, message):
     with pytest.raises(ConfigError, match=message):
-        wilson_interval(share, **options)
+        wilson_interval(fraction, **options)
 
 
 # --- Videos without groups ---
@@ -112,12 +112,12 @@ def test_no_videos_have_no_interval():
         interval_of(np.zeros((1, 0), dtype=bool))
 
 
-def test_several_models_that_agree_are_worth_one():
+def test_several_models_that_agree_count_as_one():
     right = np.arange(40) % 5 > 0
     assert interval_of([right, right, right]) == pytest.approx(interval_of(right))
 
 
-def test_models_that_err_on_other_videos_are_worth_more_but_no_more_than_as_many_videos():
+def test_models_that_err_on_different_videos_count_more_than_one_but_not_more_than_their_number():
     right = np.arange(40) % 5 > 0
     one, two = interval_of(right), interval_of([right, np.roll(right, 1)])
     assert two[1] - two[0] < one[1] - one[0]
@@ -125,7 +125,7 @@ def test_models_that_err_on_other_videos_are_worth_more_but_no_more_than_as_many
     assert two[0] <= low + 1e-12 and high <= two[1] + 1e-12
 
 
-def test_models_that_are_right_about_everything_are_no_surer_than_one():
+def test_models_that_are_always_correct_have_the_interval_of_one():
     assert interval_of(np.ones((3, 9), dtype=bool)) == interval_of(np.ones((1, 9), dtype=bool))
 
 
@@ -156,7 +156,7 @@ def test_neither_order_nor_names_of_groups_matter(videos, random):
     assert changed == pytest.approx(plain)
 
 
-def test_a_bootstrap_over_groups_is_that_of_whole_groups_drawn_anew():
+def test_a_bootstrap_over_groups_resamples_whole_groups():
     rng = np.random.default_rng(3)
     groups = np.repeat(np.arange(11), rng.integers(1, 9, size=11))
     right = rng.random(len(groups)) < rng.random(11)[groups]
@@ -179,7 +179,7 @@ def test_persons_who_are_all_right_or_all_wrong_count_as_one_video_each():
 
 
 @pytest.mark.parametrize(("hit", "num_wrong"), [(True, 0), (True, 4), (False, 4)])
-def test_where_few_groups_have_a_mistake_each_counts_as_one_video(hit, num_wrong):
+def test_each_group_counts_as_one_video_if_few_groups_have_a_mistake(hit, num_wrong):
     groups = [f"person {number // 10}" for number in range(120)]
     right = np.full(120, hit)
     right[10 * np.arange(num_wrong)] = not hit
@@ -190,13 +190,13 @@ def test_where_few_groups_have_a_mistake_each_counts_as_one_video(hit, num_wrong
     assert (method, num_groups) == ("wilson_over_groups", 12)
 
 
-def test_one_group_tells_next_to_nothing():
+def test_one_group_gives_a_wide_interval():
     low, high, method, num_groups = interval_of(np.ones(200, dtype=bool), ["anna"] * 200)
     assert (method, num_groups) == ("wilson_over_groups", 1)
     assert (low, high) == (pytest.approx(0.2065, abs=1e-4), 1.0)
 
 
-def test_groups_hold_the_truth_where_videos_taken_as_independent_do_not():
+def test_groups_contain_the_truth_when_independent_videos_do_not():
     rng, held = np.random.default_rng(0), {"groups": 0, "videos": 0}
     groups = [f"person {number // 20}" for number in range(240)]
     for _ in range(200):  # each person's own accuracy is drawn around 0.8
@@ -207,7 +207,7 @@ def test_groups_hold_the_truth_where_videos_taken_as_independent_do_not():
     assert held["groups"] > 170 > 140 > held["videos"]
 
 
-# --- For people ---
+# --- As text ---
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_groups_hold_the_truth_where_videos_taken_as_independent_do_not():
         ("wilson_over_groups", 1, 0, "Wilson over 1 group, too few to resample"),
     ],
 )
-def test_the_method_is_told(method, num_groups, num_alone, text):
+def test_the_method_is_described(method, num_groups, num_alone, text):
     assert describe_method(method, num_groups=num_groups, num_alone=num_alone) == text
 
 

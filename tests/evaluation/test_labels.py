@@ -59,7 +59,7 @@ def test_numbers_of_a_list_mean_the_classes_of_the_model(tmp_path: Path):
     assert manifest.class_names[manifest.samples[0].label] == "swim"
 
 
-def test_numbers_of_a_list_with_names_beside_it_mean_those(tmp_path: Path):
+def test_numbers_of_a_list_with_names_next_to_it_mean_those(tmp_path: Path):
     _touch(tmp_path / "a.mp4")
     (tmp_path / "test.csv").write_text("a.mp4,1\n")
     (tmp_path / "classes.txt").write_text("swim\nrun\n")
@@ -75,7 +75,7 @@ def test_numbers_of_a_list_with_names_beside_it_mean_those(tmp_path: Path):
         ({"id": "a", "label": 1}, "something-something-v2-labels.json", {"swim": "0", "run": "1"}),
     ],
 )
-def test_numbers_of_a_json_with_names_beside_it_mean_those(clip: dict, name: str, names: object, tmp_path: Path):
+def test_numbers_of_a_json_with_names_next_to_it_mean_those(clip: dict, name: str, names: object, tmp_path: Path):
     _touch(tmp_path / "a.mp4")
     (tmp_path / "test.json").write_text(json.dumps([clip]))
     (tmp_path / name).write_text(json.dumps(names))

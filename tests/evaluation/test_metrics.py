@@ -19,7 +19,7 @@ SCORES = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1,
 LABELS = np.array([1, 1, 0, 2])
 
 
-def test_rank_is_the_place_of_the_true_class():
+def test_rank_of_the_true_class_counts_from_one():
     assert true_class_ranks(SCORES, LABELS).tolist() == [1, 2, 3, 2]
 
 
@@ -58,7 +58,7 @@ def test_scores_that_are_not_finite_are_refused(bad: float):
         top_k_accuracy(scores, LABELS, k=1)
 
 
-def test_nothing_has_no_accuracy():
+def test_no_samples_are_refused():
     with pytest.raises(DataError, match="no samples"):
         top_k_accuracy(SCORES[:0], LABELS[:0], k=1)
     with pytest.raises(DataError, match="no samples"):
@@ -83,19 +83,19 @@ def test_mean_class_accuracy_does_not_follow_the_larger_class():
     assert mean_class_accuracy(confusion) == 0.5
 
 
-def test_precision_is_a_share_of_the_column_and_nan_without_predictions():
+def test_precision_is_a_fraction_of_the_column_and_nan_without_predictions():
     confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]])
     np.testing.assert_array_equal(per_class_precision(confusion), [0.6, 0.0, np.nan])
 
 
-def test_most_confused_are_the_largest_counts_beside_the_diagonal():
+def test_most_confused_are_the_largest_counts_off_the_diagonal():
     confusion = np.array([[9, 1, 0], [4, 0, 1], [0, 0, 5]])
     assert most_confused(confusion, count=2) == [(1, 0, 4), (0, 1, 1)]
     assert most_confused(confusion, count=9) == [(1, 0, 4), (0, 1, 1), (1, 2, 1)]
     assert most_confused(np.eye(3, dtype=int), count=9) == []
 
 
-def test_interval_of_a_known_share_is_that_of_the_binomial():
+def test_interval_of_a_known_fraction_matches_the_binomial():
     low, high = bootstrap_interval(np.arange(400) < 320, seed=3)
     # 0.8 +- 1.96 * sqrt(0.8 * 0.2 / 400)
     assert low == pytest.approx(0.8 - 0.0392, abs=0.005)

@@ -29,7 +29,7 @@ def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
 
 
 @pytest.mark.parametrize(
-    ("clip", "whose"),
+    ("clip", "ending"),
     [
         (ClipConfig(sampling="center"), " (views and fusion as in the paper)"),
         (ClipConfig(fusion="logits"), " (views and fusion as in the released code)"),
@@ -37,8 +37,8 @@ def test_protocol_names_views_and_fusion(clip: ClipConfig, expected: str):
         (ClipConfig(sampling="center", num_crops=1), "fusion"),
     ],
 )
-def test_protocol_says_whose_it_is_only_where_all_of_it_agrees(clip: ClipConfig, whose: str):
-    assert describe_protocol(ModelConfig(), clip).endswith(whose)
+def test_protocol_names_its_source_only_if_all_of_it_agrees(clip: ClipConfig, ending: str):
+    assert describe_protocol(ModelConfig(), clip).endswith(ending)
 
 
 def test_other_views_keep_the_rest_of_the_clips():
@@ -48,7 +48,7 @@ def test_other_views_keep_the_rest_of_the_clips():
     assert (changed.frame_stride, changed.mean, changed.channel_order) == (16, (0.5, 0.4, 0.3), "bgr")
 
 
-def test_what_has_no_effect_on_the_new_views_falls_back():
+def test_fields_without_effect_on_the_new_views_return_to_their_defaults():
     one_crop = ClipConfig(num_crops=1, test_scale=1.0)
     assert change_views(one_crop, {"num_crops": 3}).test_scale == 8 / 7
     assert change_views(ClipConfig(num_clips=4), {"sampling": "coverage"}).num_clips == 1

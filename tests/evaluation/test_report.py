@@ -10,7 +10,7 @@ from timesformer.evaluation.calibration import Bin
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.report.charts import reliability_diagram
 from timesformer.evaluation.report.page import choose_examples, write_report
-from timesformer.evaluation.report.tables import confusion_picture
+from timesformer.evaluation.report.tables import confusion_image
 from timesformer.evaluation.report.videos import film_strip
 from timesformer.evaluation.result import VideoResult
 from timesformer.model.timesformer import TimeSformer
@@ -23,7 +23,7 @@ def result(label: str, number: int, *, rank: int = 1, probability: float = 0.5) 
         predicted=label,
         probability=probability,
         rank=rank,
-        views=1,
+        num_views=1,
         true_probability=probability,
         top5=((label, probability),),
     )
@@ -33,7 +33,7 @@ RIGHT = [result(label, number) for label in "ab" for number in range(5)]
 WRONG = [result("c", number, rank=2, probability=number / 10) for number in range(9)]
 
 
-def test_the_surest_mistakes_come_first_and_are_half():
+def test_the_most_confident_mistakes_come_first_and_are_half():
     shown = choose_examples(RIGHT + WRONG, count=6)
     assert [video.path for video in shown] == ["c8", "c7", "c6", "a0", "b0", "a1"]
 
@@ -41,7 +41,7 @@ def test_the_surest_mistakes_come_first_and_are_half():
 @pytest.mark.parametrize(
     ("right", "wrong", "count", "want"), [(10, 0, 6, 6), (0, 9, 6, 6), (1, 9, 6, 6), (2, 1, 6, 3), (10, 1, 6, 6)]
 )
-def test_as_many_are_shown_as_there_are_and_as_are_asked_for(right, wrong, count, want):
+def test_examples_number_the_count_or_all_predictions(right, wrong, count, want):
     shown = choose_examples(RIGHT[:right] + WRONG[:wrong], count=count)
     assert len(shown) == want
     assert len({video.path for video in shown}) == want
@@ -76,21 +76,21 @@ def test_bar_of_the_diagram_ends_at_accuracy_and_its_gap_at_confidence():
     bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" fill="var\(--(\w+)\)', drawn)
     # the axes span 300 pixels from (46, 320): a quarter is 75
     assert bars == [("196.5", "245.0", "149.0", "75.0", "bar"), ("196.5", "95.0", "149.0", "150.0", "gap")]
-    assert "4 videos, mean probability 75.0%, right 25.0%" in drawn
+    assert "4 videos, mean probability 75.0%, accuracy 25.0%" in drawn
     assert "nan" not in drawn
 
 
-def test_too_cautious_has_another_color_than_too_sure():
+def test_underconfidence_and_overconfidence_differ_in_color():
     drawn = reliability_diagram((Bin(low=0, high=1, count=1, confidence=0.5, accuracy=1),))
     assert "--cautious" in drawn
     assert "--gap" not in drawn
 
 
-def test_confusion_of_many_classes_is_a_picture_from_white_to_blue():
-    picture = confusion_picture(np.array([[4, 0, 0], [1, 1, 0], [0, 0, 0]]))
-    assert picture[0].tolist() == [[59, 111, 212], [255, 255, 255], [255, 255, 255]]
-    assert picture[1, 0].tolist() == picture[1, 1].tolist() == [157, 183, 234]
-    assert (picture[2] == 255).all()
+def test_confusion_of_many_classes_is_an_image_from_white_to_blue():
+    image = confusion_image(np.array([[4, 0, 0], [1, 1, 0], [0, 0, 0]]))
+    assert image[0].tolist() == [[59, 111, 212], [255, 255, 255], [255, 255, 255]]
+    assert image[1, 0].tolist() == image[1, 1].tolist() == [157, 183, 234]
+    assert (image[2] == 255).all()
 
 
 @pytest.fixture
@@ -98,17 +98,17 @@ def evaluation(model: TimeSformer, videos: Path) -> Evaluation:
     return evaluate(model, videos, device="cpu", num_workers=0, top_k=(1, 2))
 
 
-def test_page_stands_alone_and_shows_every_part(evaluation: Evaluation, model: TimeSformer, tmp_path: Path):
+def test_page_is_self_contained_and_has_every_section(evaluation: Evaluation, model: TimeSformer, tmp_path: Path):
     page = write_report(evaluation, tmp_path / "page.html", model=model, title="a <b> & c").read_text("utf-8")
     assert "a &lt;b&gt; &amp; c" in page
     assert "http" not in page
     for part in (
-        "Surest mistakes",
-        "Right answers",
-        "Confusion",
+        "Most confident mistakes",
+        "Correct predictions",
+        "Confusion matrix",
         "Most confused",
         "Classes",
-        "probabilities be trusted",
+        "Calibration",
     ):
         assert part in page
     assert evaluation.protocol in page
@@ -118,7 +118,7 @@ def test_page_stands_alone_and_shows_every_part(evaluation: Evaluation, model: T
     assert page.count(f"rank {wrong[0].rank})") >= 1
 
 
-def test_classes_are_listed_from_worst_to_best(evaluation: Evaluation, model: TimeSformer, tmp_path: Path):
+def test_classes_are_listed_by_rising_accuracy(evaluation: Evaluation, model: TimeSformer, tmp_path: Path):
     page = write_report(evaluation, tmp_path / "page.html", model=model, title="t").read_text("utf-8")
     shares = re.findall(r"</span>(\d+)%<td class=number>", page)
     assert len(shares) == 3
@@ -132,7 +132,7 @@ def test_page_that_cannot_be_written_is_an_error(evaluation: Evaluation, model: 
         write_report(evaluation, tmp_path / "absent" / "page.html", model=model, title="t")
 
 
-def test_page_and_table_that_exist_are_replaced_only_when_told(model: TimeSformer, videos: Path, tmp_path: Path):
+def test_existing_page_and_table_are_replaced_only_with_overwrite(model: TimeSformer, videos: Path, tmp_path: Path):
     found = evaluate(model, videos, device="cpu", num_workers=0)
     page, table = tmp_path / "page.html", tmp_path / "p.csv"
     for file in (page, table):

@@ -1,4 +1,4 @@
-"""Which pixels of which frames a test sees: against tables worked out by hand and a decoder with no code of ours."""
+"""Frames and pixels of the test views, compared with tables made by hand and with an independent decoder."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -121,7 +121,7 @@ def test_from_scratch_ignores_weights_that_the_other_arms_start_from():
     assert starts == {"scratch": "", "pretrained": "weights"}
 
 
-def test_a_plan_counts_the_steps_of_a_share_of_the_videos():
+def test_a_plan_counts_the_steps_of_a_fraction_of_the_videos():
     plans = plan_trainings(laptop("data-scale"), num_train=70)
     # 20 epochs of ceil(17.5 / 16), ceil(35 / 16), ceil(52.5 / 16), ceil(70 / 16) steps
     assert [plan.steps for plan in plans] == [40, 60, 80, 100] * 2

@@ -1,4 +1,4 @@
-"""What happens to the frames of a test clip, and the interval over several models."""
+"""Order of the frames of a test clip, and the interval over several models."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tiny import random_clips, random_model, tiny_config
 
 
 def numbered_clips(num_frames=5):
-    """Two clips whose pixels are the number of their frame, the second one's from 10 on."""
+    """Two clips whose pixels hold the frame number, counted from 0 and from 10."""
     frames = torch.arange(num_frames, dtype=torch.float32).reshape(1, 1, num_frames, 1, 1)
     return torch.cat([frames, frames + 10]).expand(2, 3, num_frames, 2, 4)
 
@@ -33,7 +33,7 @@ def test_frames_come_in_the_order_asked_for(order, wanted):
     assert frame_numbers(reordered(numbered_clips(), order, generator=torch.Generator())) == wanted
 
 
-def test_every_clip_is_shuffled_in_its_own_way_and_the_same_way_each_time():
+def test_each_clip_is_shuffled_differently_and_reproducibly():
     first, again = (
         frame_numbers(reordered(numbered_clips(9), "shuffled", generator=torch.Generator().manual_seed(3)))
         for _ in range(2)

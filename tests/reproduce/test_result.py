@@ -34,7 +34,7 @@ def result():
     )
 
 
-def test_the_table_puts_the_papers_numbers_beside_ours(result):
+def test_the_table_has_the_papers_numbers_next_to_ours(result):
     assert markdown(result).splitlines() == [
         "# Schemes (Table 1)",
         "",
@@ -50,7 +50,7 @@ def test_the_table_puts_the_papers_numbers_beside_ours(result):
     ]
 
 
-def test_an_interval_that_is_narrow_is_no_point(result):
+def test_a_narrow_interval_is_printed_with_two_different_ends(result):
     row = replace(result.rows[0], value=1.0, interval=(0.99981, 1.0))
     assert "| 100.0 % (99.98 to 100.00) |" in markdown(replace(result, rows=(row,)))
 
@@ -82,10 +82,10 @@ def test_bars_grow_with_the_result(result, tmp_path):
     assert inked(tmp_path / "high.png") > 2 * inked(tmp_path / "low.png")
 
 
-def test_every_panel_of_a_figure_of_lines_is_drawn(result, tmp_path):
-    places = [("frames", 2), ("frames", 8), ("pixels", 16), ("pixels", 48)]
+def test_every_panel_of_a_line_plot_is_drawn(result, tmp_path):
+    points = [("frames", 2), ("frames", 8), ("pixels", 16), ("pixels", 48)]
     rows = tuple(
-        replace(result.rows[0], label=f"{panel} {x}", series="divided", panel=panel, x=x) for panel, x in places
+        replace(result.rows[0], label=f"{panel} {x}", series="divided", panel=panel, x=x) for panel, x in points
     )
     draw(replace(result, rows=rows), tmp_path / "both.png")
     draw(replace(result, rows=rows[:2]), tmp_path / "one.png")

@@ -15,7 +15,7 @@ from timesformer.reproduce.videos import CLASSES, own_set, reversed_set, synthet
 
 
 def nothing(done, total):
-    """A caller that does not watch."""
+    """Progress callback that does nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 def test_a_synthetic_set_has_whole_classes_in_pairs(tmp_path):
     videos = synthetic_set(tmp_path, Motions(clips=25, num_frames=2, size=16), seed=0, on_progress=nothing)
-    assert (videos.num_train, videos.num_val, videos.num_classes) == (24, 6, 6)  # 25 is no multiple of 6 classes
+    assert (videos.num_train, videos.num_val, videos.num_classes) == (24, 6, 6)  # 25 is not a multiple of 6 classes
     assert videos.is_paired
     assert load_manifest(videos.train).class_names == CLASSES
     other = synthetic_set(tmp_path, Motions(clips=8, num_frames=2, size=16, seed_offset=1), seed=0, on_progress=nothing)
@@ -40,27 +40,27 @@ def test_a_synthetic_set_has_whole_classes_in_pairs(tmp_path):
 
 
 def test_a_synthetic_set_has_a_video_of_every_class(tmp_path):
-    with pytest.raises(ConfigError, match="clips=5 must be at least 6"):
+    with pytest.raises(ConfigError, match="clips=5 must be at least 6, one per class"):
         synthetic_set(tmp_path, Motions(clips=5), seed=0, on_progress=nothing)
 
 
-def test_a_smaller_share_is_part_of_a_larger_one_and_holds_all_classes(folder, tmp_path):
+def test_a_smaller_fraction_is_a_subset_of_a_larger_one_and_has_all_classes(folder, tmp_path):
     videos = own_set(tmp_path / "lists", DataConfig(train=str(folder)), seed=3)
-    shares = []
+    subsets = []
     for fraction in (0.25, 0.5, 0.75, 1.0):
         write_fraction(videos, fraction=fraction, seed=3)
-        shares.append(load_manifest(videos.data(DataConfig(), fraction=fraction).train))
-    assert [len(part.samples) for part in shares] == [4, 8, 12, 16]
-    for small, large in pairwise(shares):
+        subsets.append(load_manifest(videos.data(DataConfig(), fraction=fraction).train))
+    assert [len(subset.samples) for subset in subsets] == [4, 8, 12, 16]
+    for small, large in pairwise(subsets):
         assert {sample.path for sample in small.samples} < {sample.path for sample in large.samples}
-    assert [sum(sample.label for sample in part.samples) for part in shares] == [2, 4, 6, 8]
+    assert [sum(sample.label for sample in subset.samples) for subset in subsets] == [2, 4, 6, 8]
 
 
 def test_lists_of_other_videos_are_not_replaced(folder, tmp_path):
     data = DataConfig(train=str(folder / "train"), val_fraction=0.25)
     own_set(tmp_path / "lists", data, seed=0)
     own_set(tmp_path / "lists", data, seed=0)
-    with pytest.raises(DataError, match="list other videos: name another output folder"):
+    with pytest.raises(DataError, match="list other videos: choose another output folder"):
         own_set(tmp_path / "lists", data, seed=1)
 
 

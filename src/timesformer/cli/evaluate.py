@@ -33,8 +33,8 @@ from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.data.manifest.model_classes import read_manifest
 from timesformer.errors import ConfigError
-from timesformer.evaluation.distributed import evaluate_shared
-from timesformer.evaluation.process_group import ProcessInfo, find_process_info, join
+from timesformer.evaluation.distributed import evaluate_distributed
+from timesformer.evaluation.process_group import ProcessInfo, find_process_info, process_group
 from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
@@ -111,12 +111,14 @@ def evaluate(
         raise ConfigError("--overwrite has no effect without --csv or --page")
     files = [file for file in (csv, page) if file is not None and process.rank == 0]  # only process 0 writes
     check_files(*files, overwrite=overwrite, reads=(*list_files(data), *model_files(model)))
-    with join(process) as team:
+    with process_group(process) as group:
         loaded = _load(given_model(model), _given(views), overrides)
         videos = read_manifest(data, labels=loaded.info.labels)
         refuse_inputs(files, video_files(videos))
         with _progress(process) as on_progress:
-            result = evaluate_shared(loaded, videos, team=team, options=options, on_progress=on_progress, top_k=counts)
+            result = evaluate_distributed(
+                loaded, videos, group=group, options=options, on_progress=on_progress, top_k=counts
+            )
     if result is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""How good a model is on videos with known classes."""
+"""Evaluation of a model on labeled videos."""
 
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult, write_predictions
 

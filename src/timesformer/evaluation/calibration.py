@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities mean what they say, as pure functions of arrays."""
+"""Calibration of a classifier: reliability bins and proper scores, as pure functions of arrays."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +9,15 @@ from jaxtyping import Bool, Float, Int
 from timesformer.errors import ConfigError, DataError
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
-"""Stands for a probability that single precision rounds to 0, whose logarithm would be infinite."""
+"""Replaces probabilities that single precision rounds to 0, whose logarithm is infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """The samples whose confidence lies above `low` and not above `high`.
+    """Samples whose confidence lies above `low` and not above `high`.
 
-    `confidence` is the mean probability of their predicted classes and `accuracy` the share that is right; both are
-    nan without samples.
+    `confidence` is the mean probability of their predicted classes, `accuracy` the fraction that is correct; both are
+    nan for an empty bin.
     """
 
     low: float
@@ -29,28 +29,28 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How far the probabilities are from what comes true: 0 is perfect in every measure."""
+    """Calibration measures of a classifier; 0 is perfect for each."""
 
     ece: float
-    """Expected calibration error, 0 to 1: mean distance of confidence and accuracy over the bins, by their samples."""
+    """Expected calibration error, 0 to 1: mean distance of confidence and accuracy, weighted by samples."""
     nll: float
-    """Mean negative logarithm of the true class's probability, in nats; a probability of 0 counts as 1.2e-38."""
+    """Mean negative log-likelihood of the true class, in nats; a probability of 0 counts as 1.2e-38."""
     brier: float
-    """Mean squared distance of the probabilities from the truth (1 for the true class, 0 for others), 0 to 2."""
+    """Brier score, 0 to 2: mean squared distance of the probabilities from 1 for the true class and 0 for others."""
     bins: tuple[Bin, ...]
-    """Samples by confidence, in bins of equal width from 0 to 1."""
+    """Bins of equal width from 0 to 1, by confidence."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain numbers, ready for JSON; an empty bin has None for confidence and accuracy."""
+        """Plain values for JSON; an empty bin has None for confidence and accuracy."""
         bins = [
             {
-                "low": part.low,
-                "high": part.high,
-                "count": part.count,
-                "confidence": part.confidence if part.count else None,
-                "accuracy": part.accuracy if part.count else None,
+                "low": item.low,
+                "high": item.high,
+                "count": item.count,
+                "confidence": item.confidence if item.count else None,
+                "accuracy": item.accuracy if item.count else None,
             }
-            for part in self.bins
+            for item in self.bins
         ]
         return {"ece": self.ece, "nll": self.nll, "brier": self.brier, "bins": bins}
 
@@ -61,9 +61,9 @@ def calibrate(
     """Measure the calibration of a classifier.
 
     Args:
-        probabilities: Of every class, for each sample; rows sum to 1.
+        probabilities: Class probabilities of each sample; rows sum to 1.
         labels: Index of the true class of each sample.
-        num_bins: Bins of equal width in which confidence and accuracy are compared.
+        num_bins: Number of bins of equal width.
 
     Raises:
         ConfigError: `num_bins` is less than 1.
@@ -72,14 +72,14 @@ def calibrate(
     if num_bins < 1:
         raise ConfigError(f"num_bins={num_bins} must be at least 1")
     if len(labels) == 0:
-        raise DataError("there are no samples to measure on")
-    exact = probabilities.astype(np.float64)
-    bins = confidence_bins(exact.max(axis=1), exact.argmax(axis=1) == labels, num_bins=num_bins)
-    own = exact[np.arange(len(labels)), labels]
+        raise DataError("no samples to evaluate")
+    probabilities = probabilities.astype(np.float64)
+    bins = confidence_bins(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, num_bins=num_bins)
+    of_true_class = probabilities[np.arange(len(labels)), labels]
     return Calibration(
         ece=expected_calibration_error(bins),
-        nll=float(-np.log(np.maximum(own, _SMALLEST)).mean()),
-        brier=float(((exact**2).sum(axis=1) - 2 * own + 1).mean()),
+        nll=float(-np.log(np.maximum(of_true_class, _SMALLEST)).mean()),
+        brier=float(((probabilities**2).sum(axis=1) - 2 * of_true_class + 1).mean()),
         bins=bins,
     )
 
@@ -87,14 +87,14 @@ def calibrate(
 def confidence_bins(
     confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], *, num_bins: int
 ) -> tuple[Bin, ...]:
-    """Sort samples into bins of equal width by the probability of the predicted class.
+    """Sort samples into bins of equal width by confidence, the probability of the predicted class.
 
-    A confidence on the border of two bins belongs to the lower one, as in the source.
+    A confidence on the edge of two bins belongs to the lower one, as in the source.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """
     edges = np.linspace(0, 1, num_bins + 1)
-    place = np.searchsorted(edges[1:-1], confidence, side="left")
+    bin_index = np.searchsorted(edges[1:-1], confidence, side="left")
     return tuple(
         Bin(
             low=float(edges[number]),
@@ -103,14 +103,14 @@ def confidence_bins(
             confidence=float(confidence[inside].mean()) if inside.any() else float("nan"),
             accuracy=float(correct[inside].mean()) if inside.any() else float("nan"),
         )
-        for number, inside in ((number, place == number) for number in range(num_bins))
+        for number, inside in ((number, bin_index == number) for number in range(num_bins))
     )
 
 
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
-    """Mean distance of confidence and accuracy over the bins, each weighted by its samples.
+    """Mean distance of confidence and accuracy over the bins, weighted by samples.
 
     Source: Guo et al. 2017, equation 3.
     """
-    total = sum(part.count for part in bins)
-    return sum(part.count / total * abs(part.accuracy - part.confidence) for part in bins if part.count)
+    total = sum(item.count for item in bins)
+    return sum(item.count / total * abs(item.accuracy - item.confidence) for item in bins if item.count)

@@ -1,4 +1,4 @@
-"""One pass over the videos of a manifest: every view of every video once, and what came out of it."""
+"""Evaluation of a model on labeled videos."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,19 +28,19 @@ def evaluate(
     top_k: Sequence[int] = (1, 5),
     **keywords: Unpack[ComputeKeywords],
 ) -> Evaluation:
-    """Measure a model on videos with known classes, by the views that its `info.clip` asks for.
+    """Evaluate a model on labeled videos, with the views that its `info.clip` defines.
 
     Args:
-        model: A model, which stays as it is except for its device, or anything that `Predictor` takes.
-        videos: A manifest, or what `load_manifest` reads; of a folder that holds splits, validation is taken.
-        options: Device, batch size, workers and what an unreadable video does; see `ComputeOptions`.
-        on_progress: Called after each video with the number done and their total.
-        top_k: The k of `Evaluation.top_k`, 1 or more each.
+        model: A model, of which only the device changes, or anything that `Predictor` accepts.
+        videos: A manifest, or anything that `load_manifest` reads; a folder with splits gives its validation split.
+        options: Device, batch size, workers and handling of unreadable videos; see `ComputeOptions`.
+        on_progress: Progress callback, called after each video with the number done and their total.
+        top_k: Values of k for `Evaluation.top_k`, each at least 1.
         **keywords: Fields of `ComputeOptions` instead of `options`, such as `num_workers=0`.
 
     Raises:
         DecodeError: A video cannot be decoded, and `on_error` is `raise`.
-        DataError: The videos have classes that the model does not know, or none of them can be decoded.
+        DataError: The videos have classes that the model does not have, or none of them can be decoded.
         ConfigError: An argument is out of its range or given both ways, a codec is unknown, or the device does not
             exist.
         WeightsError: The weights cannot be loaded.
@@ -55,21 +55,21 @@ def evaluate(
 
 
 def check_top_k(top_k: Sequence[int]) -> None:
-    """Refuse what no accuracy has.
+    """Check the values of k.
 
     Raises:
-        ConfigError: There is none, or one is less than 1.
+        ConfigError: `top_k` is empty or has a value below 1.
     """
     if not top_k or min(top_k) < 1:
-        raise ConfigError(f"top_k={tuple(top_k)} must hold whole numbers from 1")
+        raise ConfigError(f"top_k={tuple(top_k)} must hold whole numbers of at least 1, such as (1, 5)")
 
 
 def open_both(model: Classifier | str | Path, videos: Manifest | str | Path) -> tuple[Classifier, Manifest]:
-    """Read a model and videos, whose classes become the model's.
+    """Open a model and a manifest, and match the classes of the manifest to the model's.
 
     Raises:
         WeightsError: The weights cannot be loaded.
-        DataError: The videos cannot be used, or have classes that the model does not know.
+        DataError: The manifest cannot be read, or has classes that the model does not have.
     """
     model = model if isinstance(model, Classifier) else open_model(model)
     manifest = videos if isinstance(videos, Manifest) else read_manifest(videos, labels=model.info.labels)
@@ -85,18 +85,18 @@ def run_batches(
     on_progress: OnProgress = lambda done, total: None,
     on_batch: Callable[[int, list[Outcome]], None] = lambda number, outcomes: None,
 ) -> list[Outcome]:
-    """Predict batches, and leave the model in the mode in which it came.
+    """Predict batches; the model keeps its train or eval mode.
 
     Args:
         model: The model.
         manifest: The videos.
-        batches: Places of the videos in the manifest.
-        options: Device, batch size, workers, errors.
-        on_progress: Called after each video with the number done and the manifest's total.
-        on_batch: Called after each batch with its number, from 0, and what came out of it.
+        batches: Indices of the videos of each batch.
+        options: Device, batch size, workers, precision and `on_error`.
+        on_progress: Progress callback, called after each video with the number done and the manifest's total.
+        on_batch: Called after each batch with its number, from 0, and its outcomes.
 
     Raises:
-        TimeSformerError: What `predict_batches` raises.
+        TimeSformerError: As `predict_batches`.
     """
     was_training = model.training
     outcomes: list[Outcome] = []

@@ -1,4 +1,4 @@
-"""Measures of a classifier, as pure functions of arrays."""
+"""Accuracy measures of a classifier, as pure functions of arrays."""
 
 import math
 from statistics import NormalDist
@@ -10,23 +10,22 @@ from timesformer.errors import ConfigError, DataError
 
 
 def true_class_ranks(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Place of the true class among all classes, 1 being the best scored.
+    """Rank of the true class among all classes, from 1 for the highest score.
 
-    Of classes with equal scores the one with the lower index comes first, as with `argmax`: a model that gives every
-    class the same score is not right about all of them.
+    Ties rank by class index, as with `argmax`: a model with equal scores for all classes is not always correct.
 
     Raises:
-        DataError: A score is not finite, which no order can hold.
+        DataError: A score is not finite.
     """
     if not np.isfinite(scores).all():
-        raise DataError("scores are not finite: nan and inf have no rank")
-    own = np.take_along_axis(scores, labels[:, None], axis=1)
+        raise DataError("scores are not finite: nan and inf cannot be ranked")
+    of_true_class = np.take_along_axis(scores, labels[:, None], axis=1)
     comes_before = np.arange(scores.shape[1]) < labels[:, None]
-    return 1 + ((scores > own) | ((scores == own) & comes_before)).sum(axis=1)
+    return 1 + ((scores > of_true_class) | ((scores == of_true_class) & comes_before)).sum(axis=1)
 
 
 def top_k_accuracy(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n"], *, k: int) -> float:
-    """Share of samples whose class is among the `k` best scored; all classes count where there are fewer than `k`.
+    """Fraction of samples whose class has one of the `k` highest scores; 1 with `k` classes or fewer.
 
     Raises:
         ConfigError: `k` is less than 1.
@@ -41,31 +40,31 @@ def top_k_accuracy(scores: Float[np.ndarray, "n k"], labels: Int[np.ndarray, " n
 def confusion_matrix(
     labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], *, num_classes: int
 ) -> Int[np.ndarray, "k k"]:
-    """Count of samples by true class (row) and predicted class (column)."""
+    """Number of samples by true class (row) and predicted class (column)."""
     pairs = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
 
 
 def per_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
-    """Share of each class's samples that were predicted as that class; nan for a class without samples."""
+    """Fraction of each class's samples that are predicted as that class; nan for a class without samples."""
     counts = confusion.sum(axis=1)
-    shares = np.full(len(confusion), np.nan)
-    return np.divide(confusion.diagonal(), counts, out=shares, where=counts > 0)
+    fractions = np.full(len(confusion), np.nan)
+    return np.divide(confusion.diagonal(), counts, out=fractions, where=counts > 0)
 
 
 def per_class_precision(confusion: Int[np.ndarray, "k k"]) -> Float[np.ndarray, " k"]:
-    """Share of the samples predicted as each class that are of it; nan for a class that is never predicted."""
+    """Fraction of the predictions of each class that are correct; nan for a class that is never predicted."""
     counts = confusion.sum(axis=0)
-    shares = np.full(len(confusion), np.nan)
-    return np.divide(confusion.diagonal(), counts, out=shares, where=counts > 0)
+    fractions = np.full(len(confusion), np.nan)
+    return np.divide(confusion.diagonal(), counts, out=fractions, where=counts > 0)
 
 
 def most_confused(confusion: Int[np.ndarray, "k k"], *, count: int) -> list[tuple[int, int, int]]:
-    """Find the mistakes that are made most often.
+    """The most frequent mistakes.
 
     Returns:
-        True class, predicted class and number of samples, the largest number first, `count` at most; equal numbers in
-        the order of the true class, then of the predicted one.
+        At most `count` triples of true class, predicted class and number of samples, the largest number first; ties are
+        ordered by true class, then by predicted class.
     """
     mistakes = confusion - np.diag(confusion.diagonal())
     order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
@@ -74,7 +73,7 @@ def most_confused(confusion: Int[np.ndarray, "k k"], *, count: int) -> list[tupl
 
 
 def mean_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
-    """Mean accuracy over the classes that have samples, each with the same weight.
+    """Mean accuracy over the classes that have samples, with equal weights.
 
     Raises:
         DataError: No class has samples.
@@ -83,32 +82,32 @@ def mean_class_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
     return float(np.nanmean(per_class_accuracy(confusion)))
 
 
-def wilson_interval(share: float, *, num_trials: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a probability, from the share of independent trials that succeeded, by Wilson's score.
+def wilson_interval(fraction: float, *, num_trials: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a probability, from the fraction of independent trials that succeeded.
 
-    It is never a point, also not at shares of 0 and 1, and lies within 0 and 1.
+    It lies within 0 and 1 and has a positive width, even at fractions of 0 and 1.
 
     Args:
-        share: Share of the trials that succeeded, between 0 and 1.
-        num_trials: Number of trials, above 0; need not be whole.
-        confidence: Share of experiments whose interval holds the probability, between 0 and 1.
+        fraction: Fraction of the trials that succeeded, between 0 and 1.
+        num_trials: Number of trials, above 0; may be fractional.
+        confidence: Coverage of the interval, between 0 and 1.
 
     Raises:
-        ConfigError: An argument is out of its range.
+        ConfigError: An argument is out of range.
 
     Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
     """
     _check_confidence(confidence)
-    if not 0 <= share <= 1:
-        raise ConfigError(f"share={share} must lie between 0 and 1")
+    if not 0 <= fraction <= 1:
+        raise ConfigError(f"fraction={fraction} must lie between 0 and 1")
     if not 0 < num_trials < math.inf:
         raise ConfigError(f"num_trials={num_trials} must be above 0")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     shrinkage = z**2 / num_trials
-    center = (share + shrinkage / 2) / (1 + shrinkage)
-    half = z * math.sqrt(share * (1 - share) / num_trials + (shrinkage / z / 2) ** 2) / (1 + shrinkage)
-    # rounding may put an end on the wrong side of the share where the two are equal
-    return max(0.0, min(center - half, share)), min(1.0, max(center + half, share))
+    center = (fraction + shrinkage / 2) / (1 + shrinkage)
+    half = z * math.sqrt(fraction * (1 - fraction) / num_trials + (shrinkage / z / 2) ** 2) / (1 + shrinkage)
+    # rounding may put an end on the wrong side of a fraction that equals it
+    return max(0.0, min(center - half, fraction)), min(1.0, max(center + half, fraction))
 
 
 def bootstrap_interval(
@@ -119,16 +118,16 @@ def bootstrap_interval(
     confidence: float = 0.95,
     num_resamples: int = 2000,
 ) -> tuple[float, float]:
-    """Interval in which the accuracy would fall for other groups of samples of the same kind, by percentile bootstrap.
+    """Percentile bootstrap interval of the accuracy on other groups of samples of the same kind.
 
-    Where all samples are right, or all wrong, resampling has nothing to vary and the interval is a point.
+    If all samples are correct, or all wrong, the interval has zero width.
 
     Args:
-        correct: Whether each sample is right, or how right, from 0 to 1.
+        correct: Correctness of each sample: a bool, or a number from 0 to 1.
         seed: Seed of the resampling.
-        groups: Number of each sample's group, from 0 with no gap; None makes each sample its own group.
-        confidence: Share of resamples that the interval holds, between 0 and 1.
-        num_resamples: Number of draws of as many groups as there are, with replacement.
+        groups: Group index of each sample, from 0 without gaps; None makes each sample its own group.
+        confidence: Fraction of resamples inside the interval, between 0 and 1.
+        num_resamples: Number of resamples, each of as many groups as given, drawn with replacement.
 
     Raises:
         ConfigError: `confidence` is not between 0 and 1.
@@ -140,13 +139,20 @@ def bootstrap_interval(
     _refuse_empty(len(correct))
     groups = np.arange(len(correct)) if groups is None else groups
     tallies = np.stack([np.bincount(groups, weights=correct), np.bincount(groups)], axis=1)
-    # draws with replacement among groups that only their tallies tell apart are one multinomial draw
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(_resample(tallies, seed=seed, num_resamples=num_resamples), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resample(
+    tallies: Float[np.ndarray, "groups 2"], *, seed: int, num_resamples: int
+) -> Float[np.ndarray, " resamples"]:
+    """Accuracies of resampled groups, given the correct and all samples of each group."""
+    # groups with equal tallies are interchangeable, so a resample is one multinomial draw
     kinds, counts = np.unique(tallies, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=num_resamples)
-    right, total = (drawn @ kinds).T
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(right / total, [tail, 1 - tail])
-    return float(low), float(high)
+    num_correct, num_samples = (drawn @ kinds).T
+    return num_correct / num_samples
 
 
 def _check_confidence(confidence: float) -> None:
@@ -156,4 +162,4 @@ def _check_confidence(confidence: float) -> None:
 
 def _refuse_empty(count: int) -> None:
     if count == 0:
-        raise DataError("there are no samples to measure on")
+        raise DataError("no samples to evaluate")

@@ -1,7 +1,7 @@
-"""How videos are divided among processes, and how what comes back becomes one answer: pure functions.
+"""Partition of the videos among processes, and its inverse, as pure functions.
 
-The unit that is dealt is a batch of neighboring videos, not a video: then a video shares its batch with the same
-others whatever the number of processes, and rounding gives its answer the same last bit.
+The unit is a batch of consecutive videos: a video has the same neighbors in its batch for any number of processes, so
+its probabilities are equal to the last bit.
 """
 
 from collections import Counter
@@ -13,48 +13,48 @@ from timesformer.evaluation.predictions import Outcome
 
 
 def plan_batches(num_videos: int, *, clip: ClipConfig, batch_size: int) -> list[range]:
-    """Divide videos into batches of neighbors that have `batch_size` views at most, but one video at least.
+    """Divide videos into consecutive batches of at most `batch_size` views, but at least one video.
 
-    With `coverage` the number of views is not known before a video is opened: every video is a batch then.
+    With `coverage` the number of views is unknown until a video is opened, so each video is a batch.
 
     Args:
-        num_videos: Videos in all.
-        clip: Which views a video has.
-        batch_size: Views that go through the model at once.
+        num_videos: Number of videos.
+        clip: Views of a video.
+        batch_size: Views per forward pass.
 
     Returns:
-        Places of the videos in their manifest, 0 to `num_videos - 1`, each once and in order.
+        Indices of the videos, 0 to `num_videos - 1`, each once and in order.
     """
-    views = clip.num_clips * clip.num_crops
-    size = 1 if clip.sampling == "coverage" else max(1, batch_size // views)
+    num_views = clip.num_clips * clip.num_crops
+    size = 1 if clip.sampling == "coverage" else max(1, batch_size // num_views)
     return [range(first, min(first + size, num_videos)) for first in range(0, num_videos, size)]
 
 
-def deal(batches: Sequence[range], *, rank: int, num_processes: int) -> list[range]:
-    """Take the batches of one process: every `num_processes`-th, from number `rank` on. Nothing is dealt twice.
+def partition(batches: Sequence[range], *, rank: int, num_processes: int) -> list[range]:
+    """Batches of one process: every `num_processes`-th, from index `rank` on.
 
     Raises:
-        ConfigError: There is no process of this rank.
+        ConfigError: No process has this rank.
     """
     if not 0 <= rank < num_processes:
-        raise ConfigError(f"rank={rank} must lie between 0 and {num_processes - 1}, there being {num_processes}")
+        raise ConfigError(f"rank={rank} must lie between 0 and {num_processes - 1} with num_processes={num_processes}")
     return list(batches[rank::num_processes])
 
 
 def merge(outcomes: Iterable[Outcome], *, num_videos: int) -> list[Outcome]:
-    """Put what processes found back into the order of the manifest.
+    """Sort the outcomes of all processes into the order of the manifest.
 
     Raises:
-        DataError: A video is missing, there twice, or none of the manifest's.
+        DataError: A video is missing, repeated or not in the manifest.
     """
-    by_place = sorted(outcomes, key=lambda outcome: outcome.index)
-    counts = Counter(outcome.index for outcome in by_place)
+    by_index = sorted(outcomes, key=lambda outcome: outcome.index)
+    counts = Counter(outcome.index for outcome in by_index)
     missing = [index for index in range(num_videos) if not counts[index]]
     repeated = [index for index, count in counts.items() if count > 1]
-    foreign = [index for index in counts if not 0 <= index < num_videos]
-    if missing or repeated or foreign:
+    unknown = [index for index in counts if not 0 <= index < num_videos]
+    if missing or repeated or unknown:
         raise DataError(
-            f"the parts do not make up the {num_videos} videos: missing {missing[:5]}, more than once {repeated[:5]}, "
-            f"beyond the last {foreign[:5]}"
+            f"the outcomes do not match the {num_videos} videos: missing {missing[:5]}, more than once {repeated[:5]}, "
+            f"out of range {unknown[:5]}"
         )
-    return by_place
+    return by_index

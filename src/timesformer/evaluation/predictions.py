@@ -1,4 +1,4 @@
-"""What a model says about each video: all of its views once, batch by batch."""
+"""Predictions of a model for videos, batch by batch, each view once."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -25,16 +25,16 @@ _Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoOutput:
-    """The probabilities of all classes for one video, fused over its views; `index` is its place in the manifest."""
+    """Class probabilities of one video, fused over its views; `index` is its position in the manifest."""
 
     index: int
     probabilities: Float[np.ndarray, " k"]
-    views: int
+    num_views: int
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeFailure:
-    """A video that could not be decoded, by its place in the manifest, and why."""
+    """A video that could not be decoded; `index` is its position in the manifest."""
 
     index: int
     reason: str
@@ -46,44 +46,44 @@ Outcome = VideoOutput | DecodeFailure
 def predict_batches(
     model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions
 ) -> Generator[list[Outcome]]:
-    """Yield what the model says about the videos of each batch, in order; the model is left in eval mode.
+    """Yield the outcomes of each batch, in order; the model is left in eval mode.
 
     Args:
         model: The model; it is moved to the device.
         manifest: The videos, with the classes of the model.
-        batches: Places of the videos in the manifest, those of a batch together.
-        options: Device, batch size, workers, what an unreadable video does, and how to compute.
+        batches: Indices of the videos of each batch.
+        options: Device, batch size, workers, precision and `on_error`.
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
         TimeSformerError: The model outputs nan or inf.
-        ConfigError: The device is not there.
+        ConfigError: The device does not exist.
     """
     predictor = Predictor(model, options=options.for_predictor())
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
-    own = Manifest(samples, manifest.class_names)
-    # closed at once: workers that wait for the garbage collector would disturb those that are forked after them
-    with closing(_read(model, own, options)) as videos:
+    selected = Manifest(samples, manifest.class_names)
+    # closed explicitly: workers left to the garbage collector would disturb workers that are forked later
+    with closing(_read(model, selected, options)) as videos:
         for batch in batches:
             read = list(islice(videos, len(batch)))
-            yield _answer(predictor, batch, read, on_error=options.on_error)
+            yield _predict(predictor, batch, read, on_error=options.on_error)
 
 
 def _read(model: Classifier, manifest: Manifest, options: ComputeOptions) -> Generator[_Read]:
-    """Every video of the manifest, in its order, with its views or with the error that reading them raised."""
+    """Each video of the manifest, in order, with its views or the error of reading them."""
     loader = DataLoader(
         ErrorsAsValues(
             EvalViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
         ),
         batch_size=None,
         num_workers=options.num_workers,
-        generator=torch.Generator(),  # a loader without its own draws from the global one
+        generator=torch.Generator(),  # without it, the loader draws from the global generator
     )
     for sample, item in zip(manifest.samples, loader, strict=True):
         yield sample, item if isinstance(item, TimeSformerError) else item[0]
 
 
-def _answer(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_error: str) -> list[Outcome]:
+def _predict(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_error: str) -> list[Outcome]:
     outcomes: list[Outcome] = []
     readable: list[tuple[int, Sample, Tensor]] = []
     for index, (sample, views) in zip(batch, videos, strict=True):
@@ -100,8 +100,9 @@ def _answer(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_e
 
 def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]) -> list[VideoOutput]:
     logits = predictor.logits(torch.cat([views for _, _, views in videos]))
-    answers = []
-    for (index, sample, _), own in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
-        check_finite(own, sample.path)
-        answers.append(VideoOutput(index, fuse(own, predictor.model.info.clip.fusion).numpy(), len(own)))
-    return answers
+    outputs = []
+    for (index, sample, _), of_video in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
+        check_finite(of_video, sample.path)
+        probabilities = fuse(of_video, predictor.model.info.clip.fusion).numpy()
+        outputs.append(VideoOutput(index, probabilities, len(of_video)))
+    return outputs

@@ -1,8 +1,7 @@
-"""Several processes that share one evaluation, as torchrun or SLURM starts them.
+"""Process group of a distributed evaluation, as torchrun or SLURM starts it.
 
-They meet at a key-value store (torch's, without a process group). Every process puts its answers there batch by batch,
-and process 0 collects them. So nobody waits at a barrier: a process that fails leaves its message for the others, and
-one that vanishes is missed after `timeout_s` seconds without an answer.
+Results go through torch's key-value store, batch by batch; there is no barrier. A failing process publishes its error;
+rank 0 times out after `timeout_s` on one that dies.
 """
 
 import json
@@ -11,6 +10,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,133 +27,138 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessGroup:
-    """A process among others, and the store at which they meet."""
+    """A process and the store that it shares with the others."""
 
-    place: ProcessInfo
+    process: ProcessInfo
     store: Store
     timeout_s: float = 600.0
-    """How long process 0 waits for the next answer of another process."""
+    """Seconds that rank 0 waits for the next batch of another rank."""
+
+    def describe(self, rank: int) -> str:
+        """A rank for messages: `rank 1 of 4`."""
+        return f"rank {rank} of {self.process.num_processes}"
 
 
 def find_process_info(environment: Mapping[str, str]) -> ProcessInfo:
-    """Read from the environment which process this is.
+    """Read rank and number of processes from the environment.
 
     Args:
         environment: See `timesformer.processes.read_process_info`.
 
     Raises:
-        ConfigError: A variable is missing or no number, or several processes have no place to meet.
+        ConfigError: A variable is missing or not a number, or several processes have no address for the rendezvous.
     """
-    place = read_process_info(environment)
-    if place.num_processes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
+    process = read_process_info(environment)
+    if process.num_processes > 1 and not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys():
         raise ConfigError(
-            f"{place.launcher_variable}={place.num_processes}, but MASTER_ADDR and MASTER_PORT are not both set: set "
-            "them to the host of rank 0 and a free port there, or use torchrun"
+            f"{process.launcher_variable}={process.num_processes}, but MASTER_ADDR and MASTER_PORT are not both set: "
+            "set them to the host of rank 0 and a free port there, or use torchrun"
         )
-    return place
+    return process
 
 
 @contextmanager
-def join(place: ProcessInfo, *, timeout_s: float = 600.0) -> Generator[ProcessGroup | None]:
-    """Meet the other processes at `MASTER_ADDR:MASTER_PORT`; a failure inside is told to them before it goes on.
+def process_group(process: ProcessInfo, *, timeout_s: float = 600.0) -> Generator[ProcessGroup | None]:
+    """Join the group at `MASTER_ADDR:MASTER_PORT`; an exception inside is published before it propagates.
 
     Args:
-        place: Which process this is.
-        timeout_s: Seconds to wait for the others, here and for every answer.
+        process: Rank of this process.
+        timeout_s: Seconds to wait for the others to join, and for each batch.
 
     Yields:
-        This process and its way to the others; None where it is alone.
+        The group; None for a single process.
 
     Raises:
-        TimeSformerError: The others do not come.
+        TimeSformerError: The others do not join.
     """
-    if place.num_processes == 1:
+    if process.num_processes == 1:
         yield None
         return
     timeout = timedelta(seconds=timeout_s)
     try:
-        store, _, _ = next(rendezvous("env://", place.rank, place.num_processes, timeout=timeout))
+        store, _, _ = next(rendezvous("env://", process.rank, process.num_processes, timeout=timeout))
     except (RuntimeError, ValueError, OSError) as error:
         raise TimeSformerError(
-            f"process {place.rank} of {place.num_processes} did not meet the others: {error}"
+            f"rank {process.rank} of {process.num_processes} could not reach the other ranks: {error}"
         ) from error
-    team = ProcessGroup(place=place, store=store, timeout_s=timeout_s)
-    with broadcast_failure(team):
-        yield team
+    group = ProcessGroup(process=process, store=store, timeout_s=timeout_s)
+    with broadcast_failure(group):
+        yield group
 
 
 @contextmanager
-def broadcast_failure(team: ProcessGroup) -> Generator[None]:
-    """Leave the message of an exception for the other processes, so that they stop as well."""
+def broadcast_failure(group: ProcessGroup) -> Generator[None]:
+    """Publish the message of an exception, so that the other processes stop as well."""
     try:
         yield
     except BaseException as error:
-        reason = (
-            f"process {team.place.rank} of {team.place.num_processes} stopped: {str(error) or type(error).__name__}"
-        )
-        with suppress(RuntimeError):  # whoever keeps the store may have gone first
-            team.store.set(_FAILURE, reason)
+        reason = f"{group.describe(group.process.rank)} stopped: {str(error) or type(error).__name__}"
+        with suppress(RuntimeError):  # rank 0, which holds the store, may have stopped first
+            group.store.set(_FAILURE, reason)
         raise
 
 
-def local_device(device: str, place: ProcessInfo) -> str:
-    """The device of one process of several: `auto` and `cuda` mean a GPU for each process of a machine in turn."""
+def local_device(device: str, process: ProcessInfo) -> str:
+    """Device of one process: `auto` and `cuda` assign the GPUs of a machine to its processes in turn."""
     if device in ("auto", "cuda") and torch.cuda.is_available():
-        return f"cuda:{place.local_rank % torch.cuda.device_count()}"
+        return f"cuda:{process.local_rank % torch.cuda.device_count()}"
     return device
 
 
-def send(team: ProcessGroup, name: str, text: str) -> None:
-    """Put a text where process 0 finds it.
+def send(group: ProcessGroup, name: str, text: str) -> None:
+    """Store a text for rank 0.
 
     Raises:
-        TimeSformerError: Another process failed, or process 0 is gone.
+        TimeSformerError: Another process failed, or rank 0 cannot be reached.
     """
-    refuse_failure(team)
-    with _connection(team):
-        team.store.set(f"{team.place.rank}/{name}", text)
+    raise_failure(group)
+    with _connection(group):
+        group.store.set(f"{group.process.rank}/{name}", text)
 
 
-def receive(team: ProcessGroup, name: str, *, rank: int) -> str:
-    """Wait for a text that another process sends.
+def receive(group: ProcessGroup, name: str, *, rank: int) -> str:
+    """Wait for a text that another rank sends.
 
     Raises:
-        TimeSformerError: A process failed, or nothing came for `timeout_s` seconds.
+        TimeSformerError: A process failed, or nothing arrived for `timeout_s` seconds.
     """
-    key, end = f"{rank}/{name}", time.monotonic() + team.timeout_s
-    with _connection(team):
-        while not team.store.check([key]):
-            refuse_failure(team)
+    key, end = f"{rank}/{name}", time.monotonic() + group.timeout_s
+    with _connection(group):
+        while not group.store.check([key]):
+            raise_failure(group)
             if time.monotonic() > end:
                 raise TimeSformerError(
-                    f"process {rank} of {team.place.num_processes} gave no answer for {team.timeout_s:g} s: it hangs "
-                    f"or was killed; nothing was measured"
+                    f"{group.describe(rank)} sent nothing for {group.timeout_s:g} s: it hangs or was killed; start "
+                    "all ranks again"
                 )
             time.sleep(_POLL_S)
-        return team.store.get(key).decode()
+        return group.store.get(key).decode()
 
 
-def refuse_failure(team: ProcessGroup) -> None:
-    """Stop where another process has failed.
+def raise_failure(group: ProcessGroup) -> None:
+    """Raise the error that another process published.
 
     Raises:
-        TimeSformerError: It has; the message is that of its error.
+        TimeSformerError: Another process failed; the message repeats its error.
     """
-    with _connection(team):
-        if team.store.check([_FAILURE]):
-            raise TimeSformerError(team.store.get(_FAILURE).decode())
+    with _connection(group):
+        if group.store.check([_FAILURE]):
+            raise TimeSformerError(group.store.get(_FAILURE).decode())
 
 
 def to_text(outcomes: Iterable[Outcome]) -> str:
-    """Write outcomes as JSON, every bit of the probabilities included."""
-    return json.dumps(
-        [
-            {"index": outcome.index, "reason": outcome.reason}
-            if isinstance(outcome, DecodeFailure)
-            else {"index": outcome.index, "views": outcome.views, "probabilities": outcome.probabilities.tolist()}
-            for outcome in outcomes
-        ]
-    )
+    """Write outcomes as JSON; probabilities keep every bit."""
+    return json.dumps([_to_dict(outcome) for outcome in outcomes])
+
+
+def _to_dict(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, DecodeFailure):
+        return {"index": outcome.index, "reason": outcome.reason}
+    return {
+        "index": outcome.index,
+        "num_views": outcome.num_views,
+        "probabilities": outcome.probabilities.tolist(),
+    }
 
 
 def from_text(text: str) -> list[Outcome]:
@@ -161,17 +166,16 @@ def from_text(text: str) -> list[Outcome]:
     return [
         DecodeFailure(item["index"], item["reason"])
         if "reason" in item
-        else VideoOutput(item["index"], np.array(item["probabilities"], dtype=np.float32), item["views"])
+        else VideoOutput(item["index"], np.array(item["probabilities"], dtype=np.float32), item["num_views"])
         for item in json.loads(text)
     ]
 
 
 @contextmanager
-def _connection(team: ProcessGroup) -> Generator[None]:
+def _connection(group: ProcessGroup) -> Generator[None]:
     try:
         yield
     except RuntimeError as error:
         raise TimeSformerError(
-            f"process {team.place.rank} of {team.place.num_processes} lost the connection to process 0, which has "
-            f"stopped or cannot be reached"
+            f"{group.describe(group.process.rank)} lost the connection to rank 0, which stopped or cannot be reached"
         ) from error

@@ -1,4 +1,4 @@
-"""Which views of a video a test takes: their name for people, and how to ask for others."""
+"""Test protocol: description of the views of a video, and changes to them."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -12,13 +12,13 @@ _KNOWN_TESTS = {
     ("dense", 1, 3, "logits"): "the released code",
     ("segment", 1, 3, "logits"): "the released code on Something-Something",
 }
-"""Sampling, clips, crops and fusion of tests that have numbers in print (differences: docs/concepts)."""
+"""Sampling, clips, crops and fusion of published results (differences: docs/concepts)."""
 
 
 def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
-    """Name the views of a test in a line: `dense 8x32 at 30 fps, 1 clip x 3 crops of 224x224, softmax fusion`.
+    """Describe a protocol in a line: `dense 8x32 at 30 fps, 1 clip x 3 crops of 224x224, softmax fusion`.
 
-    Where they are those of the paper or of the released code, that is said as well.
+    A protocol that matches the paper or the released code says so.
     """
     frames = f"{clip.sampling} {model.num_frames}"
     if clip.sampling in ("dense", "center", "coverage"):
@@ -36,17 +36,17 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
 
 
 def change_views(clip: ClipConfig, changes: Mapping[str, Any]) -> ClipConfig:
-    """Ask for other views of a video at test.
+    """Change the views of a video at test time.
 
-    A field that is not among the changes and has no effect beside them falls back to its default: three crops have no
-    `test_scale`, only `dense` has several clips, and `segment` and `uniform` have no stride.
+    Unchanged fields that have no effect with the changes return to their defaults: three crops have no `test_scale`,
+    only `dense` has several clips, and `segment` and `uniform` have no stride.
 
     Args:
-        clip: The views that travel with a model.
+        clip: The clip config of a model.
         changes: Fields of `ClipConfig` and their new values.
 
     Raises:
-        ConfigError: A value is out of its range, or a change has no effect.
+        ConfigError: A value is out of range, or a change has no effect.
     """
     sampling = changes.get("sampling", clip.sampling)
     idle = {"test_scale"} if changes.get("num_crops", clip.num_crops) != 1 else set()

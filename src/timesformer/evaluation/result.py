@@ -1,4 +1,4 @@
-"""What an evaluation found, and its forms for machines."""
+"""Result of an evaluation, as JSON and as a table of predictions."""
 
 import csv
 import json
@@ -18,15 +18,16 @@ from timesformer.files import printable, replacing
 from timesformer.outputs import refuse_existing
 
 _MAX_CONFUSED = 20
+_OUTPUT_KEYS = {"num_views": "views"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
-    """What the model said about one video.
+    """Prediction for one video.
 
-    `probability` is that of the predicted class. `rank` is the place of the true class among all, 1 being the first:
-    the video counts for top-k accuracy where `rank <= k`. `top5` has the five most probable classes and their
-    probabilities, the first being the predicted one. `group` is the person, camera or recording, empty if not given.
+    `probability` belongs to the predicted class. `rank` is the rank of the true class, from 1: the video counts for
+    top-k accuracy if `rank <= k`. `top5` lists the five most probable classes with their probabilities, the predicted
+    one first. `group` is the person, camera or recording, empty if not given.
     """
 
     path: str
@@ -34,7 +35,7 @@ class VideoResult:
     predicted: str
     probability: float
     rank: int
-    views: int
+    num_views: int
     true_probability: float
     top5: tuple[tuple[str, float], ...]
     group: str = ""
@@ -42,7 +43,7 @@ class VideoResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """A video that could not be decoded, and why."""
+    """A video that could not be decoded, and the reason."""
 
     path: str
     reason: str
@@ -50,57 +51,57 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """How good a model is on a set of videos. Accuracies are shares from 0 to 1 of the videos that could be decoded."""
+    """Accuracy of a model on a set of videos. Accuracies are fractions, 0 to 1, of the videos that could be decoded."""
 
     top1: float
-    """Share of videos whose class is predicted."""
+    """Fraction of videos whose true class is predicted."""
     top1_interval: tuple[float, float]
     """95 % confidence interval of `top1`."""
     top5: float
-    """Share of videos whose class is among the five most probable (all classes, with fewer than five)."""
+    """Fraction of videos whose true class is among the five most probable; 1 with five classes or fewer."""
     top_k: Mapping[int, float]
-    """The same for each k that was asked for."""
+    """Top-k accuracy for each requested k."""
     mean_class: float
-    """Mean of the accuracies of the classes that have videos."""
+    """Mean accuracy over the classes that have videos."""
     class_names: tuple[str, ...]
     """Names of the model's classes, in the order of `per_class`, `precision` and `confusion`."""
     per_class: Float[np.ndarray, " k"]
-    """Accuracy of each class, also called its recall; nan for a class without videos."""
+    """Accuracy (recall) of each class; nan for a class without videos."""
     precision: Float[np.ndarray, " k"]
-    """Share of the videos predicted as each class that are of it; nan for a class that is never predicted."""
+    """Fraction of the predictions of each class that are correct; nan for a class that is never predicted."""
     confusion: Int[np.ndarray, "k k"]
-    """Count of videos by true class (row) and predicted class (column)."""
+    """Number of videos by true class (row) and predicted class (column)."""
     calibration: Calibration
-    """How far the probabilities are from what comes true."""
+    """Calibration of the probabilities."""
     num_videos: int
-    """Videos that were evaluated; the skipped ones come on top."""
+    """Number of evaluated videos, without skipped ones."""
     skipped: tuple[Skipped, ...]
-    """Videos that could not be decoded; they count in no accuracy."""
+    """Videos that could not be decoded; no accuracy counts them."""
     protocol: str
-    """Which views of a video were taken, and how their answers were fused."""
+    """Views of a video and their fusion."""
     predictions: tuple[VideoResult, ...]
-    """One entry a video, in the order of the manifest."""
+    """One entry per video, in the order of the manifest."""
     top1_interval_method: IntervalMethod = "wilson"
-    """How `top1_interval` was found: over the videos, or over their groups (`timesformer.evaluation.intervals`)."""
+    """Method of `top1_interval`: over videos or over their groups (`timesformer.evaluation.intervals`)."""
     num_groups: int = 0
-    """Groups of the videos, each video without one being its own; 0 if no video has a group."""
+    """Number of groups; a video without a group counts as its own. 0 if no video has a group."""
 
     def describe_interval(self) -> str:
-        """The interval of `top1` for people, with how it was found."""
+        """The interval of `top1` and its method, as text."""
         num_alone = sum(not video.group for video in self.predictions)
         method = describe_method(self.top1_interval_method, num_groups=self.num_groups, num_alone=num_alone)
         return f"{format_interval(*self.top1_interval)} ({method})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain numbers, strings and lists, ready for JSON; a class without videos has None."""
-        per_class = [_or_none(share) for share in self.per_class]
+        """The result as plain values for JSON; measures of a class without videos are None."""
+        per_class = [_or_none(accuracy) for accuracy in self.per_class]
         return {
             "top1": self.top1,
             "top1_interval": list(self.top1_interval),
             "top1_interval_method": self.top1_interval_method,
             "num_groups": self.num_groups,
             "top5": self.top5,
-            "top_k": {str(k): share for k, share in self.top_k.items()},
+            "top_k": {str(k): accuracy for k, accuracy in self.top_k.items()},
             "mean_class": self.mean_class,
             "num_videos": self.num_videos,
             "protocol": self.protocol,
@@ -114,7 +115,7 @@ class Evaluation:
                 {"label": self.class_names[true], "predicted": self.class_names[other], "videos": count}
                 for true, other, count in most_confused(self.confusion, count=_MAX_CONFUSED)
             ],
-            "predictions": [{**asdict(video), "top5": _as_pairs(video)} for video in self.predictions],
+            "predictions": [_to_dict(video) for video in self.predictions],
         }
 
     def _classes(self) -> list[dict[str, Any]]:
@@ -131,18 +132,18 @@ class Evaluation:
 
 
 def write_predictions(evaluation: Evaluation, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a row for each video as CSV, all of it or nothing.
+    """Write the predictions as CSV, one row per video; the file is complete or not written.
 
-    The columns are the fields of `VideoResult` in their order; `group` is left out if no video has one. `top5` is a
-    JSON list of labels and probabilities. Bytes of a name that are not UTF-8 are written as escapes such as `\\xe9`.
+    Columns are those of the JSON form, in the order of `VideoResult`; `group` is omitted if no video has one. `top5` is
+    a JSON list of labels and probabilities. Bytes of a name that are not UTF-8 are written as escapes such as `\\xe9`.
 
     Args:
-        evaluation: What to write.
+        evaluation: The evaluation.
         path: The file.
-        overwrite: Whether a file that already exists is replaced.
+        overwrite: Replace an existing file.
 
     Raises:
-        ConfigError: The file already exists and must not be replaced.
+        ConfigError: The file already exists and `overwrite` is False.
         DataError: The file cannot be written.
     """
     refuse_existing(Path(path), overwrite=overwrite)
@@ -157,22 +158,25 @@ def write_predictions(evaluation: Evaluation, path: str | Path, *, overwrite: bo
 
 def _columns(evaluation: Evaluation) -> list[str]:
     has_groups = any(video.group for video in evaluation.predictions)
-    return [name for name in VideoResult.__dataclass_fields__ if has_groups or name != "group"]
+    names = [name for name in VideoResult.__dataclass_fields__ if has_groups or name != "group"]
+    return [_OUTPUT_KEYS.get(name, name) for name in names]
 
 
 def _row(video: VideoResult) -> dict[str, Any]:
     return {
-        **asdict(video),
+        **_to_dict(video),
         "path": printable(video.path),
         "probability": f"{video.probability:.6f}",
         "true_probability": f"{video.true_probability:.6f}",
-        "top5": json.dumps([[label, round(share, 6)] for label, share in video.top5], ensure_ascii=False),
+        "top5": json.dumps([[label, round(probability, 6)] for label, probability in video.top5], ensure_ascii=False),
     }
 
 
-def _as_pairs(video: VideoResult) -> list[list[Any]]:
-    return [list(pair) for pair in video.top5]
+def _to_dict(video: VideoResult) -> dict[str, Any]:
+    """Fields for JSON and CSV, where `num_views` is called `views`."""
+    fields = {_OUTPUT_KEYS.get(name, name): value for name, value in asdict(video).items()}
+    return {**fields, "top5": [list(pair) for pair in video.top5]}
 
 
-def _or_none(share: float) -> float | None:
-    return None if np.isnan(share) else float(share)
+def _or_none(accuracy: float) -> float | None:
+    return None if np.isnan(accuracy) else float(accuracy)

@@ -1,4 +1,4 @@
-"""From the answers for all videos to the numbers: pure functions."""
+"""Measures of an evaluation, from the predictions for all videos: pure functions."""
 
 from collections.abc import Sequence
 
@@ -20,32 +20,26 @@ from timesformer.evaluation.metrics import (
 from timesformer.evaluation.predictions import DecodeFailure, Outcome, VideoOutput
 from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 
-_NUM_NAMED = 5  # classes that the row of a video names
+_NUM_NAMED = 5  # classes listed for each video
 
 
 def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str, top_k: Sequence[int]) -> Evaluation:
-    """Compute every measure.
+    """Compute all measures of an evaluation.
 
     Args:
         manifest: The videos, with the classes of the model.
         outcomes: One for each video, in the order of the manifest.
-        protocol: Which views were taken, for people.
-        top_k: The k of `Evaluation.top_k`.
+        protocol, top_k: As in `Evaluation`.
 
     Raises:
-        DataError: No video has an answer.
+        DataError: No video could be decoded.
     """
-    answers = [outcome for outcome in outcomes if isinstance(outcome, VideoOutput)]
-    unread = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailure)]
-    if not answers:
-        reasons = "".join(f"; the first: {video.reason}" for video in unread[:1])
-        raise DataError(f"none of {len(manifest.samples)} videos could be decoded{reasons}")
-    scores = np.stack([answer.probabilities for answer in answers])
-    labels = np.array([manifest.samples[answer.index].label for answer in answers])
-    predicted = scores.argmax(axis=1)
+    outputs, failures = _split(outcomes)
+    scores = np.stack([output.probabilities for output in outputs])
+    samples = [manifest.samples[output.index] for output in outputs]
+    labels, predicted = np.array([sample.label for sample in samples]), scores.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, num_classes=len(manifest.class_names))
-    groups = [manifest.samples[answer.index].group for answer in answers]
-    interval = accuracy_interval((predicted == labels)[None], groups=groups)
+    interval = accuracy_interval((predicted == labels)[None], groups=[sample.group for sample in samples])
     return Evaluation(
         top1=top_k_accuracy(scores, labels, k=1),
         top1_interval=(interval.low, interval.high),
@@ -59,24 +53,37 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
         precision=per_class_precision(confusion),
         confusion=confusion,
         calibration=calibrate(scores, labels),
-        num_videos=len(answers),
-        skipped=tuple(Skipped(path=str(manifest.samples[video.index].path), reason=video.reason) for video in unread),
+        num_videos=len(outputs),
+        skipped=tuple(_skipped(manifest, failure) for failure in failures),
         protocol=protocol,
-        predictions=_results(manifest, answers, scores=scores, ranks=true_class_ranks(scores, labels)),
+        predictions=_results(manifest, outputs, scores=scores, ranks=true_class_ranks(scores, labels)),
     )
+
+
+def _split(outcomes: Sequence[Outcome]) -> tuple[list[VideoOutput], list[DecodeFailure]]:
+    outputs = [outcome for outcome in outcomes if isinstance(outcome, VideoOutput)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, DecodeFailure)]
+    if not outputs:
+        reason = f"; the first: {failures[0].reason}" if failures else ""
+        raise DataError(f"none of {len(outcomes)} videos could be decoded{reason}")
+    return outputs, failures
+
+
+def _skipped(manifest: Manifest, failure: DecodeFailure) -> Skipped:
+    return Skipped(path=str(manifest.samples[failure.index].path), reason=failure.reason)
 
 
 def _results(
     manifest: Manifest,
-    answers: Sequence[VideoOutput],
+    outputs: Sequence[VideoOutput],
     *,
     scores: Float[np.ndarray, "n k"],
     ranks: Int[np.ndarray, " n"],
 ) -> tuple[VideoResult, ...]:
     names, results = manifest.class_names, []
-    for answer, row, rank in zip(answers, scores, ranks, strict=True):
-        sample = manifest.samples[answer.index]
-        best = np.argsort(-row, kind="stable")[:_NUM_NAMED]  # equal scores by index, as `argmax` and the ranks
+    for output, row, rank in zip(outputs, scores, ranks, strict=True):
+        sample = manifest.samples[output.index]
+        best = np.argsort(-row, kind="stable")[:_NUM_NAMED]  # ties by index, as `argmax` and the ranks
         results.append(
             VideoResult(
                 path=str(sample.path),
@@ -84,7 +91,7 @@ def _results(
                 predicted=names[row.argmax()],
                 probability=float(row.max()),
                 rank=int(rank),
-                views=answer.views,
+                num_views=output.num_views,
                 true_probability=float(row[sample.label]),
                 top5=tuple((names[index], float(row[index])) for index in best),
                 group=sample.group,

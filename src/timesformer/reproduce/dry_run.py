@@ -16,20 +16,20 @@ class TrainingPlan:
     name: str
     """Name of the training."""
     parameters: int
-    """Parameters of the model; with the base's number of classes where the videos are not known."""
+    """Parameters of the model; with the base's number of classes if the videos are unknown."""
     gmacs: float
-    """10^9 multiply-accumulates of one clip, forward."""
+    """10^9 multiply-accumulates of one forward pass of one clip."""
     epochs: int
-    """Passes over its videos."""
+    """Passes over the training videos."""
     steps: int | None
-    """Steps of the optimizer in all; None where the videos are not known."""
+    """Total optimizer steps; None if the videos are unknown."""
     start: str
-    """Weights, or the training, that it starts from; empty starts from nothing."""
+    """Weights or training that it starts from; empty for training from scratch."""
     protocol: str
-    """Clips of a video as the model is trained for them."""
+    """Test protocol in the config of the training; a variant may change it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, ready for JSON."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -38,7 +38,7 @@ def plan_trainings(experiment: Experiment, *, num_train: int | None) -> tuple[Tr
 
     Args:
         experiment: The experiment.
-        num_train: Training videos; None where nobody knows yet.
+        num_train: Number of training videos; None if unknown.
 
     Raises:
         ConfigError: A training does not fit the base run.

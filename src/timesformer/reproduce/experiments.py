@@ -11,15 +11,15 @@ from timesformer.reproduce.sizes import Size
 
 
 def define(name: str, base: RunConfig, size: Size) -> Experiment:
-    """Make an experiment.
+    """Build an experiment.
 
     Args:
         name: One of `EXPERIMENTS`.
-        base: The run that its trainings depart from.
+        base: Base run of its trainings.
         size: Sizes relative to the base.
 
     Raises:
-        ConfigError: There is no experiment of this name, or the base cannot be changed as it asks.
+        ConfigError: No experiment has this name, or the base run does not allow its changes.
     """
     if name not in EXPERIMENTS:
         raise ConfigError(
@@ -29,37 +29,34 @@ def define(name: str, base: RunConfig, size: Size) -> Experiment:
 
 
 def _schemes(base: RunConfig, size: Size) -> Experiment:
-    variants = [
-        Variant(
-            label=name,
-            training=Training(name=name, overrides=(f"model.scheme={name}",)),
-            paper=paper.PAPER_SCHEMES[name],
-        )
-        for name in paper.PAPER_SCHEMES
-    ]
     return Experiment(
         name="schemes",
         shows="Table 1",
         title="Five attention schemes",
         base=base,
-        variants=tuple(variants),
+        variants=_one_per_value("scheme", paper.PAPER_SCHEMES),
         motions={"videos": Motions()},
+    )
+
+
+def _one_per_value(key: str, paper_rows: Mapping[str, paper.Printed]) -> tuple[Variant, ...]:
+    """One variant per value of a key of the model config."""
+    return tuple(
+        Variant(label=value, training=Training(name=value, overrides=(f"model.{key}={value}",)), paper=row)
+        for value, row in paper_rows.items()
     )
 
 
 def _pretraining(base: RunConfig, size: Size) -> Experiment:
     if size.name == "full":
         return _pretraining_of_three(base)
-    images, start = (), ""
-    if size.name == "laptop":
-        sets = ("model.scheme=space_only",)
-        images, start = (Training(name="images", overrides=sets, videos="images"),), "images"
-    fresh = ('init_from=""', 'model.initialization="scratch"')
+    image_model = Training(name="images", overrides=("model.scheme=space_only",), videos="images")
+    images = (image_model,) if size.name == "laptop" else ()
     variants = (
-        Variant(label="from scratch", training=Training(name="scratch", overrides=fresh), paper=paper.FROM_SCRATCH),
+        Variant(label="from scratch", training=_SCRATCH, paper=paper.FROM_SCRATCH),
         Variant(
             label="pretrained on images",
-            training=Training(name="pretrained", start=start),
+            training=Training(name="pretrained", start=image_model.name if images else ""),
             paper=paper.PRETRAINING["base"],
         ),
     )
@@ -75,26 +72,27 @@ def _pretraining(base: RunConfig, size: Size) -> Experiment:
     )
 
 
+_SCRATCH = Training(name="scratch", overrides=('init_from=""', 'model.initialization="scratch"'))
+
 _IMAGE_NOTES = (
     "The image model is a space-only model, which sees single frames, trained on other videos of the same motions; its "
-    "attention is copied into both steps of the divided model, as the paper does with a ViT.",
+    "attention is copied into both attention steps of the divided model, as the paper does with a ViT.",
 )
 
 
 def _pretraining_of_three(base: RunConfig) -> Experiment:
-    fresh = Training(name="scratch", overrides=('init_from=""', 'model.initialization="scratch"'))
-    variants = [Variant(label="base, from scratch", training=fresh, paper=paper.FROM_SCRATCH)]
-    for name, printed in paper.PRETRAINING.items():
-        variants.append(
-            Variant(label=f"{name}, pretrained", training=Training(name=name, overrides=_model_of(name)), paper=printed)
-        )
+    variants = [Variant(label="base, from scratch", training=_SCRATCH, paper=paper.FROM_SCRATCH)]
+    variants += [
+        Variant(label=f"{name}, pretrained", training=Training(name=name, overrides=_model_of(name)), paper=row)
+        for name, row in paper.PRETRAINING.items()
+    ]
     return Experiment(
         name="pretraining", shows="Table 3", title="Pretrained on images or not", base=base, variants=tuple(variants)
     )
 
 
 def _model_of(name: str) -> tuple[str, ...]:
-    """Frames, crop and stride of one of the paper's three models."""
+    """Overrides with the frames, crop and stride of one of the paper's three models."""
     model, clip = PRESETS[name], CLIP_PRESETS[name]
     return (
         f"model.num_frames={model.num_frames}",
@@ -120,9 +118,9 @@ def _data_scale(base: RunConfig, size: Size) -> Experiment:
         variants=tuple(variants),
         motions={"videos": Motions(clips=800)},
         notes=(
-            "The paper draws this figure without numbers, against SlowFast and I3D, which are not part of this "
-            "project; joint attention stands in for them. Every variant runs the same number of epochs, so that fewer "
-            "videos also mean fewer steps.",
+            "The paper's figure has no numbers and compares with SlowFast and I3D, which this project does not "
+            "include; joint attention replaces them. All variants train for the same number of epochs, so fewer videos "
+            "also mean fewer steps.",
         ),
     )
 
@@ -131,8 +129,8 @@ def _tokens(base: RunConfig, size: Size) -> Experiment:
     model = base.model
     crops = [_crop(base, factor) for factor in size.crops]
     frames = _counts(model.num_frames, size.frames)
-    places = [("height of the crop, pixels", crop[0], model.num_frames, crop) for crop in dict.fromkeys(crops)]
-    places += [("frames of a clip", count, count, model.image_size) for count in frames]
+    settings = [("height of the crop, pixels", crop[0], model.num_frames, crop) for crop in dict.fromkeys(crops)]
+    settings += [("frames of a clip", count, count, model.image_size) for count in frames]
     variants = [
         Variant(
             label=f"{count} frames of {height} x {width}",
@@ -148,7 +146,7 @@ def _tokens(base: RunConfig, size: Size) -> Experiment:
             panel=panel,
             x=x,
         )
-        for panel, x, count, (height, width) in places
+        for panel, x, count, (height, width) in settings
     ]
     return Experiment(
         name="tokens",
@@ -157,12 +155,12 @@ def _tokens(base: RunConfig, size: Size) -> Experiment:
         base=base,
         variants=tuple(variants),
         motions={"videos": Motions(clips=600, num_frames=max(frames), size=max(max(crop) for crop in crops))},
-        notes=("The paper draws this figure without numbers.",),
+        notes=("The paper's figure has no numbers.",),
     )
 
 
 def _crop(base: RunConfig, factor: float) -> tuple[int, int]:
-    """The base's crop, scaled and rounded to whole patches, of which at least one stays."""
+    """The base's crop, scaled and rounded to whole patches, at least one."""
     patch = base.model.patch_size
     height, width = (max(1, round(side * factor / patch)) * patch for side in base.model.image_size)
     return height, width
@@ -173,7 +171,7 @@ def _counts(base: int, factors: Sequence[float]) -> list[int]:
 
 
 def _same_span(base: RunConfig, num_frames: int, size: Size) -> tuple[str, ...]:
-    """The stride at which a clip of other frames covers as much time as the base's, where clips have a stride."""
+    """Override of the stride that keeps the duration of the base's clip; empty for sampling without stride."""
     if base.clip.sampling in ("uniform", "segment"):
         return ()
     stride = base.clip.frame_stride * base.model.num_frames // num_frames
@@ -181,26 +179,18 @@ def _same_span(base: RunConfig, num_frames: int, size: Size) -> tuple[str, ...]:
 
 
 def _position(base: RunConfig, size: Size) -> Experiment:
-    variants = [
-        Variant(
-            label=name,
-            training=Training(name=name, overrides=(f"model.position_embedding={name}",)),
-            paper=paper.POSITION[name],
-        )
-        for name in paper.POSITION
-    ]
     return Experiment(
         name="position",
         shows="Table 4",
         title="Position embeddings",
         base=base,
-        variants=tuple(variants),
+        variants=_one_per_value("position_embedding", paper.POSITION),
         motions={"videos": Motions()},
     )
 
 
 def _dense(base: RunConfig, stride: int, size: Size) -> tuple[str, ...]:
-    """Dense clips: at the laptop `stride` of videos at 16 frames a second, elsewhere the base's own, times `stride`."""
+    """Overrides for dense clips: `stride` at 16 fps for `laptop`, else a multiple `stride` of the base's stride."""
     if size.name == "laptop":
         return ("clip.sampling=dense", f"clip.frame_stride={stride}", "clip.target_fps=16.0")
     has_stride = base.clip.sampling not in ("uniform", "segment")
@@ -211,29 +201,11 @@ def _dense(base: RunConfig, stride: int, size: Size) -> tuple[str, ...]:
 
 def _clips(base: RunConfig, size: Size) -> Experiment:
     if size.name == "full":
-        models = {name: Training(name=name, overrides=_model_of(name)) for name in ("base", "hr", "large")}
+        trainings = [Training(name=name, overrides=_model_of(name)) for name in ("base", "hr", "large")]
     else:
-        strides = (2, 6) if size.name == "laptop" else (1, 4)
-        models = {
-            label: Training(name=label, overrides=_dense(base, stride, size))
-            for label, stride in zip(("short", "long"), strides, strict=True)
-        }
-    variants = []
-    for name, training in models.items():
-        run = training.run(base)
-        span = run.model.num_frames * run.clip.frame_stride / run.clip.target_fps
-        for count in (1, 3, 5, 10):
-            variants.append(
-                Variant(
-                    label=f"{name}, {count} clip{'s' * (count > 1)}",
-                    training=training,
-                    series=f"{name}: clips of {span:.3g} s",
-                    panel="clips of a video at test",
-                    x=count,
-                    test=("sampling=dense", f"num_clips={count}", "num_crops=1"),
-                    remarks={"clip, s": f"{span:.3g}"},
-                )
-            )
+        strides = {"short": 2, "long": 6} if size.name == "laptop" else {"short": 1, "long": 4}
+        trainings = [Training(name=name, overrides=_dense(base, n, size)) for name, n in strides.items()]
+    variants = [_test(training, base, num_clips=count) for training in trainings for count in (1, 3, 5, 10)]
     return Experiment(
         name="clips",
         shows="Figure 6",
@@ -241,9 +213,21 @@ def _clips(base: RunConfig, size: Size) -> Experiment:
         base=base,
         variants=tuple(variants),
         motions={"videos": Motions(clips=600, num_frames=48)},
-        notes=(
-            "The paper draws this figure without numbers: its L model, whose clip covers all of a video, needs one.",
-        ),
+        notes=("The paper's figure has no numbers: its L model, whose clip covers the whole video, needs one clip.",),
+    )
+
+
+def _test(training: Training, base: RunConfig, *, num_clips: int) -> Variant:
+    run = training.run(base)
+    duration_s = run.model.num_frames * run.clip.frame_stride / run.clip.target_fps
+    return Variant(
+        label=f"{training.name}, {num_clips} clip{'s' * (num_clips > 1)}",
+        training=training,
+        series=f"{training.name}: clips of {duration_s:.3g} s",
+        panel="clips of a video at test",
+        x=num_clips,
+        test=("sampling=dense", f"num_clips={num_clips}", "num_crops=1"),
+        remarks={"clip, s": f"{duration_s:.3g}"},
     )
 
 
@@ -277,8 +261,8 @@ def _order(base: RunConfig, size: Size) -> Experiment:
         variants=tuple(variants),
         motions={"videos": Motions(clips=800)},
         notes=(
-            "The paper's numbers for other orders of the steps are its differences from the divided scheme. The rows "
-            "with changed frames test the model of the first row: a model that uses the order of frames must lose.",
+            "The paper gives the other orders of the attention steps as differences from the divided scheme. The rows "
+            "with changed frames test the model of the first row: one that uses the order of frames must get worse.",
         ),
     )
 
@@ -302,7 +286,7 @@ def _long(base: RunConfig, size: Size) -> Experiment:
                 remarks={"clip, s": f"{count * clip.frame_stride / clip.target_fps:.3g}"},
             )
         )
-    notes = "Test clips cover the whole video end to end, and their answers are averaged."
+    notes = "Test clips cover the whole video end to end; their predictions are averaged."
     return Experiment(
         name="long",
         shows="Table 8",
@@ -310,16 +294,16 @@ def _long(base: RunConfig, size: Size) -> Experiment:
         base=base,
         variants=tuple(variants),
         motions={"videos": Motions(clips=480, num_frames=96)},
-        notes=(notes,) if size.name == "full" else (notes, _long_in_print()),
+        notes=(notes,) if size.name == "full" else (notes, _long_in_paper()),
     )
 
 
-def _long_in_print() -> str:
+def _long_in_paper() -> str:
     rows = [
         f"{count} frames {row['paper TimeSformer']} % in {row['paper clips']:g} clips of {row['paper clip, s']} s"
         for count, row in paper.LONG.items()
     ]
-    return f"The paper prints, for HowTo100M: {'; '.join(rows)}."
+    return f"The paper's results on HowTo100M: {'; '.join(rows)}."
 
 
 EXPERIMENTS: Mapping[str, Callable[[RunConfig, Size], Experiment]] = {

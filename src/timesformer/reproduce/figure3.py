@@ -1,4 +1,4 @@
-"""Figure 3: what joint and divided attention cost as clips grow. Computed, not measured; nothing is trained."""
+"""Figure 3: cost of joint and divided attention against clip size. Computed, without training."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ _SCHEMES = ("joint_space_time", "divided_space_time")
 
 
 def cost_result() -> Result:
-    """Cost of both schemes by crop side and by number of frames, at the paper's sizes.
+    """Cost of both schemes by crop side and number of frames, at the paper's sizes.
 
     Source: Bertasius et al. 2021, figure 3 (drawn without numbers) and table 5 (0.59 and 7.14).
     """

@@ -37,7 +37,7 @@ def measure(
 
 @contextmanager
 def frames_in_order(model: TimeSformer, order: FrameOrder, *, seed: int = _SEED) -> Generator[None]:
-    """Let a model see the frames of every clip in another order, until the context ends."""
+    """Reorder the frames of every clip that a model receives, until the context ends."""
     generator = torch.Generator().manual_seed(seed)
     per_step = model.info.clip.frames_per_channel_group
 
@@ -56,33 +56,35 @@ def frames_in_order(model: TimeSformer, order: FrameOrder, *, seed: int = _SEED)
 def reordered(
     clips: Float[Tensor, "b c t h w"], order: FrameOrder, *, generator: torch.Generator
 ) -> Float[Tensor, "b c t h w"]:
-    """Clips with their frames in another order; `shuffled` draws one for each clip."""
+    """Clips with reordered frames; `shuffled` draws one order per clip."""
     num_frames = clips.shape[2]
     if order == "given":
         return clips
     if order == "shuffled":
         orders = [torch.randperm(num_frames, generator=generator).tolist() for _ in clips]
-        return torch.stack([clip[:, places] for clip, places in zip(clips, orders, strict=True)])
-    places: Mapping[str, list[int]] = {
+        return torch.stack([clip[:, indices] for clip, indices in zip(clips, orders, strict=True)])
+    indices: Mapping[str, list[int]] = {
         "reversed": list(range(num_frames))[::-1],
         "one": [(num_frames - 1) // 2] * num_frames,
     }
-    return clips[:, :, places[order]]
+    return clips[:, :, indices[order]]
 
 
 def hits(evaluation: Evaluation) -> Bool[np.ndarray, " n"]:
-    """Whether each video is right, in the order of the manifest."""
+    """Correctness of each video, in the order of the manifest."""
     return np.array([video.predicted == video.label for video in evaluation.predictions])
 
 
-def interval_over_seeds(right: Sequence[Bool[np.ndarray, " n"]], *, groups: Sequence[str] = ()) -> tuple[float, float]:
+def interval_over_seeds(
+    correct: Sequence[Bool[np.ndarray, " n"]], *, groups: Sequence[str] = ()
+) -> tuple[float, float]:
     """95 % interval of the mean accuracy of several models on the same videos, by `accuracy_interval`.
 
-    The models stay: it says how far other videos would move the number, not other seeds.
+    The models are fixed: the interval covers other videos, not other seeds.
 
     Args:
-        right: Whether each model is right about each video.
-        groups: Group of each video, empty where it has none; nothing where no video has one.
+        correct: Correctness of each model on each video.
+        groups: Group of each video, empty for none; omit it if no video has a group.
     """
-    found = accuracy_interval(np.stack(right), groups=groups or [""] * len(right[0]))
-    return found.low, found.high
+    interval = accuracy_interval(np.stack(correct), groups=groups or [""] * len(correct[0]))
+    return interval.low, interval.high

@@ -1,4 +1,4 @@
-"""Numbers that the paper prints, in percent unless a name says otherwise.
+"""Numbers from the paper, in percent unless the key names another unit.
 
 Source: Bertasius et al. 2021, tables 1 to 5 and 8 and section 4.7. Figures 4, 5 and 6 are drawn without numbers.
 """
@@ -19,7 +19,7 @@ PAPER_SCHEMES: Mapping[str, Printed] = {
 """Table 1: the schemes, from ImageNet-21k weights."""
 
 TMACS = {(8, 224): 0.59, (16, 448): 5.11, (96, 224): 7.14}
-"""Table 5: 10^12 multiply-accumulates of 3 views, by frames and crop side, of the divided scheme."""
+"""Table 5: 10^12 multiply-accumulates of 3 views of the divided scheme, by number of frames and crop side."""
 
 _IN1K, _IN21K = "paper IN-1k", "paper IN-21k"
 PRETRAINING: Mapping[str, Printed] = {
@@ -27,7 +27,7 @@ PRETRAINING: Mapping[str, Printed] = {
     "hr": {f"{_IN1K} K400": 77.8, f"{_IN21K} K400": 79.7, f"{_IN1K} SSv2": 62.2, f"{_IN21K} SSv2": 62.5},
     "large": {f"{_IN1K} K400": 78.1, f"{_IN21K} K400": 80.7, f"{_IN1K} SSv2": 62.4, f"{_IN21K} SSv2": 62.3},
 }
-"""Table 3: image weights to start from."""
+"""Table 3: pretraining on ImageNet-1k and ImageNet-21k."""
 
 FROM_SCRATCH: Printed = {"paper scratch K400": 64.8}
 """The base model on Kinetics-400 without any pretraining."""
@@ -37,14 +37,14 @@ POSITION: Mapping[str, Printed] = {
     "space": {K400: 77.8, SSV2: 52.5},
     "space_time": {K400: 78.0, SSV2: 59.5},
 }
-"""Table 4: what a token knows of its place."""
+"""Table 4: position embeddings."""
 
 STEP_ORDER: Mapping[str, Printed] = {
     "divided_space_time": {K400: 78.0, SSV2: 59.5},
     "space_time_reversed": {K400: 77.5, SSV2: 59.0},
     "parallel": {K400: 77.6, SSV2: 59.1},
 }
-"""Section 4.7: space before time is 0.5 points lower on both data sets, both side by side 0.4."""
+"""Section 4.7: space before time is 0.5 points lower on both data sets, parallel attention 0.4."""
 
 LONG: Mapping[int, Mapping[str, float]] = {
     8: {"paper TimeSformer": 56.8, "paper SlowFast": 48.2, "paper clip, s": 8.5, "paper clips": 48},

@@ -1,4 +1,4 @@
-"""The plot of a result: bars next to the paper's numbers, or lines as in a figure."""
+"""Plot of a result: bars with the paper's numbers, or lines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +20,8 @@ _ACCURACY = "top-1 accuracy"
 def draw(result: Result, path: str | Path) -> None:
     """Draw a result as a PNG; replaces an existing file.
 
-    Rows without a panel become bars, with the paper's accuracies as marks on them; others become lines, one panel for
-    each axis.
+    Rows without a panel are drawn as bars, with the paper's accuracies as markers; other rows as lines, one panel per x
+    axis.
 
     Raises:
         OSError: The file cannot be written.
@@ -30,7 +30,7 @@ def draw(result: Result, path: str | Path) -> None:
     is_bars = panels == [""]
     height = 1.6 + 0.55 * len(result.rows) if is_bars else 4.0
     figure = Figure(figsize=(9 if is_bars or len(panels) == 1 else 11, height), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a window and without matplotlib's global state
+    FigureCanvasAgg(figure)  # no window and no global state of matplotlib
     figure.suptitle(f"{result.title} ({result.shows})", x=0.01, ha="left", fontweight="bold")
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
@@ -44,15 +44,15 @@ def draw(result: Result, path: str | Path) -> None:
 
 def _draw_bars(axes: Axes, result: Result) -> None:
     rows = result.rows
-    places = range(len(rows))
-    axes.barh(places, [row.value for row in rows], height=0.55, color=_COLORS[0], label="ours")
-    for place, row in zip(places, rows, strict=True):
+    positions = range(len(rows))
+    axes.barh(positions, [row.value for row in rows], height=0.55, color=_COLORS[0], label="ours")
+    for position, row in zip(positions, rows, strict=True):
         low, high = row.interval or (row.value, row.value)
-        axes.plot([low, high], [place, place], color="black", linewidth=1.2)
+        axes.plot([low, high], [position, position], color="black", linewidth=1.2)
         text = format_value(row.value, result.quantity)
-        axes.text(min(high, 1.0), place - 0.29, text, ha="right", va="bottom", fontsize=8)
+        axes.text(min(high, 1.0), position - 0.29, text, ha="right", va="bottom", fontsize=8)
     _mark_printed(axes, rows)
-    axes.set_yticks(list(places), [row.label for row in rows])
+    axes.set_yticks(list(positions), [row.label for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
@@ -64,10 +64,10 @@ def _draw_bars(axes: Axes, result: Result) -> None:
 
 
 def _mark_printed(axes: Axes, rows: Sequence[TableRow]) -> None:
-    """The paper's accuracies, which are percentages; its counts of parameters are no accuracies."""
+    """Mark the paper's accuracies, without its numbers of parameters."""
     columns = list(dict.fromkeys(key for row in rows for key in row.paper if "params" not in key))
     for column, marker in zip(columns, _MARKERS, strict=False):
-        found = [(row.paper[column] / 100, place) for place, row in enumerate(rows) if column in row.paper]
+        found = [(row.paper[column] / 100, position) for position, row in enumerate(rows) if column in row.paper]
         xs, ys = zip(*found, strict=True)
         axes.plot(xs, ys, marker, color="white", markeredgecolor="black", markersize=6, label=column)
 

@@ -11,7 +11,7 @@ from timesformer.files import replacing
 from timesformer.outputs import refuse_existing
 
 FILES = ("results.json", "table.md", "plot.png")
-"""Files that a result becomes: for machines, for people, and the plot."""
+"""Files of a result: JSON, Markdown table and plot."""
 _RESULT, _TABLE, PLOT = FILES
 
 Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
@@ -19,7 +19,7 @@ Quantity = Literal["top-1 accuracy", "TMAC of 3 views"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """One variant as it was measured."""
+    """Measured values of one variant."""
 
     label: str
     """Name of the variant."""
@@ -28,68 +28,68 @@ class TableRow:
     panel: str = ""
     """Panel of a plot of lines; empty in a plot of bars."""
     x: float = 0.0
-    """Place on the panel's axis."""
+    """Position on the axis of the panel."""
     value: float
-    """The result: top-1 accuracy as a share from 0 to 1 (mean over seeds), or 10^12 multiply-accumulates."""
+    """Top-1 accuracy, 0 to 1 (mean over seeds), or 10^12 multiply-accumulates."""
     interval: tuple[float, float] | None = None
-    """95 % interval over the videos or their groups; None for what is computed and not measured."""
+    """95 % interval over the videos or their groups; None for computed values."""
     parameters: int
     """Parameters of the model."""
     seeds: Mapping[int, float] = field(default_factory=dict)
-    """Result of every seed."""
+    """Value of each seed."""
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's numbers, by column."""
     remarks: Mapping[str, str] = field(default_factory=dict)
-    """More cells, by the heading of the column."""
+    """Additional cells, by column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """All that an experiment found, and how."""
+    """Result of an experiment."""
 
     name: str
     shows: str
     title: str
     quantity: Quantity
     setting: Mapping[str, str]
-    """Scale, data, training and hardware, in words."""
+    """Size, data, training and hardware, as text."""
     levels: Mapping[str, float] = field(default_factory=dict)
-    """Results that need no training to know: chance, and the most that a model blind to order can have."""
+    """Reference levels: chance, and the best accuracy without the order of frames."""
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain numbers, strings and lists, ready for JSON."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
 def check_can_write(
     folder: Path, *, name: str, labels: Collection[str], seeds: Collection[int], overwrite: bool
 ) -> None:
-    """Refuse to replace anything but an earlier result of the same experiment.
+    """Check that only an earlier result of the same experiment would be replaced.
 
     Args:
         folder: Where the result will be written.
         name: Name of the experiment.
         labels: Labels of its rows.
         seeds: Its seeds.
-        overwrite: Whether whatever already exists is replaced.
+        overwrite: Replace any existing files.
 
     Raises:
-        ConfigError: Another result, or a table that somebody changed, already exists.
+        ConfigError: Another result, or an edited table, already exists.
     """
-    there = None if overwrite else _read_result(folder / _RESULT)
+    existing = None if overwrite else _read_result(folder / _RESULT)
     is_contained = (
-        there is not None
-        and there.name == name
-        and all(row.label in labels and row.seeds.keys() <= set(seeds) for row in there.rows)
+        existing is not None
+        and existing.name == name
+        and all(row.label in labels and row.seeds.keys() <= set(seeds) for row in existing.rows)
     )
-    if there is None or not is_contained or not _is_table_of(there, folder / _TABLE):
+    if existing is None or not is_contained or not _is_table_of(existing, folder / _TABLE):
         refuse_existing(*(folder / file for file in FILES), overwrite=overwrite)
 
 
 def _read_result(path: Path) -> Result | None:
-    """Read what `write_result` wrote; None for anything else."""
+    """Read a result that `write_result` wrote; None for any other content."""
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         values["rows"] = tuple(map(_read_row, values["rows"]))
@@ -108,7 +108,7 @@ def _read_row(values: dict[str, Any]) -> TableRow:
 
 
 def _is_table_of(result: Result, path: Path) -> bool:
-    """Whether a table is that of a result, as it was written, or absent."""
+    """Whether a table is the unchanged table of a result, or absent."""
     try:
         return path.read_text("utf-8") == markdown(result)
     except FileNotFoundError:
@@ -118,10 +118,10 @@ def _is_table_of(result: Result, path: Path) -> bool:
 
 
 def write_result(result: Result, folder: str | Path) -> None:
-    """Write `results.json` and `table.md`; replaces existing files, see `check_can_write`.
+    """Write `results.json` and `table.md`; existing files are replaced (see `check_can_write`).
 
     Raises:
-        OSError: The disk refused.
+        OSError: A file cannot be written.
     """
     texts = {
         _RESULT: json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n",
@@ -133,7 +133,7 @@ def write_result(result: Result, folder: str | Path) -> None:
 
 
 def markdown(result: Result) -> str:
-    """The table with its setting above and its notes below; what is empty in all rows has no column."""
+    """The result as Markdown: setting, table and notes; columns without values are omitted."""
     setting = [f"{key}: {value}  " for key, value in result.setting.items()]
     levels = [f"{key}: {format_value(value, result.quantity)}  " for key, value in result.levels.items()]
     notes = [f"{note}\n" for note in result.notes]
@@ -142,7 +142,7 @@ def markdown(result: Result) -> str:
 
 
 def table_cells(result: Result) -> list[list[str]]:
-    """The table as cells, headings first."""
+    """Cells of the table, headings first."""
     printed = list(dict.fromkeys(key for row in result.rows for key in row.paper))
     remarks = list(dict.fromkeys(key for row in result.rows for key in row.remarks))
     head = ["", "parameters", f"ours: {result.quantity}", *printed, *remarks]
@@ -150,17 +150,23 @@ def table_cells(result: Result) -> list[list[str]]:
 
 
 def _cells(row: TableRow, quantity: Quantity, printed: Sequence[str], remarks: Sequence[str]) -> list[str]:
-    ours = format_value(row.value, quantity)
+    measured = format_value(row.value, quantity)
     if row.interval is not None:
-        ours += f" ({format_interval(*row.interval).replace('%', '')})"
+        measured += f" ({format_interval(*row.interval).replace('%', '')})"
     if len(row.seeds) > 1:
-        ours += f"; seeds {', '.join(f'{100 * value:.1f}' for value in row.seeds.values())}"
-    theirs = [str(row.paper[key]) if key in row.paper else "" for key in printed]
-    return [row.label, f"{row.parameters / 1e6:.2f} M", ours, *theirs, *(row.remarks.get(key, "") for key in remarks)]
+        measured += f"; seeds {', '.join(f'{100 * value:.1f}' for value in row.seeds.values())}"
+    printed_values = [str(row.paper[key]) if key in row.paper else "" for key in printed]
+    return [
+        row.label,
+        f"{row.parameters / 1e6:.2f} M",
+        measured,
+        *printed_values,
+        *(row.remarks.get(key, "") for key in remarks),
+    ]
 
 
 def format_value(value: float, quantity: Quantity) -> str:
-    """A result as people read it."""
+    """A value as text: percent, or 10^12 multiply-accumulates."""
     return f"{100 * value:.1f} %" if quantity == "top-1 accuracy" else f"{value:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""Running an experiment: every training once, every variant measured, nothing done twice."""
+"""Execution of an experiment: each training runs once, then each variant is evaluated."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -34,28 +34,27 @@ def run_experiment(
     overwrite: bool = False,
     say: Say = logger.info,
 ) -> Result:
-    """Train and measure all variants.
+    """Train and evaluate all variants.
 
     Finished trainings in the folder are reused; interrupted ones are resumed.
 
     Args:
         experiment: What to run.
-        videos: The sets that its trainings name.
+        videos: Video sets by name.
         folder: Holds a run folder per training and seed.
         scale: Description of the size, for the table.
         seeds: Models per training; their seeds count up from that of the base run.
-        overwrite: Whether to repeat trainings that exist in the folder.
+        overwrite: Repeat trainings that exist in the folder.
         say: Called with one line per event.
 
     Raises:
-        ConfigError: The folder holds a training of another config, or a value cannot work.
+        ConfigError: The folder holds a training with another config, or a value is out of range.
         TimeSformerError: As `timesformer.training.train.train` and `timesformer.evaluation.evaluate`.
     """
-    total = seeds * len(experiment.trainings)
     runs = _plan(experiment, videos, folder, seeds=seeds)
     for number, ((name, seed), run) in enumerate(runs.items(), start=1):
         is_done = is_finished(run) and not overwrite
-        say(f"[{number}/{total}] {name}, seed {seed}{': already trained' if is_done else ''}")
+        say(f"[{number}/{len(runs)}] {name}, seed {seed}{': already trained' if is_done else ''}")
         if not is_done:
             train(run, resume=not overwrite and (Path(run.output) / "config.toml").exists(), overwrite=overwrite)
     rows = tuple(_row(experiment, variant, videos, runs, say=say) for variant in experiment.variants)
@@ -98,14 +97,14 @@ def _plan(experiment: Experiment, videos: Mapping[str, VideoSet], folder: Path, 
     """Runs by training and seed, in the order of their dependencies."""
     runs: dict[tuple[str, int], RunConfig] = {}
     for training in experiment.trainings:
-        own = videos[training.videos]
-        write_fraction(own, fraction=training.fraction, seed=experiment.base.seed)
+        video_set = videos[training.videos]
+        write_fraction(video_set, fraction=training.fraction, seed=experiment.base.seed)
         for seed in range(experiment.base.seed, experiment.base.seed + seeds):
             run = training.run(experiment.base)
             start = runs[training.start, seed].output if training.start else run.init_from
             runs[training.name, seed] = replace(
                 run,
-                data=own.data(run.data, fraction=training.fraction),
+                data=video_set.data(run.data, fraction=training.fraction),
                 seed=seed,
                 init_from=start,
                 output=str(folder / f"{training.name}_seed{seed}"),
@@ -118,12 +117,12 @@ def _seconds(run: RunConfig) -> float:
 
 
 def _row(experiment: Experiment, variant: Variant, videos: Mapping[str, VideoSet], runs: Runs, *, say: Say) -> TableRow:
-    mine = {seed: run for (name, seed), run in runs.items() if name == variant.training.name}
-    found = {seed: _measure(variant, run, videos[MAIN]) for seed, run in mine.items()}
-    seeds = {seed: evaluation.top1 for seed, evaluation in found.items()}
+    by_seed = {seed: run for (name, seed), run in runs.items() if name == variant.training.name}
+    evaluations = {seed: _measure(variant, run, videos[MAIN]) for seed, run in by_seed.items()}
+    seeds = {seed: evaluation.top1 for seed, evaluation in evaluations.items()}
     value = float(np.mean(list(seeds.values())))
     say(f"{variant.label}: {100 * value:.1f} %")
-    first = next(iter(mine.values()))
+    first = next(iter(by_seed.values()))
     model = replace(first.model, num_classes=videos[MAIN].num_classes)
     return TableRow(
         label=variant.label,
@@ -131,11 +130,11 @@ def _row(experiment: Experiment, variant: Variant, videos: Mapping[str, VideoSet
         panel=variant.panel,
         x=variant.x,
         value=value,
-        interval=_interval(list(found.values())),
+        interval=_interval(list(evaluations.values())),
         parameters=cost(model).parameters,
         seeds=seeds,
         paper=variant.paper,
-        remarks={**variant.remarks, **_remarks(list(found.values()), list(mine.values()))},
+        remarks={**variant.remarks, **_remarks(list(evaluations.values()), list(by_seed.values()))},
     )
 
 
@@ -156,7 +155,7 @@ def _measure(variant: Variant, run: RunConfig, videos: VideoSet) -> Evaluation:
 
 
 def _remarks(evaluations: Sequence[Evaluation], runs: Sequence[RunConfig]) -> dict[str, str]:
-    views = np.mean([video.views for video in evaluations[0].predictions])
+    views = np.mean([video.num_views for video in evaluations[0].predictions])
     return {
         "views": f"{views:.3g}",
         "protocol": evaluations[0].protocol,
@@ -172,7 +171,7 @@ def _describe_interval(videos: VideoSet) -> str:
 
 def _describe_training(base: RunConfig, *, seeds: int) -> str:
     optim = base.optim
-    start = f"from {base.init_from}" if base.init_from else "from nothing"
+    start = f"from {base.init_from}" if base.init_from else "from scratch"
     return (
         f"{start}, {base.epochs} epochs, {base.batch_size} clips a step, {optim.optimizer}, {optim.schedule} schedule "
         f"from {optim.lr:g}, {base.precision}, {seeds} seed{'s' * (seeds > 1)} from {base.seed}"
@@ -180,7 +179,7 @@ def _describe_training(base: RunConfig, *, seeds: int) -> str:
 
 
 def describe_hardware(device: str) -> str:
-    """The GPU, or the processor and the number of torch's threads."""
+    """Name of the GPU, or of the processor with torch's number of threads."""
     found = resolve_device(device)
     if found.type == "cuda":
         return torch.cuda.get_device_name(found)

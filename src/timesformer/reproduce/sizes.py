@@ -24,7 +24,7 @@ class Size:
     long_frames: tuple[float, ...]
     """Table 8: frames relative to the base."""
     least_stride: int = 1
-    """Smallest stride of dense clips whose number of frames grows at constant duration."""
+    """Least stride when the number of frames grows at constant clip duration."""
 
 
 SIZES: Mapping[SizeName, Size] = {
@@ -34,7 +34,7 @@ SIZES: Mapping[SizeName, Size] = {
 }
 
 
-# small sets need more passes: learning the order of frames takes about 600 steps
+# small sets need more epochs: learning the order of frames takes about 600 steps
 _LAPTOP_EPOCHS = {"schemes": 16, "pretraining": 8, "data-scale": 20, "tokens": 24, "clips": 24, "order": 20, "long": 24}
 
 

@@ -1,4 +1,4 @@
-"""The videos of an experiment: drawn ones, or those of the caller, as two lists that all its trainings fraction."""
+"""Videos of an experiment, synthetic or the user's: lists of training and test videos shared by all its trainings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,15 +21,15 @@ PAIRS = ("move_left", "shrink", "vanish")
 CLASSES = tuple(name for first in PAIRS for name in (first, OPPOSITES[first]))
 """Classes of the synthetic sets: three pairs of a motion and its reverse.
 
-Single frames tell the pairs apart: small objects come in one, faint ones in another. Moves along rows and moves along
-columns would not: what is learned of each frame and averaged over them is a sum over the places that an object takes,
-and no function of the place has a positive sum over every row and a negative one over every column.
+A single frame identifies the pair: small objects occur in one pair, faint ones in another. Moves along rows and moves
+along columns would not do: a feature averaged over frames is a sum over the positions of the object, and no function of
+position has a positive sum over every row and a negative sum over every column.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoSet:
-    """Lists of training and test videos on disk, and what there is to say of them."""
+    """Lists of training and test videos on disk, and their description."""
 
     train: Path
     val: Path
@@ -37,13 +37,13 @@ class VideoSet:
     num_val: int
     num_classes: int
     num_groups: int = 0
-    """Groups of the test videos, each video without one being its own; 0 if no video has a group."""
+    """Number of groups of test videos; a video without a group counts as its own. 0 if no video has a group."""
     is_paired: bool
-    """Whether classes come in pairs, each the other played backwards."""
+    """Whether classes come in pairs of opposite playback direction."""
     description: str
 
     def data(self, data: DataConfig, *, fraction: float) -> DataConfig:
-        """The data of a training on a fraction of these videos, which must have been written (`write_fraction`)."""
+        """Data config of a training on a fraction of these videos; call `write_fraction` first."""
         train = self.train if fraction == 1 else _fraction_file(self.train, fraction)
         return replace(data, train=str(train), val=str(self.val))
 
@@ -53,16 +53,16 @@ def synthetic_set(folder: Path, motions: Motions, *, seed: int, on_progress: OnP
 
     Args:
         folder: Parent folder; the set's own folder is named after its parameters.
-        motions: What to draw.
+        motions: Size and number of the videos.
         seed: Seed of the run.
-        on_progress: Called with the number of clips done and their total.
+        on_progress: Progress callback, called with the number of clips done and their total.
 
     Raises:
-        ConfigError: Fewer training videos than classes.
+        ConfigError: There are fewer training videos than classes.
     """
     per_class = motions.clips // len(CLASSES)
     if per_class < 1:
-        raise ConfigError(f"clips={motions.clips} must be at least {len(CLASSES)}: one for each class")
+        raise ConfigError(f"clips={motions.clips} must be at least {len(CLASSES)}, one per class")
     seed += motions.seed_offset
     name = f"motions_{per_class}x{len(CLASSES)}_{motions.num_frames}x{motions.size}_seed{seed}"
     root = write_motion_dataset(
@@ -78,7 +78,7 @@ def synthetic_set(folder: Path, motions: Motions, *, seed: int, on_progress: OnP
     )
     split = Split(load_manifest(root / "train", class_names=CLASSES), load_manifest(root / "val", class_names=CLASSES))
     description = (
-        f"{len(CLASSES)} synthetic motions in pairs that only the order of frames tells apart, {motions.num_frames} "
+        f"{len(CLASSES)} synthetic motions in pairs that differ in the order of frames alone, {motions.num_frames} "
         f"frames of {motions.size} x {motions.size}, seed {seed}"
     )
     return _write(split, folder / name, description=description, is_paired=True)
@@ -89,12 +89,12 @@ def own_set(folder: Path, data: DataConfig, *, seed: int) -> VideoSet:
 
     Args:
         folder: Where to write the lists.
-        data: Where the videos are.
-        seed: Seed of the split, where `data` names no validation videos.
+        data: Data config that names the videos.
+        seed: Seed of the split, if `data` names no validation videos.
 
     Raises:
         ConfigError, DataError: As `timesformer.training.dataloaders.load_data`.
-        DataError: The folder holds the lists of other videos.
+        DataError: The folder holds lists of other videos.
     """
     return _write(load_data(data, seed=seed), folder, description=_describe(data), is_paired=False)
 
@@ -126,11 +126,11 @@ def write_fraction(videos: VideoSet, *, fraction: float, seed: int) -> None:
     With the same seed, smaller fractions are subsets of larger ones.
 
     Raises:
-        DataError: No class has two videos, or the folder holds a list of others.
+        DataError: No class has two videos, or the folder holds a list of other videos.
     """
     if fraction < 1:
         everything = load_manifest(videos.train)
-        # groups may be split: videos left out of training are not tested on
+        # groups may be split, because the videos left out are not used for testing
         left_out = hold_out([(s.path, s.label, "") for s in everything.samples], fraction=1 - fraction, seed=seed)
         kept = Manifest(tuple(s for s in everything.samples if s.path not in left_out), everything.class_names)
         _save_once(kept, _fraction_file(videos.train, fraction))
@@ -166,13 +166,13 @@ def _num_groups(manifest: Manifest) -> int:
 
 
 def _save_once(manifest: Manifest, path: Path) -> None:
-    """Write a list, or make sure that the one which is there names the same videos: trained models depend on it."""
+    """Write a list; an existing one must name the same videos, because trained models depend on it."""
     if not path.exists():
         save_manifest(manifest, path)
         return
-    there = load_manifest(path, check_exists=False)
-    if _content(there) != _content(manifest):
-        raise DataError(f"{path} and {path.with_name(CLASSES_FILE)} list other videos: name another output folder")
+    existing = load_manifest(path, check_exists=False)
+    if _content(existing) != _content(manifest):
+        raise DataError(f"{path} and {path.with_name(CLASSES_FILE)} list other videos: choose another output folder")
 
 
 def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int, str]]]:

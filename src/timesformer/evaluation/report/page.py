@@ -1,4 +1,4 @@
-"""One page that shows how good a model is: numbers, curve, calibration, classes, confusion, mistakes and examples."""
+"""HTML report of an evaluation: accuracy, learning curve, examples, confusion, classes and calibration."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -51,34 +51,38 @@ def write_report(
     overwrite: bool = False,
     allow_codecs: Collection[str] = (),
 ) -> Path:
-    """Write a page that stands alone: pictures are inside, nothing is loaded from elsewhere.
+    """Write a self-contained HTML page with embedded images.
 
     Args:
-        evaluation: What to show.
+        evaluation: The evaluation.
         path: The HTML file.
-        model: The model that was evaluated.
+        model: The evaluated model.
         title: Heading of the page.
-        curve: PNG of the learning curve, if there is one.
-        num_examples: Videos to show: wrong ones up to a half of them, and for the rest one of each class in turn.
-        overwrite: Whether a file that already exists is replaced.
-        allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+        curve: PNG of the learning curve; None or a missing file omits it.
+        num_examples: Videos to show; see `choose_examples`.
+        overwrite: Replace an existing file.
+        allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
     Raises:
-        ConfigError: The file already exists and must not be replaced.
+        ConfigError: The file already exists and `overwrite` is False.
         DataError: The file cannot be written.
     """
+    examples = choose_examples(evaluation.predictions, count=num_examples)
     sections = [
         _headline(evaluation, model, title=title),
         _curve(curve),
-        _videos(choose_examples(evaluation.predictions, count=num_examples), model, allow_codecs=allow_codecs),
-        confusion_table(evaluation),
-        mistakes_table(evaluation),
-        class_table(evaluation),
-        _calibration(evaluation),
-        _skipped(evaluation),
+        _videos(examples, model, allow_codecs=allow_codecs),
+        *_measures(evaluation),
     ]
-    page = document(title, style=_STYLE, body="".join(sections))
-    path = Path(path)
+    return _write(document(title, style=_STYLE, body="".join(sections)), Path(path), overwrite=overwrite)
+
+
+def _measures(evaluation: Evaluation) -> list[str]:
+    sections = (confusion_table, mistakes_table, class_table, _calibration, _skipped)
+    return [section(evaluation) for section in sections]
+
+
+def _write(page: str, path: Path, *, overwrite: bool) -> Path:
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")
     refuse_existing(path, overwrite=overwrite)
@@ -91,33 +95,38 @@ def write_report(
 
 
 def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[VideoResult]:
-    """Wrong ones, the surest first: half of `count`, or what right ones leave. Then right ones, classes in turn."""
-    wrong = sorted((video for video in predictions if video.rank > 1), key=lambda video: -video.probability)
+    """Choose videos for the report: mistakes, then correct predictions.
+
+    Mistakes are sorted by probability, highest first, and take half of `count`, or more if correct predictions are few.
+    Correct predictions take the classes in turn.
+    """
+    mistakes = sorted((video for video in predictions if video.rank > 1), key=lambda video: -video.probability)
     by_class: dict[str, list[VideoResult]] = {}
     for video in predictions:
         if video.rank == 1:
             by_class.setdefault(video.label, []).append(video)
     longest = max(map(len, by_class.values()), default=0)
-    right = [videos[i] for i in range(longest) for videos in by_class.values() if i < len(videos)]
-    shown = wrong[: max(count // 2, count - len(right))]
-    return shown + right[: count - len(shown)]
+    correct = [videos[i] for i in range(longest) for videos in by_class.values() if i < len(videos)]
+    shown = mistakes[: max(count // 2, count - len(correct))]
+    return shown + correct[: count - len(shown)]
 
 
 def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
     numbers = {
         "top-1 accuracy": f"{evaluation.top1:.1%}",
-        **{f"top-{k}": f"{share:.1%}" for k, share in evaluation.top_k.items() if k > 1},
+        **{f"top-{k}": f"{accuracy:.1%}" for k, accuracy in evaluation.top_k.items() if k > 1},
         "mean over classes": f"{evaluation.mean_class:.1%}",
         "calibration error": f"{evaluation.calibration.ece:.1%}",
         "videos": f"{evaluation.num_videos}",
         "parameters": f"{cost(model.config).parameters / 1e6:.1f} M",
     }
     cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
-    skipped = f" {len(evaluation.skipped)} videos could not be read and count nowhere." if evaluation.skipped else ""
+    num_skipped = len(evaluation.skipped)
+    skipped = f" Skipped: {num_skipped} unreadable video{'s' * (num_skipped > 1)}." if num_skipped else ""
     return (
         f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
-        f"{model.config.scheme_text}. 95 % interval of top-1: {evaluation.describe_interval()}. Chance: "
+        f"{model.config.scheme_text}. 95 % confidence interval of top-1: {evaluation.describe_interval()}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 
@@ -129,31 +138,39 @@ def _curve(curve: Path | None) -> str:
 
 
 def _videos(videos: Sequence[VideoResult], model: Classifier, *, allow_codecs: Collection[str]) -> str:
-    wrong = "".join(mistake_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank > 1)
-    right = "".join(example_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank == 1)
-    mistakes = (
-        "<h2>Surest mistakes</h2><p class=soft>Wrong answers with the highest probability: first, middle and last frame"
-        f" of the first view.</p><div class=wrong>{wrong}</div>"
+    mistakes = "".join(mistake_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank > 1)
+    examples = "".join(example_figure(video, model, allow_codecs=allow_codecs) for video in videos if video.rank == 1)
+    return _figures(
+        "Most confident mistakes",
+        "Wrong predictions with the highest probability: first, middle and last frame of the first view.",
+        figures=mistakes,
+        kind="wrong",
+    ) + _figures(
+        "Correct predictions",
+        "Frames of the first view, in temporal order, as the model sees them.",
+        figures=examples,
+        kind="videos",
     )
-    examples = (
-        "<h2>Right answers, as the model sees the videos</h2><p class=soft>Frames of the first view, in time from left"
-        f" to right.</p><div class=videos>{right}</div>"
-    )
-    return (mistakes if wrong else "") + (examples if right else "")
+
+
+def _figures(heading: str, caption: str, *, figures: str, kind: str) -> str:
+    if not figures:
+        return ""
+    return f"<h2>{heading}</h2><p class=soft>{caption}</p><div class={kind}>{figures}</div>"
 
 
 def _calibration(evaluation: Evaluation) -> str:
     found = evaluation.calibration
     measures = {
         "expected calibration error": f"{found.ece:.3f}",
-        "negative log likelihood": f"{found.nll:.3f} nats",
+        "negative log-likelihood": f"{found.nll:.3f} nats",
         "Brier score": f"{found.brier:.3f}",
     }
     rows = "".join(f"<tr><td>{name}<td>{value}</tr>" for name, value in measures.items())
     return (
-        "<h2>Can its probabilities be trusted?</h2><p class=soft>Videos sorted by the probability of the predicted "
-        "class, and the share of them that is right. On the diagonal the model is as often right as it says; red is "
-        "where it is too sure, light blue where it is too cautious. Numbers above the bars count videos.</p>"
+        "<h2>Calibration</h2><p class=soft>Accuracy of the videos in each bin of confidence, the probability of the "
+        "predicted class. A calibrated model lies on the diagonal; red marks overconfidence, light blue "
+        "underconfidence. Numbers above the bars count videos.</p>"
         f"<div class=pair>{reliability_diagram(found.bins)}<table>{rows}</table></div>"
     )
 
@@ -162,4 +179,4 @@ def _skipped(evaluation: Evaluation) -> str:
     if not evaluation.skipped:
         return ""
     items = "".join(f"<li class=name>{escape(video.reason)}</li>" for video in evaluation.skipped)
-    return f"<h2>Videos that could not be read</h2><ul>{items}</ul>"
+    return f"<h2>Skipped videos</h2><p class=soft>Not decodable, not counted.</p><ul>{items}</ul>"

@@ -1,4 +1,4 @@
-"""Videos of the report, as the model sees them."""
+"""Film strips of the report: frames as the model sees them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +20,7 @@ _FRAMES_OF_MISTAKE = 3
 
 
 def mistake_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
-    """First, middle and last frame of a video that was taken for another, with both classes."""
+    """First, middle and last frame of a wrong prediction, with predicted and true class."""
     caption = (
         f"<span class=bad>predicted: {escape(video.predicted)} {video.probability:.0%}</span><br>"
         f"true: {escape(video.label)} {video.true_probability:.0%} (rank {video.rank})"
@@ -29,15 +29,15 @@ def mistake_figure(video: VideoResult, model: Classifier, *, allow_codecs: Colle
 
 
 def example_figure(video: VideoResult, model: Classifier, *, allow_codecs: Collection[str] = ()) -> str:
-    """Up to eight frames of a video whose class was found."""
+    """Up to eight frames of a correct prediction."""
     caption = f"<span class=good>{escape(video.predicted)} {video.probability:.0%}</span>"
     return _figure(video, model, num_frames=_FRAMES_OF_EXAMPLE, caption=caption, allow_codecs=allow_codecs)
 
 
 def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, num_frames: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Put frames side by side, a white line between: `num_frames` from first to last, or all where there are fewer.
+    """Put up to `num_frames` frames side by side, evenly spaced from first to last and separated by white lines.
 
-    Small ones are enlarged by whole pixels until their height, 72 pixels or more, can be seen.
+    Small frames are enlarged by a whole factor to a height of at least 72 pixels.
     """
     chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), num_frames)).round().astype(int)]
     gap = max(1, frames.shape[2] // 60)
@@ -56,11 +56,11 @@ def _figure(
 ) -> str:
     try:
         views, _ = read_eval_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
-    except DecodeError as error:  # the file changed since it was evaluated
+    except DecodeError as error:  # the file has changed since the evaluation
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
     frames = denormalize(views[0], model.info.clip).numpy()
     enlarged = _enlargement(frames) > 1
-    kind = "png" if enlarged else "jpeg"  # single pixels stay sharp; real pictures stay small
+    kind = "png" if enlarged else "jpeg"  # PNG keeps enlarged pixels sharp; JPEG keeps photos small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
     return (
         f'<figure><img{" class=pixels" * enlarged} alt="{escape(video.label)}" src="{address}">'
