@@ -80,8 +80,12 @@ class Block(nn.Module):
         """Tokens plus their MLP."""
         return cast(MLP, self.mlp).add_to(x, cast(nn.LayerNorm, self.mlp_norm))
 
+    def updates(self, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
+        """What each step of a stage adds to the tokens."""
+        return {name: regroup(x, grid, self.steps[name]) for name, regroup in stage.items()}
+
     def _add_stage(self, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-        return x + reduce(add, [regroup(x, grid, self.steps[name]) for name, regroup in stage.items()])
+        return x + reduce(add, self.updates(stage, x, grid).values())
 
 
 def learned_block(config: ModelConfig, scheme: Scheme, *, drop_path: float) -> Block:

@@ -11,18 +11,18 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Literal, NamedTuple, cast
 
 import torch
 from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.embedding import fold_frames
 from timesformer.model.schemes import Grid, Stage
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.timesformer import TimeSformer, embed
 
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
@@ -60,11 +60,19 @@ def rollout(
     """
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
-        passes = list(_stages(block, x, grid))
-        for stage, tokens, updates in reversed(passes):
-            weights = _step_weights(tokens, updates, stage, residual=residual, steps=steps)
+        passes = [
+            (stage, tokens, _step_weights(tokens, updates, stage, residual=residual, steps=steps))
+            for stage, tokens, updates in _stages(block, x, grid)
+        ]
+        for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
-            v = kept + cast(Tensor, sum(_pull_back(block, name, tokens, grid, v * weights[name]) for name in stage))
+            pulled = [
+                _pull_back(
+                    block, name, v * weights[name], grid, [s.flatten(0, 1) for s in regroup.sequences(tokens, grid)]
+                )
+                for name, regroup in stage.items()
+            ]
+            v = kept + cast(Tensor, sum(pulled))
         return v
 
     with torch.no_grad():
@@ -85,18 +93,28 @@ def class_rollout(
     Returns:
         Not negative; does not sum to 1.
     """
-    gradient: list[Tensor] = []
+    gradient: Tensor | None = None  # of the logit at the outputs of the block; None for the last block
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
-        if not gradient:
-            num_frames = len(x) // len(clips)
-            gradient.append(_head_gradient(model, block(x, grid), num_frames=num_frames, target=target))
-        outputs = gradient.pop()
-        attended, below = _attention_gradients(block, x, grid, outputs)
-        gradient.append(below)
-        for stage, tokens, _ in reversed(list(_stages(block, x, grid))):
-            names = [name for name in stage if not steps or name in steps]
-            v = v + cast(Tensor, sum(_pull_back(block, name, tokens, grid, v, attended[name]) for name in names))
+        nonlocal gradient
+        watched = {name: _Watched(cast(Step, step)) for name, step in block.steps.items()}
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            plain = Block(block.scheme, steps=watched, mlp_norm=block.mlp_norm, mlp=block.mlp)
+            outputs = plain(leaf, grid)
+            if gradient is None:
+                outputs = _logits(model, outputs, num_frames=len(x) // len(clips))[:, target].sum()
+        heads = [head for step in watched.values() for head in step.outputs]
+        gradient, *at_heads = torch.autograd.grad(outputs, [leaf, *heads], gradient)
+        remaining = iter(at_heads)
+        gradients = {name: [next(remaining) for _ in step.outputs] for name, step in watched.items()}
+        for stage in reversed(block.scheme.stages):
+            pulled = [
+                _pull_back(block, name, v, grid, watched[name].inputs, gradients[name])
+                for name in stage
+                if not steps or name in steps
+            ]
+            v = v + cast(Tensor, sum(pulled))
         return v
 
     with torch.no_grad():
@@ -109,16 +127,13 @@ _Through = Callable[[Block, Tensor, Grid, Tensor], Tensor]
 
 def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], through: _Through) -> Relevance:
     """The row of the class token, taken through the blocks from last to first."""
-    num_frames = 1
-    relevance = None
-    for block, x, grid in _block_inputs(model, clips):
-        if relevance is None:
-            num_frames = len(x) // len(clips)
-            relevance = x.new_zeros(*x.shape[:2], 1)
-            relevance[:, 0] = 1 / num_frames
-        relevance = through(block, x, grid, relevance)
-    relevance = cast(Tensor, relevance)
-    cls, patches = relevance[..., 0].split([1, relevance.shape[1] - 1], dim=1)
+    tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
+    x, grid, num_frames = tokens()
+    row = x.new_zeros(*x.shape[:2], 1)
+    row[:, 0] = 1 / num_frames
+    for block, x in _block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
+        row = through(block, x, grid, row)
+    cls, patches = row[..., 0].split([1, row.shape[1] - 1], dim=1)
     return Relevance(
         rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h),
         reduce(cls, "(b f) 1 -> b", "sum", f=num_frames),
@@ -126,34 +141,24 @@ def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], throu
 
 
 def _block_inputs(
-    model: TimeSformer, clips: Float[Tensor, "b c t height width"]
-) -> Iterator[tuple[Block, Float[Tensor, "b n d"], Grid]]:
-    """Blocks from last to first with the tokens that each reads."""
-    blocks = cast(list[Block], list(model.blocks))
-
-    def embed() -> tuple[Tensor, Grid]:
-        x, grid = model.embedding(clips)
-        return fold_frames(x, grid) if model.scheme.per_frame else (x, grid)
-
-    x, grid = embed()
-    num_kept = min(len(blocks), _KEPT_BYTES // (x.numel() * x.element_size()))
-    at = (
-        {i * len(blocks) // num_kept for i in range(num_kept)}
-        if num_kept == len(blocks)
-        else {(i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)}
-    )
+    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid
+) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
+    """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
+    x = first()
+    num_kept = min(len(blocks) - 1, _KEPT_BYTES // (x.numel() * x.element_size()))
     kept: dict[int, Tensor] = {}
-    for index, block in enumerate(blocks[: max(at, default=0) + 1]):
-        if index in at:
-            kept[index] = x
-        x = block(x, grid)
+    done = 0
+    for index in ((i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)):
+        for block in blocks[done:index]:
+            x = block(x, grid)
+        kept[index], done = x, index
     for index in reversed(range(len(blocks))):
-        first = max((i for i in kept if i <= index), default=0)
-        x = kept[first] if first in kept else embed()[0]
-        for block in blocks[first:index]:
+        start = max((i for i in kept if i <= index), default=0)
+        x = kept[start] if start else first()
+        for block in blocks[start:index]:
             x = block(x, grid)
         kept.pop(index, None)
-        yield blocks[index], x, grid
+        yield blocks[index], x
 
 
 def _stages(
@@ -161,7 +166,7 @@ def _stages(
 ) -> Iterator[tuple[Stage, Float[Tensor, "b n d"], Mapping[str, Float[Tensor, "b n d"]]]]:
     """Stages of a block in order, with the tokens that each reads and what its steps add to them."""
     for stage in block.scheme.stages:
-        updates = {name: regroup(x, grid, cast(Step, block.steps[name])) for name, regroup in stage.items()}
+        updates = block.updates(stage, x, grid)
         yield stage, x, updates
         x = x + cast(Tensor, sum(updates.values()))
 
@@ -192,9 +197,9 @@ def _step_weights(
 def _pull_back(
     block: Block,
     name: str,
-    x: Float[Tensor, "b n d"],
-    grid: Grid,
     v: Float[Tensor, "b n 1"],
+    grid: Grid,
+    sequences: list[Float[Tensor, "_s _m d"]],
     gradients: list[Float[Tensor, "_s _m d"]] | None = None,
 ) -> Float[Tensor, "b n 1"]:
     """Vector-Jacobian product of an attention step, its weights held constant: the transposed regroup.
@@ -202,17 +207,17 @@ def _pull_back(
     A regroup averages the class token over its sequences. Its transpose is the regroup of the transposed weights, with
     the class token divided by their number before and multiplied by it after.
     """
-    step, regroup = cast(Step, block.steps[name]), block.scheme.steps[name]
-    num_sequences = sum(load.sequences for load in regroup.workload(grid))
-    tokens = iter(regroup.sequences(x, grid))
-    steps = iter(gradients or [])
+    step = cast(Step, block.steps[name])
+    per_row = sum(map(len, sequences)) // len(v)
+    each = zip(sequences, gradients or [None] * len(sequences), strict=True)
 
     def attend(v: Tensor, mask: Tensor | None = None) -> Tensor:
-        return _transposed_attention(step, next(tokens).flatten(0, 1), v, mask, next(steps, None))
+        tokens, gradient = next(each)
+        return _transposed_attention(step, tokens, v, mask, gradient)
 
-    v = torch.cat([v[:, :1] / num_sequences, v[:, 1:]], dim=1)
-    v = regroup(v, grid, attend)
-    return torch.cat([v[:, :1] * num_sequences, v[:, 1:]], dim=1)
+    v = torch.cat([v[:, :1] / per_row, v[:, 1:]], dim=1)
+    v = block.scheme.steps[name](v, grid, attend)
+    return torch.cat([v[:, :1] * per_row, v[:, 1:]], dim=1)
 
 
 def _transposed_attention(
@@ -247,46 +252,25 @@ def _transposed_attention(
     return result
 
 
-class _Watched:
-    """A step that computes plainly and keeps the outputs of its heads."""
+class _Watched(nn.Module):
+    """A step that computes plainly and keeps its inputs and the outputs of its heads."""
 
     def __init__(self, step: Step) -> None:
+        super().__init__()
         self.step = step
+        self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
 
-    def __call__(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
+    def forward(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
         attention = self.step.attention
         q, k, v = attention.qkv(self.step.norm(x)).chunk(3, dim=-1)
         y = kernels.attention(q, k, v, num_heads=attention.num_heads, mask=mask)
+        self.inputs.append(x)
         self.outputs.append(y)
         return self.step.fc(attention.proj(y))
 
 
-def _attention_gradients(
-    block: Block, x: Float[Tensor, "b n d"], grid: Grid, outputs: Float[Tensor, "b n d"]
-) -> tuple[dict[str, list[Tensor]], Float[Tensor, "b n d"]]:
-    """Gradients at the outputs of each step's heads and at the block's inputs, given those at its outputs."""
-    watched = {name: _Watched(cast(Step, step)) for name, step in block.steps.items()}
-    with torch.enable_grad():
-        leaf = tokens = x.detach().requires_grad_()
-        for stage in block.scheme.stages:
-            tokens = tokens + sum(regroup(tokens, grid, watched[name]) for name, regroup in stage.items())
-        tokens = block.add_mlp(tokens)
-    names = [name for name in watched for _ in watched[name].outputs]
-    heads = [y for step in watched.values() for y in step.outputs]
-    below, *gradients = torch.autograd.grad(tokens, [leaf, *heads], outputs)
-    by_name: dict[str, list[Tensor]] = {name: [] for name in watched}
-    for name, gradient in zip(names, gradients, strict=True):
-        by_name[name].append(gradient)
-    return by_name, below
-
-
-def _head_gradient(
-    model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int, target: int
-) -> Float[Tensor, "b n d"]:
-    """Gradient of a class's logit, summed over clips, at the outputs of the last block."""
-    with torch.enable_grad():
-        leaf = outputs.detach().requires_grad_()
-        features = model.norm(reduce(leaf[:, 0], "(b f) d -> b d", "mean", f=num_frames))
-        logit = model.head(model.head_norm(features))[:, target].sum()
-    return torch.autograd.grad(logit, leaf)[0]
+def _logits(model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int) -> Float[Tensor, "c k"]:
+    """Logits of clips from the outputs of the last block."""
+    features = model.norm(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
+    return model.head(model.head_norm(features))

@@ -24,6 +24,14 @@ BlockFunction = Callable[[Tensor, Grid], Tensor]
 """Maps tokens and their grid to tokens."""
 
 
+def embed(
+    clips: Float[Tensor, "b c t height width"], *, embedding: Callable[[Tensor], tuple[Tensor, Grid]], per_frame: bool
+) -> tuple[Tensor, Grid, int]:
+    """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch."""
+    x, grid = embedding(clips)
+    return (*fold_frames(x, grid), grid.t) if per_frame else (x, grid, 1)
+
+
 def class_token(
     clips: Float[Tensor, "b c t height width"],
     *,
@@ -36,10 +44,7 @@ def class_token(
     Learned, folded and exported models share it and differ in the blocks that they pass. The last block may return the
     class token alone.
     """
-    x, grid = embedding(clips)
-    num_frames = grid.t if per_frame else 1
-    if per_frame:
-        x, grid = fold_frames(x, grid)
+    x, grid, num_frames = embed(clips, embedding=embedding, per_frame=per_frame)
     for block in blocks:
         x = block(x, grid)
     return reduce(x[:, 0], "(b t) d -> b d", "mean", t=num_frames)
@@ -93,10 +98,8 @@ class TimeSformer(nn.Module):
         Raises:
             ConfigError: The clips have another number of channels, or sides that patches do not tile.
         """
-        cls = class_token(
-            clips, embedding=self.embedding, per_frame=self.scheme.per_frame, blocks=self._block_functions()
-        )
-        return self.norm(cls)
+        blocks = self._block_functions()
+        return self.norm(class_token(clips, embedding=self.embedding, per_frame=self.scheme.per_frame, blocks=blocks))
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one per class. For arguments and errors see `features`."""
