@@ -5,21 +5,14 @@ all sizes, patches of other textures move across it, and every frame has its own
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
-from av.container import OutputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from jaxtyping import Float, Int16, UInt8
 
-from timesformer.bench.panning_video import draw_texture
+from timesformer.bench.panning_video import draw_texture, encode_frames
 
-_ENCODER = {"preset": "medium", "crf": "23"}
-"""x264's defaults: up to 3 B-frames, 3 references, CABAC, key frames at cuts."""
 _PATCH_SIDES = (0.3, 0.22, 0.17)
 """Sides of the moving patches, as fractions of the picture's height."""
 _GRAIN = 4.0
@@ -49,16 +42,7 @@ def write_synthetic_video(video: SyntheticVideo, paths: Mapping[int, Path]) -> N
     Raises:
         OSError: The disk refused.
     """
-    with ExitStack() as files:
-        outputs = [_open(files.enter_context(av.open(path, "w")), video, gop=gop) for gop, path in paths.items()]
-        for number, picture in enumerate(draw_frames(video)):
-            # one thread: a pool of the scaler left behind would hang a forked worker
-            frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
-            frame.pts = number
-            for container, stream in outputs:
-                container.mux(stream.encode(frame))
-        for container, stream in outputs:
-            container.mux(stream.encode(None))
+    encode_frames(draw_frames(video), paths, fps=video.fps, height=video.height, width=video.width)
 
 
 def draw_frames(video: SyntheticVideo) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
@@ -79,12 +63,6 @@ def draw_frames(video: SyntheticVideo) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
             picture[y : y + side, x : x + side] = patch
         grain = rng.normal(0, _GRAIN, (height, width, 1)).astype(np.int16)
         yield np.clip(picture + grain, 0, 255).astype(np.uint8)
-
-
-def _open(container: OutputContainer, video: SyntheticVideo, *, gop: int) -> tuple[OutputContainer, VideoStream]:
-    stream = container.add_stream("libx264", rate=video.fps, options={**_ENCODER, "g": str(gop)})
-    stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
-    return container, stream
 
 
 def _swing(phase: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2"]:
