@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
 
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.files import is_stream
 
 _ID = tuple[int, int]
@@ -63,7 +63,7 @@ def check_files(*files: Path, overwrite: bool, reads: Iterable[Path] = ()) -> No
     """
     refuse_inputs(files, reads)
     for file in files:
-        with _refusing(file):
+        with writing(file, error=ConfigError):
             _check_file(file, overwrite=overwrite)
     for first, second in combinations(files, 2):
         if not is_stream(first) and _is_same(first, second):
@@ -83,8 +83,22 @@ def check_folder(folder: Path) -> None:
             if existing == folder
             else f"{folder}: cannot be created: {existing} is a file"
         )
-    with _refusing(folder), tempfile.TemporaryFile(dir=existing):
+    with writing(folder, error=ConfigError), tempfile.TemporaryFile(dir=existing):
         pass
+
+
+@contextmanager
+def writing(path: Path, *, what: str = "", error: type[TimeSformerError] = TimeSformerError) -> Generator[None]:
+    """Turn an `OSError` into an error that names the path, and what was to be written there.
+
+    Raises:
+        TimeSformerError: Or `error`, for an `OSError`.
+    """
+    try:
+        yield
+    except OSError as cause:
+        subject = f"{what} " if what else ""
+        raise error(f"{path}: {subject}cannot be written: {cause.strerror or cause}") from cause
 
 
 def _check_file(file: Path, *, overwrite: bool) -> None:
@@ -105,14 +119,6 @@ def _check_file(file: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{file}: cannot be written: the folder {file.parent} does not exist")
     with suppress(FileNotFoundError), tempfile.TemporaryFile(dir=file.parent):
         file.lstat()  # raises if the name is too long
-
-
-@contextmanager
-def _refusing(path: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _is_special(path: Path) -> bool:

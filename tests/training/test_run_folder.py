@@ -12,6 +12,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.files import replacing_durably
 from timesformer.model.timesformer import TimeSformer
+from timesformer.outputs import writing
 from timesformer.training.run_folder import (
     RunFolder,
     begin,
@@ -22,7 +23,6 @@ from timesformer.training.run_folder import (
     differences,
     replace_text,
     tidy,
-    writing,
 )
 from timesformer.weights.model_folder import save
 

@@ -22,7 +22,7 @@ from timesformer.data.manifest.manifest import holds_splits
 from timesformer.data.manifest.video_search import describe_others
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
-from timesformer.outputs import check_folder, refuse_existing, refuse_inputs
+from timesformer.outputs import check_folder, refuse_existing, refuse_inputs, writing
 
 _MAX_LINES = 40
 _MAX_FILES = 20
@@ -123,12 +123,10 @@ def _check_output(folder: Path, *, reads: Iterable[Path], overwrite: bool) -> No
 
 
 def _write_output(result: DataCheck, content: dict[str, Any], folder: Path, *, overwrite: bool) -> Path:
-    try:
+    with writing(folder, what="the check", error=DataError):
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / _RESULT) as partial:
             partial.write_text(json_text.dumps(content, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise DataError(f"{folder}: the check cannot be written: {error.strerror}") from error
     return write_check_page(result, folder / _PAGE, overwrite=overwrite)
 
 

@@ -15,7 +15,7 @@ from timesformer.evaluation.calibration import Calibration
 from timesformer.evaluation.intervals import IntervalMethod, describe_method, format_interval
 from timesformer.evaluation.metrics import most_confused
 from timesformer.files import printable, replacing
-from timesformer.outputs import refuse_existing
+from timesformer.outputs import refuse_existing, writing
 
 _MAX_CONFUSED = 20
 _OUTPUT_KEYS = {"num_views": "views"}
@@ -147,13 +147,15 @@ def write_predictions(evaluation: Evaluation, path: str | Path, *, overwrite: bo
         DataError: The file cannot be written.
     """
     refuse_existing(Path(path), overwrite=overwrite)
-    try:
-        with replacing(Path(path)) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=_columns(evaluation), lineterminator="\n", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(_row(video) for video in evaluation.predictions)
-    except OSError as error:
-        raise DataError(f"{path}: predictions cannot be written: {error.strerror}") from error
+    path = Path(path)
+    with (
+        writing(path, what="predictions", error=DataError),
+        replacing(path) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, fieldnames=_columns(evaluation), lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(_row(video) for video in evaluation.predictions)
 
 
 def _columns(evaluation: Evaluation) -> list[str]:

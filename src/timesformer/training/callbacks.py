@@ -18,11 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from timesformer.config.run import RunConfig
 from timesformer.errors import TimeSformerError
 from timesformer.files import replacing_durably
+from timesformer.outputs import writing
 from timesformer.training.curve import draw_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_record
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.resume import DataSize
-from timesformer.training.run_folder import RunFolder, replace_text, writing
+from timesformer.training.run_folder import RunFolder, replace_text
 from timesformer.training.throughput import DataWaitMeter
 from timesformer.weights.model_folder import save
 

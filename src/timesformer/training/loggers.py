@@ -13,8 +13,9 @@ from typing import Any
 from timesformer.config.io import to_dict
 from timesformer.config.run import RunConfig
 from timesformer.errors import DependencyError
+from timesformer.outputs import writing
 from timesformer.training.history import EpochRecord
-from timesformer.training.run_folder import RunFolder, writing
+from timesformer.training.run_folder import RunFolder
 
 
 class TensorBoard:

@@ -12,9 +12,9 @@ from typing import Any
 from timesformer.config.io import dump_toml, read_config, to_dict
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
-from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.errors import ConfigError
 from timesformer.files import replacing_durably
-from timesformer.outputs import refuse_inputs
+from timesformer.outputs import refuse_inputs, writing
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import is_model_folder
 
@@ -272,19 +272,6 @@ def replace_text(path: Path, text: str) -> None:
     """
     with writing(path), replacing_durably(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def writing(path: Path, *, error: type[TimeSformerError] = TimeSformerError) -> Generator[None]:
-    """Turn an `OSError` into an error that names the path.
-
-    Raises:
-        TimeSformerError: Or `error`, for an `OSError`.
-    """
-    try:
-        yield
-    except OSError as cause:
-        raise error(f"{path}: cannot be written: {cause.strerror or cause}") from cause
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

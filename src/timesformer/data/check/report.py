@@ -13,7 +13,7 @@ from timesformer.data.video.reader import open_reader
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
 from timesformer.html import data_url, document, encode, escape
-from timesformer.outputs import refuse_existing
+from timesformer.outputs import refuse_existing, writing
 
 _MAX_SHOWN = 12
 """Findings per kind shown with pictures; of the others only the names."""
@@ -72,11 +72,8 @@ def write_check_page(check: DataCheck, path: str | Path, *, overwrite: bool = Fa
     sections = [_headline(check), _kinds(check), _findings(check), _classes(check), _spreads(check)]
     title = f"Check of {check.source}"
     page = document(title, style=_STYLE, body=f"<h1>{escape(title)}</h1>{''.join(sections)}")
-    try:
-        with replacing(path) as partial:
-            partial.write_text(page, "utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: the page cannot be written: {error.strerror}") from error
+    with writing(path, what="the page", error=DataError), replacing(path) as partial:
+        partial.write_text(page, "utf-8")
     return path
 
 

@@ -12,7 +12,7 @@ from timesformer.files import replacing
 from timesformer.html import data_url, document, escape
 from timesformer.inference.onnx_model import Classifier
 from timesformer.model.cost import cost
-from timesformer.outputs import refuse_existing
+from timesformer.outputs import refuse_existing, writing
 
 _STYLE = """
 :root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
@@ -86,11 +86,8 @@ def _write(page: str, path: Path, *, overwrite: bool) -> Path:
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")
     refuse_existing(path, overwrite=overwrite)
-    try:
-        with replacing(path) as partial:
-            partial.write_text(page, "utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: the report cannot be written: {error.strerror}") from error
+    with writing(path, what="the report", error=DataError), replacing(path) as partial:
+        partial.write_text(page, "utf-8")
     return path
 
 
