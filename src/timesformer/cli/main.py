@@ -13,9 +13,8 @@ from cyclopts import App, Group, Parameter
 
 from timesformer._version import __version__
 from timesformer.cli.help import default_worth_showing, make_formatter
-from timesformer.cli.options import GLOBAL, OPTIONS, Quiet, Verbose
 from timesformer.cli.streams import finish_streams, prepare_streams, say, stdout_error
-from timesformer.cli.verbosity import verbosity
+from timesformer.cli.verbosity import GLOBAL, Quiet, Verbose, verbosity
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 from timesformer.processes import read_process_info
 
@@ -74,7 +73,7 @@ def build_app(verb: str = "") -> App:
         help_format="markdown",
         help_formatter=make_formatter(),
         group_commands=Group("Verbs", sort_key=0),
-        group_parameters=OPTIONS,
+        group_parameters=Group("Options", sort_key=4),
         default_parameter=Parameter(show_default=default_worth_showing),
     )
     for number, (name, summary) in enumerate(VERBS.items()):

@@ -18,9 +18,6 @@ MODEL = Group("Model", sort_key=2)
 OPTIMIZATION = Group("Optimization", sort_key=3)
 COMPUTE = Group("Compute", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
-OPTIONS = Group("Options", sort_key=4)
-"""Options without a group."""
-GLOBAL = Group("Global options", sort_key=6)
 
 DEFAULT_MODEL = "runs/demo"
 """The model of `predict` and `evaluate` unless one is named: what `timesformer demo` trains."""
@@ -99,21 +96,6 @@ RunOverrides = Annotated[
 OUTPUT_NAMES = Parameter(name=("--output", "-o"), group=OUTPUT, metavar="PATH")
 Overwrite = Annotated[bool, FLAG, Parameter(group=OUTPUT, help="Replace existing files.")]
 AsJson = Annotated[bool, FLAG, Parameter(name="--json", group=OUTPUT, help="Print results as JSON.")]
-Quiet = Annotated[
-    bool,
-    FLAG,
-    Parameter(name=("--quiet", "-q"), group=GLOBAL, help="Print errors only, without notes and progress bars."),
-]
-Verbose = Annotated[
-    int,
-    Parameter(
-        name=("--verbose", "-v"),
-        count=True,
-        show_default=False,
-        group=GLOBAL,
-        help="Print the library's messages; `-vv` adds details.",
-    ),
-]
 
 _COMPUTE: Mapping[str, Any] = {
     "device": Device,

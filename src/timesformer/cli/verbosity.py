@@ -1,10 +1,31 @@
-"""`--quiet` and `--verbose`, as levels of the loggers of the library."""
+"""`--quiet` and `--verbose`, the options of every verb, as levels of the loggers of the library."""
 
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Annotated
+
+from cyclopts import Group, Parameter
 
 from timesformer.errors import ConfigError
+
+GLOBAL = Group("Global options", sort_key=6)
+Quiet = Annotated[
+    bool,
+    Parameter(
+        name=("--quiet", "-q"), negative=(), group=GLOBAL, help="Print errors only, without notes and progress bars."
+    ),
+]
+Verbose = Annotated[
+    int,
+    Parameter(
+        name=("--verbose", "-v"),
+        count=True,
+        show_default=False,
+        group=GLOBAL,
+        help="Print the library's messages; `-vv` adds details.",
+    ),
+]
 
 _ROOT = "timesformer"
 _NOTES = ("timesformer.cli", "timesformer.training")
