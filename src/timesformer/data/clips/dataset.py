@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import sampling, transforms
-from timesformer.data.manifest.manifest import Manifest
+from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.reader import Reader, open_reader
@@ -95,16 +95,15 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
             DecodeError: A video cannot be decoded; nothing is cached then. With `data.on_decode_error="skip"` it is
                 instead raised whenever a clip of that video is read.
         """
-        paths = [sample.path for sample in self._manifest.samples]
         decode = partial(
             _decode_or_error if self._data.on_decode_error == "skip" else _decode_all,
             allow_codecs=self._data.allow_codecs,
         )
         cache = []
         with ThreadPoolExecutor(num_threads) as pool:
-            for video in pool.map(decode, paths):
+            for video in pool.map(decode, self._manifest.samples):
                 cache.append(video)
-                on_progress(len(cache), len(paths))
+                on_progress(len(cache), len(self))
         self._cache = cache
         sizes = [video.frames.nbytes for video in cache if not isinstance(video, DecodeError)]
         logger.info("decoded %d videos into memory: %.0f MB", len(sizes), sum(sizes) / 1e6)
@@ -143,8 +142,8 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         elif self._data.cache:
             raise DataError("data.cache=True keeps videos in memory: call preload() before the first clip")
         else:
-            path = self._manifest.samples[index].path
-            with open_reader(path, allow_codecs=self._data.allow_codecs) as reader:
+            sample = self._manifest.samples[index]
+            with open_reader(sample.path, segment=sample.segment, allow_codecs=self._data.allow_codecs) as reader:
                 self._warn_of_timing(index, reader.info)
                 frames = reader.read(self._draw(reader.info, generators))
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
@@ -196,7 +195,8 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
     def __getitem__(self, index: int) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], int, int]:
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
-        views, info = _read_views(sample.path, self._model, self._clip, allow_codecs=self._allow_codecs)
+        reader = open_reader(sample.path, segment=sample.segment, allow_codecs=self._allow_codecs)
+        views, info = _read_views(reader, self._model, self._clip)
         warn_of_timing(sample.path, info, self._clip, warned=self._warned[index])
         return views, sample.label, index
 
@@ -218,7 +218,8 @@ def read_eval_views(
     Raises:
         DecodeError: The video cannot be decoded.
     """
-    views, info = _read_views(video, model, clip, allow_codecs=allow_codecs)
+    reader = open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video
+    views, info = _read_views(reader, model, clip)
     return transforms.to_floats(views, clip), info
 
 
@@ -245,23 +246,23 @@ class _CachedVideo(NamedTuple):
     frames: UInt8[np.ndarray, "n h w 3"]
 
 
-def _decode_all(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo:
-    with open_reader(path, allow_codecs=allow_codecs) as reader:
+def _decode_all(sample: Sample, *, allow_codecs: Collection[str]) -> _CachedVideo:
+    with open_reader(sample.path, segment=sample.segment, allow_codecs=allow_codecs) as reader:
         return _CachedVideo(reader.info, reader.read(range(reader.info.num_frames)))
 
 
-def _decode_or_error(path: Path, *, allow_codecs: Collection[str]) -> _CachedVideo | DecodeError:
+def _decode_or_error(sample: Sample, *, allow_codecs: Collection[str]) -> _CachedVideo | DecodeError:
     try:
-        return _decode_all(path, allow_codecs=allow_codecs)
+        return _decode_all(sample, allow_codecs=allow_codecs)
     except DecodeError as error:
         return DecodeError(str(error))  # without its traceback, which would keep the reader alive when workers fork
 
 
 def _read_views(
-    video: str | Path | Reader, model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str]
+    reader: Reader, model: ModelConfig, clip: ClipConfig
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
     """The views of `read_eval_views` before normalization."""
-    with open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video as reader:
+    with reader:
         clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
             transforms.eval_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)

@@ -25,7 +25,7 @@ from timesformer.errors import DataError
 
 
 @runtime_checkable
-class Timeline(Protocol):
+class Timing(Protocol):
     """Frame count and frame rate of a video, such as a `timesformer.data.video.file_reader.VideoInfo`."""
 
     @property
@@ -46,7 +46,7 @@ class Box(NamedTuple):
     width: int
 
 
-def eval_clips(info: Timeline, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
+def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[int]]:
     """Choose the frames of all temporal views of a video for evaluation.
 
     Args:
@@ -61,7 +61,7 @@ def eval_clips(info: Timeline, clip: ClipConfig, *, num_frames: int) -> list[lis
     Raises:
         DataError: The video has no frames or no frame rate.
     """
-    _check_timeline(info)
+    _check_timing(info)
     count = num_frames * clip.frames_per_channel_group
     if clip.sampling == "segment":
         return [segment_midpoints(info.num_frames, num_frames=count)]
@@ -73,7 +73,7 @@ def eval_clips(info: Timeline, clip: ClipConfig, *, num_frames: int) -> list[lis
 
 
 def train_clip(
-    info: Timeline, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
+    info: Timing, clip: ClipConfig, *, num_frames: int, generator: np.random.Generator, jitter: float = 0.0
 ) -> list[int]:
     """Draw the frames of one training clip.
 
@@ -94,7 +94,7 @@ def train_clip(
     Raises:
         DataError: The video has no frames or no frame rate.
     """
-    _check_timeline(info)
+    _check_timing(info)
     count = num_frames * clip.frames_per_channel_group
     if clip.sampling in ("segment", "uniform"):
         first, total = random_span(info.num_frames, jitter=jitter, generator=generator)
@@ -291,7 +291,7 @@ def _spare_size(height: int, width: int, crop: tuple[int, int]) -> tuple[int, in
     return room
 
 
-def _check_timeline(info: Timeline) -> None:
+def _check_timing(info: Timing) -> None:
     if info.num_frames < 1 or not 0 < info.fps < math.inf:
         raise DataError(f"num_frames={info.num_frames} and fps={info.fps} of a video must be greater than 0")
 

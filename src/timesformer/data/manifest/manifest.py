@@ -35,6 +35,7 @@ from timesformer.data.manifest.rows import (
 from timesformer.data.manifest.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.manifest.text_lists import read_list
 from timesformer.data.video.file_stat import video_exists
+from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_address
 from timesformer.names import compose, quoted
@@ -58,6 +59,8 @@ class Sample:
     label: int
     group: str = ""
     """Person, camera or recording of the video; empty if the source does not say."""
+    segment: Segment | None = None
+    """The part of the video that shows the class; None for all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from timesformer.data.manifest.folders import is_hidden, list_folders, list_path
 from timesformer.data.manifest.splits import parse_split, refuse_non_classes
 from timesformer.data.manifest.video_search import PassedOver, describe_passed_over, find_videos_below
 from timesformer.data.video.paths import SUFFIXES_IN_SHORT, is_visible_video
+from timesformer.data.video.segment import Segment
 from timesformer.errors import DataError
 from timesformer.files import is_utf8, printable
 from timesformer.names import compose
@@ -46,6 +47,8 @@ class AnnotationRow:
     """Position in the file, for messages."""
     group: str = ""
     """Person, camera or recording of the video; empty if the file does not say."""
+    segment: Segment | None = None
+    """The part of the video that has the label; None for all of it."""
 
 
 def groups_of(rows: Sequence[AnnotationRow], *, source: Path) -> dict[Path, str]:

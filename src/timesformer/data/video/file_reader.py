@@ -28,7 +28,7 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import decode_or_skip, has_timestamps, orientation, time_base_of
@@ -143,6 +143,15 @@ class VideoReader:
             rotation=90 * self._quarter_turns,
             timing=self._timing.note,
         )
+
+    @property
+    def times(self) -> Float64[np.ndarray, " n"]:
+        """Presentation time of each frame, in seconds from the first; by the rate if the file has no timestamps."""
+        self._check_open()
+        if not self._index.is_timed:
+            return np.arange(self._index.num_frames) / self._timing.fps
+        base = time_base_of(self._source.stream)
+        return (self._index.times - self._index.times[0]) * base.numerator / base.denominator
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
         """Decode the given frames, in the given order: see `timesformer.data.video.reader.read_frames`."""

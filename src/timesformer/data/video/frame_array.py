@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from timesformer.data.video.file_reader import VideoInfo, checked_indices
@@ -62,6 +62,11 @@ class FrameArrayReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    @property
+    def times(self) -> Float64[np.ndarray, " n"]:
+        """Time of each frame, in seconds from the first."""
+        return np.arange(len(self._frames)) / self.info.fps
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
         """The given frames, in the given order, as `timesformer.read_frames`."""

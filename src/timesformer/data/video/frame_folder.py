@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, SupportsIndex
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from timesformer.data.video.file_reader import VideoInfo, checked_indices
@@ -79,6 +79,12 @@ class FrameFolderReader:
             duration_s=num_frames / FRAMES_PER_SECOND,
             rotation=0,
         )
+
+    @property
+    def times(self) -> Float64[np.ndarray, " n"]:
+        """Time of each frame, in seconds from the first."""
+        self._check_open()
+        return np.arange(len(self._frames)) / FRAMES_PER_SECOND
 
     def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
         """Decode the given frames, in the given order. Unlike in a file, a damaged frame is an error.

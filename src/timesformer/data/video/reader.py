@@ -11,21 +11,27 @@ from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.data.video.frame_folder import FrameFolderReader
+from timesformer.data.video.segment import Segment, SegmentReader
 from timesformer.errors import DecodeError
 from timesformer.files import is_address
 
-Reader = VideoReader | FrameFolderReader | FrameArrayReader
-"""Context manager with `info` and `read(indices)`."""
+Reader = VideoReader | FrameFolderReader | FrameArrayReader | SegmentReader
+"""Context manager with `info`, `times` and `read(indices)`."""
 
 
 def open_reader(
-    path: str | os.PathLike[str], *, num_threads: int = 1, allow_codecs: Collection[str] = ()
-) -> VideoReader | FrameFolderReader:
+    path: str | os.PathLike[str],
+    *,
+    segment: Segment | None = None,
+    num_threads: int = 1,
+    allow_codecs: Collection[str] = (),
+) -> Reader:
     """The reader of a video, for a `with` statement; nothing is opened before it is entered.
 
     Args:
         path: A video file, a folder of numbered pictures (see `timesformer.data.video.frame_folder`), or a video in a
             tar file, as `shard-000000.tar/clip.mp4`.
+        segment: The part of the video to read; None reads all of it.
         num_threads: Decoding threads for a file: see `VideoReader`. Pictures are decoded by one thread.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`; no effect on pictures.
 
@@ -37,8 +43,10 @@ def open_reader(
         raise DecodeError(f"{path} is an address, not a path: download it first, and name the file")
     if os.path.isdir(path):
         allowed_codecs(allow_codecs)
-        return FrameFolderReader(path)
-    return VideoReader(path, num_threads=num_threads, allow_codecs=allow_codecs)
+        reader = FrameFolderReader(path)
+    else:
+        reader = VideoReader(path, num_threads=num_threads, allow_codecs=allow_codecs)
+    return reader if segment is None else SegmentReader(reader, segment, path=path)
 
 
 def probe(path: str | os.PathLike[str], *, allow_codecs: Collection[str] = ()) -> VideoInfo:

@@ -1,0 +1,103 @@
+"""Segments: parts of a video, from one second to another, read in place."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import NamedTuple, SupportsIndex
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from timesformer.data.video.file_reader import VideoInfo, VideoReader, checked_indices
+from timesformer.data.video.frame_array import FrameArrayReader
+from timesformer.data.video.frame_folder import FrameFolderReader
+from timesformer.errors import DataError
+
+
+class Segment(NamedTuple):
+    """A part of a video in seconds from its first frame; half-open: a frame shown at `end` is not in it."""
+
+    start: float
+    end: float
+
+    def frames(self, times: Float64[np.ndarray, " n"]) -> range:
+        """Numbers of the frames that are shown in the segment.
+
+        Args:
+            times: Presentation time of each frame of the video, in seconds from the first, never decreasing.
+        """
+        first, end = np.searchsorted(times, self, side="left").tolist()
+        return range(first, end)
+
+
+class SegmentReader:
+    """Context manager that reads a segment as if it were a video by itself; frames are numbered from its first.
+
+    Args:
+        reader: Reader of the whole video; entered and left with this one.
+        segment: The segment.
+        path: The video, for messages.
+
+    Raises:
+        DataError: On entry: no frame of the video lies in the segment.
+    """
+
+    def __init__(
+        self, reader: VideoReader | FrameFolderReader | FrameArrayReader, segment: Segment, *, path: object
+    ) -> None:
+        self._reader = reader
+        self._segment = segment
+        self._path = path
+
+    def __enter__(self) -> "SegmentReader":
+        self._reader.__enter__()
+        try:
+            self._frames = self._segment.frames(self._reader.times)
+            if not self._frames:
+                start, end = self._segment
+                info = self._reader.info
+                raise DataError(
+                    f"{self._path}: no frame in the segment from {start:g} to {end:g} s; the video has "
+                    f"{info.num_frames} frames and ends at {info.num_frames / info.fps:g} s"
+                )
+        except BaseException as error:
+            self._reader.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.__exit__(kind, error, trace)
+
+    @property
+    def info(self) -> VideoInfo:
+        """Size, length and timing of the segment; the rate is that of the whole video."""
+        whole = self._reader.info
+        num_frames = len(self._frames)
+        return replace(whole, num_frames=num_frames, duration_s=num_frames / whole.fps)
+
+    @property
+    def times(self) -> Float64[np.ndarray, " n"]:
+        """Presentation time of each frame, in seconds from the first of the segment."""
+        times = self._reader.times[self._frames.start : self._frames.stop]
+        return times - times[0]
+
+    def read(self, indices: Iterable[SupportsIndex]) -> UInt8[np.ndarray, "t h w 3"]:
+        """The given frames of the segment, as `timesformer.data.video.reader.read_frames`."""
+        wanted = np.minimum(checked_indices(indices), len(self._frames) - 1)
+        return self._reader.read(wanted + self._frames.start)
+
+
+def check_segment(start: float, end: float, *, where: str) -> Segment:
+    """A segment of two times in seconds.
+
+    Raises:
+        DataError: A time is negative or not finite, or `end` is not after `start`; `where` says which one.
+    """
+    if not (math.isfinite(start) and math.isfinite(end)) or start < 0:
+        raise DataError(f"{where}: a segment from {start:g} to {end:g} s: times are seconds from the start, 0 or more")
+    if end <= start:
+        raise DataError(f"{where}: a segment from {start:g} to {end:g} s: it must end after it starts")
+    return Segment(start, end)

@@ -1,0 +1,1 @@
+"""Explanations: which patches and frames of a clip speak for a class."""

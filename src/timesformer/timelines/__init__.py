@@ -1,0 +1,1 @@
+"""Timelines: what happens when in a long video or a stream."""
