@@ -35,7 +35,7 @@ from timesformer.data.manifest.rows import (
 from timesformer.data.manifest.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
 from timesformer.data.manifest.text_lists import read_list
 from timesformer.data.video.file_stat import video_exists
-from timesformer.data.video.segment import Segment
+from timesformer.data.video.segment import Segment, check_segment
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_address
 from timesformer.names import compose, quoted
@@ -121,7 +121,11 @@ def load_manifest(
 
 
 def read_rows(
-    source: str | Path, *, class_names: Sequence[str] = (), on_comments: OnComments = report_comments
+    source: str | Path,
+    *,
+    class_names: Sequence[str] = (),
+    on_comments: OnComments = report_comments,
+    checks_segments: bool = True,
 ) -> tuple[list[AnnotationRow], tuple[str, ...] | None]:
     """Read the rows of a source, without matching labels to classes.
 
@@ -131,12 +135,13 @@ def read_rows(
         source: As in `load_manifest`.
         class_names: Further class names; a label that is one of them is never split.
         on_comments: Called with the numbers of comment lines that look like a video; logged by default.
+        checks_segments: Refuse segments that are empty, reversed, negative or infinite. Turn off to report them all.
 
     Returns:
         The videos in order, and the class names from a file next to the source; None without such a file.
 
     Raises:
-        DataError: The source is missing, unreadable or empty.
+        DataError: The source is missing, unreadable or empty, or a segment is refused; the message names its line.
     """
     refuse_no_path(source)
     source = Path(source)
@@ -153,6 +158,8 @@ def read_rows(
         raise DataError(f"{source} lists no video")
     for row in rows:
         check_class_name(row.label, where=f"{source}, {row.where}")
+        if checks_segments and row.segment is not None:
+            check_segment(*row.segment, where=f"{source}, {row.where}")
     for name in found_names or ():
         check_class_name(name, where=f"{source}, its class names")
     return composed(rows), found_names

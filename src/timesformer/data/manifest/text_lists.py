@@ -236,5 +236,5 @@ def _refuse_line(path: Path, number: int, line: str) -> None:
         f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
         f"folder of frames, and a header has one of {', '.join(PATH_COLUMNS + ID_COLUMNS)} and one of "
         f"{', '.join(LABEL_COLUMNS)}"
-        + ("; ranges of frames and several labels are not supported" if numbers > 2 else "")
+        + ("; segments need a header such as path,label,start,end; a line has one label" if numbers > 2 else "")
     )
