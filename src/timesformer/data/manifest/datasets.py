@@ -71,7 +71,7 @@ def refuse_folder_of_lists(folder: Path) -> None:
         raise DataError(f"{folder} contains the splits of {name}: name one of them: {shown}")
 
 
-def read_clips(path: Path) -> list[AnnotationRow]:
+def read_clips(path: Path, clips: object) -> list[AnnotationRow]:
     """Read a list of clips in JSON: `id`, and `template` or `label`, or `vid_name` and `label`.
 
     The first form is Something-Something v2. Brackets of templates are removed, as in its class names:
@@ -79,10 +79,13 @@ def read_clips(path: Path) -> list[AnnotationRow]:
     and end frames of a dive are ignored. Videos are searched by id in the folders in which the data sets are published,
     in `videos`, in `frames` and next to the file. Other clips may have `start` and `end`, in seconds.
 
+    Args:
+        path: The file, for messages.
+        clips: Its content.
+
     Raises:
-        DataError: The file is not JSON or not a list, or a clip has no id or label; the message names the clip.
+        DataError: The content is not a list, or a clip has no id or label; the message names the clip.
     """
-    clips = read_json(path)
     if not isinstance(clips, list):
         raise DataError(f"{path} is not a list of clips such as {{'id': ..., 'template': ...}}")
     is_diving = bool(clips) and isinstance(clips[0], dict) and "vid_name" in clips[0]
