@@ -17,6 +17,7 @@ from timesformer.data.manifest.rows import (
 )
 from timesformer.data.manifest.segments.activitynet import find_subset, is_activitynet, read_activitynet
 from timesformer.data.manifest.segments.elan import read_elan
+from timesformer.data.manifest.segments.label_studio import is_label_studio, read_label_studio
 from timesformer.data.manifest.segments.parts import elan_files, split_part
 from timesformer.data.manifest.text_lists import read_list
 from timesformer.errors import DataError
@@ -111,4 +112,4 @@ def _read_json(source: Path, part: str) -> list[AnnotationRow]:
         return read_activitynet(source, content, subset=part)
     if part:
         raise DataError(f"{source / part} does not exist: only ActivityNet's files have subsets, and {source} is none")
-    return read_clips(source, content)
+    return read_label_studio(source, content) if is_label_studio(content) else read_clips(source, content)

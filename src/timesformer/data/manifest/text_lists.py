@@ -19,6 +19,7 @@ from timesformer.data.manifest.listed_paths import (
     report_comments,
 )
 from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, is_integer, read_text, unquote
+from timesformer.data.manifest.segments.boris import is_boris, read_boris
 from timesformer.data.manifest.text_tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
@@ -72,6 +73,8 @@ def read_list(
     """
     lines = _content_lines(path)
     finder = VideoFinder(path.parent, suffix=".mp4")
+    if lines and is_boris(lines[0][1]):
+        return read_boris(path, read_text(path))
     first = next((index for index, (_, line) in enumerate(lines) if not line.startswith("#")), len(lines))
     header = find_header(lines[first][1], path=path) if first < len(lines) else None
     if header is None:

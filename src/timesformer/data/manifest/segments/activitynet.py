@@ -8,7 +8,6 @@
 Times are seconds. Source: the evaluation code of the ActivityNet challenge, github.com/activitynet/ActivityNet.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, TypeGuard
 
 from timesformer.data.manifest.listed_paths import refuse_non_local
 from timesformer.data.manifest.rows import AnnotationRow, read_json
+from timesformer.data.manifest.segments.json_values import is_time, short
 from timesformer.data.manifest.splits import parse_split
 from timesformer.data.manifest.video_finder import VideoFinder
 from timesformer.data.video.segment import Segment
@@ -122,7 +122,7 @@ def _read_video(name: str, annotations: object, *, path: Path, finder: VideoFind
     where = f"video {name}"
     refuse_non_local(name, where=f"{path}, {where}")
     if not isinstance(annotations, list):
-        raise DataError(f"{path}, {where}: its annotations are not a list, but {_short(annotations)}")
+        raise DataError(f"{path}, {where}: its annotations are not a list, but {short(annotations)}")
     parsed = [
         (f"{where}, segment {number}", *_read_annotation(annotation, where=f"{path}, {where}, segment {number}"))
         for number, annotation in enumerate(annotations, start=1)
@@ -134,20 +134,10 @@ def _read_video(name: str, annotations: object, *, path: Path, finder: VideoFind
 
 def _read_annotation(annotation: object, *, where: str) -> tuple[str, Segment]:
     if not isinstance(annotation, dict) or not {"label", "segment"} <= annotation.keys():
-        raise DataError(f"{where}: has no 'label' and 'segment', got {_short(annotation)}")
+        raise DataError(f"{where}: has no 'label' and 'segment', got {short(annotation)}")
     label, times = annotation["label"], annotation["segment"]
     if not isinstance(label, str | int) or isinstance(label, bool) or label == "":
-        raise DataError(f"{where}: {_short(label)} is not a label; a segment has one label, a text or a whole number")
+        raise DataError(f"{where}: {short(label)} is not a label; a segment has one label, a text or a whole number")
     if not isinstance(times, list) or len(times) != 2 or not all(map(is_time, times)):
-        raise DataError(f"{where}: {_short(times)} is not a segment such as [1.5, 8.0], in seconds")
+        raise DataError(f"{where}: {short(times)} is not a segment such as [1.5, 8.0], in seconds")
     return str(label), Segment(*map(float, times))
-
-
-def is_time(value: object) -> bool:
-    """Whether a JSON value is a finite number, such as seconds or the number of a frame."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:80]}..."
