@@ -2,12 +2,12 @@
 
 | region | value | unit |
 |---|---|---|
-| `timelinelabels` | `{"ranges": [{"start": 1, "end": 60}], "timelinelabels": ["a"]}` | frames, from 1, end included |
+| `timelinelabels` | `{"ranges": [{"start": 1, "end": 9}], "timelinelabels": ["a"]}` | frames from 1 to 9 |
 | `labels` | `{"start": 0.5, "end": 2.4, "labels": ["a"]}` | seconds |
 
 Label Studio counts frames at the `framerate` of its `Video` tag, 24 unless the project states another. If a task's data
-has `fps`, which the tag can refer to as `$fps`, frames become seconds at that rate; otherwise frame k is the k-th frame of
-the file, whose times are read.
+has `fps`, which the tag can refer to as `$fps`, frames become seconds at that rate; otherwise frame k is the k-th frame
+of the file, whose times are read.
 
 Source: labelstud.io/tags/timelinelabels, labelstud.io/tags/video and HumanSignal/label-studio#3315, #7759.
 """
@@ -42,8 +42,8 @@ _KINDS = ("timelinelabels", "labels")
 _UPLOADED = re.compile(r"(.*/)?[0-9a-f]{8}-([^/]+)")
 """Path of an upload, whose name gets a prefix."""
 _RATE_NOTE = (
-    "%s: frames are counted at the rate of each file; %d videos have another rate than %g, Label Studio's default: if the "
-    "framerate of its Video tag was not that of the file, add 'fps' to the data of the tasks"
+    "%s: frames are counted at the rate of each file; %d videos have another rate than %g, Label Studio's default: if "
+    "the framerate of its Video tag was not that of the file, add 'fps' to the data of the tasks"
 )
 _DEFAULT_FPS = 24.0
 """Rate of the `Video` tag in frames a second, if the project states none."""
