@@ -7,6 +7,7 @@ Source: EAF annotation format 3.0, www.mpi.nl/tools/elan/EAF_Annotation_Format_3
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -113,10 +114,9 @@ def _annotations(root: ElementTree.Element, file: Path, *, origin_ms: int) -> It
 
 
 def _milliseconds(text: str, *, where: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{where}: {text!r} is not a whole number of milliseconds") from None
+    if not re.fullmatch("[+-]?[0-9]{1,12}", text):
+        raise DataError(f"{where}: {text!r} is not a whole number of milliseconds")
+    return int(text)
 
 
 def _video_link(root: ElementTree.Element) -> ElementTree.Element | None:

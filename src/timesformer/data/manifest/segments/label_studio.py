@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import numpy as np
 from jaxtyping import Float64
@@ -260,11 +260,12 @@ def _video_paths(data: Mapping[str, Any], *, where: str) -> list[str]:
     """Possible paths of the video of a task."""
     texts = {key: value for key, value in data.items() if isinstance(value, str) and value}
     key = next((key for key in _VIDEO_KEYS if key in texts), None)
-    others = [value for value in texts.values() if is_video(Path(urlsplit(value).path))]
+    others = [value for value in texts.values() if is_video(Path(value.partition("?")[0]))]
     if key is None and len(others) != 1:
         raise DataError(f"{where}: names {'no video' if not others else 'several videos'} in its data: {short(data)}")
     text = texts[key] if key is not None else others[0]
-    local = parse_qs(urlsplit(text).query).get("d", [])  # /data/local-files/?d=folder/clip.mp4
-    whole = local[0] if local else urlsplit(text).path.rpartition("/")[2] if "://" in text else text
+    address, _, query = text.partition("?")
+    local = parse_qs(query).get("d", [])  # /data/local-files/?d=folder/clip.mp4
+    whole = local[0] if local else address.rpartition("/")[2] if "://" in text else text
     uploaded = _UPLOADED.fullmatch(whole)
     return [whole] if uploaded is None else [whole, (uploaded[1] or "") + uploaded[2]]
