@@ -15,7 +15,7 @@ from timesformer.data.manifest.rows import (
     read_text,
     unquote,
 )
-from timesformer.data.manifest.segments.activitynet import find_subset, is_activitynet, read_activitynet
+from timesformer.data.manifest.segments.activitynet import find_subsets, is_activitynet, read_activitynet
 from timesformer.data.manifest.segments.elan import read_elan
 from timesformer.data.manifest.segments.label_studio import is_label_studio, read_label_studio
 from timesformer.data.manifest.segments.parts import elan_files, split_part
@@ -51,12 +51,12 @@ def find_split(source: str | Path, split: str) -> Path | None:
     Raises:
         DataError: The split has several sources.
     """
-    return find_subset(Path(source), split) or splits.find_split(source, split)
+    return find_subsets(Path(source)).get(split) or splits.find_split(source, split)
 
 
 def holds_splits(source: str | Path) -> bool:
     """Whether a source has a training and a validation split: a folder of folders or files, or an ActivityNet file."""
-    return splits.holds_splits(source) or all(find_subset(Path(source), split) for split in splits.SPLIT_NAMES)
+    return splits.holds_splits(source) or find_subsets(Path(source)).keys() >= splits.SPLIT_NAMES.keys()
 
 
 def class_names_file(source: str | Path) -> Path | None:

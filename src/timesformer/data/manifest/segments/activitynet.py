@@ -31,15 +31,14 @@ def is_activitynet(content: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(content, dict) and any(isinstance(content.get(key), dict) for key in ("database", "results"))
 
 
-def find_subset(source: Path, split: str) -> Path | None:
-    """The subset of an ActivityNet file that is a split, as `activity_net.json/training`; None if there is none.
+def find_subsets(source: Path) -> dict[str, Path]:
+    """Subsets of an ActivityNet file by split, such as `activity_net.json/training` for `train`; none for other paths.
 
-    Args:
-        source: Any path.
-        split: `train`, `val` or `test`.
+    A split with several subsets is left out.
     """
-    found = [name for name in _annotated_subsets(source) if (of := parse_split(name)) and of.split == split]
-    return source / found[0] if len(found) == 1 else None
+    named = [(of.split, name) for name in _annotated_subsets(source) if (of := parse_split(name))]
+    counts = Counter(split for split, _ in named)
+    return {split: source / name for split, name in named if counts[split] == 1}
 
 
 def read_activitynet(path: Path, content: Mapping[str, Any], *, subset: str = "") -> list[AnnotationRow]:
