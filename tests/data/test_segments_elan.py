@@ -59,10 +59,12 @@ def test_milliseconds_survive_a_file(tmp_path_factory, spans):
 
 def test_several_tiers_are_refused_until_one_is_named(tmp_path):
     path = write(tmp_path / "s.eaf", hands=WAVES, speech=[(0, 500, "hello")])
-    message = r"s.eaf has several tiers with annotations \(hands: 2, speech: 1\): name one of them, such as .*/hands$"
+    message = r"s.eaf has several tiers with annotations \(hands: 2, speech: 1\): name one of them, such as "
+    message += r".*s.eaf/hands, or all as .*s.eaf/\*$"
     with pytest.raises(DataError, match=message):
         read_rows(path)
     assert [label for _, label, _ in found(path / "speech")] == ["hello"]
+    assert sorted(label for _, label, _ in found(path / "*")) == ["clap", "hello", "wave"]
     assert source_exists(path / "speech")
     message = r"s.eaf/hand does not exist, and .*s.eaf has no tier 'hand' with annotations; its tiers are: hands: 2, "
     with pytest.raises(DataError, match=message + r"speech: 1; did you mean 'hands'"):

@@ -9,7 +9,7 @@ Source: EAF annotation format 3.0, www.mpi.nl/tools/elan/EAF_Annotation_Format_3
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +25,8 @@ from timesformer.errors import DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
+_ALL = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class _Annotation:
@@ -35,14 +37,14 @@ class _Annotation:
 
 
 def read_elan(source: Path, *, tier: str = "") -> list[AnnotationRow]:
-    """Read the annotations of one tier as segments.
+    """Read the annotations of one tier, or of all, as segments.
 
     The video is the first one that the file links, at its relative or absolute path, or a video of that name next to
     the file or in `videos`; without a link, the video with the name of the file.
 
     Args:
         source: A file, or a folder of files.
-        tier: Name of the tier; may be empty if only one tier has annotations with times.
+        tier: Name of the tier, or `*` for all; may be empty if only one tier has annotations with times.
 
     Raises:
         DataError: A file is not ELAN's, several tiers have annotations and none is named, or an annotation has no label
@@ -51,12 +53,12 @@ def read_elan(source: Path, *, tier: str = "") -> list[AnnotationRow]:
     files = elan_files(source) if source.is_dir() else [source]
     finder = VideoFinder(source if source.is_dir() else source.parent, suffix=".mp4")
     found = [(file, _read_file(file, finder=finder)) for file in files]
-    tier = _choose(source, [annotation for _, (_, annotations) in found for annotation in annotations], tier=tier)
+    chosen = _choose(source, [annotation for _, (_, annotations) in found for annotation in annotations], tier=tier)
     rows: list[AnnotationRow] = []
     for file, (video, annotations) in found:
-        own = [annotation for annotation in annotations if annotation.tier == tier]
+        own = [annotation for annotation in annotations if annotation.tier in chosen]
         if not own:
-            logger.warning("%s: no annotation in the tier %r", file, tier)
+            logger.warning("%s: no annotation in the tier %r", file, ", ".join(chosen))
         rows += (_row(annotation, file, video=video, is_alone=file == source) for annotation in own)
     return rows
 
@@ -68,9 +70,12 @@ def _row(annotation: _Annotation, file: Path, *, video: Path, is_alone: bool) ->
     return AnnotationRow(path=video, label=annotation.label, where=where, segment=annotation.segment)
 
 
-def _choose(source: Path, annotations: Sequence[_Annotation], *, tier: str) -> str:
+def _choose(source: Path, annotations: Sequence[_Annotation], *, tier: str) -> Collection[str]:
+    """Names of the tiers to read."""
     tiers = Counter(annotation.tier for annotation in annotations)
     names = ", ".join(f"{name}: {count}" for name, count in tiers.items()) or "none"
+    if tier == _ALL:
+        return tiers
     if tier:
         if tier not in tiers:
             hint = did_you_mean(tier, tiers)
@@ -78,11 +83,14 @@ def _choose(source: Path, annotations: Sequence[_Annotation], *, tier: str) -> s
                 f"{source / tier} does not exist, and {source} has no tier {tier!r} with annotations; its tiers are: "
                 f"{names}{hint}"
             )
-        return tier
+        return (tier,)
     if len(tiers) > 1:
         example = source / next(iter(tiers))
-        raise DataError(f"{source} has several tiers with annotations ({names}): name one of them, such as {example}")
-    return next(iter(tiers), "")
+        raise DataError(
+            f"{source} has several tiers with annotations ({names}): name one of them, such as {example}, or all "
+            f"as {source / _ALL}"
+        )
+    return tiers
 
 
 def _read_file(file: Path, *, finder: VideoFinder) -> tuple[Path, list[_Annotation]]:
