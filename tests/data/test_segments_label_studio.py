@@ -219,3 +219,10 @@ def test_results_of_another_form_are_refused(tmp_path):
 def test_an_export_without_timeline_labels_lists_no_video(tmp_path):
     with pytest.raises(DataError, match=r"export.json lists no video"):
         read_rows(write(tmp_path, task([])))
+
+
+def test_tasks_with_predictions_only_are_left_out(tmp_path, caplog):
+    path = write(tmp_path, {"data": {"video": "a.mp4"}, "predictions": [{"result": [region("wave", (1, 5))]}]})
+    with caplog.at_level(logging.WARNING), pytest.raises(DataError, match=r"export.json lists no video"):
+        read_rows(path)
+    assert caplog.messages == [f"{path}: left out 1 tasks without timeline labels"]

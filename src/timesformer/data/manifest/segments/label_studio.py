@@ -140,7 +140,7 @@ def _report(path: Path, *, num_cancelled: int, num_empty: int, others: Counter[s
 
 
 def _is_full(task: Mapping[str, Any]) -> bool:
-    return "data" in task and any(key in task for key in _ANNOTATIONS)
+    return "data" in task and any(key in task for key in (*_ANNOTATIONS, "predictions"))
 
 
 def _full_task(task: Mapping[str, Any], path: Path) -> _Task:
