@@ -89,7 +89,9 @@ def _check(values: ClassThresholds, *, label: str = "") -> None:
     where = f"thresholds of class {label!r}: " if label else ""
     for name in ("onset", "offset"):
         value = getattr(values, name)
-        refuse(not _is_number(value) or not 0 < value <= 1, f"{where}{name}={value!r} must be greater than 0, at most 1")
+        refuse(
+            not _is_number(value) or not 0 < value <= 1, f"{where}{name}={value!r} must be greater than 0, at most 1"
+        )
     for name in ("min_on", "min_off"):
         value = getattr(values, name)
         refuse(not _is_number(value), f"{where}{name}={value!r} must be a number of seconds")
