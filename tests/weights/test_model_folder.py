@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
+from timesformer.config.thresholds import ClassThresholds, Thresholds
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import model_folder, save
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import store_thresholds
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 CLIP = ClipConfig(
@@ -330,3 +332,64 @@ def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path):
     model = random_model(tiny_config())
     folder = save(model, Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
     assert torch.equal(load(folder)(random_clips(model.config)), model(random_clips(model.config)))
+
+
+# --- Thresholds of timelines ----------------------------------------------------------------------------------------
+
+THRESHOLDS = ClassThresholds.of(Thresholds(onset=0.9 - 0.1 * index, offset=0.1, min_on=index) for index in range(7))
+
+
+def test_thresholds_are_stored_in_the_config_and_nothing_else_changes(folder: Path):
+    before = content_of(folder)
+    written = store_thresholds(folder, THRESHOLDS)
+    after = content_of(folder)
+    assert written == folder / "config.json"
+    assert {name for name in after if after[name] != before[name]} == {"config.json"}
+    assert load(folder).info == replace(INFO, thresholds=THRESHOLDS)
+
+
+def test_thresholds_survive_saving_and_are_replaced_by_later_ones(folder: Path, tmp_path: Path):
+    store_thresholds(folder, THRESHOLDS)
+    again = save(load(folder), tmp_path / "again")
+    assert load(again).info.thresholds == THRESHOLDS
+    other = ClassThresholds.of([Thresholds()] * 7)
+    store_thresholds(again, other)
+    assert load(again).info.thresholds == other
+
+
+def test_config_of_a_model_without_thresholds_does_not_name_them(folder: Path):
+    assert "thresholds" not in json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def test_thresholds_are_stored_in_the_model_of_a_run(tmp_path: Path):
+    save(model_with_info(), tmp_path / "run" / "model")
+    store_thresholds(tmp_path / "run", THRESHOLDS)
+    assert load(tmp_path / "run").info.thresholds == THRESHOLDS
+
+
+def test_new_head_has_no_thresholds(folder: Path):
+    store_thresholds(folder, THRESHOLDS)
+    assert load(folder, num_classes=4).info.thresholds == ClassThresholds()
+
+
+def test_thresholds_of_another_number_of_classes_are_refused(folder: Path):
+    before = content_of(folder)
+    few = ClassThresholds.of([Thresholds()] * 3)
+    with pytest.raises(WeightsError, match=rf"3 thresholds for {folder}/config.json, the model has 7 classes"):
+        store_thresholds(folder, few)
+    assert content_of(folder) == before
+    with pytest.raises(WeightsError, match="the model: has thresholds for 3 classes, the model has num_classes=7"):
+        save(random_model(tiny_config(), info=ModelInfo(thresholds=few)), folder.parent / "other")
+    edit_config(folder, thresholds={name: [0.5] * 3 for name in ("onset", "offset", "min_on", "min_off")})
+    with pytest.raises(WeightsError, match=r"config.json: has thresholds for 3 classes, the model has num_classes=7"):
+        load(folder)
+
+
+def test_thresholds_are_not_stored_in_a_folder_without_a_model(tmp_path: Path):
+    with pytest.raises(WeightsError, match="are stored in a model folder of this project, which this is not"):
+        store_thresholds(tmp_path, THRESHOLDS)
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(values | changes), "utf-8")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from timesformer.config.checks import check_positive
 from timesformer.config.schema import ClipConfig
+from timesformer.config.thresholds import ClassThresholds
 from timesformer.errors import ConfigError
 from timesformer.files import is_utf8, printable
 
@@ -26,6 +27,8 @@ class ModelInfo:
     """Origin of the weights, as free text."""
     clip_seconds: float | None = None
     """Median length in seconds of the videos or segments that the model was trained on; None if unknown."""
+    thresholds: ClassThresholds = field(default_factory=ClassThresholds)
+    """Thresholds of each class in timelines, as `evaluate` chose them; empty if it has not."""
 
     def __post_init__(self) -> None:
         if self.clip_seconds is not None:

@@ -9,6 +9,7 @@ from torch import nn
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ModelConfig
+from timesformer.config.thresholds import ClassThresholds
 from timesformer.errors import ConfigError
 from timesformer.model.block import Step
 from timesformer.model.layers import MLP
@@ -49,7 +50,8 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     if has_other_labels or "head_norm.running_mean" in model.load_report.newly_initialized:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, newly_initialized=newly_initialized_parameters(model))
-    model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
+    source, thresholds = f"fine-tuned from {run.init_from}", ClassThresholds()  # those of the old weights do not fit
+    model.info = replace(model.info, clip=run.clip, labels=labels, source=source, thresholds=thresholds)
     return model.train()
 
 
