@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
-from timesformer.config.thresholds import ClassThresholds, Thresholds
+from timesformer.config.thresholds import Thresholds
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import model_folder, save
@@ -336,7 +336,7 @@ def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path):
 
 # --- Thresholds of timelines ----------------------------------------------------------------------------------------
 
-THRESHOLDS = ClassThresholds.of(Thresholds(onset=0.9 - 0.1 * index, offset=0.1, min_on=index) for index in range(7))
+THRESHOLDS = Thresholds(onset=0.7, min_off=0.25, per_class={"b": {"onset": 0.9, "min_on": 2.5}, "a": {"offset": 0.1}})
 
 
 def test_thresholds_are_stored_in_the_config_and_nothing_else_changes(folder: Path):
@@ -352,9 +352,8 @@ def test_thresholds_survive_saving_and_are_replaced_by_later_ones(folder: Path, 
     store_thresholds(folder, THRESHOLDS)
     again = save(load(folder), tmp_path / "again")
     assert load(again).info.thresholds == THRESHOLDS
-    other = ClassThresholds.of([Thresholds()] * 7)
-    store_thresholds(again, other)
-    assert load(again).info.thresholds == other
+    store_thresholds(again, Thresholds())
+    assert load(again).info.thresholds == Thresholds()
 
 
 def test_config_of_a_model_without_thresholds_does_not_name_them(folder: Path):
@@ -369,25 +368,45 @@ def test_thresholds_are_stored_in_the_model_of_a_run(tmp_path: Path):
 
 def test_new_head_has_no_thresholds(folder: Path):
     store_thresholds(folder, THRESHOLDS)
-    assert load(folder, num_classes=4).info.thresholds == ClassThresholds()
+    assert load(folder, num_classes=4).info.thresholds is None
 
 
-def test_thresholds_of_another_number_of_classes_are_refused(folder: Path):
+def test_thresholds_of_other_classes_are_refused(folder: Path):
     before = content_of(folder)
-    few = ClassThresholds.of([Thresholds()] * 3)
-    with pytest.raises(WeightsError, match=rf"3 thresholds for {folder}/config.json, the model has 7 classes"):
-        store_thresholds(folder, few)
+    other = Thresholds(per_class={"jump": {"onset": 0.9}})
+    with pytest.raises(ConfigError, match="thresholds: the model has no class 'jump', only 7 others"):
+        store_thresholds(folder, other)
     assert content_of(folder) == before
-    with pytest.raises(WeightsError, match="the model: has thresholds for 3 classes, the model has num_classes=7"):
-        save(random_model(tiny_config(), info=ModelInfo(thresholds=few)), folder.parent / "other")
-    edit_config(folder, thresholds={name: [0.5] * 3 for name in ("onset", "offset", "min_on", "min_off")})
-    with pytest.raises(WeightsError, match=r"config.json: has thresholds for 3 classes, the model has num_classes=7"):
+    edit_config(folder, thresholds={"per_class": {"jump": {"onset": 0.9}}})
+    with pytest.raises(ConfigError, match=r"config\.json: thresholds: the model has no class 'jump'"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ({"onset": 2}, r"config\.json: thresholds: onset=2.0 must be greater than 0, at most 1"),
+        ({"onsets": 0.5}, r"config\.json: unknown key thresholds\.onsets; did you mean thresholds\.onset\?"),
+        ({"per_class": {"a": {"onset": "high"}}}, r"config\.json: thresholds\.per_class\.a\.onset=.high. must be"),
+        ({"per_class": {"a": {"onset": None}}}, r"config\.json: thresholds\.per_class=.*must be a number"),
+        ([0.5], r"config\.json: thresholds=\[0\.5\] must be a table"),
+    ],
+)
+def test_stored_thresholds_are_checked(folder: Path, thresholds: object, message: str):
+    edit_config(folder, thresholds=thresholds)
+    with pytest.raises(ConfigError, match=message):
         load(folder)
 
 
 def test_thresholds_are_not_stored_in_a_folder_without_a_model(tmp_path: Path):
     with pytest.raises(WeightsError, match="are stored in a model folder of this project, which this is not"):
         store_thresholds(tmp_path, THRESHOLDS)
+
+
+def test_thresholds_follow_their_classes_to_new_names():
+    info = replace(INFO, thresholds=THRESHOLDS).with_labels([*"tuvwxyz"])
+    assert info.labels == tuple("tuvwxyz")
+    assert info.thresholds == replace(THRESHOLDS, per_class={"u": {"onset": 0.9, "min_on": 2.5}, "t": {"offset": 0.1}})
 
 
 def edit_config(folder: Path, **changes: object) -> None:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
-from timesformer.config.io import from_dict
+from timesformer.config.io import from_dict, to_dict
 from timesformer.config.overrides import ModelOverrides
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
-from timesformer.weights.model_folder import FORMAT_VERSION, StoredConfig, check_thresholds
+from timesformer.weights.model_folder import FORMAT_VERSION, StoredConfig
 
 _CONFIG, _LABELS = "timesformer.config", "timesformer.labels"
 
@@ -111,7 +111,7 @@ def is_onnx(source: str | Path) -> bool:
 
 def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
     """Metadata that describe the model in an ONNX file, for `read_onnx`."""
-    return {_CONFIG: json.dumps(StoredConfig.of(config, info).to_json()), _LABELS: json.dumps(list(info.labels))}
+    return {_CONFIG: json.dumps(to_dict(StoredConfig.of(config, info))), _LABELS: json.dumps(list(info.labels))}
 
 
 def read_onnx(path: str | Path) -> OnnxModel:
@@ -160,9 +160,7 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
         raise WeightsError(f"{path}: {_LABELS} in its metadata is not a list of names")
     if len(labels) not in (0, stored.model.num_classes):
         raise WeightsError(f"{path}: has {len(labels)} labels, its model has num_classes={stored.model.num_classes}")
-    info = stored.info(labels=tuple(labels))
-    check_thresholds(info, num_classes=stored.model.num_classes, source=str(path))
-    return stored.model, info
+    return stored.model, stored.info(labels=tuple(labels))
 
 
 def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:

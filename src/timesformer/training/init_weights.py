@@ -9,7 +9,6 @@ from torch import nn
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ModelConfig
-from timesformer.config.thresholds import ClassThresholds
 from timesformer.errors import ConfigError
 from timesformer.model.block import Step
 from timesformer.model.layers import MLP
@@ -50,8 +49,9 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     if has_other_labels or "head_norm.running_mean" in model.load_report.newly_initialized:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, newly_initialized=newly_initialized_parameters(model))
-    source, thresholds = f"fine-tuned from {run.init_from}", ClassThresholds()  # those of the old weights do not fit
-    model.info = replace(model.info, clip=run.clip, labels=labels, source=source, thresholds=thresholds)
+    # thresholds were chosen for the curves of the old weights
+    source, old = f"fine-tuned from {run.init_from}", replace(model.info, thresholds=None)
+    model.info = replace(old, clip=run.clip, labels=labels, source=source)
     return model.train()
 
 

@@ -12,7 +12,6 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.overrides import ModelOverrides
 from timesformer.config.presets import PRESETS, clip_preset
 from timesformer.config.schema import ModelConfig
-from timesformer.config.thresholds import ClassThresholds
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import is_address
 from timesformer.model.timesformer import TimeSformer
@@ -71,7 +70,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Unpack[ModelOverride
         )
     model, model.load_report = adapt(checkpoint, config, source=str(source), seed=seed)
     keeps_labels = config.num_classes == checkpoint.config.num_classes
-    model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=(), thresholds=ClassThresholds())
+    model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=(), thresholds=None)
     logger.info("%s", model.load_report)
     if checkpoint.others:
         logger.warning("%s: weights taken %s", source, model.load_report.choice())

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -23,8 +22,8 @@ from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.config.thresholds import ClassThresholds
-from timesformer.errors import WeightsError
+from timesformer.config.thresholds import Thresholds, check_classes
+from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
@@ -58,7 +57,7 @@ class StoredConfig:
     license: str = "unspecified"
     source: str = ""
     clip_seconds: float | None = None
-    thresholds: ClassThresholds = field(default_factory=ClassThresholds)
+    thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         if self.clip_seconds is not None:
@@ -87,11 +86,6 @@ class StoredConfig:
             thresholds=self.thresholds,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Keys and values of the file; thresholds that were not chosen are left out."""
-        values = to_dict(self)
-        return values if self.thresholds else {key: value for key, value in values.items() if key != "thresholds"}
-
 
 def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a model folder, all or nothing.
@@ -110,7 +104,7 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     info, stored = model.info, StoredConfig.of(model.config, model.info)
 
     def write(target: Path) -> None:
-        (target / "config.json").write_text(json.dumps(stored.to_json(), indent=2) + "\n", "utf-8")
+        (target / "config.json").write_text(json.dumps(to_dict(stored), indent=2) + "\n", "utf-8")
         if info.labels:
             (target / _LABELS).write_text("\n".join(info.labels) + "\n", "utf-8")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -119,25 +113,25 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     return write_folder(Path(folder), write, overwrite=overwrite)
 
 
-def store_thresholds(folder: str | Path, thresholds: ClassThresholds) -> Path:
+def store_thresholds(folder: str | Path, thresholds: Thresholds) -> Path:
     """Store thresholds of timelines in a model folder; its other files are not touched.
 
     Args:
         folder: A model folder, or a run folder that holds one.
-        thresholds: Thresholds of each class of the model.
+        thresholds: The thresholds; classes that they name are classes of the model.
 
     Returns:
         The file that was replaced: `config.json`.
 
     Raises:
-        WeightsError: The folder is not a model folder, there is not one set of thresholds for each class, or the file
-            cannot be written.
+        WeightsError: The folder is not a model folder, or the file cannot be written.
+        ConfigError: The model does not have a class that the thresholds name.
     """
     path = threshold_file(folder)
     stored = _read_config(path)
-    if len(thresholds) != stored.model.num_classes:
-        raise WeightsError(f"{len(thresholds)} thresholds for {path}, the model has {stored.model.num_classes} classes")
-    content = json.dumps(replace(stored, thresholds=thresholds).to_json(), indent=2) + "\n"
+    info = stored.info(labels=_read_labels(path.with_name(_LABELS), num_classes=stored.model.num_classes))
+    check_classes(thresholds, tuple(map(info.label, range(stored.model.num_classes))))
+    content = json.dumps(to_dict(replace(stored, thresholds=thresholds)), indent=2) + "\n"
     with writing(path, error=WeightsError), replacing(path) as partial:
         partial.write_text(content, "utf-8")
     return path
@@ -171,18 +165,6 @@ def check_readable(model: TimeSformer) -> None:
     labels, classes = len(model.info.labels), model.config.num_classes
     if labels not in (0, classes):
         raise WeightsError(f"the model has {labels} labels and num_classes={classes}: give one per class, or none")
-    check_thresholds(model.info, num_classes=classes, source="the model")
-
-
-def check_thresholds(info: ModelInfo, *, num_classes: int, source: str) -> None:
-    """Refuse thresholds that are not those of each class.
-
-    Raises:
-        WeightsError: There are thresholds, but not one set for each class.
-    """
-    count = len(info.thresholds)
-    if count not in (0, num_classes):
-        raise WeightsError(f"{source}: has thresholds for {count} classes, the model has num_classes={num_classes}")
 
 
 def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool) -> Path:
@@ -282,8 +264,10 @@ def read_folder(folder: Path) -> Checkpoint:
     path = folder / "config.json"
     stored = _read_config(path)
     labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
-    info = stored.info(labels=labels)
-    check_thresholds(info, num_classes=stored.model.num_classes, source=str(path))
+    try:
+        info = stored.info(labels=labels)
+    except ConfigError as error:  # thresholds of a class that labels.txt does not name
+        raise ConfigError(f"{path}: {error}") from error
     tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
     wrong = [
         name

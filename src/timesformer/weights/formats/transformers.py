@@ -19,7 +19,7 @@ from timesformer.weights.formats.expressible import check_expressible, renamed_t
 from timesformer.weights.formats.transformers_preprocessing import preprocessor_config, read_preprocessing
 from timesformer.weights.formats.transformers_shards import read_shards
 from timesformer.weights.layouts import layout_for
-from timesformer.weights.model_folder import check_readable, check_thresholds, write_folder
+from timesformer.weights.model_folder import check_readable, write_folder
 
 INFO_FILE = "timesformer.json"
 """File in which `save_transformers` stores sampling, channel order, fusion, license and origin."""
@@ -45,7 +45,6 @@ def read_transformers(folder: Path) -> Checkpoint:
         license=_model_card_license(folder),
         source="transformers TimeSformer",
     )
-    check_thresholds(info, num_classes=num_classes, source=str(folder / INFO_FILE))
     return match_names("transformers", config, info, read_shards(folder), origin=str(folder))
 
 

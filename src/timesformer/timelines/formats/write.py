@@ -1,0 +1,60 @@
+"""Write a timeline to a file of any format."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from timesformer.errors import ConfigError, did_you_mean
+from timesformer.files import replacing
+from timesformer.outputs import check_files, writing
+from timesformer.timelines.formats import FORMATS
+from timesformer.timelines.formats.activitynet import to_activitynet
+from timesformer.timelines.formats.elan import to_elan
+from timesformer.timelines.formats.json_text import to_json
+from timesformer.timelines.formats.label_studio import to_label_studio
+from timesformer.timelines.formats.subtitles import to_srt, to_vtt
+from timesformer.timelines.formats.table import to_csv
+from timesformer.timelines.timeline import Curves, Timeline
+
+_TEXTS: dict[str, Callable[[Timeline, Path], str]] = {
+    "json": lambda timeline, _: to_json(timeline.to_dict()),
+    "csv": lambda timeline, path: to_csv(timeline, folder=path.parent),
+    "vtt": lambda timeline, _: to_vtt(timeline.segments),
+    "srt": lambda timeline, _: to_srt(timeline.segments),
+    "eaf": lambda timeline, path: to_elan(timeline, folder=path.parent),
+    "activitynet": lambda timeline, _: to_activitynet(timeline),
+    "labelstudio": lambda timeline, _: to_label_studio(timeline),
+}
+
+
+def write(
+    timeline: Timeline,
+    path: str | os.PathLike[str],
+    *,
+    to: str,
+    curves: Curves | None = None,
+    video: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a timeline to a file, which is complete or not written at all.
+
+    Args:
+        timeline: The timeline.
+        path: The file. Its name may have any extension; `FORMATS` has the usual ones.
+        to: Name of the format, one of `FORMATS`.
+        curves: Class probabilities, drawn by `svg` and `mp4`; the other formats do not contain them.
+        video: Video of the timeline, for `mp4`.
+        overwrite: Replace an existing file.
+
+    Raises:
+        ConfigError: The format is unknown, `mp4` has no video, or the file exists, is the video or cannot be written.
+        DataError: The format cannot express a label.
+        TimeSformerError: The disk refused.
+    """
+    path = Path(path)
+    if to not in FORMATS:
+        raise ConfigError(f"to={to!r} is not one of {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
+    check_files(path, overwrite=overwrite, reads=[Path(video)] if video is not None else [])
+    text = _TEXTS[to](timeline, path)
+    with writing(path), replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
