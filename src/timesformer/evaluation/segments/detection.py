@@ -82,8 +82,8 @@ def _detections_of(
 ) -> _Detections:
     hits, scores, videos = [], [], []
     for number, (truth, detected) in enumerate(zip(truths, detections, strict=True)):
-        detected = _of_class(detected, label)
-        hits.append(match_detections(_of_class(truth, label), detected, tious=tious))
+        detected = detected.of_class(label)
+        hits.append(match_detections(truth.of_class(label), detected, tious=tious))
         scores.append(detected.score)
         videos.append(np.full(len(detected), number))
     score = np.concatenate(scores) if scores else np.zeros(0)
@@ -93,16 +93,6 @@ def _detections_of(
         video=np.concatenate(videos)[order] if videos else np.zeros(0, dtype=np.int64),
         is_last=np.diff(score[order], append=-np.inf) < 0,
         num_true=np.array([int((truth.label == label).sum()) for truth in truths], dtype=np.int64),
-    )
-
-
-def _of_class(events: Events, label: int) -> Events:
-    of_class = events.label == label
-    return Events(
-        start=events.start[of_class],
-        end=events.end[of_class],
-        label=events.label[of_class],
-        score=events.score[of_class],
     )
 
 

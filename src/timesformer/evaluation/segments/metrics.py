@@ -39,6 +39,13 @@ class Events:
     def __len__(self) -> int:
         return len(self.start)
 
+    def of_class(self, label: int) -> "Events":
+        """The segments of one class."""
+        chosen = self.label == label
+        return Events(
+            start=self.start[chosen], end=self.end[chosen], label=self.label[chosen], score=self.score[chosen]
+        )
+
     def rows(self) -> list[tuple[float, float, int, float]]:
         """Start, end, label and score of each segment."""
         return [*zip(self.start.tolist(), self.end.tolist(), self.label.tolist(), self.score.tolist(), strict=True)]
