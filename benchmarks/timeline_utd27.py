@@ -11,9 +11,7 @@ the same model on the same clips. It prints JSON. DATA is a folder with `train.c
 `videos`, whose file names contain the subject as `_s1_`. How the videos are made is in `long_videos.py`.
 """
 
-import argparse
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
