@@ -1,7 +1,8 @@
 """From a feed to windows with pixels: each frame is decoded once, and converted once if a window shows it."""
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -74,14 +75,17 @@ class WindowReader:
         self.read = Read()
         """What is known of the video so far."""
 
-    def each(self) -> Iterator[ReadWindow]:
-        """The windows, read on a thread while the caller works on earlier ones."""
+    def each(self) -> Generator[ReadWindow]:
+        """The windows, read on a thread while the caller works on earlier ones.
+
+        Close it before the feed: until then the thread may read.
+        """
         windows = self._read_windows()
-        ahead = read_ahead(lambda _: next(windows, None), repeat(None), num_threads=1, num_ahead=8)
-        for window in ahead:
-            if window is None:
-                break
-            yield window
+        with closing(read_ahead(lambda _: next(windows, None), repeat(None), num_threads=1, num_ahead=8)) as ahead:
+            for window in ahead:
+                if window is None:
+                    break
+                yield window
 
     def _read_windows(self) -> Iterator[ReadWindow]:
         piece, planner, last, rate = -1, None, None, 1.0

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -132,16 +133,16 @@ def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: O
     centers: list[float] = []
     rows: list[Float32[np.ndarray, " k"]] = []
     piece, scores = -1, Scores(windows)
-    each = reader.each()
-    while batch := [*islice(each, max(1, predictor.batch_size // info.clip.num_crops))]:
-        for read, logits in zip(batch, compute(batch), strict=True):
-            check_finite(logits, feed.path)
-            if read.piece != piece:
-                rows += scores.finish()
-                piece, scores = read.piece, Scores(windows)
-            centers.append(read.window.center)
-            rows += scores.add(_log_probabilities(fuse(logits.double(), info.clip.fusion)))
-        on_progress(centers[-1])
+    with closing(reader.each()) as each:
+        while batch := [*islice(each, max(1, predictor.batch_size // info.clip.num_crops))]:
+            for read, logits in zip(batch, compute(batch), strict=True):
+                check_finite(logits, feed.path)
+                if read.piece != piece:
+                    rows += scores.finish()
+                    piece, scores = read.piece, Scores(windows)
+                centers.append(read.window.center)
+                rows += scores.add(_log_probabilities(fuse(logits.double(), info.clip.fusion)))
+            on_progress(centers[-1])
     rows += scores.finish()
     curves = Curves(times=np.array(centers), probabilities=np.stack(rows), frame_times=reader.read.frame_times())
     return _Scored(reader.read, curves)
