@@ -14,16 +14,20 @@ from timesformer.timelines.formats.json_text import to_json
 from timesformer.timelines.formats.label_studio import to_label_studio
 from timesformer.timelines.formats.subtitles import to_srt, to_vtt
 from timesformer.timelines.formats.table import to_csv
+from timesformer.timelines.picture import to_svg
 from timesformer.timelines.timeline import Curves, Timeline
 
-_TEXTS: dict[str, Callable[[Timeline, Path], str]] = {
-    "json": lambda timeline, _: to_json(timeline.to_dict()),
-    "csv": lambda timeline, path: to_csv(timeline, folder=path.parent),
-    "vtt": lambda timeline, _: to_vtt(timeline.segments),
-    "srt": lambda timeline, _: to_srt(timeline.segments),
-    "eaf": lambda timeline, path: to_elan(timeline, folder=path.parent),
-    "activitynet": lambda timeline, _: to_activitynet(timeline),
-    "labelstudio": lambda timeline, _: to_label_studio(timeline),
+_Writer = Callable[[Timeline, Path, Curves | None], str]
+
+_TEXTS: dict[str, _Writer] = {
+    "json": lambda timeline, path, curves: to_json(timeline.to_dict()),
+    "csv": lambda timeline, path, curves: to_csv(timeline, folder=path.parent),
+    "vtt": lambda timeline, path, curves: to_vtt(timeline.segments),
+    "srt": lambda timeline, path, curves: to_srt(timeline.segments),
+    "eaf": lambda timeline, path, curves: to_elan(timeline, folder=path.parent),
+    "activitynet": lambda timeline, path, curves: to_activitynet(timeline),
+    "labelstudio": lambda timeline, path, curves: to_label_studio(timeline),
+    "svg": lambda timeline, path, curves: to_svg(timeline, curves=curves),
 }
 
 
@@ -55,6 +59,6 @@ def write(
     if to not in FORMATS:
         raise ConfigError(f"to={to!r} is not one of {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
     check_files(path, overwrite=overwrite, reads=[Path(video)] if video is not None else [])
-    text = _TEXTS[to](timeline, path)
+    text = _TEXTS[to](timeline, path, curves)
     with writing(path), replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
