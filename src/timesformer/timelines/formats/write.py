@@ -1,12 +1,13 @@
 """Write a timeline to a file of any format."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.files import replacing
 from timesformer.outputs import check_files, writing
+from timesformer.timelines.annotated import OnProgress, write_annotated
 from timesformer.timelines.formats import FORMATS
 from timesformer.timelines.formats.activitynet import to_activitynet
 from timesformer.timelines.formats.elan import to_elan
@@ -39,6 +40,8 @@ def write(
     curves: Curves | None = None,
     video: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    allow_codecs: Collection[str] = (),
+    on_progress: OnProgress | None = None,
 ) -> None:
     """Write a timeline to a file, which is complete or not written at all.
 
@@ -49,16 +52,26 @@ def write(
         curves: Class probabilities, drawn by `svg` and `mp4`; the other formats do not contain them.
         video: Video of the timeline, for `mp4`.
         overwrite: Replace an existing file.
+        allow_codecs: Codecs to decode for `mp4`, as in `timesformer.data.video.reader.open_reader`.
+        on_progress: For `mp4`, called with the number of frames written and the number in total.
 
     Raises:
         ConfigError: The format is unknown, `mp4` has no video, or the file exists, is the video or cannot be written.
-        DataError: The format cannot express a label.
+        DataError: The format cannot express a label, or the video is not that of the timeline.
+        DecodeError, CodecError: The video cannot be read.
         TimeSformerError: The disk refused.
     """
     path = Path(path)
     if to not in FORMATS:
         raise ConfigError(f"to={to!r} is not one of {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
+    if to == "mp4" and video is None:
+        raise ConfigError("to='mp4' needs the video: pass video=..., or leave mp4 out for a stream")
     check_files(path, overwrite=overwrite, reads=[Path(video)] if video is not None else [])
-    text = _TEXTS[to](timeline, path, curves)
+    text = _TEXTS[to](timeline, path, curves) if to in _TEXTS else None
     with writing(path), replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+        if text is not None:
+            partial.write_text(text, encoding="utf-8", newline="")
+        elif video is not None:
+            write_annotated(
+                timeline, partial, video=video, curves=curves, allow_codecs=allow_codecs, on_progress=on_progress
+            )
