@@ -130,9 +130,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path: Path):
 
 
 def test_the_video_of_another_timeline_is_refused(video: Path, tmp_path: Path):
-    with pytest.raises(
-        DataError, match=r"clip.mp4: has frames of 160x200 pixels, but .* of 48x80 pixels"
-    ):
+    with pytest.raises(DataError, match=r"clip.mp4: has frames of 160x200 pixels, but .* of 48x80 pixels"):
         write(make_timeline([]), tmp_path / "out.mp4", to="mp4", video=video)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4"]
 

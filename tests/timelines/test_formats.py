@@ -18,7 +18,7 @@ import webvtt
 from made_timelines import LABELS, make_timeline
 from timesformer.errors import ConfigError, DataError
 from timesformer.timelines.formats import FORMATS
-from timesformer.timelines.formats.write import write
+from timesformer.timelines.formats.write import check_formats, write
 from timesformer.timelines.timeline import Gap, Timeline
 
 TEXTS = [name for name in FORMATS if name != "mp4"]
@@ -375,6 +375,16 @@ def test_a_file_is_replaced_only_on_request(exclusive: Timeline, tmp_path: Path)
 def test_an_unknown_format_is_refused(exclusive: Timeline, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"to='webvtt' is not one of json, csv, vtt, .*, mp4; did you mean 'vtt'\?"):
         write(exclusive, tmp_path / "a.vtt", to="webvtt")
+
+
+def test_formats_are_refused_before_the_work():
+    check_formats(FORMATS, classes=LABELS, has_video=True)
+    with pytest.raises(
+        ConfigError, match=r"to='mp4' needs the video: pass video=\.\.\., or leave mp4 out for a stream"
+    ):
+        check_formats(["json", "mp4"], classes=LABELS, has_video=False)
+    with pytest.raises(DataError, match=r"class 'a\\x00' cannot be written to an ELAN file"):
+        check_formats(["json", "eaf"], classes=["b", "a\0"], has_video=True)
 
 
 def test_the_video_is_never_replaced(exclusive: Timeline, tmp_path: Path):

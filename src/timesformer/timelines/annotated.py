@@ -123,4 +123,6 @@ def _captions(timeline: Timeline, curves: Curves | None, *, time: float) -> list
 def _probability(curves: Curves | None, index: int, *, time: float, default: float) -> float:
     if curves is None or not len(curves.times):
         return default
-    return float(np.interp(time, curves.times, curves.probabilities[:, index]))
+    after = int(np.searchsorted(curves.times, time))
+    near = slice(max(after - 1, 0), after + 1)  # interpolation of the whole curve would copy it for each frame
+    return float(np.interp(time, curves.times[near], curves.probabilities[near, index]))

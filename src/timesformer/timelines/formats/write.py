@@ -1,7 +1,7 @@
 """Write a timeline to a file of any format."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from timesformer.errors import ConfigError, did_you_mean
@@ -10,7 +10,7 @@ from timesformer.outputs import check_files, writing
 from timesformer.timelines.annotated import OnProgress, write_annotated
 from timesformer.timelines.formats import FORMATS
 from timesformer.timelines.formats.activitynet import to_activitynet
-from timesformer.timelines.formats.elan import to_elan
+from timesformer.timelines.formats.elan import check_xml, to_elan
 from timesformer.timelines.formats.json_text import to_json
 from timesformer.timelines.formats.label_studio import to_label_studio
 from timesformer.timelines.formats.subtitles import to_srt, to_vtt
@@ -30,6 +30,28 @@ _TEXTS: dict[str, _Writer] = {
     "labelstudio": lambda timeline, path, curves: to_label_studio(timeline),
     "svg": lambda timeline, path, curves: to_svg(timeline, curves=curves),
 }
+
+
+def check_formats(names: Iterable[str], *, classes: Iterable[str], has_video: bool) -> None:
+    """Refuse, before the work, formats that `write` would refuse after it.
+
+    Args:
+        names: Names of formats.
+        classes: Class names of the model.
+        has_video: Whether the frames can be read again, as those of a file, unlike those of a stream.
+
+    Raises:
+        ConfigError: A format is unknown, or `mp4` is asked for without a video.
+        DataError: A format cannot express a class name.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigError(f"to={name!r} is not one of {', '.join(FORMATS)}{did_you_mean(name, FORMATS)}")
+        if name == "mp4" and not has_video:
+            raise ConfigError("to='mp4' needs the video: pass video=..., or leave mp4 out for a stream")
+        if name == "eaf":
+            for label in classes:
+                check_xml(label)
 
 
 def write(
@@ -62,10 +84,7 @@ def write(
         TimeSformerError: The disk refused.
     """
     path = Path(path)
-    if to not in FORMATS:
-        raise ConfigError(f"to={to!r} is not one of {', '.join(FORMATS)}{did_you_mean(to, FORMATS)}")
-    if to == "mp4" and video is None:
-        raise ConfigError("to='mp4' needs the video: pass video=..., or leave mp4 out for a stream")
+    check_formats([to], classes=timeline.classes, has_video=video is not None)
     check_files(path, overwrite=overwrite, reads=[Path(video)] if video is not None else [])
     text = _TEXTS[to](timeline, path, curves) if to in _TEXTS else None
     with writing(path), replacing(path) as partial:
