@@ -210,8 +210,8 @@ def _path(layout: _Layout, curves: Curves, index: int, *, gaps: Sequence[Gap]) -
     values = curves.probabilities[:, index]
     kept = thinned(curves.times, values)
     times = curves.times[kept]
-    x = [round(layout.x(time), 1) for time in times]
-    y = [round(layout.y(value), 1) for value in values[kept]]
+    x = [round(layout.x(time), 1) for time in times.tolist()]
+    y = [round(layout.y(value), 1) for value in values[kept].tolist()]
     starts = np.searchsorted(times, [(gap.start + gap.end) / 2 for gap in gaps]).tolist()
     ends = {0, *starts, *(start - 1 for start in starts), len(x) - 1}
     path, last = [], 0.0
