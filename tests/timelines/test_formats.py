@@ -379,9 +379,7 @@ def test_an_unknown_format_is_refused(exclusive: Timeline, tmp_path: Path):
 
 def test_formats_are_refused_before_the_work():
     check_formats(FORMATS, classes=LABELS, has_video=True)
-    with pytest.raises(
-        ConfigError, match=r"to='mp4' needs the video: pass video=\.\.\., or leave mp4 out for a"
-    ):
+    with pytest.raises(ConfigError, match=r"to='mp4' needs the video: pass video=\.\.\., or leave mp4 out for a"):
         check_formats(["json", "mp4"], classes=LABELS, has_video=False)
     with pytest.raises(DataError, match=r"class 'a\\x00' cannot be written to an ELAN file"):
         check_formats(["json", "eaf"], classes=["b", "a\0"], has_video=True)
