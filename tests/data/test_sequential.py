@@ -157,7 +157,8 @@ def test_an_mp4_with_its_index_last_cannot_come_from_a_pipe(tmp_path: Path):
     assert path.stat().st_size > 2**16  # more than FFmpeg reads at once
     with pytest.raises(DecodeError, match=r"^-: an MP4 or MOV whose index comes last cannot be read from a pipe: "):
         frames_and_gaps(Pipe(path))
-    assert len(frames_and_gaps(path.open("rb"))[0]) == 300
+    with path.open("rb") as file:
+        assert len(frames_and_gaps(file)[0]) == 300
 
 
 def test_bytes_that_are_not_a_video_are_one_error(tmp_path: Path):
