@@ -2,7 +2,9 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from made_timelines import LABELS, make_curves, make_timeline
 from timesformer.timelines.colors import DARK, DARK_PAPER, LIGHT, LIGHT_PAPER, to_rgb
 from timesformer.timelines.curves import MAX_CURVES, drawn_classes, thinned
+from timesformer.timelines.formats.write import write
 from timesformer.timelines.picture import to_svg
 from timesformer.timelines.time_axis import clock, time_ticks
 from timesformer.timelines.timeline import Curves, Gap, Timeline
@@ -85,6 +88,17 @@ def test_curves_are_drawn_of_classes_that_win_or_have_a_segment():
     named = [curve.findtext(f"{SVG}title") for curve in elements(svg, "path", "curve")]
     assert [name for name in named if name] == ["clap", "-dash"]
     assert elements(to_svg(timeline), "path", "curve") == []
+
+
+def test_the_curves_of_the_timeline_are_drawn_if_no_others_are_given(tmp_path: Path):
+    timeline = make_timeline(THREE)
+    curves = make_curves(timeline)
+    write(replace(timeline, curves=curves), tmp_path / "own.svg", to="svg")
+    write(timeline, tmp_path / "given.svg", to="svg", curves=curves)
+    write(timeline, tmp_path / "none.svg", to="svg")
+    own, given, none = ((tmp_path / f"{name}.svg").read_text("utf-8") for name in ("own", "given", "none"))
+    assert own == given == to_svg(timeline, curves=curves)
+    assert none == to_svg(timeline)
 
 
 def test_a_class_has_the_same_color_whatever_else_is_shown():

@@ -71,7 +71,8 @@ def write(
         timeline: The timeline.
         path: The file. Its name may have any extension; `FORMATS` has the usual ones.
         to: Name of the format, one of `FORMATS`.
-        curves: Class probabilities, drawn by `svg` and `mp4`; the other formats do not contain them.
+        curves: Class probabilities, drawn by `svg` and `mp4`, the only formats with curves; None takes those of the
+            timeline, if it has some.
         video: Video of the timeline, for `mp4`.
         overwrite: Replace an existing file.
         allow_codecs: Codecs to decode for `mp4`, as in `timesformer.data.video.reader.open_reader`.
@@ -86,6 +87,7 @@ def write(
     path = Path(path)
     check_formats([to], classes=timeline.classes, has_video=video is not None)
     check_files(path, overwrite=overwrite, reads=[Path(video)] if video is not None else [])
+    curves = timeline.curves if curves is None else curves
     text = _TEXTS[to](timeline, path, curves) if to in _TEXTS else None
     with writing(path), replacing(path) as partial:
         if text is not None:
