@@ -31,10 +31,12 @@ def to_elan(timeline: Timeline, *, folder: Path) -> str:
         folder: Folder of the file; the video's address is given relative to it, too.
 
     Raises:
-        DataError: A label contains a control character, which XML cannot express.
+        DataError: A class name has a control character, which XML cannot express.
 
     Source: ELAN Annotation Format 3.0, https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
     """
+    for label in timeline.classes:
+        check_xml(label)
     document = _document(timeline.source, folder)
     tiers = {name: to_milliseconds(segments) for name, segments in _tiers(timeline).items()}
     slots = _add_times(document, [cue for cues in tiers.values() for cue in cues])
@@ -88,13 +90,13 @@ def _add_tiers(
     document: ET.Element, cues: Sequence[Cue], *, name: str, scores: str, slots: Mapping[tuple[Cue, int], str]
 ) -> None:
     """Add a tier of labels, and that of their scores."""
-    labels = ET.SubElement(document, "TIER", {"LINGUISTIC_TYPE_REF": _SEGMENTS, "TIER_ID": _checked(name)})
+    labels = ET.SubElement(document, "TIER", {"LINGUISTIC_TYPE_REF": _SEGMENTS, "TIER_ID": name})
     dependent = {"LINGUISTIC_TYPE_REF": _SCORES, "PARENT_REF": name, "TIER_ID": scores}
     tier = ET.SubElement(document, "TIER", dependent)
     for cue in cues:
         times = {"TIME_SLOT_REF1": slots[cue, cue.start], "TIME_SLOT_REF2": slots[cue, cue.end]}
         number = times["TIME_SLOT_REF1"].removeprefix("ts")
-        _annotate(labels, "ALIGNABLE_ANNOTATION", f"a{number}", times, _checked(cue.segment.label))
+        _annotate(labels, "ALIGNABLE_ANNOTATION", f"a{number}", times, cue.segment.label)
         score = f"{cue.segment.score:.4f}"
         _annotate(tier, "REF_ANNOTATION", f"s{number}", {"ANNOTATION_REF": f"a{number}"}, score)
 
@@ -119,7 +121,11 @@ def _unused(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def _checked(text: str) -> str:
-    if _CONTROL.search(text):
-        raise DataError(f"class {text!r} cannot be written to an ELAN file: it has a control character; rename it")
-    return text
+def check_xml(label: str) -> None:
+    """Refuse a class name that XML cannot express.
+
+    Raises:
+        DataError: The name has a control character.
+    """
+    if _CONTROL.search(label):
+        raise DataError(f"class {label!r} cannot be written to an ELAN file: it has a control character; rename it")
