@@ -41,6 +41,7 @@ PUBLIC = [
     "Tiles",
     "TimeSformer",
     "TimeSformerError",
+    "Timeline",
     "VideoInfo",
     "VideoResult",
     "WeightsError",
@@ -56,6 +57,7 @@ PUBLIC = [
     "save",
     "save_released",
     "save_transformers",
+    "timeline",
     "train",
     "write_report",
 ]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
     from timesformer.model.timesformer import TimeSformer
+    from timesformer.timelines.run import timeline
+    from timesformer.timelines.timeline import Timeline
     from timesformer.training.train import train
     from timesformer.weights.adapt import LoadReport
     from timesformer.weights.formats.released import save_released
@@ -69,6 +71,8 @@ _HOMES = {
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
+    "timesformer.timelines.run": ["timeline"],
+    "timesformer.timelines.timeline": ["Timeline"],
     "timesformer.training.train": ["train"],
     "timesformer.weights.adapt": ["LoadReport"],
     "timesformer.weights.model_folder": ["save"],

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pictures import write_turned_jpegs
 from timesformer.data.check.fingerprint import fingerprint
-from timesformer.data.video import container, file_reader, packet_source, upright
+from timesformer.data.video import container, packet_source, upright
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.data.video.packet_index import PacketIndex
 from timesformer.data.video.packet_source import PacketSource

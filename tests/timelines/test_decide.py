@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ def drawn(draw):
     cuts = sorted(draw(st.sets(st.integers(1, num), max_size=2)))
     edges = [0, *cuts, num] if num not in cuts else [0, *cuts]
     times, pieces = [], []
-    for part, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for part, (first, end) in enumerate(itertools.pairwise(edges)):
         start = first * step + 2.0 * part
         own = start + step * np.arange(end - first)
         times.append(own)
@@ -45,7 +47,7 @@ def drawn(draw):
 def test_exclusive_segments_are_ordered_apart_long_enough_and_inside(case):
     curves, thresholds, pieces = case
     runs = exclusive(curves, classes=CLASSES, thresholds=thresholds, pieces=pieces)
-    assert all(before.end <= after.start for before, after in zip(runs, runs[1:], strict=False))
+    assert all(before.end <= after.start for before, after in itertools.pairwise(runs))
     for run in runs:
         (piece,) = [piece for piece in pieces if piece.start <= run.start and run.end <= piece.end]
         assert run.start < run.end

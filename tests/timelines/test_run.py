@@ -1,7 +1,7 @@
 import io
 import os
 from dataclasses import replace
-from pathlib import Path
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -88,7 +88,7 @@ class Listed:
         pass
 
     def clock(self):
-        return Clock(np_fraction(1, 1000))
+        return Clock(Fraction(1, 1000))
 
     def size(self):
         return (24, 40)
@@ -107,12 +107,6 @@ class Listed:
     def _pixels(self, number):
         self.converted.append(number)
         return np.full((24, 40, 3), number % 256, dtype=np.uint8)
-
-
-def np_fraction(above, below):
-    from fractions import Fraction
-
-    return Fraction(above, below)
 
 
 @pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
@@ -298,8 +292,8 @@ def test_a_folder_of_frames_has_a_timeline(tmp_path):
 
 def test_progress_is_told_in_seconds(video):
     told = []
-    timeline(model_of(), video, batch_size=4, on_progress=told.append)
-    assert told == pytest.approx([0.6, 1.4, 2.2, 2.8])
+    timeline(model_of(), video, batch_size=4, on_progress=lambda done, length: told.append((done, length)))
+    assert told == [pytest.approx((done, 3.0)) for done in (0.6, 1.4, 2.2, 2.8)]
 
 
 def test_what_cannot_work_is_one_clear_error(tmp_path, video):
@@ -349,3 +343,49 @@ def test_reading_stops_when_the_model_fails(video):
         with pytest.raises(TimeSformerError, match="nan or inf"):
             timeline(model, video, stride=0.01, batch_size=1)
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def brightness_model(clip, num_frames):
+    """A model whose odds of `bright` against `dark` follow the share of bright patches minus that of dark ones."""
+    config = tiny_config("joint_space_time", num_frames=num_frames, depth=1, num_classes=2, position_embedding="none")
+    model = random_model(config, info=ModelInfo(clip=clip, labels=("dark", "bright"), clip_seconds=0.8))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.embedding.patch.weight[0], model.embedding.patch.weight[1] = 1.0, -1.0
+        (block,) = model.blocks
+        (step,) = block.steps.values()
+        step.norm.weight.fill_(1.0)
+        step.attention.qkv.weight[-24:] = torch.eye(24)
+        step.attention.proj.weight.copy_(torch.eye(24))
+        model.norm.weight.fill_(0.0)
+        model.norm.bias.zero_()
+    return _read_by_norm(model)
+
+
+def _read_by_norm(model):
+    with torch.no_grad():
+        model.norm = torch.nn.LayerNorm(24, eps=10.0)  # so that sizes survive, not only signs
+        model.head.weight[1, 0], model.head.weight[0, 0] = 4.0, -4.0
+    return model
+
+
+@pytest.mark.parametrize("clip", [DENSE, ClipConfig(num_crops=1, sampling="uniform")], ids=["dense", "uniform"])
+@pytest.mark.parametrize("num_frames", [3, 8])
+def test_boundaries_lie_where_the_video_changes_without_bias(clip, num_frames):
+    model = brightness_model(clip, num_frames)
+    generator = np.random.default_rng(0)
+    errors = []
+    for _ in range(12):
+        changes = np.cumsum(generator.integers(40, 70, size=4))  # frames at which dark and bright change
+        feed = Listed([(n, n / 25) for n in range(changes[-1])])
+        feed._pixels = lambda number, changes=changes: np.full(
+            (24, 40, 3), 255 * (np.searchsorted(changes, number, side="right") % 2), dtype=np.uint8
+        )
+        found = timeline(model, feed, window=0.96, min_on=0)
+        assert [segment.label for segment in found.segments] == ["dark", "bright", "dark", "bright"]
+        errors += [segment.end - change / 25 for segment, change in zip(found.segments, changes, strict=True)]
+        assert errors.pop() == pytest.approx(0)
+    # the frames of a window lie up to window / T apart
+    assert np.abs(errors).max() <= 0.96 / num_frames
+    assert abs(np.mean(errors)) < 0.05

@@ -21,7 +21,8 @@ _ARRAYS = ("times", "probabilities", "frame_times")
 def save_curves(timeline: Timeline, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write the curves of a timeline, for `read_curves`.
 
-    The file holds `times` `[n]`, `probabilities` `[n, k]`, `frame_times` `[frames]`, and `timeline`, the timeline as JSON.
+    The file holds `times` `[n]`, `probabilities` `[n, k]`, `frame_times` `[frames]`, and the timeline as JSON in
+    `timeline`.
 
     Raises:
         ConfigError: The timeline has no curves, or the file exists or cannot be written.

@@ -8,8 +8,8 @@ import numpy as np
 
 from timesformer.config.checks import check_choice
 from timesformer.config.thresholds import NAMES, Thresholds
-from timesformer.errors import ConfigError
 from timesformer.data.video.timing import MIN_GAP_S
+from timesformer.errors import ConfigError
 from timesformer.timelines.decide import Piece, Run, exclusive, mean_and_peak, overlapping
 from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
 from timesformer.timelines.timeline import Curves, Gap, LabeledSegment, Timeline

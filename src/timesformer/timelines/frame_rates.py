@@ -79,7 +79,7 @@ class _Meter:
         yield from (Rated(frame, rate) for frame in held)
 
     def _measure(self) -> float:
-        base, average, guessed = self._clock
+        base, average, guessed, _ = self._clock
         self._rate = frame_timing(list(islice(self._ticks, None)), time_base=base, average=average, guessed=guessed).fps
         self._num_since = 0
         return self._rate

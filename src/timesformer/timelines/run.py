@@ -33,8 +33,8 @@ from timesformer.timelines.timeline import Curves, Gap, Source, Timeline
 from timesformer.timelines.window_logits import logits_of_windows
 from timesformer.timelines.windows import Windows, plan_windows
 
-OnProgress = Callable[[float], None]
-"""Called with the seconds of video that were computed."""
+OnProgress = Callable[[float, float | None], None]
+"""Called with the seconds of video that were computed, and its length in seconds, None if its header does not say."""
 
 
 def timeline(
@@ -50,7 +50,7 @@ def timeline(
     min_on: Threshold = None,
     min_off: Threshold = None,
     options: ComputeOptions | None = None,
-    on_progress: OnProgress = lambda seconds: None,
+    on_progress: OnProgress = lambda done, length: None,
     **keywords: Unpack[PredictorKeywords],
 ) -> Timeline:
     """Find what happens when in a video of any length, in bounded memory; every frame is decoded once.
@@ -142,7 +142,7 @@ def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: O
                     piece, scores = read.piece, Scores(windows)
                 centers.append(read.window.center)
                 rows += scores.add(_log_probabilities(fuse(logits.double(), info.clip.fusion)))
-            on_progress(centers[-1])
+            on_progress(centers[-1], feed.clock().length_s)
     rows += scores.finish()
     curves = Curves(times=np.array(centers), probabilities=np.stack(rows), frame_times=reader.read.frame_times())
     return _Scored(reader.read, curves)

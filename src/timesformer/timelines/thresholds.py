@@ -63,7 +63,8 @@ def refuse_without_effect(mode: str, *, classes: tuple[str, ...], given: Mapping
             raise ConfigError(f"{name} has no effect on mode='exclusive', only on 'overlapping'")
     if given.get("min_off") is not None and BACKGROUND not in classes:
         raise ConfigError(
-            f"min_off has no effect on mode='exclusive' here: the model has no class {BACKGROUND!r}, so there are no pauses"
+            f"min_off has no effect on mode='exclusive' here: the model has no class {BACKGROUND!r}, "
+            "so there are no pauses"
         )
 
 

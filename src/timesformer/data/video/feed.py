@@ -39,6 +39,8 @@ class Clock(NamedTuple):
     """Mean frame rate according to the header, in frames a second."""
     guessed: Fraction | None = None
     """FFmpeg's guess of the rate."""
+    length_s: float | None = None
+    """Length of the video according to the header, in seconds; for progress only."""
 
 
 @runtime_checkable

@@ -34,7 +34,7 @@ from timesformer.data.video.container import (
 from timesformer.data.video.feed import Clock, Feed, FrameGap, TimedFrame
 from timesformer.data.video.frame_clock import FrameClock
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND, check_size, picture_size, read_picture
-from timesformer.data.video.header import as_fraction
+from timesformer.data.video.header import as_fraction, stated_end_s
 from timesformer.data.video.paths import list_frames
 from timesformer.data.video.tar_member import MemberFile, find_member
 from timesformer.data.video.timing import frame_timing
@@ -99,7 +99,7 @@ class VideoFeed:
     def clock(self) -> Clock:
         """See `Feed`."""
         average, guessed = as_fraction(self.stream.average_rate), as_fraction(self.stream.guessed_rate)
-        return Clock(time_base_of(self.stream), average, guessed)
+        return Clock(time_base_of(self.stream), average, guessed, stated_end_s(self.stream))
 
     def size(self) -> tuple[int, int]:
         """See `Feed`."""
@@ -157,7 +157,7 @@ class VideoFeed:
 
     def _untimed_fps(self) -> float:
         """The rate by which frames without timestamps are spaced, as `VideoReader` spaces them."""
-        base, average, guessed = self.clock()
+        base, average, guessed, _ = self.clock()
         return frame_timing([], time_base=base, average=average, guessed=guessed).fps
 
 
@@ -193,7 +193,12 @@ class FolderFeed:
 
     def clock(self) -> Clock:
         """See `Feed`."""
-        return Clock(Fraction(1, int(FRAMES_PER_SECOND)), Fraction(FRAMES_PER_SECOND))
+        return Clock(
+            Fraction(1, int(FRAMES_PER_SECOND)),
+            Fraction(FRAMES_PER_SECOND),
+            None,
+            len(self._frames) / FRAMES_PER_SECOND,
+        )
 
     def size(self) -> tuple[int, int]:
         """See `Feed`."""
