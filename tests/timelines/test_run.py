@@ -302,20 +302,20 @@ def test_what_cannot_work_is_one_clear_error(tmp_path, video):
         DataError, match=rf"^{video}: lasts 3 s, less than one window of 4 s: pass a shorter window=\.\.\. "
     ):
         timeline(model, video, window=4)
-    with pytest.raises(ConfigError, match="^stride=1 must be greater than 0 and at most the window of 0.8 seconds$"):
+    with pytest.raises(ConfigError, match=r"^stride=1 must be greater than 0 and at most the window of 0.8 seconds$"):
         timeline(model, video, stride=1)
     with pytest.raises(ConfigError, match=r"pass window=\.\.\., their length in seconds$"):
         timeline(random_model(tiny_config(), info=ModelInfo(clip=CLIPS["whole clip"])), video)
-    with pytest.raises(ConfigError, match="^mode='both' is not one of 'exclusive', 'overlapping'$"):
+    with pytest.raises(ConfigError, match=r"^mode='both' is not one of 'exclusive', 'overlapping'$"):
         timeline(model, video, mode="both")
-    with pytest.raises(ConfigError, match="^onset has no effect on mode='exclusive', only on 'overlapping'$"):
+    with pytest.raises(ConfigError, match=r"^onset has no effect on mode='exclusive', only on 'overlapping'$"):
         timeline(model, video, onset=0.5)
     unnamed = random_model(tiny_config())
     with pytest.raises(
-        ConfigError, match="^min_off has no effect on mode='exclusive' here: the model has no class 'background'"
+        ConfigError, match=r"^min_off has no effect on mode='exclusive' here: the model has no class 'background'"
     ):
         timeline(unnamed, video, min_off=0.5)
-    with pytest.raises(ConfigError, match="has no class 'wafe', only 7 others; did you mean 'wave'?"):
+    with pytest.raises(ConfigError, match=r"has no class 'wafe', only 7 others; did you mean 'wave'?"):
         timeline(model, video, min_on={"wafe": 1.0})
     with pytest.raises(ConfigError, match=r"^onset=1.5 must be greater than 0, at most 1$"):
         timeline(model, video, mode="overlapping", onset=1.5)
@@ -323,14 +323,14 @@ def test_what_cannot_work_is_one_clear_error(tmp_path, video):
         ConfigError, match=r"^offset=0.9 must be at most onset=0.6: a class would end before it starts$"
     ):
         timeline(model, video, mode="overlapping", offset=0.9)
-    with pytest.raises(DecodeError, match="No such file"):
+    with pytest.raises(DecodeError, match=r"No such file"):
         timeline(model, tmp_path / "missing.mp4")
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DecodeError, match="not a video"):
+    with pytest.raises(DecodeError, match=r"not a video"):
         timeline(model, tmp_path / "text.mp4")
     with torch.no_grad():
         model.head.bias[0] = torch.nan
-    with pytest.raises(TimeSformerError, match="the model outputs nan or inf"):
+    with pytest.raises(TimeSformerError, match=r"the model outputs nan or inf"):
         timeline(model, video)
 
 
@@ -340,7 +340,7 @@ def test_reading_stops_when_the_model_fails(video):
         model.head.bias[0] = torch.nan
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(TimeSformerError, match="nan or inf"):
+        with pytest.raises(TimeSformerError, match=r"nan or inf"):
             timeline(model, video, stride=0.01, batch_size=1)
     assert len(os.listdir("/proc/self/fd")) <= before
 

@@ -27,6 +27,7 @@ from timesformer.cli.options import (
     given_model,
     model_overrides,
 )
+from timesformer.cli.streams import STDIN
 from timesformer.data.video.byte_source import Readable
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.outputs import check_files, check_folder, writing
@@ -111,8 +112,10 @@ def timeline(
     output
         Folder for the files, and for the curves, `curves.npz`; or one file, if its extension tells a single format.
     """
+    video = _STDIN if video == STDIN else video
     target = _Target.of(output, to=to, name=video or curves)
     target.check(overwrite=overwrite, reads=[path for path in (video, curves) if path and path != _STDIN])
+    target.refuse_pipe(video)
     if curves:
         _refuse_with_curves(video, model=model, window=window, stride=stride, overrides=overrides, compute=compute)
         found = decide_again(read_curves(curves), mode=decision.mode, **decision.thresholds())
@@ -171,15 +174,23 @@ class _Target:
         there = [file for file in files if self.folder is None or self.folder.is_dir()]
         check_files(*there, overwrite=overwrite, reads=[Path(read) for read in reads])
 
+    def refuse_pipe(self, video: str) -> None:
+        """Refuse to annotate a video that came through a pipe.
+
+        Raises:
+            ConfigError: `mp4` is to be written, and the video is `-`.
+        """
+        if video == _STDIN and "mp4" in self.files:
+            raise ConfigError("--to mp4 needs the video as a file: a pipe can be read only once")
+
     def write(self, found: Timeline, *, overwrite: bool, compute: PredictCompute) -> None:
         """Write the files, and name them."""
+        self.refuse_pipe(found.source.path)
         if self.folder is not None:
             with writing(self.folder, error=ConfigError):
                 self.folder.mkdir(parents=True, exist_ok=True)
         for format_, path in self.files.items():
             video = found.source.path if format_ == "mp4" else None
-            if video == _STDIN:
-                raise ConfigError("--to mp4 needs the video as a file: a pipe can be read only once")
             write(
                 found, path, to=format_, curves=found.curves, video=video, overwrite=overwrite,
                 allow_codecs=compute.allow_codecs,
