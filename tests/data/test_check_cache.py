@@ -141,3 +141,9 @@ def test_processes_find_what_one_process_finds(paths, monkeypatch, tmp_path):
 def test_a_negative_number_of_processes_is_refused(paths):
     with pytest.raises(ConfigError, match="num_workers=-1"):
         run(paths, num_workers=-1)
+
+
+def test_the_cache_of_a_part_of_a_file_lies_next_to_the_file(tmp_path):
+    (tmp_path / "activity_net.json").touch()
+    for source in (tmp_path, tmp_path / "activity_net.json", tmp_path / "activity_net.json" / "training"):
+        assert cache_path(source) == tmp_path / CACHE_FILE

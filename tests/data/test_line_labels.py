@@ -208,35 +208,33 @@ def test_a_line_of_two_numbers_is_never_a_name(counts, labels, separator, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("columns", "cells"),
+    ("columns", "cells", "message"),
     [
-        ("start,end", "0,8"),
-        ("start_frame,end_frame", "4,12"),
-        ("time_start,time_end", "3,13"),
-        ("startTime,endTime", "0.5,2.5"),
-        ("t_start,t_end", "0,8.5"),
-        ("begin,stop", "1,2"),
-        ("from,to", "1,2"),
-        ("onset,offset", "1,2"),
+        (
+            "start_frame,end_frame",
+            "4,12",
+            r"range of frames \(start_frame=4, end_frame=12\): segments are in seconds",
+        ),
+        ("start", "3", r"a range of the video \(start=3\) without both its start and its end: name the columns"),
+        ("start,end_s2", "3,8", r"\(start=3, end_s2=8\) without both"),
+        ("start,end", "3,", r"a range of the video with one end \(start=3, end=\): write both"),
+        ("start,end", "3,-1", "a segment from 3 to -1 s: it must end after it starts"),
+        ("start,end", "abc,8", "column 'start': 'abc' is not a time: allowed are seconds such as 12.5"),
+        ("start,end", '3,"8,5"', "column 'end': '8,5' is not a time: write a decimal point"),
+        (
+            "start,end,t_start,t_end",
+            "1,2,1,3",
+            "several ranges of the video, in the columns start,end and t_start",
+        ),
     ],
 )
-def test_columns_of_a_range_are_refused_with_their_line(columns, cells, tmp_path):
-    text = f"path,label,{columns}\na.mp4,wave,,\nb.mp4,wave,{cells}"
-    refused(tmp_path / "list.csv", text, r"list.csv, line 3: a range of the video \(.*cut the range into its own file")
-    text = f"video_id,label,{columns}\nb,wave,{cells}"
-    if columns != "time_start,time_end":  # Kinetics', whose clips are cut
-        refused(tmp_path / "list.csv", text, "line 2: a range of the video")
-
-
-def test_a_range_of_a_file_that_is_cut_by_its_name_is_none(tmp_path):
-    text = "path,label,time_start,time_end\nx_000003_000013.mp4,wave,3,13\ny.mp4,wave,0,-1"
-    assert classes(tmp_path / "list.csv", text) == ["wave", "wave"]
-
-
-def test_two_ranges_of_one_uncut_file_are_refused(tmp_path):
-    (tmp_path / "x.mp4").touch()
-    text = "youtube_id,label,time_start,time_end\nx,wave,3,13\nx,wave,23,33"
-    refused(tmp_path / "list.csv", text, "line 3: another range of .*x.mp4: cut each range into its own file")
+def test_columns_of_a_range_that_is_not_in_seconds_are_refused(columns, cells, message, tmp_path):
+    empty = "," * columns.count(",")
+    for video in ("path", "video_id"):
+        text = f"{video},label,{columns}\na.mp4,wave,{empty}\nb.mp4,wave,{cells}"
+        write(tmp_path / "list.csv", text)
+        with pytest.raises(DataError, match=rf"list.csv, line 3.*{message}"):
+            load_manifest(tmp_path / "list.csv", check_exists=False)
 
 
 @pytest.mark.parametrize("column", ["label2", "label_2", "labels", "class_1", "tags"])
@@ -256,7 +254,8 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
         ({"id": "a", "label": None}, "None is not a label"),
         ({"id": "a", "label": True}, "True is not a label"),
         ({"id": "a", "label": "0,1"}, "'0,1' is several labels"),
-        ({"id": "a", "label": "wave", "start": 3, "end": 13}, r"a range of the video \(start=3\)"),
+        ({"id": "a", "label": "wave", "start": 3}, r"a range of the video \(start=3\) without both"),
+        ({"id": "a", "label": "wave", "start_frame": 3, "end_frame": 13}, "a range of frames"),
     ],
 )
 def test_ranges_and_several_labels_of_clips_are_refused(clip, message, tmp_path):

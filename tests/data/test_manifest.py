@@ -214,7 +214,7 @@ def test_source_that_is_not_there_or_of_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.csv does not exist"):
         load_manifest(tmp_path / "nowhere.csv")
     with pytest.raises(
-        DataError, match=r"unknown extension '.xlsx', allowed are .txt .csv .tsv .lst .json or a folder"
+        DataError, match=r"unknown extension '.xlsx', allowed are .txt .csv .tsv .lst .json .eaf or a folder"
     ):
         load_manifest(write(tmp_path / "list.xlsx", "a.mp4 0"))
 

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from timesformer.data.video.reader import open_reader, probe
 from timesformer.data.video.segment import Segment, check_segment
@@ -22,6 +24,15 @@ def video(tmp_path: Path) -> Path:
 )
 def test_a_segment_is_half_open(segment: tuple[float, float], frames: range):
     assert list(Segment(*segment).frames(np.arange(20) / 10)) == list(frames)
+
+
+@pytest.mark.parametrize("fps", [23.976, 24, 25, 29.97, 30, 48, 50, 60, 120, 240])
+@given(first=st.integers(0, 5000), count=st.integers(1, 500))
+def test_edges_rounded_to_milliseconds_are_those_of_the_frames(fps: float, first: int, count: int):
+    times = np.arange(6000) / fps
+    start, end = times[[first, first + count]].tolist()
+    for segment in (Segment(start, end), Segment(round(start, 3), round(end, 3))):
+        assert segment.frames(times) == range(first, first + count)
 
 
 def test_a_segment_is_read_in_place(video: Path):

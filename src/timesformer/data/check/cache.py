@@ -44,7 +44,7 @@ _Key = tuple[int, int]
 def cache_path(source: str | Path) -> Path:
     """Path of the cache of a data set: in its folder, or in the user's cache if that is read-only."""
     folder = Path(os.path.abspath(source))
-    folder = folder if folder.is_dir() else folder.parent
+    folder = next(path for path in (folder, *folder.parents) if path.is_dir())  # a part lies behind its file
     path = folder / CACHE_FILE
     if os.access(path if path.exists() else folder, os.W_OK):
         return path

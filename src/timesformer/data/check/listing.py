@@ -10,6 +10,7 @@ from timesformer.data.manifest.datasets import refuse_folder_of_lists
 from timesformer.data.manifest.listed_paths import report_comments
 from timesformer.data.manifest.manifest import find_split, holds_splits, read_rows, refuse_no_path
 from timesformer.data.manifest.rows import AnnotationRow, composed, find_class_videos, folder_rows
+from timesformer.data.manifest.source_files import is_class_folders
 from timesformer.data.manifest.video_search import PassedOver
 from timesformer.errors import did_you_mean
 from timesformer.names import compose
@@ -100,7 +101,7 @@ def _list_val(val: _Source, names: Sequence[str], *, path: Path) -> list[ListedV
 
 
 def _read_source(source: Path, *, class_names: Sequence[str] = ()) -> _Source:
-    if not source.is_dir():
+    if not is_class_folders(source):
         comments: list[PassedOver] = []
 
         def note(path: Path, lines: Sequence[int]) -> None:

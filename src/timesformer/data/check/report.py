@@ -159,7 +159,8 @@ def _figure(file: Path, check: DataCheck) -> str:
 def _name(file: Path, check: DataCheck) -> str:
     """Path of a file, relative to the data set if it lies below it."""
     source = Path(os.path.abspath(check.source))
-    folder, path = source if source.is_dir() else source.parent, Path(os.path.abspath(file))
+    folder = next(path for path in (source, *source.parents) if path.is_dir())
+    path = Path(os.path.abspath(file))
     return str(path.relative_to(folder) if path.is_relative_to(folder) else file)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from timesformer.data.manifest.line_labels import refuse_numbers
 from timesformer.data.manifest.listed_paths import refuse_non_local
 from timesformer.data.manifest.rows import AnnotationRow, is_integer, read_json, read_text
-from timesformer.data.manifest.text_tables import is_range
+from timesformer.data.manifest.segments.columns import given_range, read_segment
 from timesformer.data.manifest.video_finder import VideoFinder
 from timesformer.data.video.paths import VIDEO_SUFFIXES
 from timesformer.errors import DataError
@@ -71,18 +71,21 @@ def refuse_folder_of_lists(folder: Path) -> None:
         raise DataError(f"{folder} contains the splits of {name}: name one of them: {shown}")
 
 
-def read_clips(path: Path) -> list[AnnotationRow]:
+def read_clips(path: Path, clips: object) -> list[AnnotationRow]:
     """Read a list of clips in JSON: `id`, and `template` or `label`, or `vid_name` and `label`.
 
     The first form is Something-Something v2. Brackets of templates are removed, as in its class names:
     `Holding [something]` is `Holding something`. The second form is Diving-48, whose files are already cut: the start
     and end frames of a dive are ignored. Videos are searched by id in the folders in which the data sets are published,
-    in `videos`, in `frames` and next to the file.
+    in `videos`, in `frames` and next to the file. Other clips may have `start` and `end`, in seconds.
+
+    Args:
+        path: The file, for messages.
+        clips: Its content.
 
     Raises:
-        DataError: The file is not JSON or not a list, or a clip has no id or label; the message names the clip.
+        DataError: The content is not a list, or a clip has no id or label; the message names the clip.
     """
-    clips = read_json(path)
     if not isinstance(clips, list):
         raise DataError(f"{path} is not a list of clips such as {{'id': ..., 'template': ...}}")
     is_diving = bool(clips) and isinstance(clips[0], dict) and "vid_name" in clips[0]
@@ -99,14 +102,11 @@ def _read_clip(path: Path, clip: object, *, where: str, finder: VideoFinder) -> 
     name = str(clip[keys[0]])
     named_where = f"{path}, {where} ({keys[0]} {name})"
     refuse_non_local(name, where=named_where)
-    ranges = [key for key in clip if is_range(key.lower()) and clip[key] not in (None, "", 0, -1)]
-    if ranges and keys[0] != "vid_name":
-        raise DataError(
-            f"{named_where}: a range of the video ({ranges[0]}={clip[ranges[0]]}); a clip has one label for the whole "
-            "video: cut the range into its own file"
-        )
+    cells = {key.lower(): "" if value is None else str(value) for key, value in clip.items()}
+    given = None if keys[0] == "vid_name" else given_range(cells, where=named_where)
+    segment = None if given is None else read_segment(cells, given, where=named_where)
     label = _clip_label(clip, where=named_where)
-    return AnnotationRow(path=finder.find([name], label=label), label=label, where=where)
+    return AnnotationRow(path=finder.find([name], label=label), label=label, where=where, segment=segment)
 
 
 def _clip_label(clip: Mapping[str, object], *, where: str) -> str:

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from timesformer.data.manifest.datasets import UCF101_CLASSES, is_hmdb51
-from timesformer.data.manifest.manifest import SPLIT_NAMES, Manifest, class_names_file, find_split, holds_splits
+from timesformer.data.manifest.manifest import Manifest
+from timesformer.data.manifest.segments.parts import elan_files, split_part
+from timesformer.data.manifest.source_files import class_names_file, find_split, holds_splits
+from timesformer.data.manifest.splits import SPLIT_NAMES
 from timesformer.data.video.tar_member import split_member
 
 
@@ -15,8 +18,11 @@ def list_files(*sources: str | Path) -> Iterator[Path]:
             yield from list_files(*filter(None, (find_split(source, split) for split in SPLIT_NAMES)))
         elif is_hmdb51(source):
             yield from source.parent.glob("*_test_split*.txt")
-        elif source.is_file():
-            yield from (source, source.with_name(UCF101_CLASSES), *filter(None, [class_names_file(source)]))
+        else:
+            whole, _ = split_part(source)
+            files = [whole] if whole.is_file() else elan_files(whole) if whole.is_dir() else []
+            if files:
+                yield from (*files, whole.with_name(UCF101_CLASSES), *filter(None, [class_names_file(whole)]))
 
 
 def video_files(*manifests: Manifest) -> Iterator[Path]:

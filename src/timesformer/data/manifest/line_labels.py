@@ -205,7 +205,7 @@ def _refuse_range(line: ParsedLine) -> None:
         first, second = (numbers or line.fields)[:2]
         raise DataError(
             f"{line.where}: {line.label!r} after {line.video!r} is a range ({first} to {second}) and a label, or "
-            "several labels; a line has one label for the whole video: cut the range into its own file"
+            "several labels: write segments as a table, with the header path,label,start,end and times in seconds"
         )
 
 

@@ -5,6 +5,7 @@
 | folder | one folder per class, videos at any depth below it: files, or folders of frames |
 | list | `.txt`, `.csv`, `.tsv`: a path and a label (number or name) per line; names in a `classes.txt` next to it |
 | table | with a header: `path,label`, `path,label,group`, or Kinetics' `label,youtube_id,time_start,time_end,split` |
+| segments | such tables with `start,end`; `.json` of ActivityNet and Label Studio, `.eaf` of ELAN, `.csv` of BORIS |
 | clips | `.json` of Something-Something v2, with `labels.json` and a folder `videos` next to it |
 | dives | `.json` of Diving-48, with `Diving48_vocab.json` and the folder `rgb` next to it |
 | UCF101 | `trainlist01.txt` or `testlist01.txt`, with `classInd.txt` next to it |
@@ -18,37 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timesformer.data.manifest.class_index import ClassIndex, are_indices, name_numbers
-from timesformer.data.manifest.datasets import is_hmdb51, read_clips, read_dives, read_published, refuse_folder_of_lists
 from timesformer.data.manifest.holdout import hold_out
 from timesformer.data.manifest.listed_paths import OnComments, report_comments
-from timesformer.data.manifest.rows import (
-    AnnotationRow,
-    check_class_name,
-    composed,
-    groups_of,
-    read_class_folders,
-    read_classes_file,
-    read_label_map,
-    read_text,
-    unquote,
+from timesformer.data.manifest.rows import AnnotationRow, check_class_name, composed, groups_of
+from timesformer.data.manifest.source_files import (
+    CLASSES_FILE,
+    find_split,
+    holds_splits,
+    read_source,
+    source_exists,
 )
-from timesformer.data.manifest.splits import LIST_SUFFIXES, SPLIT_NAMES, find_split, holds_splits
-from timesformer.data.manifest.text_lists import read_list
+from timesformer.data.manifest.splits import SPLIT_NAMES
 from timesformer.data.video.file_stat import video_exists
-from timesformer.data.video.segment import Segment
+from timesformer.data.video.segment import Segment, check_segment
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_address
 from timesformer.names import compose, quoted
-
-CLASSES_FILE = "classes.txt"
-"""File next to a list that names its classes, one per line, the first being class 0."""
-
-_JSON_CLASSES = {
-    "labels.json": read_label_map,
-    "something-something-v2-labels.json": read_label_map,
-    "Diving48_vocab.json": read_dives,
-}
-_SUFFIXES = (*LIST_SUFFIXES, ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +107,11 @@ def load_manifest(
 
 
 def read_rows(
-    source: str | Path, *, class_names: Sequence[str] = (), on_comments: OnComments = report_comments
+    source: str | Path,
+    *,
+    class_names: Sequence[str] = (),
+    on_comments: OnComments = report_comments,
+    checks_segments: bool = True,
 ) -> tuple[list[AnnotationRow], tuple[str, ...] | None]:
     """Read the rows of a source, without matching labels to classes.
 
@@ -131,28 +121,25 @@ def read_rows(
         source: As in `load_manifest`.
         class_names: Further class names; a label that is one of them is never split.
         on_comments: Called with the numbers of comment lines that look like a video; logged by default.
+        checks_segments: Refuse segments that are empty, reversed, negative or infinite. Turn off to report them all.
 
     Returns:
         The videos in order, and the class names from a file next to the source; None without such a file.
 
     Raises:
-        DataError: The source is missing, unreadable or empty.
+        DataError: The source is missing, unreadable or empty, or a segment is refused; the message names its line.
     """
     refuse_no_path(source)
     source = Path(source)
     if not source_exists(source):
         raise DataError(f"{source} does not exist: name a folder with one folder per class, or an annotation file")
-    if source.is_dir():
-        refuse_folder_of_lists(source)
-        rows, found_names = read_class_folders(source), None
-    else:
-        rows, found_names = read_published(source) or _read_file(
-            source, class_names=class_names, on_comments=on_comments
-        )
+    rows, found_names = read_source(source, class_names=class_names, on_comments=on_comments)
     if not rows:
         raise DataError(f"{source} lists no video")
     for row in rows:
         check_class_name(row.label, where=f"{source}, {row.where}")
+        if checks_segments and row.segment is not None:
+            check_segment(*row.segment, where=f"{source}, {row.where}")
     for name in found_names or ():
         check_class_name(name, where=f"{source}, its class names")
     return composed(rows), found_names
@@ -168,18 +155,6 @@ def refuse_no_path(source: str | Path) -> None:
         raise DataError("the path of the data is empty: name a folder or an annotation file")
     if is_address(source):
         raise DataError(f"{source} is an address, not a path: download it first, and name the folder or file")
-
-
-def source_exists(source: str | Path) -> bool:
-    """Whether a source exists: a folder, a file, or a split of HMDB51, which is several files."""
-    return Path(source).exists() or is_hmdb51(Path(source))
-
-
-def class_names_file(source: str | Path) -> Path | None:
-    """The file next to an annotation file that names its classes for `load_manifest`; None if there is none."""
-    source = Path(source)
-    names = (*_JSON_CLASSES, CLASSES_FILE) if source.suffix.lower() == ".json" else (CLASSES_FILE,)
-    return next((path for path in map(source.with_name, names) if path.exists() and path != source), None)
 
 
 def load_split(
@@ -239,27 +214,6 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     held = hold_out([(s.path, s.label, s.group) for s in manifest.samples], fraction=fraction, seed=seed)
     train, val = (tuple(s for s in manifest.samples if (s.path in held) is wanted) for wanted in (False, True))
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
-
-
-def _read_file(
-    source: Path, *, class_names: Sequence[str], on_comments: OnComments
-) -> tuple[list[AnnotationRow], tuple[str, ...] | None]:
-    """Rows of an annotation file, and class names from the class file of its format next to it."""
-    suffix = source.suffix.lower()
-    names_file = class_names_file(source)
-    if suffix in LIST_SUFFIXES:
-        lines = [] if names_file is None else read_text(names_file).split("\n")
-        names = {compose(unquote(line.strip())) for line in (*lines, *class_names)}
-        rows = read_list(source, class_names=names, on_comments=on_comments)
-    elif suffix == ".json":
-        rows = read_clips(source)
-    else:
-        raise DataError(f"{source}: unknown extension {source.suffix!r}, allowed are {' '.join(_SUFFIXES)} or a folder")
-    if names_file is None:
-        return rows, None
-    if names_file.name in _JSON_CLASSES:
-        return rows, _JSON_CLASSES[names_file.name](names_file)
-    return rows, read_classes_file(names_file, used={row.label for row in rows})
 
 
 def _resolve(rows: Sequence[AnnotationRow], class_names: tuple[str, ...] | None, *, source: Path) -> Manifest:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from timesformer.data.manifest.manifest import (
     Manifest,
-    class_names_file,
     holds_splits,
     load_manifest,
     load_split,
     refuse_no_path,
 )
+from timesformer.data.manifest.source_files import class_names_file
 from timesformer.errors import DataError, closest
 from timesformer.names import compose, tell_apart
 

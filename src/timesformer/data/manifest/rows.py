@@ -104,7 +104,7 @@ def read_json(path: Path) -> object:
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise DataError(f"{path} is not JSON: {error}") from error
 
 

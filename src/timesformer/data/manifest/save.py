@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.data.manifest.manifest import CLASSES_FILE, LIST_SUFFIXES, Manifest
+from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest
 from timesformer.data.manifest.rows import SEPARATORS, quote, read_classes_file
+from timesformer.data.manifest.splits import LIST_SUFFIXES
 from timesformer.data.video.paths import VIDEO_SUFFIXES, holds_frames, is_video
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_utf8, printable, replacing

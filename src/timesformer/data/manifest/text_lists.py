@@ -19,6 +19,7 @@ from timesformer.data.manifest.listed_paths import (
     report_comments,
 )
 from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, is_integer, read_text, unquote
+from timesformer.data.manifest.segments.boris import is_boris, read_boris
 from timesformer.data.manifest.text_tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
@@ -72,6 +73,8 @@ def read_list(
     """
     lines = _content_lines(path)
     finder = VideoFinder(path.parent, suffix=".mp4")
+    if lines and is_boris(lines[0][1]):
+        return read_boris(path, read_text(path))
     first = next((index for index, (_, line) in enumerate(lines) if not line.startswith("#")), len(lines))
     header = find_header(lines[first][1], path=path) if first < len(lines) else None
     if header is None:
@@ -236,5 +239,5 @@ def _refuse_line(path: Path, number: int, line: str) -> None:
         f"a semicolon or spaces, the same in all lines; a path ends with one of {' '.join(VIDEO_SUFFIXES)} or is a "
         f"folder of frames, and a header has one of {', '.join(PATH_COLUMNS + ID_COLUMNS)} and one of "
         f"{', '.join(LABEL_COLUMNS)}"
-        + ("; ranges of frames and several labels are not supported" if numbers > 2 else "")
+        + ("; segments need a header such as path,label,start,end; a line has one label" if numbers > 2 else "")
     )

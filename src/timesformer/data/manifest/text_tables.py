@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from timesformer.data.manifest.line_labels import refuse_joined, refuse_names, refuse_numbers, refuse_several
+from timesformer.data.manifest.line_labels import (
+    plain_number,
+    refuse_joined,
+    refuse_names,
+    refuse_numbers,
+    refuse_several,
+)
 from timesformer.data.manifest.listed_paths import (
     OnComments,
     is_commented_out,
@@ -15,8 +21,10 @@ from timesformer.data.manifest.listed_paths import (
     report_comments,
 )
 from timesformer.data.manifest.rows import SEPARATORS, AnnotationRow, is_integer
+from timesformer.data.manifest.segments.columns import RangeColumns, given_range, is_range, read_segment
 from timesformer.data.manifest.video_finder import VideoFinder
 from timesformer.data.video.paths import VIDEO_SUFFIXES, is_video
+from timesformer.data.video.segment import Segment
 from timesformer.errors import DataError
 from timesformer.names import compose
 
@@ -31,15 +39,9 @@ Line = tuple[int, str]
 """Number of a line, counted from 1, and its text."""
 
 _GROUP_COLUMN = "group"
-_KINETICS = ("time_start", "time_end")
-_EDGE = "start|end|begin|stop|onset|offset"
-_RANGE = re.compile(
-    rf"(.*[^a-z])?({_EDGE})([^a-z].*)?|({_EDGE})(time|frame|sec|seconds|ms|s)|(time|frame|sec)({_EDGE})|(from|to)(_.*)?"
-)
 _SEVERAL = re.compile(
     r"(label|class|action|category|tag|target)(_?name)?[ _.]?[0-9]+|labels|classes|actions|categories|tags"
 )
-_WHOLE = ("", "0", "0.0", "-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,6 @@ class Header:
     separator: str
     video: str
     label: str
-
-    @property
-    def ranges(self) -> list[str]:
-        """Columns that limit the label to a range of the video."""
-        return [column for column in self.columns if is_range(column)]
-
-
-def is_range(column: str) -> bool:
-    """Whether a column name, in lower case, names the start or end of a range: `start`, `end_frame`."""
-    return _RANGE.fullmatch(column) is not None
 
 
 def split_fields(line: str, separator: str) -> list[str]:
@@ -76,14 +68,15 @@ def find_header(line: str, *, path: Path) -> Header | None:
     """Parse a header; None if the line is not one.
 
     Raises:
-        DataError: The column of the path, the label or the group occurs twice.
+        DataError: The column of the path, the label, the group, or a start or end occurs twice.
     """
     for separator in SEPARATORS.values():
         columns = _trimmed([text.lower() for text in split_fields(line, separator)], num=0)
         video = next((name for name in PATH_COLUMNS + ID_COLUMNS if name in columns), None)
         label = next((name for name in LABEL_COLUMNS if name in columns), None)
         if video is not None and label is not None:
-            twice = next((name for name in (video, label, _GROUP_COLUMN) if columns.count(name) > 1), None)
+            single = (video, label, _GROUP_COLUMN, *filter(is_range, columns))
+            twice = next((name for name in single if columns.count(name) > 1), None)
             if twice is not None:
                 raise DataError(f"{path}: the header has the column {twice!r} twice: rename or remove one")
             return Header(columns=columns, separator=separator, video=video, label=label)
@@ -110,23 +103,26 @@ def read_table(
         on_comments: Called with the numbers of comment lines that look like a row.
 
     Raises:
-        DataError: A line cannot be read, has several labels, or labels a range of a video; the message names the line.
+        DataError: A line cannot be read, has several labels, or a range that is not in seconds; the message names the
+            line.
     """
-    rows, splits, times = [], set(), {}
+    rows, splits = [], set()
     for number, line in _without_comments(
         path, lines, header=header, finder=finder, class_names=class_names, on_comments=on_comments
     ):
         where = f"{path}, line {number}"
         cells = _read_cells(line, header, where=where)
         splits.add(cells.get("split", ""))
-        video = _locate(cells, header, where=where, finder=finder)
-        _refuse_range(cells, header, video=video, where=where)
-        time = tuple(cells.get(column, "") for column in _KINETICS)
-        if times.setdefault(video, time) != time:
-            raise DataError(f"{where}: another range of {video}: cut each range into its own file")
-        label = compose(cells[header.label])
+        given = given_range(cells, where=where)
+        video = _locate(cells, header, given, where=where, finder=finder)
         rows.append(
-            AnnotationRow(path=video, label=label, where=f"line {number}", group=compose(cells.get(_GROUP_COLUMN, "")))
+            AnnotationRow(
+                path=video,
+                label=compose(cells[header.label]),
+                where=f"line {number}",
+                group=compose(cells.get(_GROUP_COLUMN, "")),
+                segment=_segment(cells, given, header=header, video=video, where=where),
+            )
         )
     _refuse_several(rows, path=path, class_names=class_names)
     if len(splits) > 1:
@@ -195,11 +191,15 @@ def _trimmed(fields: list[str], *, num: int) -> list[str]:
     return fields
 
 
-def _locate(cells: Mapping[str, str], header: Header, *, where: str, finder: VideoFinder) -> Path:
+def _locate(
+    cells: Mapping[str, str], header: Header, given: RangeColumns | None, *, where: str, finder: VideoFinder
+) -> Path:
     video = cells[header.video]
     if header.video in ID_COLUMNS:
         refuse_non_local(video, where=where)
-        return finder.find(_stems(video, cells), label=cells[header.label])
+        stems = _stems(video, cells, given)
+        found = (finder.search([stem], label=cells[header.label]) for stem in stems)
+        return next(filter(None, found), None) or finder.find(stems, label=cells[header.label])
     path = listed_path(video, root=finder.root, where=where)
     if is_video(path):
         return path
@@ -209,26 +209,29 @@ def _locate(cells: Mapping[str, str], header: Header, *, where: str, finder: Vid
     return bare
 
 
-def _stems(video: str, cells: Mapping[str, str]) -> list[str]:
-    """File names that Kinetics downloaders give a clip: with or without its seconds in the source video."""
-    times = [cells.get(column, "") for column in _KINETICS]
-    if all(is_integer(time) for time in times):
+def _stems(video: str, cells: Mapping[str, str], given: RangeColumns | None) -> list[str]:
+    """File names of a video's id: the clip that Kinetics downloaders cut, named after its seconds, then the video."""
+    if given is None:
+        return [video]
+    times = [plain_number(cells[name]) for name in (given.start, given.end)]
+    if given.unit == "seconds" and all(map(is_integer, times)):
         return ["_".join([video, *(f"{int(time):06d}" for time in times)]), video]
     return [video]
 
 
-def _refuse_range(cells: Mapping[str, str], header: Header, *, video: Path, where: str) -> None:
-    """Refuse a range of a video, unless the file is that range by its name or by Kinetics' columns."""
-    is_given = any(cells[column] not in _WHOLE for column in header.ranges)
-    is_kinetics = header.video in ID_COLUMNS and set(header.ranges) <= set(_KINETICS)
-    numbers = [re.escape(cells[column].lstrip("0") or "0") for column in header.ranges]
-    is_cut = re.search("[_-]" + "[_-]".join(f"0*{number}" for number in numbers) + "$", video.stem)
-    if is_given and not is_kinetics and not (len(numbers) == 2 and is_cut):
-        columns = ", ".join(f"{column}={cells[column]}" for column in header.ranges if cells[column])
-        raise DataError(
-            f"{where}: a range of the video ({columns}); a line has one label for the whole video: cut the range "
-            "into its own file and leave out these columns"
-        )
+def _segment(
+    cells: Mapping[str, str], given: RangeColumns | None, *, header: Header, video: Path, where: str
+) -> Segment | None:
+    """The segment of a row; None without a range, or if the file is cut to it and named after it."""
+    if given is None or _is_cut(video, [cells[given.start], cells[given.end]]):
+        return None
+    return read_segment(cells, given, where=where, has_decimal_comma=header.separator == ";")
+
+
+def _is_cut(video: Path, times: Sequence[str]) -> bool:
+    """Whether the name of a file ends with a range, as in `x_000003_000013.mp4`."""
+    numbers = [re.escape(plain_number(time).lstrip("0") or "0") for time in times]
+    return re.search("[_-]" + "[_-]".join(f"0*{number}" for number in numbers) + "$", video.stem) is not None
 
 
 def _refuse_several(rows: Sequence[AnnotationRow], *, path: Path, class_names: Collection[str]) -> None:

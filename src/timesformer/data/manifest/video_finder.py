@@ -39,7 +39,7 @@ class VideoFinder:
 
     def find_bare(self, name: str, *, label: str) -> Path | None:
         """The folder of this path, or the video with this name without extension; None if neither exists."""
-        return self.root / name if (self.root / name).is_dir() else self.search([name], label=label)
+        return self.root / name if os.path.isdir(self.root / name) else self.search([name], label=label)
 
     def has(self, name: str) -> bool:
         """Whether a file or folder of this path exists, or a video with this name without extension."""
@@ -47,7 +47,7 @@ class VideoFinder:
 
     def _list(self, folder: Path) -> dict[str, Path]:
         if folder not in self._listings:
-            self._listings[folder] = dict(_named(folder)) if folder.is_dir() else {}
+            self._listings[folder] = dict(_named(folder)) if os.path.isdir(folder) else {}
         return self._listings[folder]
 
 

@@ -1,6 +1,7 @@
 """Existence, modification stamp and digest of a video: a file, a folder of frames or a member of a tar file."""
 
 import hashlib
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -17,9 +18,9 @@ def video_exists(path: Path) -> bool:
     """
     parts = split_member(path)
     if parts is None:
-        return path.is_file() or holds_frames(path)
+        return os.path.isfile(path) or holds_frames(path)  # unlike is_file, False for a name that is too long
     shard, name = parts
-    return shard.is_file() and name in list_members(shard)
+    return os.path.isfile(shard) and name in list_members(shard)
 
 
 def video_stamp(path: Path) -> tuple[int, int] | None:

@@ -14,6 +14,9 @@ from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.data.video.frame_folder import FrameFolderReader
 from timesformer.errors import DataError
 
+_ROUNDING_S = 0.000501
+"""Largest error of a time rounded to milliseconds, with room for rounding of the difference."""
+
 
 class Segment(NamedTuple):
     """A part of a video in seconds from its first frame; half-open: a frame shown at `end` is not in it."""
@@ -24,10 +27,13 @@ class Segment(NamedTuple):
     def frames(self, times: Float64[np.ndarray, " n"]) -> range:
         """Numbers of the frames that are shown in the segment.
 
+        A frame up to half a millisecond before an edge counts as shown at the edge, since most tools round to
+        milliseconds: at 30 frames a second, frame 2 is shown at 66.67 ms, and written as 67 ms.
+
         Args:
             times: Presentation time of each frame of the video, in seconds from the first, never decreasing.
         """
-        first, end = np.searchsorted(times, self, side="left").tolist()
+        first, end = np.searchsorted(times, np.subtract(self, _ROUNDING_S), side="left").tolist()
         return range(first, end)
 
 

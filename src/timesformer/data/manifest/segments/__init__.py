@@ -1,0 +1,1 @@
+"""Segments of videos, as tables and annotation tools name them."""
