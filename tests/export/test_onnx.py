@@ -33,7 +33,9 @@ CONFIG = tiny_config()
 
 def _model():
     clip = ClipConfig(sampling="uniform", num_crops=1)
-    return random_model(CONFIG, info=ModelInfo(clip=clip, labels=LABELS, license="MIT", source="a test"))
+    return random_model(
+        CONFIG, info=ModelInfo(clip=clip, labels=LABELS, license="MIT", source="a test", clip_seconds=2.5)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from statistics import median
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ import timesformer.training
 from timesformer.config.io import read_config
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.video.reader import probe
 from timesformer.errors import ConfigError, DecodeError, DependencyError, TimeSformerError, WeightsError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.training.callbacks import DirectCheckpointIO, Recorder
@@ -64,6 +66,11 @@ def test_model_folder_holds_the_best_epoch_with_labels_and_clips(finished: RunCo
     assert len(best["callbacks"]["Recorder"]["history"]) == best_epoch(history).epoch
     assert model.info.labels == ("grow", "move_left", "move_right")
     assert model.info.clip == finished.clip
+
+
+def test_model_folder_tells_the_median_length_of_the_training_clips(finished: RunConfig):
+    lengths = [probe(sample.path).duration_s for sample in load_data(finished.data, seed=finished.seed).train.samples]
+    assert load(finished.output).info.clip_seconds == median(lengths) > 0
 
 
 def test_metrics_have_a_row_for_each_epoch(finished: RunConfig):

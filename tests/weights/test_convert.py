@@ -131,6 +131,6 @@ def test_layout_refuses_a_parameter_that_it_does_not_have():
 @pytest.mark.parametrize("write", [save_released, save_transformers])
 def test_settings_that_a_layout_cannot_express_are_stored_next_to_it(write, tmp_path):
     clip = ClipConfig(sampling="segment", num_crops=1, test_scale=1.25, channel_order="bgr", fusion="logits")
-    info = ModelInfo(clip=clip, labels=tuple("abcdefg"), license="MIT", source="a test")
+    info = ModelInfo(clip=clip, labels=tuple("abcdefg"), license="MIT", source="a test", clip_seconds=2.5)
     model = random_model(square_config(), info=info)
     assert load(write(model, tmp_path / "model.pyth")).info == info

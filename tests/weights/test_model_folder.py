@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,13 @@ CLIP = ClipConfig(
     background="remove",
     fusion="logits",
 )
-INFO = ModelInfo(clip=CLIP, labels=(*"abcdef", "línea\u2028näme 走る"), license="MIT", source="a test, mostly")
+INFO = ModelInfo(
+    clip=CLIP,
+    labels=(*"abcdef", "línea\u2028näme 走る"),
+    license="MIT",
+    source="a test, mostly",
+    clip_seconds=2.75,
+)
 
 
 def model_with_info(**changes: object) -> TimeSformer:
@@ -72,6 +78,22 @@ def test_folder_holds_three_files_that_say_what_they_are(folder: Path):
     assert stored["format_version"] == 1
     assert stored["model"]["scheme"] == "divided_space_time"
     assert stored["license"] == "MIT"
+
+
+def test_folder_without_the_length_of_its_clips_loads(folder: Path):
+    change_config(folder, lambda values: values.pop("clip_seconds"))
+    assert load(folder).info == replace(INFO, clip_seconds=None)
+
+
+def test_unknown_length_of_clips_is_not_stored(tmp_path: Path):
+    stored = json.loads((save(random_model(tiny_config()), tmp_path / "model") / "config.json").read_text("utf-8"))
+    assert "clip_seconds" not in stored
+
+
+def test_length_of_clips_that_is_not_positive_is_refused(folder: Path):
+    change_config(folder, lambda values: values.update(clip_seconds=0))
+    with pytest.raises(ConfigError, match=r"config\.json: clip_seconds=0.* must be greater than 0, and finite"):
+        load(folder)
 
 
 def test_model_without_labels_has_no_file_of_labels(tmp_path: Path):

@@ -53,6 +53,7 @@ def describe(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
         "clip": to_dict(model.info.clip),
         "license": model.info.license,
         "source": model.info.source,
+        "clip_seconds": model.info.clip_seconds,
         "labels": list(model.info.labels),
         "weights": _origin(name, model),
     }

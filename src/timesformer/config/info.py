@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from timesformer.config.checks import check_positive
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError
 from timesformer.files import is_utf8, printable
@@ -12,7 +13,7 @@ class ModelInfo:
     """Metadata of a model: how it reads videos, its class names, its license.
 
     Raises:
-        ConfigError: A label name is empty, holds a line break or is not UTF-8.
+        ConfigError: A label name is empty, holds a line break or is not UTF-8, or `clip_seconds` is not greater than 0.
     """
 
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -23,8 +24,12 @@ class ModelInfo:
     """License of the weights, as an SPDX identifier if there is one."""
     source: str = ""
     """Origin of the weights, as free text."""
+    clip_seconds: float | None = None
+    """Median length in seconds of the videos or segments that the model was trained on; None if unknown."""
 
     def __post_init__(self) -> None:
+        if self.clip_seconds is not None:
+            check_positive("clip_seconds", self.clip_seconds)
         object.__setattr__(self, "labels", tuple(self.labels))
         for name in ("license", "source"):  # they may contain file names, which are not always UTF-8
             object.__setattr__(self, name, printable(getattr(self, name)))

@@ -145,8 +145,12 @@ def parse_overrides(overrides: Sequence[str], *, kind: type[Any], source: str = 
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Convert a configuration to dictionaries, lists, strings and numbers for JSON; the inverse of `from_dict`."""
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    """Convert a configuration to dictionaries, lists, strings and numbers for JSON; the inverse of `from_dict`.
+
+    Fields that are None, a default that neither TOML nor `from_dict` knows, are left out.
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
 def dump_toml(config: Any) -> str:

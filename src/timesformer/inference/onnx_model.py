@@ -111,8 +111,7 @@ def is_onnx(source: str | Path) -> bool:
 
 def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
     """Metadata that describe the model in an ONNX file, for `read_onnx`."""
-    stored = StoredConfig(model=config, clip=info.clip, license=info.license, source=info.source)
-    return {_CONFIG: json.dumps(to_dict(stored)), _LABELS: json.dumps(list(info.labels))}
+    return {_CONFIG: json.dumps(to_dict(StoredConfig.of(config, info))), _LABELS: json.dumps(list(info.labels))}
 
 
 def read_onnx(path: str | Path) -> OnnxModel:
@@ -161,7 +160,7 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
         raise WeightsError(f"{path}: {_LABELS} in its metadata is not a list of names")
     if len(labels) not in (0, stored.model.num_classes):
         raise WeightsError(f"{path}: has {len(labels)} labels, its model has num_classes={stored.model.num_classes}")
-    return stored.model, ModelInfo(clip=stored.clip, labels=labels, license=stored.license, source=stored.source)
+    return stored.model, stored.info(labels=tuple(labels))
 
 
 def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from rich.console import Console
 
 from timesformer.config.run import OptimConfig, RunConfig
+from timesformer.data.manifest.durations import median_seconds
 from timesformer.device import resolve_device
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
@@ -164,6 +165,8 @@ def _resume_state(folder: RunFolder, run: RunConfig, split: Split) -> ResumeStat
 def _train(job: _Job, output: _Output) -> None:
     run, split, first_epoch = job.run, job.split, job.state.epochs
     model = initial_model(run, labels=split.train.class_names)
+    seconds = median_seconds(split.train.samples, allow_codecs=run.data.allow_codecs)
+    model.info = replace(model.info, clip_seconds=seconds)
     check_keeps_inputs(job.folder, run)
     check_can_write(job.folder, num_bytes=_bytes_needed(model, run.optim))
     _warn_about_memory(job, output)

@@ -17,6 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from timesformer.config.checks import check_positive
 from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
@@ -53,6 +54,24 @@ class StoredConfig:
     clip: ClipConfig = field(default_factory=ClipConfig)
     license: str = "unspecified"
     source: str = ""
+    clip_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clip_seconds is not None:
+            check_positive("clip_seconds", self.clip_seconds)
+
+    @classmethod
+    def of(cls, config: ModelConfig, info: ModelInfo) -> "StoredConfig":
+        """The content for a model; labels are stored in a file of their own."""
+        return cls(
+            model=config, clip=info.clip, license=info.license, source=info.source, clip_seconds=info.clip_seconds
+        )
+
+    def info(self, *, labels: tuple[str, ...]) -> ModelInfo:
+        """The info of the model."""
+        return ModelInfo(
+            clip=self.clip, labels=labels, license=self.license, source=self.source, clip_seconds=self.clip_seconds
+        )
 
 
 def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -69,8 +88,7 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
             cannot be written.
     """
     check_readable(model)
-    info = model.info
-    stored = StoredConfig(model=model.config, clip=info.clip, license=info.license, source=info.source)
+    info, stored = model.info, StoredConfig.of(model.config, model.info)
 
     def write(target: Path) -> None:
         (target / "config.json").write_text(json.dumps(to_dict(stored), indent=2) + "\n", "utf-8")
@@ -200,7 +218,7 @@ def read_folder(folder: Path) -> Checkpoint:
         raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
     stored = from_dict(values, kind=StoredConfig, source=str(path))
     labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
-    info = ModelInfo(clip=stored.clip, labels=labels, license=stored.license, source=stored.source)
+    info = stored.info(labels=labels)
     tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
     wrong = [
         name

@@ -1,0 +1,40 @@
+"""Lengths in seconds of the videos and segments of a manifest."""
+
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from timesformer.data.manifest.manifest import Sample
+from timesformer.data.video.reader import probe
+from timesformer.errors import DecodeError
+
+_MOST_PROBED = 100
+
+
+def median_seconds(
+    samples: Sequence[Sample], *, allow_codecs: Collection[str] = (), most: int = _MOST_PROBED
+) -> float | None:
+    """Median length in seconds of up to `most` samples, evenly spaced in the list.
+
+    A segment is as long as it says; a whole video is as long as its frames last, without gaps in the timestamps.
+
+    Args:
+        samples: Videos and segments.
+        allow_codecs: As in `probe`.
+        most: Largest number of samples to measure, at least 1: reading a whole video's length takes a pass over it.
+
+    Returns:
+        The median; None if there are no samples, or none can be read.
+    """
+    chosen = [samples[number * len(samples) // most] for number in range(most)] if len(samples) > most else samples
+    lengths = [_seconds(sample, allow_codecs=allow_codecs) for sample in chosen]
+    known = [length for length in lengths if length is not None]
+    return float(median(known)) if known else None
+
+
+def _seconds(sample: Sample, *, allow_codecs: Collection[str]) -> float | None:
+    if sample.segment is not None:
+        return sample.segment.end - sample.segment.start
+    try:
+        return probe(sample.path, allow_codecs=allow_codecs).duration_s
+    except DecodeError:  # training raises or skips it
+        return None
