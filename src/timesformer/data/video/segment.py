@@ -37,6 +37,16 @@ class Segment(NamedTuple):
         return range(first, end)
 
 
+def segment_name(path: object, segment: Segment | None) -> str:
+    """A video and its segment for messages: `clip.mp4, 1.5 to 3 s`; the path alone for a whole video."""
+    return str(path) if segment is None else f"{path}, {seconds_text(segment.start)} to {seconds_text(segment.end)} s"
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds rounded to milliseconds, without zeros at the end."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
+
+
 class SegmentReader:
     """Context manager that reads a segment as if it were a video by itself; frames are numbered from its first.
 
