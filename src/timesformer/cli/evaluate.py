@@ -101,8 +101,8 @@ def evaluate(
     top_k
         Print top-k accuracies: the fraction of videos whose class is among the k most probable.
     csv
-        Write a table with one row per video: path, label, prediction, probability, rank of the true class, the five
-        most probable classes.
+        Write a table with one row per video or segment: path, times of a segment, label, prediction, probability, rank
+        of the true class, the five most probable classes.
     page
         Write an HTML page with accuracy, calibration, confusion matrix, mistakes and examples.
     """
@@ -155,7 +155,7 @@ def _progress(process: ProcessInfo) -> AbstractContextManager[OnProgress]:
 
 def _show(result: Evaluation, *, as_json: bool) -> None:
     for video in result.skipped:
-        note(f"skipped {video.path}: {video.reason}")
+        note(f"skipped {video.name}: {video.reason}")
     if as_json:
         print_json(result.to_dict())
     else:
@@ -171,6 +171,6 @@ def summary(result: Evaluation) -> str:
         f"{others}"
         f"mean over classes  {result.mean_class:.1%}\n"
         f"calibration error  {result.calibration.ece:.1%}\n"
-        f"videos             {result.num_videos}{skipped}\n"
+        f"videos             {result.describe_size()}{skipped}\n"
         f"protocol           {result.protocol}"
     )

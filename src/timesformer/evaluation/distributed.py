@@ -116,7 +116,7 @@ def _batches(
 
 def _fingerprint(model: Classifier, manifest: Manifest, options: ComputeOptions) -> str:
     """Hash of all that must be equal in all processes; folder names may differ between machines."""
-    samples = [(sample.path.name, sample.label) for sample in manifest.samples]
+    samples = [(sample.path.name, sample.label, sample.segment) for sample in manifest.samples]
     reading = options.batch_size, options.on_error, sorted(options.allow_codecs)
     task = (samples, manifest.class_names, model.config, model.info.clip, *reading)
     return hashlib.sha256(repr(task).encode()).hexdigest()

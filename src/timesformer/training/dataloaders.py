@@ -96,14 +96,15 @@ def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
 
 
 def _warn_about_classes_without_validation(split: Split) -> None:
-    """Warn about classes without a validation video when whole groups are held out."""
-    if not split.num_groups:
+    """Warn about classes without a validation video when whole groups, or videos of several classes, are held out."""
+    if not split.num_groups and not split.train.has_segments:
         return
     shown = {sample.label for sample in split.val.samples}
     absent = [name for label, name in enumerate(split.train.class_names) if label not in shown]
     if absent:
-        message = "%d of %d classes have no validation video (%s): none of their groups can be held out"
-        logger.warning(message, len(absent), len(split.train.class_names), _some(absent))
+        message = "%d of %d classes have no validation video (%s): none of their %s can be held out"
+        units = "groups" if split.num_groups else "videos"
+        logger.warning(message, len(absent), len(split.train.class_names), _some(absent), units)
 
 
 def _some(names: Sequence[str]) -> str:
