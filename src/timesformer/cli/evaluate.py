@@ -81,6 +81,7 @@ def evaluate(
         ),
     ] = (),
     compute: EvaluateCompute = EVALUATE_COMPUTE,
+    background: Annotated[float, Parameter(group=DATA)] = 0.0,
     top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K,...")] = ("1", "5"),
     csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     page: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
@@ -97,7 +98,11 @@ def evaluate(
     Parameters
     ----------
     data
-        Folder with one subfolder per class, or annotation file; labels are matched to the model's by name.
+        Folder with one subfolder per class, or annotation file; labels are matched to the model's by name. Each segment
+        of a video is evaluated by itself.
+    background
+        Seconds of unlabeled time to evaluate per labeled second, as the class `background`; for lists of segments and
+        models trained with `data.background`.
     top_k
         Print top-k accuracies: the fraction of videos whose class is among the k most probable.
     csv
@@ -117,7 +122,13 @@ def evaluate(
         refuse_inputs(files, video_files(videos))
         with _progress(process) as on_progress:
             result = evaluate_distributed(
-                loaded, videos, group=group, options=options, on_progress=on_progress, top_k=counts
+                loaded,
+                videos,
+                group=group,
+                options=options,
+                on_progress=on_progress,
+                top_k=counts,
+                background=background,
             )
     if result is None:
         return

@@ -170,8 +170,9 @@ class Evaluation:
 def write_predictions(evaluation: Evaluation, path: str | Path, *, overwrite: bool = False) -> None:
     """Write the predictions as CSV, one row per video; the file is complete or not written.
 
-    Columns are those of the JSON form, in the order of `VideoResult`; `group` is omitted if no video has one, and so are
-    `start` and `end`, the times of a segment in seconds, which are empty for a whole video. `top5` is a JSON list of labels and probabilities. Bytes of a name that are not UTF-8 are written as escapes such as `\\xe9`.
+    Columns are those of the JSON form, in the order of `VideoResult`; `group` is omitted if no video has one, and so
+    are `start` and `end`, the times of a segment in seconds. `top5` is a JSON list of labels and probabilities. Bytes
+    of a name that are not UTF-8 are written as escapes such as `\\xe9`.
 
     Args:
         evaluation: The evaluation.

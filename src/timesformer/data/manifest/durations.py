@@ -23,12 +23,12 @@ def median_seconds(
         most: Largest number of samples to measure, at least 1: reading a whole video's length takes a pass over it.
 
     Returns:
-        The median; None if there are no samples, or none can be read.
+        The median, to the microsecond; None if there are no samples, or none can be read.
     """
     chosen = [samples[number * len(samples) // most] for number in range(most)] if len(samples) > most else samples
     lengths = [_seconds(sample, allow_codecs=allow_codecs) for sample in chosen]
     known = [length for length in lengths if length is not None]
-    return float(median(known)) if known else None
+    return round(float(median(known)), 6) if known else None
 
 
 def _seconds(sample: Sample, *, allow_codecs: Collection[str]) -> float | None:

@@ -17,10 +17,10 @@ from timesformer.names import compose
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
     """Write a manifest as a list that `load_manifest` reads back, with a `classes.txt` next to it.
 
-    If any sample has a segment or a group, the list has the header `path,label,start,end,group`, without the columns that
-    no sample needs, otherwise none. Times are written in seconds with every digit; those of a whole video are empty.
-    Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an existing `classes.txt` must have the
-    same names, so that several lists can share it.
+    If any sample has a segment or a group, the list has the header `path,label,start,end,group`, without the columns
+    that no sample needs, otherwise none. Times are written in seconds with every digit; those of a whole video are
+    empty. Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
+    existing `classes.txt` must have the same names, so that several lists can share it.
 
     Args:
         path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.

@@ -65,8 +65,9 @@ def _figure(
     enlarged = _enlargement(frames) > 1
     kind = "png" if enlarged else "jpeg"  # PNG keeps enlarged pixels sharp; JPEG keeps photos small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
+    name = escape(segment_name(Path(video.path).name, video.segment))
     return (
         f'<figure><img{" class=pixels" * enlarged} alt="{escape(video.label)}" src="{address}">'
-        f"<figcaption>{caption}<br><span class='soft name'>{escape(segment_name(Path(video.path).name, video.segment))}</span></figcaption>"
+        f"<figcaption>{caption}<br><span class='soft name'>{name}</span></figcaption>"
         "</figure>"
     )
