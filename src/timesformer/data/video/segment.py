@@ -9,9 +9,10 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from timesformer.data.video.file_reader import VideoInfo, VideoReader, checked_indices
+from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.data.video.frame_folder import FrameFolderReader
+from timesformer.data.video.frame_numbers import checked_indices
 from timesformer.errors import DataError
 
 _ROUNDING_S = 0.000501
