@@ -10,14 +10,13 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
 from timesformer.config.checks import check_positive
+from timesformer.data.manifest.durations import FrameTimes, frame_times
 from timesformer.data.manifest.manifest import Manifest, Sample
-from timesformer.data.video.reader import open_reader
 from timesformer.data.video.segment import Segment
 from timesformer.errors import DataError, DecodeError
 
@@ -96,17 +95,9 @@ def _by_video(manifest: Manifest) -> dict[Path, list[Segment]]:
     return labeled
 
 
-class _Times(NamedTuple):
-    starts: Float64[np.ndarray, " n"]
-    """Time of each frame, in seconds from the first."""
-    end: float
-    """End of the last frame."""
-
-
-def _frame_times(path: Path, *, allow_codecs: Collection[str], skips_unreadable: bool) -> _Times | None:
+def _frame_times(path: Path, *, allow_codecs: Collection[str], skips_unreadable: bool) -> FrameTimes | None:
     try:
-        with open_reader(path, allow_codecs=allow_codecs) as reader:
-            return _Times(reader.times, float(reader.times[-1]) + 1 / reader.info.fps)
+        return frame_times(path, allow_codecs=allow_codecs)
     except DecodeError:
         if skips_unreadable:  # its labeled segments are skipped too, and counted
             return None
@@ -119,7 +110,7 @@ def _seed(seed: int, path: Path) -> list[int]:
 
 
 def _draw(
-    times: _Times,
+    times: FrameTimes,
     labeled: Sequence[Segment],
     lengths: Float64[np.ndarray, " m"],
     *,

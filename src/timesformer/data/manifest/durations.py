@@ -1,13 +1,38 @@
 """Lengths in seconds of the videos and segments of a manifest."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
 
 from timesformer.data.manifest.manifest import Sample
-from timesformer.data.video.reader import probe
+from timesformer.data.video.reader import open_reader, probe
 from timesformer.errors import DecodeError
 
 _MOST_PROBED = 100
+
+
+class FrameTimes(NamedTuple):
+    """Times of a video, in seconds from the first frame."""
+
+    starts: Float64[np.ndarray, " n"]
+    """When each frame is shown."""
+    end: float
+    """When the last frame ends, by the usual frame interval."""
+
+
+def frame_times(path: Path, *, allow_codecs: Collection[str] = ()) -> FrameTimes:
+    """Times of the frames of a video: one pass over the file, one frame decoded.
+
+    Raises:
+        DecodeError: As `timesformer.data.video.reader.probe`.
+    """
+    with open_reader(path, allow_codecs=allow_codecs) as reader:
+        starts = reader.times
+        return FrameTimes(starts, float(starts[-1]) + 1 / reader.info.fps)
 
 
 def median_seconds(
