@@ -54,7 +54,7 @@ FINDINGS = [
     ("conflicting_segment", ["one.mp4"], "line 3 (walk, 0.5 to 1 s) and line 4 (run, 0.9 to 1.4 s) overlap"),
     ("conflicting_segment", ["three.mp4"], "line 16 (walk, the whole video) and line 17 (run, 1 to 1.5 s) overlap"),
     ("leak", ["leak.mp4"], "the same bytes in train and in val"),
-    ("duplicate", ["two.mp4"], "one segment, listed 2 times in train"),
+    ("duplicate", ["two.mp4"], "one segment (0.6 to 1 s), listed 2 times in train"),
     ("overlapping_segment", ["one.mp4"], "line 4 (run, 0.9 to 1.4 s) and line 5 (run, 1.3 to 1.8 s) overlap"),
 ]
 """Kind, files and reason of each finding."""

@@ -116,8 +116,10 @@ class Evaluation:
 
     def describe_size(self) -> str:
         """The number of evaluated videos, as text: `7`, or `20 segments of 7 videos`."""
+        if not self.has_segments:
+            return str(self.num_videos)
         num_files = len({video.path for video in self.predictions})
-        return f"{self.num_videos} segments of {num_files} videos" if self.has_segments else str(self.num_videos)
+        return f"{self.num_videos} segment{'s' * (self.num_videos > 1)} of {num_files} video{'s' * (num_files > 1)}"
 
     def describe_interval(self) -> str:
         """The interval of `top1` and its method, as text."""

@@ -10,6 +10,7 @@ import numpy as np
 from timesformer.data.check.fingerprint import Fingerprint
 from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.near_duplicates import near_pairs
+from timesformer.data.video.segment import span_text
 
 Group = tuple[int, ...]
 """Ascending indices of videos with the same content; training comes first."""
@@ -71,8 +72,8 @@ def _duplicates_in_split(
             continue
         for segment, count in Counter(video.segment for video in same).items():
             if count > 1:
-                what = "file" if segment is None else "segment"
-                yield DuplicateFault("duplicate", files, f"one {what}, listed {count} times in {same[0].split}")
+                what = "one file" if segment is None else f"one segment ({span_text(segment)})"
+                yield DuplicateFault("duplicate", files, f"{what}, listed {count} times in {same[0].split}")
     if len(by_bytes) > 1:
         firsts = [same[0] for same in by_bytes.values()]
         yield DuplicateFault(

@@ -10,7 +10,7 @@ from timesformer.data.check.fingerprint import Fingerprint
 from timesformer.data.check.listing import ListedVideo
 from timesformer.data.manifest.background import merged
 from timesformer.data.manifest.durations import FrameTimes, frame_times
-from timesformer.data.video.segment import Segment, check_segment, seconds_text
+from timesformer.data.video.segment import Segment, check_segment, seconds_text, span_text
 from timesformer.errors import DataError, DecodeError
 
 _TOLERANCE_S = 0.0015  # of an end that a tool took from the length of the file, rounded to milliseconds
@@ -81,9 +81,9 @@ def _faults_of_one(
         return
     count, problem = len(segment.frames(found.starts)), _out_of_range(segment, found)
     if problem:
-        yield SegmentFault("bad_segment", (index,), f"{video.where}: a segment from {_shown(segment)} {problem}")
+        yield SegmentFault("bad_segment", (index,), f"{video.where}: a segment from {span_text(segment)} {problem}")
     elif count < min(num_frames, len(found.starts)):  # a short video is a finding by itself
-        reason = f"{video.where}: {count} frames from {_shown(segment)}, needed: at least {num_frames}"
+        reason = f"{video.where}: {count} frames from {span_text(segment)}, needed: at least {num_frames}"
         yield SegmentFault("too_short", (index,), reason)
 
 
@@ -128,12 +128,8 @@ def _share_frames(one: ListedVideo, other: ListedVideo, times: FrameTimes | None
 
 
 def _entry(video: ListedVideo) -> str:
-    shown = "the whole video" if video.segment is None else _shown(video.segment)
+    shown = "the whole video" if video.segment is None else span_text(video.segment)
     return f"{video.where} ({video.given}, {shown})"
-
-
-def _shown(segment: Segment) -> str:
-    return f"{seconds_text(segment.start)} to {seconds_text(segment.end)} s"
 
 
 def labeled_seconds(videos: Sequence[ListedVideo], times: Mapping[Path, FrameTimes]) -> tuple[float, float]:

@@ -83,7 +83,10 @@ class Manifest:
     def describe_size(self) -> str:
         """The number of samples, as text: `7 videos`, or `20 segments of 7 videos`."""
         count = len(self.samples)
-        return f"{count} segments of {len(self.paths)} videos" if self.has_segments else f"{count} videos"
+        if not self.has_segments:
+            return f"{count} videos"
+        num_files = len(self.paths)
+        return f"{count} segment{'s' * (count > 1)} of {num_files} video{'s' * (num_files > 1)}"
 
     def __post_init__(self) -> None:
         counts = Counter(map(compose, self.class_names))

@@ -40,7 +40,12 @@ class Segment(NamedTuple):
 
 def segment_name(path: object, segment: Segment | None) -> str:
     """A video and its segment for messages: `clip.mp4, 1.5 to 3 s`; the path alone for a whole video."""
-    return str(path) if segment is None else f"{path}, {seconds_text(segment.start)} to {seconds_text(segment.end)} s"
+    return str(path) if segment is None else f"{path}, {span_text(segment)}"
+
+
+def span_text(segment: Segment) -> str:
+    """The times of a segment, to the millisecond: `1.5 to 3 s`."""
+    return f"{seconds_text(segment.start)} to {seconds_text(segment.end)} s"
 
 
 def seconds_text(seconds: float) -> str:
