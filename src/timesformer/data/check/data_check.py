@@ -1,6 +1,5 @@
 """The check of a data set: decodes every file once, names every finding, changes nothing."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from timesformer.data.check.cache import FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.check.duplicates import duplicate_faults, group_by_content
+from timesformer.data.check.duplicates import Group, duplicate_faults, group_by_content
+from timesformer.data.check.findings import KINDS, Finding, about_segments
 from timesformer.data.check.fingerprint import Fingerprint
 from timesformer.data.check.listing import ListedDataset, ListedVideo, read_listing
 from timesformer.data.check.names import name_faults
@@ -19,54 +19,10 @@ from timesformer.data.check.segments import SegmentFault, labeled_seconds, read_
 from timesformer.data.manifest.durations import FrameTimes
 from timesformer.data.manifest.video_search import REASONS
 from timesformer.data.video.file_stat import video_exists
-from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, DecodeError
-
-KINDS = {
-    "missing": ("error", "the file does not exist"),
-    "unreadable": ("error", "no frame can be decoded"),
-    "truncated": ("error", "frames are missing or damaged"),
-    "too_short": ("error", "fewer frames than the model needs"),
-    "bad_label": ("error", "the label is not a training class"),
-    "bad_segment": ("error", "a segment that is empty, reversed or not in the video"),
-    "conflicting_label": ("error", "the same video under several classes"),
-    "conflicting_segment": ("error", "overlapping segments of several classes"),
-    "conflicting_group": ("error", "the same video in several groups"),
-    "leak": ("error", "the same video in training and validation"),
-    "group_leak": ("error", "one group in training and validation"),
-    "empty_class": ("error", "a class without a training video"),
-    "duplicate": ("warning", "files with the same bytes"),
-    "near_duplicate": ("warning", "files that show the same video"),
-    "overlapping_segment": ("warning", "overlapping segments of one class"),
-    "timing": ("warning", "implausible timestamps or frame rate"),
-    "similar_classes": ("warning", "classes whose names look alike"),
-    "placeholder_label": ("warning", "a class name that stands for a missing value"),
-    "imbalance": ("warning", "one class is more than 10 times as large as another"),
-    "passed_over": ("warning", "possible videos that are not read"),
-}
-"""Severity, `error` or `warning`, and meaning of each kind of finding."""
 
 MAX_IMBALANCE = 10
 """Largest accepted ratio of the largest class to the smallest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One problem of a data set."""
-
-    kind: str
-    """One of `KINDS`."""
-    files: tuple[Path, ...]
-    """Files of the finding, training before validation; empty for findings about classes."""
-    reason: str
-    """The finding in one line."""
-    segments: tuple[tuple[Path, Segment | None], ...] = ()
-    """Video and times of each entry of a finding about segments, as listed; None for a whole video."""
-
-    @property
-    def severity(self) -> str:
-        """`error` or `warning`."""
-        return KINDS[self.kind][0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,16 +101,7 @@ class DataCheck:
             "num_warnings": self.num_warnings,
             "counts": self.counts,
             "other_files": dict(self.listing.others),
-            "findings": [
-                {
-                    "kind": finding.kind,
-                    "severity": finding.severity,
-                    "files": list(map(str, finding.files)),
-                    "reason": finding.reason,
-                    **({"segments": _times_of(finding)} if finding.segments else {}),
-                }
-                for finding in self.findings
-            ],
+            "findings": [finding.to_dict() for finding in self.findings],
             "spread": {name: spread(values) for name, values in self.measures().items()},
             "sizes": dict(self.sizes()),
         }
@@ -182,18 +129,6 @@ class DataCheck:
     def sizes(self) -> list[tuple[str, int]]:
         """Frame sizes as `<width>x<height>`, in pixels, with their numbers of files, the most frequent first."""
         return Counter(f"{found.width}x{found.height}" for found in self.readable).most_common()
-
-
-def _times_of(finding: Finding) -> list[dict[str, Any]]:
-    """Path, start and end of each entry of a finding, for JSON; a time that is not a number is None."""
-    return [
-        {"path": str(path), **dict(zip(("start", "end"), _finite(segment), strict=True))}
-        for path, segment in finding.segments
-    ]
-
-
-def _finite(segment: Segment | None) -> list[float | None]:
-    return [time if time is not None and math.isfinite(time) else None for time in segment or (None, None)]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -242,16 +177,7 @@ def check_dataset(
     groups = group_by_content(listing.videos, fingerprints)
     times = read_frame_times(listing.videos, fingerprints, allow_codecs=allow_codecs)
     of_segments = segment_faults(listing.videos, times, num_frames=num_frames)
-    findings = [
-        *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
-        *_bad_labels(listing.videos),
-        *(_finding(fault, listing.videos) for fault in of_segments),
-        *(Finding(*fault) for group in groups for fault in duplicate_faults(group, listing, fingerprints)),
-        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
-        *_class_faults(listing),
-        *(Finding(*fault) for fault in name_faults(listing)),
-        *_passed_over(listing),
-    ]
+    findings = _findings(listing, fingerprints, groups, of_segments, num_frames=num_frames)
     order = list(KINDS)
     return DataCheck(
         source=str(source),
@@ -265,10 +191,24 @@ def check_dataset(
     )
 
 
-def _finding(fault: SegmentFault, videos: Sequence[ListedVideo]) -> Finding:
-    entries = [videos[index] for index in fault.indices]
-    files = tuple(dict.fromkeys(video.path for video in entries))
-    return Finding(fault.kind, files, fault.reason, tuple((video.path, video.segment) for video in entries))
+def _findings(
+    listing: ListedDataset,
+    fingerprints: dict[Path, Fingerprint],
+    groups: Sequence[Group],
+    of_segments: Sequence[SegmentFault],
+    *,
+    num_frames: int,
+) -> list[Finding]:
+    return [
+        *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
+        *_bad_labels(listing.videos),
+        *(about_segments(fault, listing.videos) for fault in of_segments),
+        *(Finding(*fault) for group in groups for fault in duplicate_faults(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
+        *_class_faults(listing),
+        *(Finding(*fault) for fault in name_faults(listing)),
+        *_passed_over(listing),
+    ]
 
 
 def _exists(path: Path) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from timesformer.data.check.data_check import KINDS, DataCheck, Finding
+from timesformer.data.check.data_check import DataCheck
+from timesformer.data.check.findings import KINDS, Finding
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.segment import Segment, segment_name
 from timesformer.errors import DataError, DecodeError
