@@ -26,6 +26,7 @@ def checked(planted):
 
 
 GROUP_KINDS = ("conflicting_group", "group_leak")  # planted in test_check_origins.py
+SEGMENT_KINDS = ("bad_segment", "conflicting_segment", "overlapping_segment")  # planted in test_check_segments.py
 NAME_KINDS = ("similar_classes", "placeholder_label")
 
 
@@ -49,6 +50,7 @@ def test_every_kind_is_planted_here_or_below():
         "similar_classes",
         "placeholder_label",
         *GROUP_KINDS,
+        *SEGMENT_KINDS,
     }
     assert {kind for kind, _ in FINDINGS} | elsewhere == set(KINDS)
 

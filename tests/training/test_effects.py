@@ -65,6 +65,7 @@ ELSEWHERE = {
     "data.train": "test_dataloaders.py",
     "data.val": "test_dataloaders.py",
     "data.val_fraction": "test_dataloaders.py",
+    "data.background": "test_segments.py",
     "data.on_decode_error": "test_train.py",
     "data.allow_codecs": "changes no weight: test_dataloaders.py",
     "data.num_workers": "changes no weight: test_resume.py",

@@ -1,6 +1,7 @@
 """`timesformer check`"""
 
 import json as json_text
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,12 +15,13 @@ from rich.table import Table
 
 from timesformer.cli.console import note, print_json, progress
 from timesformer.cli.options import COMPUTE, DATA, OUTPUT, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite, Val
-from timesformer.data.check.clean import CleanData, check_target, clean, save_clean
+from timesformer.data.check.clean import CleanData, LeftOut, check_target, clean, save_clean
 from timesformer.data.check.data_check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check.report import write_check_page
 from timesformer.data.manifest.inputs import list_files
 from timesformer.data.manifest.manifest import holds_splits
 from timesformer.data.manifest.video_search import describe_others
+from timesformer.data.video.segment import seconds_text
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 from timesformer.outputs import check_folder, refuse_existing, refuse_inputs, writing
@@ -46,9 +48,10 @@ def check(
     """Find what is wrong with a data set before you train on it.
 
     Decodes every file on all cores and caches the findings, so a second run reads only changed files. Finds missing,
-    unreadable, truncated, damaged and too short files; duplicates (also re-encoded) between training and validation
-    or with two labels; groups in both training and validation; meaningless labels; and classes without videos or with
-    ten times as many as another. Changes nothing. Exit status: 0 without errors (warnings are possible), 1 with errors.
+    unreadable, truncated, damaged and too short files; segments that overlap or are not in their video; duplicates
+    (also re-encoded) between training and validation or with two labels; groups in both training and validation;
+    meaningless labels; and classes without videos or with ten times as many as another. Changes nothing. Exit status: 0
+    without errors (warnings are possible), 1 with errors.
 
     Example: `timesformer check my_videos --output checks/my_videos`
 
@@ -136,10 +139,17 @@ def _fixed(cleaned: CleanData, lists: Sequence[Path]) -> dict[str, Any]:
         "num_train": len(cleaned.train.samples),
         "num_val": len(cleaned.val.samples) if cleaned.val else 0,
         "left_out": [
-            {"path": str(video.path), "split": video.split, "reason": video.reason} for video in cleaned.left_out
+            {"path": str(video.path), **_times(video), "split": video.split, "reason": video.reason}
+            for video in cleaned.left_out
         ],
         "dropped_classes": list(cleaned.dropped_classes),
     }
+
+
+def _times(video: LeftOut) -> dict[str, float]:
+    """Start and end of a segment whose times are numbers; nothing for a whole video."""
+    times = {} if video.segment is None else {"start": video.segment.start, "end": video.segment.end}
+    return {name: time for name, time in times.items() if math.isfinite(time)}
 
 
 def _print(result: DataCheck, content: dict[str, Any]) -> None:
@@ -156,16 +166,16 @@ def _print(result: DataCheck, content: dict[str, Any]) -> None:
     if "page" in content:
         print(content["page"])
     if "fix" in content:
-        _print_fix(content["fix"])
+        _print_fix(content["fix"], unit=result.listing.unit)
 
 
-def _print_fix(fixed: dict[str, Any]) -> None:
+def _print_fix(fixed: dict[str, Any], *, unit: str) -> None:
     reasons = Counter(video["reason"] for video in fixed["left_out"])
     by_group = f" and {reasons['group_leak']} because their group is" if reasons["group_leak"] else ""
     num_val = f", {fixed['num_val']} for validation" if fixed["num_val"] else ""
     print("\n".join(fixed["lists"]))
     note(
-        f"left out {len(fixed['left_out'])} videos, {reasons['leak']} of them from training because they are also in "
+        f"left out {len(fixed['left_out'])} {unit}, {reasons['leak']} of them from training because they are also in "
         f"validation{by_group}; {fixed['num_train']} are left for training{num_val}"
     )
     if fixed["dropped_classes"]:
@@ -190,10 +200,13 @@ def summary(result: DataCheck) -> str:
     measures = {name: spread(values) for name, values in result.measures().items()}
     sizes = [f"{size} ({count})" for size, count in result.sizes()]
     val = f", {result.num_videos('val')} for validation" if result.num_videos("val") else ""
-    lines = [
-        f"videos      {result.num_videos('train')} for training{val}, in {len(names)} classes"
-        + (f" of {min(counts)} to {max(counts)}" if counts else "")
-    ]
+    lines = [f"videos      {result.num_videos('train')} for training{val}, in {_class_sizes(names, counts)}"]
+    if result.listing.has_segments:
+        val = f", {result.num_entries('val')} for validation" if result.num_entries("val") else ""
+        labeled, unlabeled = result.labeled_seconds()
+        lines[0] = lines[0].partition(", in ")[0]
+        lines.append(f"segments    {result.num_entries('train')} for training{val}, in {_class_sizes(names, counts)}")
+        lines.append(f"labeled     {seconds_text(labeled)} s; {seconds_text(unlabeled)} s have no label")
     groups = {split: result.num_groups(split) for split in ("train", "val")}
     if any(groups.values()):
         val = f", {groups['val']} for validation" if result.num_videos("val") else ""
@@ -210,6 +223,10 @@ def summary(result: DataCheck) -> str:
     verdict = f"{result.num_errors} errors, {result.num_warnings} warnings" if result.findings else "nothing wrong"
     lines.append(f"found       {verdict}")
     return "\n".join(lines)
+
+
+def _class_sizes(names: Sequence[str], counts: Sequence[int]) -> str:
+    return f"{len(names)} classes" + (f" of {min(counts)} to {max(counts)}" if counts else "")
 
 
 def _range(measured: dict[str, float]) -> str:

@@ -81,6 +81,7 @@ def evaluate(
         ),
     ] = (),
     compute: EvaluateCompute = EVALUATE_COMPUTE,
+    background: Annotated[float, Parameter(group=DATA)] = 0.0,
     top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K,...")] = ("1", "5"),
     csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     page: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
@@ -97,12 +98,16 @@ def evaluate(
     Parameters
     ----------
     data
-        Folder with one subfolder per class, or annotation file; labels are matched to the model's by name.
+        Folder with one subfolder per class, or annotation file; labels are matched to the model's by name. Each segment
+        of a video is evaluated by itself.
+    background
+        Seconds of unlabeled time to evaluate per labeled second, as the class `background`; for lists of segments and
+        models trained with `data.background`.
     top_k
         Print top-k accuracies: the fraction of videos whose class is among the k most probable.
     csv
-        Write a table with one row per video: path, label, prediction, probability, rank of the true class, the five
-        most probable classes.
+        Write a table with one row per video or segment: path, times of a segment, label, prediction, probability, rank
+        of the true class, the five most probable classes.
     page
         Write an HTML page with accuracy, calibration, confusion matrix, mistakes and examples.
     """
@@ -117,7 +122,13 @@ def evaluate(
         refuse_inputs(files, video_files(videos))
         with _progress(process) as on_progress:
             result = evaluate_distributed(
-                loaded, videos, group=group, options=options, on_progress=on_progress, top_k=counts
+                loaded,
+                videos,
+                group=group,
+                options=options,
+                on_progress=on_progress,
+                top_k=counts,
+                background=background,
             )
     if result is None:
         return
@@ -155,7 +166,7 @@ def _progress(process: ProcessInfo) -> AbstractContextManager[OnProgress]:
 
 def _show(result: Evaluation, *, as_json: bool) -> None:
     for video in result.skipped:
-        note(f"skipped {video.path}: {video.reason}")
+        note(f"skipped {video.name}: {video.reason}")
     if as_json:
         print_json(result.to_dict())
     else:
@@ -171,6 +182,6 @@ def summary(result: Evaluation) -> str:
         f"{others}"
         f"mean over classes  {result.mean_class:.1%}\n"
         f"calibration error  {result.calibration.ece:.1%}\n"
-        f"videos             {result.num_videos}{skipped}\n"
+        f"videos             {result.describe_size()}{skipped}\n"
         f"protocol           {result.protocol}"
     )

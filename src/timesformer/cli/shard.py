@@ -75,7 +75,7 @@ def shard(
         print_json(content)
         return
     print("\n".join(content["lists"]))
-    num_videos, megabytes = content["num_train"] + content["num_val"], written.num_bytes / 1e6
+    num_videos, megabytes = len(train.paths) + (len(held_out.paths) if held_out else 0), written.num_bytes / 1e6
     note(f"videos: {num_videos}, shards: {len(written.shards)}, together {megabytes:.1f} MB")
     note(f"try it: timesformer train {output if held_out else written.train}")
 

@@ -12,6 +12,7 @@ from timesformer.config.checks import (
     check_at_most,
     check_choice,
     check_count,
+    check_not_negative,
     check_positive,
     check_range,
     check_utf8,
@@ -40,6 +41,9 @@ class DataConfig:
     """Validation videos, like `train`; empty holds out `val_fraction` of the training videos."""
     val_fraction: float = 0.2
     """Fraction of each class held out if `val` is empty."""
+    background: float = 0.0
+    """Seconds of unlabeled time to sample per labeled second, as a class `background`; needs a list of segments. 0
+    samples none."""
     scale_range: tuple[float, float] = (8 / 7, 10 / 7)
     """Range of the frame's short side relative to the crop, drawn per clip: 256 to 320 pixels for a crop of 224
     (paper)."""
@@ -71,6 +75,7 @@ class DataConfig:
         refuse(
             not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must be greater than 0 and less than 1"
         )
+        check_not_negative("background", self.background)
         check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
         for name in ("train", "val"):

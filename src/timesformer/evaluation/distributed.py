@@ -8,7 +8,7 @@ from pathlib import Path
 from timesformer.config.compute import ComputeOptions
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DataError
-from timesformer.evaluation.evaluate import OnProgress, check_top_k, evaluate, open_both, run_batches
+from timesformer.evaluation.evaluate import OnProgress, add_background, check_top_k, evaluate, open_both, run_batches
 from timesformer.evaluation.partition import merge, partition, plan_batches
 from timesformer.evaluation.predictions import Outcome
 from timesformer.evaluation.process_group import (
@@ -36,13 +36,14 @@ def evaluate_distributed(
     options: ComputeOptions,
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
+    background: float = 0.0,
 ) -> Evaluation | None:
     """Evaluate a model in a group of processes, each of which calls this once with equal arguments.
 
     On equal machines with the same number of threads, the result equals that of `evaluate` to the last bit.
 
     Args:
-        model, videos, top_k: As in `evaluate`.
+        model, videos, top_k, background: As in `evaluate`.
         group: The process group; None for a single process.
         options: As in `evaluate`; `auto` and `cuda` give each process of a machine its own GPU.
         on_progress: Progress callback, called in rank 0 after each video with the number done and their total.
@@ -54,9 +55,10 @@ def evaluate_distributed(
         TimeSformerError: As `evaluate`; or another process failed, timed out or has other videos, views or options.
     """
     if group is None:
-        return evaluate(model, videos, options=options, on_progress=on_progress, top_k=top_k)
+        return evaluate(model, videos, options=options, on_progress=on_progress, top_k=top_k, background=background)
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
+    manifest = add_background(manifest, model=model, ratio=background, options=options)
     options = replace(options, device=local_device(options.device, group.process))
     if group.process.rank > 0:
         _send_outcomes(group, model, manifest, options=options)
@@ -116,7 +118,7 @@ def _batches(
 
 def _fingerprint(model: Classifier, manifest: Manifest, options: ComputeOptions) -> str:
     """Hash of all that must be equal in all processes; folder names may differ between machines."""
-    samples = [(sample.path.name, sample.label) for sample in manifest.samples]
+    samples = [(sample.path.name, sample.label, sample.segment) for sample in manifest.samples]
     reading = options.batch_size, options.on_error, sorted(options.allow_codecs)
     task = (samples, manifest.class_names, model.config, model.info.clip, *reading)
     return hashlib.sha256(repr(task).encode()).hexdigest()

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Unpack
 
 from timesformer.config.compute import ComputeOptions
+from timesformer.data.manifest.background import BACKGROUND, with_background
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.data.manifest.model_classes import match_classes, read_manifest
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.partition import plan_batches
 from timesformer.evaluation.predictions import Outcome, predict_batches
 from timesformer.evaluation.protocol import describe_protocol
@@ -18,6 +19,9 @@ from timesformer.inference.options import ComputeKeywords, merge_options
 
 OnProgress = Callable[[int, int], None]
 
+_BACKGROUND_SEED = 0
+"""Fixed, so that all models are evaluated on the same background; also the default seed of a run."""
+
 
 def evaluate(
     model: Classifier | str | Path,
@@ -26,6 +30,7 @@ def evaluate(
     options: ComputeOptions | None = None,
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
+    background: float = 0.0,
     **keywords: Unpack[ComputeKeywords],
 ) -> Evaluation:
     """Evaluate a model on labeled videos, with the views that its `info.clip` defines.
@@ -36,11 +41,14 @@ def evaluate(
         options: Device, batch size, workers and handling of unreadable videos; see `ComputeOptions`.
         on_progress: Progress callback, called after each video with the number done and their total.
         top_k: Values of k for `Evaluation.top_k`, each at least 1.
+        background: Seconds of unlabeled time to evaluate per labeled second, as the class `background` of a model that
+            was trained with `data.background`; 0 evaluates the labeled segments alone.
         **keywords: Fields of `ComputeOptions` instead of `options`, such as `num_workers=0`.
 
     Raises:
         DecodeError: A video cannot be decoded, and `on_error` is `raise`.
-        DataError: The videos have classes that the model does not have, or none of them can be decoded.
+        DataError: The videos have classes that the model does not have, none of them can be decoded, or `background` is
+            given and the model has no such class or the videos have no segments.
         ConfigError: An argument is out of its range or given both ways, a codec is unknown, or the device does not
             exist.
         WeightsError: The weights cannot be loaded.
@@ -48,6 +56,7 @@ def evaluate(
     options = merge_options(options, keywords)
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
+    manifest = add_background(manifest, model=model, ratio=background, options=options)
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
     outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress)
     protocol = describe_protocol(model.config, model.info.clip)
@@ -74,6 +83,34 @@ def open_both(model: Classifier | str | Path, videos: Manifest | str | Path) -> 
     model = model if isinstance(model, Classifier) else open_model(model)
     manifest = videos if isinstance(videos, Manifest) else read_manifest(videos, labels=model.info.labels)
     return model, match_classes(manifest, labels=model.info.labels, num_classes=model.config.num_classes)
+
+
+def add_background(manifest: Manifest, *, model: Classifier, ratio: float, options: ComputeOptions) -> Manifest:
+    """The manifest with segments of background; unchanged if `ratio` is 0.
+
+    Args:
+        manifest: The labeled segments, with the classes of the model.
+        model: The model; `background` must be one of its classes.
+        ratio: Seconds of background per labeled second.
+        options: Codecs, and handling of unreadable videos.
+
+    Raises:
+        DataError, DecodeError, ConfigError: As `timesformer.data.manifest.background.with_background`, or the model has
+            no such class.
+    """
+    if ratio == 0:
+        return manifest
+    if BACKGROUND not in model.info.labels:
+        raise DataError(
+            f"background={ratio:g} needs a model with the class {BACKGROUND!r}: train one with data.background"
+        )
+    return with_background(
+        manifest,
+        ratio=ratio,
+        seed=_BACKGROUND_SEED,
+        allow_codecs=options.allow_codecs,
+        skips_unreadable=options.on_error == "skip",
+    )
 
 
 def run_batches(

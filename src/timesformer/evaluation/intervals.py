@@ -118,18 +118,19 @@ def format_interval(low: float, high: float) -> str:
     return f"{low:.{decimals}%} to {high:.{decimals}%}"
 
 
-def describe_method(method: IntervalMethod, *, num_groups: int, num_alone: int) -> str:
+def describe_method(method: IntervalMethod, *, num_groups: int, num_alone: int, kind: str = "group") -> str:
     """Method of an interval, as text.
 
     Args:
         method: The method.
         num_groups: Number of groups.
         num_alone: Videos without a group, each of which counts as one group.
+        kind: What a group is, in one word.
     """
     if method == "wilson":
         return "Wilson"
     alone = f", {num_alone} of them videos without a group" if num_alone else ""
-    over = f"over {num_groups} group{'s' * (num_groups > 1)}{alone}"
+    over = f"over {num_groups} {kind}{'s' * (num_groups > 1)}{alone}"
     if method == "bootstrap_over_groups":
         return f"bootstrap {over}"
     return f"Wilson {over}, too {'few' if num_groups < MIN_GROUPS else 'alike'} to resample"

@@ -102,7 +102,7 @@ def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]
     logits = predictor.logits(torch.cat([views for _, _, views in videos]))
     outputs = []
     for (index, sample, _), of_video in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
-        check_finite(of_video, sample.path)
+        check_finite(of_video, sample.name)
         probabilities = fuse(of_video, predictor.model.info.clip.fusion).numpy()
         outputs.append(VideoOutput(index, probabilities, len(of_video)))
     return outputs

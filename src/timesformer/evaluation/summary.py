@@ -39,12 +39,14 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
     samples = [manifest.samples[output.index] for output in outputs]
     labels, predicted = np.array([sample.label for sample in samples]), scores.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, num_classes=len(manifest.class_names))
-    interval = accuracy_interval((predicted == labels)[None], groups=[sample.group for sample in samples])
+    predictions = _results(manifest, outputs, scores=scores, ranks=true_class_ranks(scores, labels))
+    interval = accuracy_interval((predicted == labels)[None], groups=[video.unit for video in predictions])
     return Evaluation(
         top1=top_k_accuracy(scores, labels, k=1),
         top1_interval=(interval.low, interval.high),
         top1_interval_method=interval.method,
         num_groups=interval.num_groups,
+        group_kind="video" if manifest.has_segments and not manifest.groups else "group",
         top5=top_k_accuracy(scores, labels, k=5),
         top_k={k: top_k_accuracy(scores, labels, k=k) for k in sorted(set(top_k))},
         mean_class=mean_class_accuracy(confusion),
@@ -56,7 +58,7 @@ def summarize(manifest: Manifest, outcomes: Sequence[Outcome], *, protocol: str,
         num_videos=len(outputs),
         skipped=tuple(_skipped(manifest, failure) for failure in failures),
         protocol=protocol,
-        predictions=_results(manifest, outputs, scores=scores, ranks=true_class_ranks(scores, labels)),
+        predictions=predictions,
     )
 
 
@@ -70,7 +72,8 @@ def _split(outcomes: Sequence[Outcome]) -> tuple[list[VideoOutput], list[DecodeF
 
 
 def _skipped(manifest: Manifest, failure: DecodeFailure) -> Skipped:
-    return Skipped(path=str(manifest.samples[failure.index].path), reason=failure.reason)
+    sample = manifest.samples[failure.index]
+    return Skipped(path=str(sample.path), reason=failure.reason, segment=sample.segment)
 
 
 def _results(
@@ -95,6 +98,7 @@ def _results(
                 true_probability=float(row[sample.label]),
                 top5=tuple((names[index], float(row[index])) for index in best),
                 group=sample.group,
+                segment=sample.segment,
             )
         )
     return tuple(results)

@@ -139,7 +139,7 @@ def _row(experiment: Experiment, variant: Variant, videos: Mapping[str, VideoSet
 
 
 def _interval(evaluations: Sequence[Evaluation]) -> tuple[float, float]:
-    groups = [video.group for video in evaluations[0].predictions]
+    groups = [video.unit for video in evaluations[0].predictions]
     return interval_over_seeds([hits(evaluation) for evaluation in evaluations], groups=groups)
 
 

@@ -11,6 +11,7 @@ from timesformer.data.manifest.save import save_manifest
 from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.data.synthetic.motion import OPPOSITES
 from timesformer.data.synthetic.reversed import write_reversed
+from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, DataError
 from timesformer.reproduce.experiment import Motions
 from timesformer.training.dataloaders import Split, load_data
@@ -175,5 +176,7 @@ def _save_once(manifest: Manifest, path: Path) -> None:
         raise DataError(f"{path} and {path.with_name(CLASSES_FILE)} list other videos: choose another output folder")
 
 
-def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int, str]]]:
-    return manifest.class_names, [(sample.path.absolute(), sample.label, sample.group) for sample in manifest.samples]
+def _content(manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[Path, int, str, Segment | None]]]:
+    return manifest.class_names, [
+        (sample.path.absolute(), sample.label, sample.group, sample.segment) for sample in manifest.samples
+    ]

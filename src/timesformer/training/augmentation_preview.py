@@ -17,6 +17,8 @@ from timesformer.data.clips.dataset import TrainClips, read_eval_views
 from timesformer.data.clips.transforms import denormalize, to_floats
 from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.data.manifest.manifest import Sample
+from timesformer.data.video.reader import open_reader
+from timesformer.data.video.segment import segment_name
 from timesformer.files import replacing
 from timesformer.outputs import refuse_inputs
 from timesformer.training.dataloaders import load_data, validation_clip
@@ -77,8 +79,9 @@ def write_preview(run: RunConfig, path: str | Path, *, num_videos: int = 6, num_
 
 
 def _plain_tile(sample: Sample, run: RunConfig, *, label: str) -> _Tile:
-    views, _ = read_eval_views(sample.path, run.model, validation_clip(run.clip), allow_codecs=run.data.allow_codecs)
-    return _Tile(f"{label}: {sample.path.name}", _strip(views[0], run.clip))
+    reader = open_reader(sample.path, segment=sample.segment, allow_codecs=run.data.allow_codecs)
+    views, _ = read_eval_views(reader, run.model, validation_clip(run.clip))
+    return _Tile(f"{label}: {segment_name(sample.path.name, sample.segment)}", _strip(views[0], run.clip))
 
 
 def _augmented_tiles(clips: TrainClips, index: int, *, clip: ClipConfig, num_draws: int) -> list[_Tile]:

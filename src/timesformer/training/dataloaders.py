@@ -17,6 +17,7 @@ from timesformer.config.run import DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig, OnDecodeError
 from timesformer.data.clips.dataset import EvalViews, TrainClips
 from timesformer.data.clips.worker_errors import ErrorsAsValues
+from timesformer.data.manifest.background import with_background
 from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
@@ -47,18 +48,30 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
     """Read the training and the validation videos of a run.
 
     The validation videos are `data.val` if set; else the validation split in the folder `data.train`, if it has splits;
-    else `data.val_fraction` of each training class, as whole groups if the videos have groups.
+    else `data.val_fraction` of each training class, as whole groups if the videos have groups. Segments of one video
+    stay together. With `data.background`, both get segments of background, which opens every video.
+
+    Args:
+        data: The sources.
+        seed: Seed of the hold-out and of the background.
 
     Raises:
         ConfigError: `data.train` is empty, or one of `data.allow_codecs` is unknown.
         DataError: A source cannot be used, validation has a class that training lacks, or there is only one class.
+        DecodeError: A video cannot be read for its background, and `data.on_decode_error` is "raise".
     """
+    split = _read_data(data, seed=seed)
+    return split if data.background == 0 else _with_background(split, data, seed=seed)
+
+
+def _read_data(data: DataConfig, *, seed: int) -> Split:
+    """The labeled videos and segments of a run."""
     allowed_codecs(data.allow_codecs)
     if not data.train:
         raise ConfigError("data.train is empty: name a folder with one subfolder per class, or a manifest file")
     source = Path(data.train)
     train = load_training(source)
-    if len(train.class_names) < 2:
+    if len(train.class_names) + (data.background > 0) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
     if not data.val and not holds_splits(source):
         split = Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
@@ -66,6 +79,21 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
         return split
     val = read_validation(data.val or source, train=train)
     _warn_about_overlap(train, val)
+    return Split(train, val)
+
+
+def _with_background(split: Split, data: DataConfig, *, seed: int) -> Split:
+    train, val = (
+        with_background(
+            manifest,
+            ratio=data.background,
+            source=f"data.background, {name}",
+            seed=seed,
+            allow_codecs=data.allow_codecs,
+            skips_unreadable=data.on_decode_error == "skip",
+        )
+        for name, manifest in zip(("training", "validation"), split, strict=True)
+    )
     return Split(train, val)
 
 
@@ -96,14 +124,15 @@ def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
 
 
 def _warn_about_classes_without_validation(split: Split) -> None:
-    """Warn about classes without a validation video when whole groups are held out."""
-    if not split.num_groups:
+    """Warn about classes without a validation video when whole groups, or videos of several classes, are held out."""
+    if not split.num_groups and not split.train.has_segments:
         return
     shown = {sample.label for sample in split.val.samples}
     absent = [name for label, name in enumerate(split.train.class_names) if label not in shown]
     if absent:
-        message = "%d of %d classes have no validation video (%s): none of their groups can be held out"
-        logger.warning(message, len(absent), len(split.train.class_names), _some(absent))
+        message = "%d of %d classes have no validation video (%s): none of their %s can be held out"
+        units = "groups" if split.num_groups else "videos"
+        logger.warning(message, len(absent), len(split.train.class_names), _some(absent), units)
 
 
 def _some(names: Sequence[str]) -> str:

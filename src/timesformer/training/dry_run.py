@@ -40,6 +40,8 @@ class DataSummary:
     """Number of groups of the validation videos."""
     num_classes: int
     """Number of classes: of the data if it exists, else of the config."""
+    kind: str = "videos"
+    """What the numbers count: `videos`, or `segments`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,7 @@ def _summarize_data(run: RunConfig) -> tuple[DataSummary, Split | None]:
         num_groups=split.num_groups if split else None,
         num_val_groups=len(split.val.groups) if split else None,
         num_classes=len(split.train.class_names) if split else run.model.num_classes,
+        kind="segments" if split and split.train.has_segments else "videos",
     ), split
 
 
@@ -253,7 +256,7 @@ def _data_line(data: DataSummary) -> str:
     if data.missing:
         return f"{sources}; not found: {', '.join(data.missing)}"
     groups = f" ({data.num_val_groups} of {data.num_groups} groups)" if data.num_groups else ""
-    return f"{sources}; {data.num_train} training and {data.num_val} validation videos{groups}"
+    return f"{sources}; {data.num_train} training and {data.num_val} validation {data.kind}{groups}"
 
 
 def _batch_line(run: RunConfig) -> str:

@@ -227,8 +227,10 @@ def _describe(job: _Job, *, steps: int) -> str:
     start = f"resuming after epoch {state.epochs}" if state.has_begun else "training"
     if state.batches:
         start = f"resuming in epoch {state.epochs + 1} after {state.batches // run.accumulate} of {steps} steps"
+    of = "in" if split.train.has_segments else "of"
+    held = split.val.describe_size() if split.val.has_segments else job.size.val
     return (
-        f"{start}: {job.size.train} videos of {run.model.num_classes} classes, {job.size.val} for validation{groups}; "
+        f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation{groups}; "
         f"{run.epochs} epochs of {steps} steps on {job.device}"
     )
 

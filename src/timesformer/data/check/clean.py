@@ -10,6 +10,7 @@ from timesformer.data.check.listing import ListedVideo
 from timesformer.data.check.origins import leaking_groups
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.manifest.save import check_list_name, fits_a_line, save_manifest
+from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, DataError
 from timesformer.outputs import refuse_existing
 
@@ -19,12 +20,14 @@ _FAULTS = ("missing", "unreadable", "truncated", "too_short", "conflicting_label
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A listed video that the clean manifests leave out."""
+    """A listed video or segment that the clean manifests leave out."""
 
     path: Path
     split: str
     reason: str
     """Kind of finding, or `bad_name`: a list cannot contain the path."""
+    segment: Segment | None = None
+    """The segment; None for a whole video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,10 @@ class CleanData:
 
 
 def clean(check: DataCheck) -> CleanData:
-    """Leave out videos with errors, duplicates and leaks.
+    """Leave out videos with errors, segments with errors, duplicates and leaks.
 
-    Of duplicates, the first in a split is kept; a training video that is also in validation is left out, and so is one
+    Of segments that overlap with another class, none is kept; of those of one class, all but repetitions are. Of
+    duplicates, the first in a split is kept; a training video that is also in validation is left out, and so is one
     whose group is in validation. Classes left without a training video are dropped with their validation videos.
 
     Raises:
@@ -63,7 +67,9 @@ def clean(check: DataCheck) -> CleanData:
     train, val = (
         Manifest(
             tuple(
-                Sample(v.path, new_label[v.label], v.group) for v in kept if v.split == split and v.label in new_label
+                Sample(v.path, new_label[v.label], v.group, v.segment)
+                for v in kept
+                if v.split == split and v.label in new_label
             ),
             tuple(names[label] for label in labels),
         )
@@ -72,7 +78,10 @@ def clean(check: DataCheck) -> CleanData:
     return CleanData(
         train=train,
         val=val if check.num_videos("val") else None,
-        left_out=tuple(LeftOut(videos[index].path, videos[index].split, reasons[index]) for index in sorted(reasons)),
+        left_out=tuple(
+            LeftOut(videos[index].path, videos[index].split, reasons[index], videos[index].segment)
+            for index in sorted(reasons)
+        ),
         dropped_classes=tuple(name for label, name in enumerate(names) if label not in new_label),
     )
 
@@ -126,13 +135,21 @@ def check_target(target: str | Path, *, has_val: bool, overwrite: bool) -> None:
 
 def _reasons(check: DataCheck) -> dict[int, str]:
     """Reasons why videos are left out, by their indices."""
-    faults = {path: finding.kind for finding in check.findings if finding.kind in _FAULTS for path in finding.files}
+    faults = {
+        path: finding.kind
+        for finding in check.findings
+        if finding.kind in _FAULTS and not finding.segments
+        for path in finding.files
+    }
     videos = check.listing.videos
     reasons = {
         index: "bad_label" if video.label is None else faults[video.path]
         for index, video in enumerate(videos)
         if video.label is None or video.path in faults
     }
+    for fault in check.segment_faults:
+        if fault.kind != "overlapping_segment":
+            reasons = dict.fromkeys(fault.indices, fault.kind) | reasons
     for index, video in enumerate(videos):
         if index not in reasons and not fits_a_line(str(video.path)):
             reasons[index] = "bad_name"
@@ -143,8 +160,11 @@ def _reasons(check: DataCheck) -> dict[int, str]:
         if val:
             reasons |= dict.fromkeys(train, "leak")
         for first, *others in filter(None, (val, [] if val else train)):
-            digest = check.fingerprints[videos[first].path].digest
+            digest, seen = check.fingerprints[videos[first].path].digest, {videos[first].segment}
             for index in others:
+                if videos[index].path == videos[first].path and videos[index].segment not in seen:
+                    seen.add(videos[index].segment)  # another segment of the video that is kept
+                    continue
                 is_equal = check.fingerprints[videos[index].path].digest == digest
                 reasons[index] = "duplicate" if is_equal else "near_duplicate"
     return reasons

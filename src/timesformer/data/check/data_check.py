@@ -1,63 +1,28 @@
 """The check of a data set: decodes every file once, names every finding, changes nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from timesformer.data.check.cache import FingerprintCache, cache_path, fingerprint_all
-from timesformer.data.check.duplicates import duplicate_faults, group_by_content
+from timesformer.data.check.duplicates import Group, duplicate_faults, group_by_content
+from timesformer.data.check.findings import KINDS, Finding, about_segments
 from timesformer.data.check.fingerprint import Fingerprint
 from timesformer.data.check.listing import ListedDataset, ListedVideo, read_listing
 from timesformer.data.check.names import name_faults
 from timesformer.data.check.origins import group_faults
+from timesformer.data.check.segments import SegmentFault, labeled_seconds, read_frame_times, segment_faults
+from timesformer.data.manifest.durations import FrameTimes
 from timesformer.data.manifest.video_search import REASONS
 from timesformer.data.video.file_stat import video_exists
 from timesformer.errors import ConfigError, DecodeError
 
-KINDS = {
-    "missing": ("error", "the file does not exist"),
-    "unreadable": ("error", "no frame can be decoded"),
-    "truncated": ("error", "frames are missing or damaged"),
-    "too_short": ("error", "fewer frames than the model needs"),
-    "bad_label": ("error", "the label is not a training class"),
-    "conflicting_label": ("error", "the same video under several classes"),
-    "conflicting_group": ("error", "the same video in several groups"),
-    "leak": ("error", "the same video in training and validation"),
-    "group_leak": ("error", "one group in training and validation"),
-    "empty_class": ("error", "a class without a training video"),
-    "duplicate": ("warning", "files with the same bytes"),
-    "near_duplicate": ("warning", "files that show the same video"),
-    "timing": ("warning", "implausible timestamps or frame rate"),
-    "similar_classes": ("warning", "classes whose names look alike"),
-    "placeholder_label": ("warning", "a class name that stands for a missing value"),
-    "imbalance": ("warning", "one class is more than 10 times as large as another"),
-    "passed_over": ("warning", "possible videos that are not read"),
-}
-"""Severity, `error` or `warning`, and meaning of each kind of finding."""
-
 MAX_IMBALANCE = 10
 """Largest accepted ratio of the largest class to the smallest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One problem of a data set."""
-
-    kind: str
-    """One of `KINDS`."""
-    files: tuple[Path, ...]
-    """Files of the finding, training before validation; empty for findings about classes."""
-    reason: str
-    """The finding in one line."""
-
-    @property
-    def severity(self) -> str:
-        """`error` or `warning`."""
-        return KINDS[self.kind][0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +39,10 @@ class DataCheck:
     """Groups of two or more videos with the same content, as indices into `listing.videos`."""
     findings: tuple[Finding, ...]
     """Findings in the order of `KINDS`."""
+    segment_faults: tuple[SegmentFault, ...] = ()
+    """Findings about segments, with the indices of their entries in `listing.videos`."""
+    frame_times: Mapping[Path, FrameTimes] = field(default_factory=dict)
+    """Times of the frames of each readable video with segments."""
     allow_codecs: tuple[str, ...] = ()
     """Codecs that were decoded in addition to the default ones."""
 
@@ -98,12 +67,17 @@ class DataCheck:
         return [found for found in self.fingerprints.values() if not found.error]
 
     def class_counts(self, split: str) -> list[int]:
-        """Videos of each class in one split."""
+        """Videos, or segments, of each class in one split."""
         counted = Counter(video.label for video in self.listing.videos if video.split == split)
         return [counted[label] for label in range(len(self.listing.class_names))]
 
     def num_videos(self, split: str) -> int:
-        """Number of videos in a split."""
+        """Number of videos in a split; without segments, a video that is listed twice counts twice."""
+        paths = [video.path for video in self.listing.videos if video.split == split]
+        return len(set(paths)) if self.listing.has_segments else len(paths)
+
+    def num_entries(self, split: str) -> int:
+        """Number of entries of a split: videos and segments."""
         return sum(video.split == split for video in self.listing.videos)
 
     def num_groups(self, split: str) -> int:
@@ -116,6 +90,7 @@ class DataCheck:
             "source": self.source,
             "num_videos": {split: self.num_videos(split) for split in ("train", "val")},
             "num_groups": {split: self.num_groups(split) for split in ("train", "val")},
+            **(self._segments() if self.listing.has_segments else {}),
             "classes": {
                 name: {"train": train, "val": val}
                 for name, train, val in zip(
@@ -126,18 +101,22 @@ class DataCheck:
             "num_warnings": self.num_warnings,
             "counts": self.counts,
             "other_files": dict(self.listing.others),
-            "findings": [
-                {
-                    "kind": finding.kind,
-                    "severity": finding.severity,
-                    "files": list(map(str, finding.files)),
-                    "reason": finding.reason,
-                }
-                for finding in self.findings
-            ],
+            "findings": [finding.to_dict() for finding in self.findings],
             "spread": {name: spread(values) for name, values in self.measures().items()},
             "sizes": dict(self.sizes()),
         }
+
+    def _segments(self) -> dict[str, Any]:
+        """Numbers of segments, and seconds with and without a label."""
+        labeled, unlabeled = self.labeled_seconds()
+        return {
+            "num_segments": {split: self.num_entries(split) for split in ("train", "val")},
+            "seconds": {"labeled": labeled, "unlabeled": unlabeled},
+        }
+
+    def labeled_seconds(self) -> tuple[float, float]:
+        """Labeled and unlabeled seconds of the readable videos with segments."""
+        return labeled_seconds(self.listing.videos, self.frame_times)
 
     def measures(self) -> dict[str, list[float]]:
         """Number of frames, frame rate and duration of each readable file."""
@@ -172,10 +151,12 @@ def check_dataset(
 
     Results are cached next to the data, or in the user's cache, and reused for files that did not change.
 
+    Of videos with segments, the times of all frames are read once more, which is not cached.
+
     Args:
         source: Data for training: a folder of class folders, one with `train` and `val`, or an annotation file.
         val: Validation videos; if empty, the validation split of `source`, if it has one.
-        num_frames: Smallest accepted number of frames of a video, at least 1.
+        num_frames: Smallest accepted number of frames of a video or segment, at least 1.
         num_workers: Decoding processes; 0 decodes in this process.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
         on_progress: Called after each file with the numbers of finished and of all files.
@@ -194,24 +175,40 @@ def check_dataset(
             present, cache=cache, num_workers=num_workers, allow_codecs=allow_codecs, on_progress=on_progress
         )
     groups = group_by_content(listing.videos, fingerprints)
-    findings = [
-        *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
-        *_bad_labels(listing.videos),
-        *(Finding(*fault) for group in groups for fault in duplicate_faults(group, listing, fingerprints)),
-        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
-        *_class_faults(listing),
-        *(Finding(*fault) for fault in name_faults(listing)),
-        *_passed_over(listing),
-    ]
+    times = read_frame_times(listing.videos, fingerprints, allow_codecs=allow_codecs)
+    of_segments = segment_faults(listing.videos, times, num_frames=num_frames)
+    findings = _findings(listing, fingerprints, groups, of_segments, num_frames=num_frames)
     order = list(KINDS)
     return DataCheck(
         source=str(source),
         listing=listing,
         fingerprints=fingerprints,
         groups=groups,
+        segment_faults=of_segments,
+        frame_times=times,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
         allow_codecs=tuple(allow_codecs),
     )
+
+
+def _findings(
+    listing: ListedDataset,
+    fingerprints: dict[Path, Fingerprint],
+    groups: Sequence[Group],
+    of_segments: Sequence[SegmentFault],
+    *,
+    num_frames: int,
+) -> list[Finding]:
+    return [
+        *_faulty_files(listing.videos, fingerprints, num_frames=num_frames),
+        *_bad_labels(listing.videos),
+        *(about_segments(fault, listing.videos) for fault in of_segments),
+        *(Finding(*fault) for group in groups for fault in duplicate_faults(group, listing, fingerprints)),
+        *(Finding(*fault) for fault in group_faults(listing.videos, fingerprints)),
+        *_class_faults(listing),
+        *(Finding(*fault) for fault in name_faults(listing)),
+        *_passed_over(listing),
+    ]
 
 
 def _exists(path: Path) -> bool:
@@ -257,11 +254,13 @@ def _class_faults(listing: ListedDataset) -> Iterator[Finding]:
     for name, count in counts.items():
         if count == 0:
             hint = "; labels must count from 0" if name == "0" and is_numbered else ""
-            yield Finding("empty_class", (), f"no training video has class {name!r}{hint}")
+            yield Finding("empty_class", (), f"no training {listing.unit[:-1]} has class {name!r}{hint}")
     used = {name: count for name, count in counts.items() if count > 0}
     if used and max(used.values()) > MAX_IMBALANCE * min(used.values()):
         large, small = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])
-        yield Finding("imbalance", (), f"{used[large]} training videos of {large!r}, {used[small]} of {small!r}")
+        yield Finding(
+            "imbalance", (), f"{used[large]} training {listing.unit} of {large!r}, {used[small]} of {small!r}"
+        )
 
 
 def _passed_over(listing: ListedDataset) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Groups of duplicate videos: identical files, and near-duplicates (`timesformer.data.check.near_duplicates`)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 from timesformer.data.check.fingerprint import Fingerprint
 from timesformer.data.check.listing import ListedDataset, ListedVideo
 from timesformer.data.check.near_duplicates import near_pairs
+from timesformer.data.video.segment import span_text
 
 Group = tuple[int, ...]
 """Ascending indices of videos with the same content; training comes first."""
@@ -44,7 +45,7 @@ def duplicate_faults(
 ) -> Iterator[DuplicateFault]:
     """Faults of one group: several classes, both splits, or several videos in one split."""
     videos = [listing.videos[index] for index in group]
-    labels = {video.label: None for video in videos}
+    labels = {video.label: None for video in videos if video.segment is None}  # those of segments may differ
     if len(labels) > 1:
         names = ", ".join(listing.class_names[label] for label in labels if label is not None)
         yield DuplicateFault(
@@ -65,12 +66,14 @@ def _duplicates_in_split(
     for video in videos:
         by_bytes[fingerprints[video.path].digest].append(video)
     for same in by_bytes.values():
-        if len(same) > 1:
-            files = _files(same)
-            what = (
-                f"{len(files)} files with the same bytes" if len(files) > 1 else f"one file, listed {len(same)} times"
-            )
-            yield DuplicateFault("duplicate", files, f"{what} in {same[0].split}")
+        files = _files(same)
+        if len(files) > 1:
+            yield DuplicateFault("duplicate", files, f"{len(files)} files with the same bytes in {same[0].split}")
+            continue
+        for segment, count in Counter(video.segment for video in same).items():
+            if count > 1:
+                what = "one file" if segment is None else f"one segment ({span_text(segment)})"
+                yield DuplicateFault("duplicate", files, f"{what}, listed {count} times in {same[0].split}")
     if len(by_bytes) > 1:
         firsts = [same[0] for same in by_bytes.values()]
         yield DuplicateFault(

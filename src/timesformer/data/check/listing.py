@@ -12,13 +12,14 @@ from timesformer.data.manifest.manifest import find_split, holds_splits, read_ro
 from timesformer.data.manifest.rows import AnnotationRow, composed, find_class_videos, folder_rows
 from timesformer.data.manifest.source_files import is_class_folders
 from timesformer.data.manifest.video_search import PassedOver
+from timesformer.data.video.segment import Segment
 from timesformer.errors import did_you_mean
 from timesformer.names import compose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedVideo:
-    """A video as a data set lists it."""
+    """A video, or a segment of one, as a data set lists it."""
 
     path: Path
     split: str
@@ -31,6 +32,10 @@ class ListedVideo:
     """Error of the label, with its line in the source; empty if the label is valid."""
     group: str = ""
     """Person, camera or recording of the video; empty if the source does not say."""
+    where: str = ""
+    """Position in the source, for messages."""
+    segment: Segment | None = None
+    """The part of the video that has the label, as written, even if impossible; None for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,16 @@ class ListedDataset:
     """Possible videos, in class folders or lines of lists, that are not read."""
     others: Counter[str] = field(default_factory=Counter)
     """Number of other files in the class folders, by extension."""
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether any entry is a segment of a video."""
+        return any(video.segment is not None for video in self.videos)
+
+    @property
+    def unit(self) -> str:
+        """What an entry is: `videos` or `segments`."""
+        return "segments" if self.has_segments else "videos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +123,7 @@ def _read_source(source: Path, *, class_names: Sequence[str] = ()) -> _Source:
             comments.extend([PassedOver(path, "comment")] * len(lines))
             report_comments(path, lines)  # logs their numbers
 
-        rows, found_names = read_rows(source, class_names=class_names, on_comments=note)
+        rows, found_names = read_rows(source, class_names=class_names, on_comments=note, checks_segments=False)
         return _Source(rows, found_names, tuple(comments))
     refuse_folder_of_lists(source)
     found = find_class_videos(source)
@@ -152,6 +167,8 @@ def _listed(
                 label=None if problem else index[name],
                 problem=f"{row.where}: {problem}" if problem else "",
                 group=row.group,
+                where=row.where,
+                segment=row.segment,
             )
         )
     return videos

@@ -35,7 +35,7 @@ def group_faults(videos: Sequence[ListedVideo], fingerprints: Mapping[Path, Fing
             what = "the same bytes" if len(files) > 1 else "one video"
             yield GroupFault("conflicting_group", files, f"{what} in groups {', '.join(groups)}")
     for group, members in by_group.items():
-        counts = [sum(video.split == split for video in members) for split in ("train", "val")]
+        counts = [len(_files([video for video in members if video.split == split])) for split in ("train", "val")]
         if all(counts):
             reason = f"group {group}: {counts[0]} videos in train and {counts[1]} in val"
             yield GroupFault("group_leak", _files(members), reason)

@@ -8,8 +8,10 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from timesformer.data.check.data_check import KINDS, DataCheck, Finding
+from timesformer.data.check.data_check import DataCheck
+from timesformer.data.check.findings import KINDS, Finding
 from timesformer.data.video.reader import open_reader
+from timesformer.data.video.segment import Segment, segment_name
 from timesformer.errors import DataError, DecodeError
 from timesformer.files import replacing
 from timesformer.html import data_url, document, encode, escape
@@ -82,14 +84,18 @@ def _headline(check: DataCheck) -> str:
     length = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
     numbers = {
         "training videos": (f"{check.num_videos('train')}", ""),
+        "training segments": (f"{check.num_entries('train')}", ""),
         "validation videos": (f"{check.num_videos('val')}", ""),
+        "validation segments": (f"{check.num_entries('val')}", ""),
         "classes": (f"{len(check.listing.class_names)}", ""),
         "of video": (length, ""),
         "errors": (f"{check.num_errors}", "error" if check.num_errors else "good"),
         "warnings": (f"{check.num_warnings}", "warning" if check.num_warnings else "good"),
     }
     if not check.num_videos("val"):
-        del numbers["validation videos"]
+        del numbers["validation videos"], numbers["validation segments"]
+    if not check.listing.has_segments:
+        numbers = {name: shown for name, shown in numbers.items() if "segments" not in name}
     cells = (
         f'<div><b class="{look}">{value}</b><span class=soft>{name}</span></div>'
         for name, (value, look) in numbers.items()
@@ -135,25 +141,35 @@ def _kind(kind: str, findings: Sequence[Finding], check: DataCheck) -> str:
 
 
 def _card(finding: Finding, check: DataCheck) -> str:
-    figures = "".join(_figure(file, check) for file in finding.files[:_MAX_FILES])
-    hidden = len(finding.files) - _MAX_FILES
+    entries = finding.segments or tuple((file, None) for file in finding.files)
+    figures = "".join(_figure(file, check, segment=segment) for file, segment in entries[:_MAX_FILES])
+    hidden = len(entries) - _MAX_FILES
     more = f"<p class=soft>and {hidden} more files, see check.json</p>" if hidden > 0 else ""
     return f"<div class=card><p>{escape(finding.reason)}</p>{figures}{more}</div>"
 
 
-def _figure(file: Path, check: DataCheck) -> str:
-    listed = dict.fromkeys((video.split, video.given) for video in check.listing.videos if video.path == file)
+def _figure(file: Path, check: DataCheck, *, segment: Segment | None) -> str:
+    """Frames of a file, or of a segment if it has any, with the labels that are listed for it."""
+    listed = dict.fromkeys(
+        (video.split, video.given)
+        for video in check.listing.videos
+        if video.path == file and segment in (None, video.segment)
+    )
     tags = " ".join(f"<span class=tag>{split} · {escape(given)}</span>" for split, given in listed)
     found = check.fingerprints.get(file)
     facts = picture = ""
     if found is not None and not found.error:
         facts = f"{found.width}x{found.height}, {found.num_frames} frames, {found.fps:.4g} fps"
-        strip = film_strip(file, allow_codecs=check.allow_codecs)
+        shown = segment if segment is not None and _has_frames(file, segment, check) else None
+        strip = film_strip(file, segment=shown, allow_codecs=check.allow_codecs)
         picture = "" if strip is None else f'<img alt="" src="{data_url(strip, "jpeg")}">'
-    return (
-        f"<figure>{picture}<figcaption>{escape(_name(file, check))} {tags} <span class=soft>{facts}</span>"
-        "</figcaption></figure>"
-    )
+    name = escape(segment_name(_name(file, check), segment))
+    return f"<figure>{picture}<figcaption>{name} {tags} <span class=soft>{facts}</span></figcaption></figure>"
+
+
+def _has_frames(file: Path, segment: Segment, check: DataCheck) -> bool:
+    times = check.frame_times.get(file)
+    return times is not None and len(segment.frames(times.starts)) > 0
 
 
 def _name(file: Path, check: DataCheck) -> str:
@@ -164,10 +180,10 @@ def _name(file: Path, check: DataCheck) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else file)
 
 
-def film_strip(file: Path, *, allow_codecs: Collection[str] = ()) -> bytes | None:
+def film_strip(file: Path, *, segment: Segment | None = None, allow_codecs: Collection[str] = ()) -> bytes | None:
     """JPEG of evenly spaced frames, in time order from left to right; None if the video can no longer be read."""
     try:
-        with open_reader(file, allow_codecs=allow_codecs) as reader:
+        with open_reader(file, segment=segment, allow_codecs=allow_codecs) as reader:
             indices = (2 * np.arange(_NUM_PICTURES) + 1) * reader.info.num_frames // (2 * _NUM_PICTURES)
             frames = reader.read(np.unique(indices).tolist())
     except DecodeError:  # the file changed since it was checked
@@ -195,8 +211,9 @@ def _classes(check: DataCheck) -> str:
         rows.append(f"<tr><td>{escape(names[label])}<td>{bars}</tr>")
     legend = "training above, validation below" if has_val else "training"
     note = f"; {hidden} medium classes are not shown" if hidden > 0 else ""
+    unit = check.listing.unit.capitalize()
     return (
-        f"<h2>Classes</h2><p class=soft>Videos listed for {legend}, the largest class first{note}.</p>"
+        f"<h2>Classes</h2><p class=soft>{unit} listed for {legend}, the largest class first{note}.</p>"
         f"<table class=classes>{''.join(rows)}</table>"
     )
 

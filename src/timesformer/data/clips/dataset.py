@@ -81,11 +81,11 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
     def preload(
         self, *, on_progress: Callable[[int, int], None] = lambda done, total: None, num_threads: int = 4
     ) -> None:
-        """Decode all frames of all videos into memory, in their original size; afterwards nothing is decoded.
+        """Decode all frames of all videos, or of their segments, into memory; afterwards nothing is decoded.
 
-        Clips from memory equal clips from files. A video needs num_frames x height x width x 3 bytes: 78 MB for 10 s of
-        340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160. Workers forked later share the memory;
-        spawned workers get a copy each.
+        Frames keep their original size, and clips from memory equal clips from files. A video needs num_frames x height
+        x width x 3 bytes: 78 MB for 10 s of 340 x 256 pixels at 30 frames a second, 1 MB for 16 frames of 128 x 160;
+        a segment needs its own frames alone. Workers forked later share the memory; spawned workers get a copy each.
 
         Args:
             on_progress: Called in this thread after each video, with the number of videos decoded and their total.
@@ -106,7 +106,8 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
                 on_progress(len(cache), len(self))
         self._cache = cache
         sizes = [video.frames.nbytes for video in cache if not isinstance(video, DecodeError)]
-        logger.info("decoded %d videos into memory: %.0f MB", len(sizes), sum(sizes) / 1e6)
+        unit = "segments" if self._manifest.has_segments else "videos"
+        logger.info("decoded %d %s into memory: %.0f MB", len(sizes), unit, sum(sizes) / 1e6)
 
     def __len__(self) -> int:
         return len(self._manifest.samples)
@@ -149,7 +150,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         return rearrange(frames, "(repeats t) h w c -> repeats t h w c", repeats=len(generators))
 
     def _warn_of_timing(self, index: int, info: VideoInfo) -> None:
-        warn_of_timing(self._manifest.samples[index].path, info, self._clip, warned=self._warned[index])
+        warn_of_timing(self._manifest.samples[index].name, info, self._clip, warned=self._warned[index])
 
     def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
         num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
@@ -197,7 +198,7 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
         sample = self._manifest.samples[index]
         reader = open_reader(sample.path, segment=sample.segment, allow_codecs=self._allow_codecs)
         views, info = _read_views(reader, self._model, self._clip)
-        warn_of_timing(sample.path, info, self._clip, warned=self._warned[index])
+        warn_of_timing(sample.name, info, self._clip, warned=self._warned[index])
         return views, sample.label, index
 
 

@@ -15,9 +15,12 @@ Group = TypeVar("Group", bound=Hashable)
 def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: int) -> frozenset[Path]:
     """Choose videos for validation: whole groups if any video has a group, otherwise videos of each class.
 
+    Without groups, if a video has several classes, each video is a group: the choice for one class would else take the
+    last videos of another.
+
     Args:
-        videos: Path, class and group of each. If others have groups, a video without one (empty) is its own group. A
-            video may occur several times.
+        videos: Path, class and group of each video or segment. If others have groups, a video without one (empty) is
+            its own group.
         fraction: Fraction of each class to hold out, between 0 and 1.
         seed: Seed of the choice.
 
@@ -25,31 +28,33 @@ def hold_out(videos: Sequence[tuple[Path, int, str]], *, fraction: float, seed: 
         DataError: No class has two videos, or no group can be held out.
     """
     named = {path: group for path, _, group in videos if group}
-    if not named:
-        by_class: dict[int, dict[Path, None]] = defaultdict(dict)
-        for path, label, _ in videos:
-            by_class[label][path] = None
+    by_class: dict[int, dict[Path, None]] = defaultdict(dict)
+    for path, label, _ in videos:
+        by_class[label][path] = None
+    paths = dict.fromkeys(path for path, _, _ in videos)
+    if not named and sum(map(len, by_class.values())) == len(paths):
         held = choose_videos({label: list(own) for label, own in by_class.items()}, fraction=fraction, seed=seed)
         if not held:
             raise DataError("no class has two videos: nothing can be held out; name validation videos (val)")
         return held
-    labels = {path: label for path, label, _ in videos}
     counts: dict[Path | str, Counter[int]] = defaultdict(Counter)
-    for path, label in labels.items():
+    for path, label, _ in videos:
         counts[named.get(path, path)][label] += 1
     groups = choose_groups(counts, fraction=fraction, seed=seed)
     if not groups:
-        raise DataError(_describe_failure(list(counts)))
-    return frozenset(path for path in labels if named.get(path, path) in groups)
+        raise DataError(_describe_failure(list(counts), what="group" if named else "video"))
+    return frozenset(path for path in paths if named.get(path, path) in groups)
 
 
-def _describe_failure(groups: Sequence[Path | str]) -> str:
+def _describe_failure(groups: Sequence[Path | str], *, what: str) -> str:
     if len(groups) == 1:
-        return f"all videos belong to one group ({groups[0]}): nothing can be held out; name validation videos (val)"
+        all_of_one = "all segments belong to one video" if what == "video" else "all videos belong to one group"
+        return f"{all_of_one} ({groups[0]}): nothing can be held out; name validation videos (val)"
     names = ", ".join(str(group) for group in groups[:3]) + (", ..." if len(groups) > 3 else "")
+    parts = "segments" if what == "video" else "videos"
     return (
-        f"each of {len(groups)} groups ({names}) contains all videos of a class: none can be held out for validation; "
-        "name validation videos (val)"
+        f"each of {len(groups)} {what}s ({names}) contains all {parts} of a class: none can be held out for "
+        "validation; name validation videos (val)"
     )
 
 

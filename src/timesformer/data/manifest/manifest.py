@@ -31,7 +31,7 @@ from timesformer.data.manifest.source_files import (
 )
 from timesformer.data.manifest.splits import SPLIT_NAMES
 from timesformer.data.video.file_stat import video_exists
-from timesformer.data.video.segment import Segment, check_segment
+from timesformer.data.video.segment import Segment, check_segment, segment_name
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import is_address
 from timesformer.names import compose, quoted
@@ -47,6 +47,11 @@ class Sample:
     """Person, camera or recording of the video; empty if the source does not say."""
     segment: Segment | None = None
     """The part of the video that shows the class; None for all of it."""
+
+    @property
+    def name(self) -> str:
+        """The path and the segment, for messages."""
+        return segment_name(self.path, self.segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,24 @@ class Manifest:
         """Names of the groups, sorted; empty if no sample has a group."""
         return tuple(sorted({sample.group for sample in self.samples if sample.group}))
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether any sample is a segment of a video."""
+        return any(sample.segment is not None for sample in self.samples)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The videos, each once, in the order of the samples."""
+        return tuple(dict.fromkeys(sample.path for sample in self.samples))
+
+    def describe_size(self) -> str:
+        """The number of samples, as text: `7 videos`, or `20 segments of 7 videos`."""
+        count = len(self.samples)
+        if not self.has_segments:
+            return f"{count} videos"
+        num_files = len(self.paths)
+        return f"{count} segment{'s' * (count > 1)} of {num_files} video{'s' * (num_files > 1)}"
+
     def __post_init__(self) -> None:
         counts = Counter(map(compose, self.class_names))
         repeated = [name for name in dict.fromkeys(self.class_names) if counts[compose(name)] > 1]
@@ -74,7 +97,7 @@ class Manifest:
         for sample in self.samples:
             if not 0 <= sample.label < len(self.class_names):
                 last = len(self.class_names) - 1
-                raise DataError(f"{sample.path}: label {sample.label} is out of range, allowed are 0 to {last}")
+                raise DataError(f"{sample.name}: label {sample.label} is out of range, allowed are 0 to {last}")
 
 
 def load_manifest(
@@ -195,8 +218,9 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     """Hold out a fraction of every class for validation: whole groups if any video has a group, otherwise videos.
 
     A class of two or more videos gives at least one and keeps at least one; a class of one video keeps it. With groups,
-    a class may give none (`timesformer.data.manifest.holdout`), and a video without a group is its own group. All
-    entries of a video stay together, in the order of the samples.
+    or with videos whose segments show several classes, a class may give none (`timesformer.data.manifest.holdout`); a
+    video without a group is its own group. All entries and segments of a video stay together, in the order of the
+    samples.
 
     Args:
         fraction: Fraction of each class to hold out, between 0 and 1.
@@ -211,13 +235,17 @@ def split_manifest(manifest: Manifest, *, fraction: float, seed: int) -> tuple[M
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"fraction={fraction} must lie between 0 and 1")
-    held = hold_out([(s.path, s.label, s.group) for s in manifest.samples], fraction=fraction, seed=seed)
+    samples = dict.fromkeys(manifest.samples)  # a repeated line has no weight
+    held = hold_out([(s.path, s.label, s.group) for s in samples], fraction=fraction, seed=seed)
     train, val = (tuple(s for s in manifest.samples if (s.path in held) is wanted) for wanted in (False, True))
     return Manifest(train, manifest.class_names), Manifest(val, manifest.class_names)
 
 
 def _resolve(rows: Sequence[AnnotationRow], class_names: tuple[str, ...] | None, *, source: Path) -> Manifest:
-    """Turn labels into indices, and refuse a video with two classes."""
+    """Turn labels into indices, and refuse a video that is labeled as a whole with two classes.
+
+    Segments of one video may have different classes, also where they overlap.
+    """
     labels = [row.label for row in rows]
     is_numbered = not source.is_dir() and are_indices(labels, class_names)
     if class_names is None:
@@ -225,19 +253,18 @@ def _resolve(rows: Sequence[AnnotationRow], class_names: tuple[str, ...] | None,
         class_names = tuple(names)
     classes = ClassIndex(labels, class_names, is_numbered=is_numbered)
     groups = groups_of(rows, source=source)
-    samples, seen = [], {}
+    samples, whole = [], {row.path: row for row in reversed(rows) if row.segment is None}
     for row in rows:
         problem = classes.problem(row.label)
         if problem:
             raise DataError(f"{source}, {row.where}: {problem}{_hint(problem, class_names)}")
-        label = classes.index(row.label)
-        first, first_label = seen.setdefault(row.path, (row, label))
-        if first_label != label:
+        label, first = classes.index(row.label), whole.get(row.path, row)
+        if not classes.problem(first.label) and classes.index(first.label) != label:
             raise DataError(
                 f"{source}, {row.where}: {row.path} has label {row.label!r} here and {first.label!r} in {first.where}: "
                 "a video has one label"
             )
-        samples.append(Sample(path=row.path, label=label, group=groups.get(row.path, "")))
+        samples.append(Sample(path=row.path, label=label, group=groups.get(row.path, ""), segment=row.segment))
     return Manifest(samples=tuple(samples), class_names=class_names)
 
 
@@ -248,9 +275,9 @@ def _hint(problem: str, class_names: Sequence[str]) -> str:
 
 
 def _refuse_missing(manifest: Manifest, *, source: Path) -> None:
-    missing = [str(path) for path in dict.fromkeys(s.path for s in manifest.samples) if not video_exists(path)]
+    missing = [str(path) for path in manifest.paths if not video_exists(path)]
     if missing:
         more = ", ..." if len(missing) > 3 else ""
         raise DataError(
-            f"{source}: {len(missing)} of {len(manifest.samples)} videos are missing: {', '.join(missing[:3])}{more}"
+            f"{source}: {len(missing)} of {len(manifest.paths)} videos are missing: {', '.join(missing[:3])}{more}"
         )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest
+from timesformer.data.manifest.manifest import CLASSES_FILE, Manifest, Sample
 from timesformer.data.manifest.rows import SEPARATORS, quote, read_classes_file
 from timesformer.data.manifest.splits import LIST_SUFFIXES
 from timesformer.data.video.paths import VIDEO_SUFFIXES, holds_frames, is_video
@@ -17,9 +17,10 @@ from timesformer.names import compose
 def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",") -> None:
     """Write a manifest as a list that `load_manifest` reads back, with a `classes.txt` next to it.
 
-    If any sample has a group, the list has the header `path,label,group`, otherwise none. Paths below the list's folder
-    are written relative to it, others absolute. An existing list is replaced; an existing `classes.txt` must have the
-    same names, so that several lists can share it.
+    If any sample has a segment or a group, the list has the header `path,label,start,end,group`, without the columns
+    that no sample needs, otherwise none. Times are written in seconds with every digit; those of a whole video are
+    empty. Paths below the list's folder are written relative to it, others absolute. An existing list is replaced; an
+    existing `classes.txt` must have the same names, so that several lists can share it.
 
     Args:
         path: List to write: `.csv`, `.txt`, `.tsv` or `.lst`.
@@ -33,11 +34,23 @@ def save_manifest(manifest: Manifest, path: str | Path, *, separator: str = ",")
     if separator not in SEPARATORS.values():
         raise ConfigError(f"separator={separator!r} is not one of {', '.join(map(repr, SEPARATORS.values()))}")
     check_list_name(path)
-    rows = [(_path_field(s.path, path.parent), str(s.label), _field(s.group)) for s in manifest.samples]
-    rows = [("path", "label", "group"), *rows] if manifest.groups else [row[:2] for row in rows]
+    columns = _columns(manifest)
+    rows = [_fields(sample, columns, folder=path.parent) for sample in manifest.samples]
+    rows = [columns, *rows] if len(columns) > 2 else rows
     save_class_names(manifest.class_names, path.with_name(CLASSES_FILE))
     with replacing(path) as partial:
         partial.write_text("".join(f"{separator.join(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _columns(manifest: Manifest) -> tuple[str, ...]:
+    times = ("start", "end") if manifest.has_segments else ()
+    return ("path", "label", *times, *(("group",) if manifest.groups else ()))
+
+
+def _fields(sample: Sample, columns: Sequence[str], *, folder: Path) -> list[str]:
+    start, end = ("", "") if sample.segment is None else (repr(float(time)) for time in sample.segment)
+    texts = {"label": str(sample.label), "start": start, "end": end, "group": sample.group}
+    return [_path_field(sample.path, folder) if name == "path" else _field(texts[name]) for name in columns]
 
 
 def check_list_name(path: Path) -> None:

@@ -1,20 +1,21 @@
 """Writes videos into tar files in the WebDataset layout, with lists that `load_manifest` reads.
 
 Each video is three consecutive files: `key.mp4`, the original bytes; `key.cls`, the index of its class; and `key.json`,
-the names of its class, its file and, if it has one, its group. The lists next to the shards name each video as
-`train-000000.tar/key.mp4`, so that training reads videos in any order, while WebDataset readers read shards from front
-to back.
+the names of its class, its file and, if it has one, its group. A video with segments is packed once and whole, without
+`key.cls`: its `key.json` lists the class and the times of each segment instead. The lists next to the shards name each
+video as `train-000000.tar/key.mp4`, with its segments, so that training reads videos in any order, while WebDataset
+readers read shards from front to back.
 """
 
 import io
 import json
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,9 +51,8 @@ class _Clip:
 
     path: Path
     size: int
-    label: int
-    group: str
-    num_listed: int
+    samples: tuple[Sample, ...]
+    """All entries of the video in the list of its split."""
     key: str
     about: bytes
 
@@ -62,9 +62,16 @@ class _Clip:
         return self.key + self.path.suffix.lower()
 
     @property
+    def texts(self) -> dict[str, bytes]:
+        """Content of the files after the video in the shard, by suffix."""
+        is_whole = all(sample.segment is None for sample in self.samples)
+        classes = {".cls": str(self.samples[0].label).encode()} if is_whole else {}
+        return {**classes, ".json": self.about}
+
+    @property
     def tar_bytes(self) -> int:
-        """Size of the three files in a tar file, in bytes: each a header and whole blocks."""
-        sizes = self.size, len(str(self.label)), len(self.about)
+        """Size of the files in a tar file, in bytes: each a header and whole blocks."""
+        sizes = self.size, *map(len, self.texts.values())
         return sum(tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE)) for size in sizes)
 
 
@@ -92,7 +99,7 @@ def write_shards(
     """Pack videos into `train-000000.tar`, `train-000001.tar`, ... and `val-000000.tar`, ...
 
     The videos of each split are shuffled first, so that shards mix classes. Equal videos and seeds give equal bytes. A
-    video that a split lists several times is packed once and listed as often, since hold-out goes by path. A shard
+    video that a split lists several times, or with several segments, is packed once and listed as often. A shard
     appears under its name when it is complete; the lists are written last.
 
     Args:
@@ -166,13 +173,13 @@ def _write_shards(plan: Sequence[_Shard], *, on_progress: Callable[[int, int], N
 
 
 def _write_list(split: str, plan: Sequence[_Shard], folder: Path, *, class_names: tuple[str, ...]) -> Path:
-    """Write the list of a split, each video as often as its source lists it."""
+    """Write the list of a split, each video as often as its source lists it, with the same segments."""
     samples = tuple(
-        Sample(shard.path / clip.name, clip.label, clip.group)
+        replace(sample, path=shard.path / clip.name)
         for shard in plan
         if shard.split == split
         for clip in shard.clips
-        for _ in range(clip.num_listed)
+        for sample in clip.samples
     )
     path = folder / f"{split}.csv"
     save_manifest(Manifest(samples, class_names), path)
@@ -181,28 +188,39 @@ def _write_list(split: str, plan: Sequence[_Shard], folder: Path, *, class_names
 
 def _clips(manifest: Manifest, *, seed: Sequence[int]) -> Iterator[_Clip]:
     """Each video once, in shuffled order, with numbered keys without a dot, which would end a WebDataset key."""
-    counts = Counter(manifest.samples)
-    samples = list(counts)
-    order = np.random.default_rng(seed).permutation(len(samples))
-    for number, index in enumerate(order):
-        sample = samples[index]
-        if sample.path.is_dir():
-            raise DataError(f"{sample.path}: a folder of frames cannot be packed: encode it as a video file first")
-        stamp = video_stamp(sample.path)
+    by_path: dict[Path, list[Sample]] = {}
+    for sample in manifest.samples:
+        by_path.setdefault(sample.path, []).append(sample)
+    paths = list(by_path)
+    for number, index in enumerate(np.random.default_rng(seed).permutation(len(paths))):
+        path = paths[index]
+        if path.is_dir():
+            raise DataError(f"{path}: a folder of frames cannot be packed: encode it as a video file first")
+        stamp = video_stamp(path)
         if stamp is None:
-            raise DataError(f"{sample.path}: there is no such video")
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", sample.path.stem)[:64]
-        about = {"class_name": manifest.class_names[sample.label], "file": sample.path.name}
-        about |= {"group": sample.group} if sample.group else {}
+            raise DataError(f"{path}: there is no such video")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem)[:64]
+        about = _describe(by_path[path], class_names=manifest.class_names)
         yield _Clip(
-            path=sample.path,
+            path=path,
             size=stamp[0],
-            label=sample.label,
-            group=sample.group,
-            num_listed=counts[sample],
+            samples=tuple(by_path[path]),
             key=f"{number:07d}_{stem}",
             about=json.dumps(about).encode(),
         )
+
+
+def _describe(samples: Sequence[Sample], *, class_names: Sequence[str]) -> dict[str, Any]:
+    """Content of the `.json` of a video."""
+    first = samples[0]
+    segments = [
+        {"label": sample.label, "class_name": class_names[sample.label], "start": start, "end": end}
+        for sample in samples
+        for start, end in [sample.segment or (None, None)]
+    ]
+    is_whole = all(sample.segment is None for sample in samples)
+    classes = {"class_name": class_names[first.label]} if is_whole else {"segments": segments}
+    return {**classes, "file": first.path.name} | ({"group": first.group} if first.group else {})
 
 
 def _fill(clips: Sequence[_Clip], *, max_bytes: int, max_clips: int) -> list[list[_Clip]]:
@@ -248,7 +266,7 @@ def _write_shard(shard: _Shard) -> Iterator[None]:
     with replacing(shard.path) as partial, tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as tar:
         for clip in shard.clips:
             _add_video(tar, clip)
-            for suffix, content in ((".cls", str(clip.label).encode()), (".json", clip.about)):
+            for suffix, content in clip.texts.items():
                 tar.addfile(_entry(clip.key + suffix, len(content)), io.BytesIO(content))
             yield
 

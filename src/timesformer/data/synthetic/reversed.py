@@ -10,6 +10,7 @@ from pathlib import Path
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.file_stat import video_stamp
 from timesformer.data.video.reader import open_reader
+from timesformer.data.video.segment import Segment
 from timesformer.data.video.timing import ASSUMED_FPS, is_plausible
 from timesformer.data.video.writer import write_mp4
 from timesformer.errors import DecodeError
@@ -27,7 +28,7 @@ def write_reversed(
     num_threads: int = 4,
     allow_codecs: Collection[str] = (),
 ) -> Manifest:
-    """Copy every video twice, forward and backward, which doubles the classes.
+    """Copy every video or segment twice, forward and backward, which doubles the classes.
 
     Both copies are encoded losslessly from the same pixels. Their frames are bit-identical: only the order tells them
     apart, not single frames or codec artifacts. Existing copies are reused. Odd sides lose a row or column of pixels.
@@ -52,7 +53,10 @@ def write_reversed(
     forward, backward = ([_copy_of(s, Path(folder), names, shift=shift) for s in sources] for shift in (0, count))
     # a video listed twice is copied once
     copies = list(
-        dict.fromkeys(zip(*([s.path for s in samples] for samples in (sources, forward, backward)), strict=True))
+        dict.fromkeys(
+            (source.path, source.segment, one.path, other.path)
+            for source, one, other in zip(sources, forward, backward, strict=True)
+        )
     )
     with ThreadPoolExecutor(num_threads) as pool:
         for done, _ in enumerate(pool.map(lambda paths: _copy(*paths, allow_codecs), copies), start=1):
@@ -62,25 +66,25 @@ def write_reversed(
 
 def _copy_of(sample: Sample, folder: Path, names: Sequence[str], *, shift: int) -> Sample:
     label = sample.label + shift
-    return replace(sample, path=_copy_path(sample.path, folder, names[label]), label=label)
+    return replace(sample, path=_copy_path(sample, folder, names[label]), label=label, segment=None)
 
 
-def _copy_path(source: Path, folder: Path, class_name: str) -> Path:
-    """Path of the copy of a video; a video that has changed gets another one."""
-    stamp = video_stamp(source)
+def _copy_path(sample: Sample, folder: Path, class_name: str) -> Path:
+    """Path of the copy of a video or segment; a video that has changed gets another one."""
+    source, stamp = sample.path, video_stamp(sample.path)
     if stamp is None:
         raise DecodeError(f"{source}: there is no such video")
     size, mtime_ns = stamp
-    key = f"{source.absolute()} {size} {mtime_ns}"
+    key = f"{source.absolute()} {size} {mtime_ns}" + (f" {tuple(sample.segment)}" if sample.segment else "")
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:10]
     stem = "".join(letter if letter.isprintable() else "_" for letter in source.stem)  # lists are UTF-8 text
     return folder / class_name.replace("/", "_") / f"{stem}_{digest}.mp4"
 
 
-def _copy(source: Path, forward: Path, backward: Path, allow_codecs: Collection[str]) -> None:
+def _copy(source: Path, segment: Segment | None, forward: Path, backward: Path, allow_codecs: Collection[str]) -> None:
     if forward.exists() and backward.exists():
         return
-    with open_reader(source, allow_codecs=allow_codecs) as reader:
+    with open_reader(source, segment=segment, allow_codecs=allow_codecs) as reader:
         frames, fps = reader.read(range(reader.info.num_frames)), reader.info.fps
     if not is_plausible(fps):  # sampling then counts frames, as at this rate; most players refuse the original rate
         fps = ASSUMED_FPS

@@ -3,7 +3,8 @@
 A frame's number is its index in presentation order: `read_frames(path, [7])` returns the eighth frame that a decode of
 the whole file returns. Frame counts, rates and seek tables of containers are not trusted. A read works like this:
 
-1. All packets are demuxed once, without decoding. Their timestamps number the frames.
+1. All packets are demuxed once, without decoding. Their timestamps number the frames. For a long video, the process
+   keeps the result until the file changes.
 2. The reader seeks to the key frame before the wanted frame. Every packet that then arrives must equal the one of the
    first pass, and the first decoded frame must be that key frame.
 3. From there on, H.264 frames that are neither wanted nor referenced are not decoded.
@@ -15,7 +16,6 @@ Which other frames are read matters only in a damaged file, where a decoder conc
 FFmpeg prints nothing: PyAV is silent until `av.logging.set_level` is called, and the reader never changes the level.
 """
 
-import operator
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -31,15 +31,14 @@ from jaxtyping import Float64, Int64, UInt8
 
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import decode_or_skip, has_timestamps, time_base_of
+from timesformer.data.video.frame_numbers import checked_indices
 from timesformer.data.video.header import as_fraction
 from timesformer.data.video.packet_index import PacketIndex, PacketRecord, build_index
 from timesformer.data.video.packet_source import InexactReadError, PacketSource, packet_record
-from timesformer.data.video.timing import FrameTiming
+from timesformer.data.video.survey_cache import Survey, shared_surveys, survey_key
 from timesformer.data.video.upright import UprightFrames
-from timesformer.errors import ConfigError, DataError, DecodeError
+from timesformer.errors import ConfigError, DecodeError
 
-_LAST_INDEX = 2**62
-"""Cap on frame numbers, so that they fit into int64; any number past the end gives the last frame."""
 _MAX_FRAMES = 2**22
 """A day and a half at 30 frames a second: the limit for small files that claim more."""
 _MAX_LATER = 16
@@ -116,13 +115,17 @@ class VideoReader:
         self._process = None
 
     def _prepare(self) -> None:
-        self._index, first = self._scan()
+        key, surveys = survey_key(self._path), shared_surveys()
+        known = surveys.get(key)
+        first = None if known is None else self._first_frame(known.index)
+        if known is None or first is None:
+            known, first = self._survey()
+            surveys.add(key, known)
+        self._index, self._timing = known
         self._to_rgb = UprightFrames(first)
         # In other codecs and in interlaced H.264, a frame marked as non-reference may still be referenced.
         is_safe = self._source.stream.codec_context.name == "h264" and not first.interlaced_frame
         self._skip_unwanted: Literal["DEFAULT", "NONREF"] = "NONREF" if is_safe else "DEFAULT"
-        self._count_frames()
-        self._timing = self._measure_timing()
         self._process = os.getpid()
 
     @property
@@ -204,6 +207,33 @@ class VideoReader:
             if rank != ranks[i]:
                 out[i] = out[i - 1] if frame is None and i > 0 else self._to_rgb(frame or first)
 
+    def _first_frame(self, index: PacketIndex) -> VideoFrame | None:
+        """The first frame, if the packets up to it are those of the index; else None, with the file opened again.
+
+        The decoder is then in the state that `_scan` leaves.
+        """
+        for position, packet in enumerate(self._source.demux()):
+            frames = decode_or_skip(self._source.stream, packet)
+            if not index.matches(position, packet_record(packet)):
+                break
+            if frames:
+                return frames[0]
+        self._source.restart()
+        return None
+
+    def _survey(self) -> tuple[Survey, VideoFrame]:
+        """Index all packets, count the frames and measure their rate; also decode the first frame."""
+        self._index, first = self._scan()
+        self._count_frames()
+        # Raw streams have no timestamps: FFmpeg assumes an average of 25 frames a second and guesses from the stream.
+        timing = self._index.timing(
+            time_base_of(self._source.stream),
+            average=as_fraction(self._source.stream.average_rate),
+            guessed=as_fraction(self._source.stream.guessed_rate),
+            has_timestamps=has_timestamps(self._source.container, self._source.stream),
+        )
+        return Survey(self._index, timing), first
+
     def _scan(self) -> tuple[PacketIndex, VideoFrame]:
         """Index all packets, and decode the first frame."""
         records: list[PacketRecord] = []
@@ -225,15 +255,6 @@ class VideoReader:
         if not self._index.is_timed and self._source.container.format.name != "avi":
             num_frames = sum(1 for _ in self._all_frames(self._source.restart()))
             self._index = self._index.cut(num_frames)
-
-    def _measure_timing(self) -> FrameTiming:
-        # Raw streams have no timestamps: FFmpeg assumes an average of 25 frames a second and guesses from the stream.
-        return self._index.timing(
-            time_base_of(self._source.stream),
-            average=as_fraction(self._source.stream.average_rate),
-            guessed=as_fraction(self._source.stream.guessed_rate),
-            has_timestamps=has_timestamps(self._source.container, self._source.stream),
-        )
 
     def _all_frames(self, packets: Iterable[Packet]) -> Iterator[tuple[int, VideoFrame]]:
         """All frames that can be decoded, with their ranks."""
@@ -277,22 +298,3 @@ class VideoReader:
             if not wanted:
                 break
         yield self._source.stream.decode(None)
-
-
-def checked_indices(indices: Iterable[SupportsIndex]) -> Int64[np.ndarray, " t"]:
-    """Frame numbers as an array of integers.
-
-    Raises:
-        DataError: `indices` is empty, or one is negative or not a whole number.
-    """
-    wanted = []
-    for index in indices:
-        try:
-            wanted.append(operator.index(index))
-        except TypeError as error:
-            raise DataError(f"frame index {index!r} is not a whole number") from error
-        if wanted[-1] < 0:
-            raise DataError(f"frame index {index!r} is negative: frames are counted from 0")
-    if not wanted:
-        raise DataError("indices is empty: ask for at least one frame")
-    return np.array([min(index, _LAST_INDEX) for index in wanted], dtype=np.int64)

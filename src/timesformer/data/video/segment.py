@@ -9,9 +9,10 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from timesformer.data.video.file_reader import VideoInfo, VideoReader, checked_indices
+from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.data.video.frame_folder import FrameFolderReader
+from timesformer.data.video.frame_numbers import checked_indices
 from timesformer.errors import DataError
 
 _ROUNDING_S = 0.000501
@@ -35,6 +36,21 @@ class Segment(NamedTuple):
         """
         first, end = np.searchsorted(times, np.subtract(self, _ROUNDING_S), side="left").tolist()
         return range(first, end)
+
+
+def segment_name(path: object, segment: Segment | None) -> str:
+    """A video and its segment for messages: `clip.mp4, 1.5 to 3 s`; the path alone for a whole video."""
+    return str(path) if segment is None else f"{path}, {span_text(segment)}"
+
+
+def span_text(segment: Segment) -> str:
+    """The times of a segment, to the millisecond: `1.5 to 3 s`."""
+    return f"{seconds_text(segment.start)} to {seconds_text(segment.end)} s"
+
+
+def seconds_text(seconds: float) -> str:
+    """Seconds rounded to milliseconds, without zeros at the end."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 class SegmentReader:

@@ -7,7 +7,7 @@ from timesformer.errors import DataError
 from timesformer.evaluation.report.charts import reliability_diagram
 from timesformer.evaluation.report.tables import class_table, confusion_table, mistakes_table
 from timesformer.evaluation.report.videos import example_figure, mistake_figure
-from timesformer.evaluation.result import Evaluation, VideoResult
+from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
 from timesformer.files import replacing
 from timesformer.html import data_url, document, escape
 from timesformer.inference.onnx_model import Classifier
@@ -120,7 +120,7 @@ def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
         **{f"top-{k}": f"{accuracy:.1%}" for k, accuracy in evaluation.top_k.items() if k > 1},
         "mean over classes": f"{evaluation.mean_class:.1%}",
         "calibration error": f"{evaluation.calibration.ece:.1%}",
-        "videos": f"{evaluation.num_videos}",
+        "segments" if evaluation.has_segments else "videos": f"{evaluation.num_videos}",
         "parameters": f"{cost(model.config).parameters / 1e6:.1f} M",
     }
     cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
@@ -181,5 +181,10 @@ def _calibration(evaluation: Evaluation) -> str:
 def _skipped(evaluation: Evaluation) -> str:
     if not evaluation.skipped:
         return ""
-    items = "".join(f"<li class=name>{escape(video.reason)}</li>" for video in evaluation.skipped)
+    items = "".join(f"<li class=name>{escape(_reason(video))}</li>" for video in evaluation.skipped)
     return f"<h2>Skipped videos</h2><p class=soft>Not decodable, not counted.</p><ul>{items}</ul>"
+
+
+def _reason(video: Skipped) -> str:
+    """The reason, which names the video, after the segment."""
+    return video.reason if video.segment is None else f"{video.name}: {video.reason}"

@@ -9,6 +9,8 @@ from jaxtyping import UInt8
 
 from timesformer.data.clips.dataset import read_eval_views
 from timesformer.data.clips.transforms import denormalize
+from timesformer.data.video.reader import open_reader
+from timesformer.data.video.segment import segment_name
 from timesformer.errors import DecodeError
 from timesformer.evaluation.result import VideoResult
 from timesformer.html import data_url, encode, escape
@@ -55,15 +57,17 @@ def _figure(
     video: VideoResult, model: Classifier, *, num_frames: int, caption: str, allow_codecs: Collection[str]
 ) -> str:
     try:
-        views, _ = read_eval_views(video.path, model.config, model.info.clip, allow_codecs=allow_codecs)
+        reader = open_reader(video.path, segment=video.segment, allow_codecs=allow_codecs)
+        views, _ = read_eval_views(reader, model.config, model.info.clip)
     except DecodeError as error:  # the file has changed since the evaluation
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
     frames = denormalize(views[0], model.info.clip).numpy()
     enlarged = _enlargement(frames) > 1
     kind = "png" if enlarged else "jpeg"  # PNG keeps enlarged pixels sharp; JPEG keeps photos small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
+    name = escape(segment_name(Path(video.path).name, video.segment))
     return (
         f'<figure><img{" class=pixels" * enlarged} alt="{escape(video.label)}" src="{address}">'
-        f"<figcaption>{caption}<br><span class='soft name'>{escape(Path(video.path).name)}</span></figcaption>"
+        f"<figcaption>{caption}<br><span class='soft name'>{name}</span></figcaption>"
         "</figure>"
     )
