@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.evaluation.evaluate import evaluate
     from timesformer.evaluation.report.page import write_report
     from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
+    from timesformer.evaluation.segments.evaluate import evaluate_segments
+    from timesformer.evaluation.segments.result import SegmentEvaluation
     from timesformer.export.onnx import export_onnx
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
@@ -65,6 +67,8 @@ _HOMES = {
     "timesformer.evaluation.evaluate": ["evaluate"],
     "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
+    "timesformer.evaluation.segments.evaluate": ["evaluate_segments"],
+    "timesformer.evaluation.segments.result": ["SegmentEvaluation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],

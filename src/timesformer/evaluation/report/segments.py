@@ -65,10 +65,11 @@ def _headline(evaluation: SegmentEvaluation, *, title: str) -> str:
         if not math.isnan(measure.low)
     ]
     over = f"{evaluation.num_groups} groups of videos" if evaluation.has_groups else "whole videos"
+    told = f"95 % intervals over {over}: {'; '.join(texts)}. " if texts else ""
     return (
         f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div><p class=protocol>Windows of "
-        f"{evaluation.window:g} s every {evaluation.stride:g} s.<br><span class=soft>95 % intervals over {over}: "
-        f"{'; '.join(texts)}. Boundaries are those of {evaluation.num_matched} matched segments; a negative bias is "
+        f"{evaluation.window:g} s every {evaluation.stride:g} s.<br><span class=soft>{told}"
+        f"Boundaries are those of {evaluation.num_matched} matched segments; a negative bias is "
         f"early.</span></p>"
     )
 

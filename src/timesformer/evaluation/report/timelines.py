@@ -107,6 +107,7 @@ def _rectangle(
     left: float, right: float, start: float, scale: float, *, y: float, fill: str, height: float = _BAR
 ) -> str:
     x, width = _LEFT + (left - start) * scale, (right - left) * scale
+    width = width - 0.6 if width > 2 else width  # so that two segments of one class can be told apart
     return f'<rect x="{x:.2f}" y="{y:g}" width="{width:.2f}" height="{height:g}" fill="{fill}"/>'
 
 
@@ -115,10 +116,10 @@ def _axis(*, start: float, end: float, scale: float) -> str:
     y = 2 * (_BAR + _GAP) + 4 + _AXIS - 4
     first = math.ceil(start / step - 1e-9)
     marks = [tick * step for tick in range(first, math.floor(end / step + 1e-9) + 1)]
+    places = [min(_LEFT + (mark - start) * scale, _WIDTH - 14) for mark in marks]
     return "".join(
-        f'<text x="{_LEFT + (mark - start) * scale:.1f}" y="{y:g}" text-anchor="middle" fill="#667080">'
-        f"{_clock(mark)}</text>"
-        for mark in marks
+        f'<text x="{x:.1f}" y="{y:g}" text-anchor="middle" fill="#667080">{_clock(mark)}</text>'
+        for x, mark in zip(places, marks, strict=True)
     )
 
 

@@ -160,8 +160,8 @@ class SegmentEvaluation:
 
     def _count(self) -> str:
         skipped = f" ({len(self.skipped)} skipped)" if self.skipped else ""
-        over = f"{self.num_groups} groups" if self.has_groups else "videos"
-        return f"{self.num_videos}{skipped} with {self.num_segments} segments; intervals over {over}"
+        over = f"; intervals over {f'{self.num_groups} groups' if self.has_groups else 'videos'}"
+        return f"{self.num_videos}{skipped} with {self.num_segments} segments{over if self.num_groups > 1 else ''}"
 
 
 def _percent(measure: Measure) -> str:

@@ -92,8 +92,11 @@ def _fraction(tallies: Float[np.ndarray, "videos 2"], groups: Int[np.ndarray, " 
     sums = np.stack([np.bincount(groups, weights=column) for column in tallies.T], axis=1)
     if not sums[:, 1].any():
         return Measure(value=np.nan)
+    value = float(sums[:, 0].sum() / sums[:, 1].sum())
+    if len(sums) == 1:
+        return Measure(value=value)  # one video says nothing of others
     low, high = fraction_interval(sums)
-    return Measure(value=float(sums[:, 0].sum() / sums[:, 1].sum()), low=low, high=high)
+    return Measure(value=value, low=low, high=high)
 
 
 def _frame_measures(videos: Sequence[ComparedVideo], groups: Int[np.ndarray, " videos"]) -> dict[str, Measure]:
@@ -142,8 +145,8 @@ def _mean_ap(
     videos: Sequence[ComparedVideo], groups: Int[np.ndarray, " videos"], areas: Float[np.ndarray, "r k tious"]
 ) -> Measure:
     values = _mean(_mean(areas, axis=1), axis=1)
-    if np.isnan(values[0]):
-        return Measure(value=np.nan)
+    if np.isnan(values[0]) or groups.max() == 0:
+        return Measure(value=float(values[0]))
     tallies = np.array([_f1_tally(video.truth, video.overlapping, tiou=0.5) for video in videos])
     sums = np.stack([np.bincount(groups, weights=column) for column in tallies.T], axis=1)
     low, high = fraction_interval(sums, resampled=values[1:])
