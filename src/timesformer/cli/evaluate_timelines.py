@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json, progress
-from timesformer.cli.options import FLAG
+from timesformer.cli.options import DATA, FLAG, MODEL, OUTPUT
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.thresholds import Thresholds
 from timesformer.data.manifest.inputs import list_files, video_files
@@ -23,23 +23,21 @@ from timesformer.outputs import check_files, check_folder, refuse_inputs
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import store_thresholds, threshold_file
 
-TIMELINE = Group("Timeline", sort_key=2)
 
-
-@Parameter(name="*", group=TIMELINE)
+@Parameter(name="*", group=MODEL)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineOptions:
     """Evaluation of timelines."""
 
-    timeline: Annotated[bool, FLAG] = False
+    timeline: Annotated[bool, FLAG, Parameter(group=DATA)] = False
     """Compare the timeline of each video with its annotated segments, instead of classifying the segments."""
-    window: float | None = None
-    """Length of a window in seconds; by default that of the model's clips."""
-    stride: float | None = None
-    """Seconds from one window to the next; by default a quarter of the window."""
-    curves: Path | None = None
+    window: Annotated[float | None, Parameter(metavar="SECONDS")] = None
+    """Length of a window, with `--timeline` (default: of the clips that the model was trained on)."""
+    stride: Annotated[float | None, Parameter(metavar="SECONDS")] = None
+    """Distance of windows, with `--timeline` (default: a quarter of the window)."""
+    curves: Annotated[Path | None, Parameter(group=OUTPUT)] = None
     """Folder that keeps the curves of each video; the next evaluation reads them instead of computing them again."""
-    choose_thresholds: Annotated[bool, FLAG] = False
+    choose_thresholds: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False
     """Choose the thresholds of each class on these videos, and store them in the model folder."""
 
 
