@@ -30,11 +30,15 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.evaluation.evaluate import evaluate
     from timesformer.evaluation.report.page import write_report
     from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
+    from timesformer.evaluation.segments.evaluate import evaluate_segments
+    from timesformer.evaluation.segments.result import SegmentEvaluation
     from timesformer.export.onnx import export_onnx
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
     from timesformer.model.timesformer import TimeSformer
+    from timesformer.timelines.run import timeline
+    from timesformer.timelines.timeline import Timeline
     from timesformer.training.train import train
     from timesformer.weights.adapt import LoadReport
     from timesformer.weights.formats.released import save_released
@@ -63,12 +67,16 @@ _HOMES = {
     "timesformer.evaluation.evaluate": ["evaluate"],
     "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
+    "timesformer.evaluation.segments.evaluate": ["evaluate_segments"],
+    "timesformer.evaluation.segments.result": ["SegmentEvaluation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
+    "timesformer.timelines.run": ["timeline"],
+    "timesformer.timelines.timeline": ["Timeline"],
     "timesformer.training.train": ["train"],
     "timesformer.weights.adapt": ["LoadReport"],
     "timesformer.weights.model_folder": ["save"],

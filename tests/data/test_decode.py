@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pictures import write_turned_jpegs
 from timesformer.data.check.fingerprint import fingerprint
-from timesformer.data.video import container, file_reader, packet_source
+from timesformer.data.video import container, packet_source, upright
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.data.video.packet_index import PacketIndex
 from timesformer.data.video.packet_source import PacketSource
@@ -271,7 +271,7 @@ class TestErrors:
         def fail(frame: av.VideoFrame) -> tuple[int, bool]:
             raise av.FFmpegError(1, "pixel format not known")
 
-        monkeypatch.setattr(file_reader, "orientation", fail)
+        monkeypatch.setattr(upright, "orientation", fail)
         with pytest.raises(DecodeError, match=r"the first frame cannot be converted \(.*pixel format not known"):
             probe(write_video(tmp_path / "video.mp4"))
 

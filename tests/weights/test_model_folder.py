@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
+from timesformer.config.thresholds import Thresholds
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model import TimeSformer
 from timesformer.weights import model_folder, save
 from timesformer.weights.load import load
+from timesformer.weights.model_folder import store_thresholds
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 CLIP = ClipConfig(
@@ -330,3 +332,83 @@ def test_a_folder_whose_name_is_not_utf8_is_written_and_read(tmp_path):
     model = random_model(tiny_config())
     folder = save(model, Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
     assert torch.equal(load(folder)(random_clips(model.config)), model(random_clips(model.config)))
+
+
+# --- Thresholds of timelines ----------------------------------------------------------------------------------------
+
+THRESHOLDS = Thresholds(onset=0.7, min_off=0.25, per_class={"b": {"onset": 0.9, "min_on": 2.5}, "a": {"offset": 0.1}})
+
+
+def test_thresholds_are_stored_in_the_config_and_nothing_else_changes(folder: Path):
+    before = content_of(folder)
+    written = store_thresholds(folder, THRESHOLDS)
+    after = content_of(folder)
+    assert written == folder / "config.json"
+    assert {name for name in after if after[name] != before[name]} == {"config.json"}
+    assert load(folder).info == replace(INFO, thresholds=THRESHOLDS)
+
+
+def test_thresholds_survive_saving_and_are_replaced_by_later_ones(folder: Path, tmp_path: Path):
+    store_thresholds(folder, THRESHOLDS)
+    again = save(load(folder), tmp_path / "again")
+    assert load(again).info.thresholds == THRESHOLDS
+    store_thresholds(again, Thresholds())
+    assert load(again).info.thresholds == Thresholds()
+
+
+def test_config_of_a_model_without_thresholds_does_not_name_them(folder: Path):
+    assert "thresholds" not in json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def test_thresholds_are_stored_in_the_model_of_a_run(tmp_path: Path):
+    save(model_with_info(), tmp_path / "run" / "model")
+    store_thresholds(tmp_path / "run", THRESHOLDS)
+    assert load(tmp_path / "run").info.thresholds == THRESHOLDS
+
+
+def test_new_head_has_no_thresholds(folder: Path):
+    store_thresholds(folder, THRESHOLDS)
+    assert load(folder, num_classes=4).info.thresholds is None
+
+
+def test_thresholds_of_other_classes_are_refused(folder: Path):
+    before = content_of(folder)
+    other = Thresholds(per_class={"jump": {"onset": 0.9}})
+    with pytest.raises(ConfigError, match="thresholds: the model has no class 'jump', only 7 others"):
+        store_thresholds(folder, other)
+    assert content_of(folder) == before
+    edit_config(folder, thresholds={"per_class": {"jump": {"onset": 0.9}}})
+    with pytest.raises(ConfigError, match=r"config\.json: thresholds: the model has no class 'jump'"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        ({"onset": 2}, r"config\.json: thresholds: onset=2.0 must be greater than 0, at most 1"),
+        ({"onsets": 0.5}, r"config\.json: unknown key thresholds\.onsets; did you mean thresholds\.onset\?"),
+        ({"per_class": {"a": {"onset": "high"}}}, r"config\.json: thresholds\.per_class\.a\.onset=.high. must be"),
+        ({"per_class": {"a": {"onset": None}}}, r"config\.json: thresholds\.per_class=.*must be a number"),
+        ([0.5], r"config\.json: thresholds=\[0\.5\] must be a table"),
+    ],
+)
+def test_stored_thresholds_are_checked(folder: Path, thresholds: object, message: str):
+    edit_config(folder, thresholds=thresholds)
+    with pytest.raises(ConfigError, match=message):
+        load(folder)
+
+
+def test_thresholds_are_not_stored_in_a_folder_without_a_model(tmp_path: Path):
+    with pytest.raises(WeightsError, match="are stored in a model folder of this project, which this is not"):
+        store_thresholds(tmp_path, THRESHOLDS)
+
+
+def test_thresholds_follow_their_classes_to_new_names():
+    info = replace(INFO, thresholds=THRESHOLDS).with_labels([*"tuvwxyz"])
+    assert info.labels == tuple("tuvwxyz")
+    assert info.thresholds == replace(THRESHOLDS, per_class={"u": {"onset": 0.9, "min_on": 2.5}, "t": {"offset": 0.1}})
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(values | changes), "utf-8")

@@ -1,7 +1,6 @@
 """`timesformer convert`"""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +50,7 @@ def convert(
     _check_target(output, to=to, reads=[*model_files(source), *filter(None, [labels])], overwrite=overwrite)
     model = load(source, **model_overrides(overrides))
     if labels is not None:
-        model.info = replace(model.info, labels=read_class_names(labels, num_classes=model.config.num_classes))
+        model.info = model.info.with_labels(read_class_names(labels, num_classes=model.config.num_classes))
     written = _WRITERS[to](model, output, overwrite=overwrite)
     note(str(model.load_report))
     note(f"license of these weights: {model.info.license}")

@@ -1,7 +1,7 @@
 """`timesformer evaluate`"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +10,14 @@ from typing import Annotated, Any, get_args
 from cyclopts import Parameter
 
 from timesformer.cli.console import OnProgress, note, print_json, progress
+from timesformer.cli.evaluate_timelines import (
+    Request,
+    TimelineOptions,
+    check_request,
+    refuse_idle,
+    refuse_without_effect,
+    run_timelines,
+)
 from timesformer.cli.options import (
     DATA,
     DEFAULT_MODEL,
@@ -28,6 +36,7 @@ from timesformer.cli.options import (
     model_overrides,
     parse_top_k,
 )
+from timesformer.config.compute import DEFAULTS
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
 from timesformer.data.manifest.inputs import list_files, video_files
@@ -61,6 +70,8 @@ class Views:
 
 
 _VIEWS = Views()
+_TIMELINES = TimelineOptions()
+_TOP_K = ("1", "5")
 
 
 def evaluate(
@@ -80,9 +91,10 @@ def evaluate(
             "`clip.frame_stride=16`; repeatable.",
         ),
     ] = (),
+    timelines: TimelineOptions = _TIMELINES,
     compute: EvaluateCompute = EVALUATE_COMPUTE,
     background: Annotated[float, Parameter(group=DATA)] = 0.0,
-    top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K,...")] = ("1", "5"),
+    top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K,...")] = _TOP_K,
     csv: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     page: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     overwrite: Overwrite = False,
@@ -92,6 +104,9 @@ def evaluate(
 
     Every video counts once. The protocol (clips, crops, fusion) comes with the model unless options change it, and is
     printed with the result. Processes started by torchrun or srun share the videos; the first one prints.
+
+    With `--timeline`, the timeline of each video is compared with its annotated segments: frame accuracy, Edit, F1,
+    boundaries and mean average precision.
 
     Example: `timesformer evaluate videos/val.csv --model runs/mine --csv predictions.csv --page report.html`
 
@@ -109,9 +124,24 @@ def evaluate(
         Write a table with one row per video or segment: path, times of a segment, label, prediction, probability, rank
         of the true class, the five most probable classes.
     page
-        Write an HTML page with accuracy, calibration, confusion matrix, mistakes and examples.
+        Write an HTML page with accuracy, calibration, confusion matrix, mistakes and examples; with `--timeline`, with
+        its measures and timelines.
     """
+    refuse_idle(timelines)
     process, counts, options = find_process_info(os.environ), parse_top_k(top_k), compute_options(compute)
+    if timelines.timeline:
+        idle = {"--csv": csv is not None, "--top-k": top_k != _TOP_K, "--background": background != 0.0}
+        request = Request(
+            data=data,
+            model=given_model(model),
+            timelines=timelines,
+            options=options,
+            page=page,
+            overwrite=overwrite,
+            json=json,
+        )
+        _evaluate_timelines(request, process, views=views, overrides=overrides, idle=idle)
+        return
     if overwrite and csv is None and page is None:
         raise ConfigError("--overwrite has no effect without --csv or --page")
     files = [file for file in (csv, page) if file is not None and process.rank == 0]  # only process 0 writes
@@ -140,6 +170,27 @@ def evaluate(
             write_report(result, page, model=loaded, title=title, overwrite=overwrite, allow_codecs=codecs)
     finally:
         _show(result, as_json=json)  # even if the disk is full by now
+
+
+def _evaluate_timelines(
+    request: Request, process: ProcessInfo, *, views: Views, overrides: Sequence[str], idle: Mapping[str, bool]
+) -> None:
+    """Check the options that timelines do not use, and run."""
+    given, options = _given(views), request.options
+    idle = {
+        **idle,
+        "--num-clips": "num_clips" in given,
+        "--num-workers": options.num_workers != DEFAULTS["num_workers"],
+    }
+    refuse_without_effect([name for name, is_given in idle.items() if is_given])
+    if process.num_processes > 1:
+        raise ConfigError(f"--timeline runs in one process, not in {process.num_processes}")
+    if request.timelines.choose_thresholds and (given or overrides):
+        raise ConfigError(
+            "--choose-thresholds stores thresholds of the model as it is: leave out --set and options of views"
+        )
+    check_request(request)
+    run_timelines(_load(request.model, given, overrides), request)
 
 
 def _given(views: Views) -> dict[str, Any]:

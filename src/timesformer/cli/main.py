@@ -13,7 +13,7 @@ from cyclopts import App, Group, Parameter
 
 from timesformer._version import __version__
 from timesformer.cli.help import default_worth_showing, make_formatter
-from timesformer.cli.streams import finish_streams, prepare_streams, say, stdout_error
+from timesformer.cli.streams import STDIN, finish_streams, prepare_streams, say, stdout_error
 from timesformer.cli.verbosity import GLOBAL, Quiet, Verbose, verbosity
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 from timesformer.processes import read_process_info
@@ -24,6 +24,7 @@ VERBS = {
     "train": "Train or fine-tune a model on your videos.",
     "evaluate": "Measure the accuracy of a model on labeled videos.",
     "predict": "Classify videos.",
+    "timeline": "Find what happens when in a long video.",
     "export": "Export a model to ONNX, in fp32 or int8.",
     "convert": "Convert weights to another layout.",
     "info": "Show config, size and cost of a model, or of the paper's models.",
@@ -39,6 +40,7 @@ _USAGE = {
     "train": "[DATA]",
     "evaluate": "DATA",
     "predict": "PATH...",
+    "timeline": "[VIDEO]",
     "export": "MODEL --output PATH",
     "convert": "SOURCE --output PATH",
     "info": "[MODEL]",
@@ -98,7 +100,17 @@ def _launch(
     with verbosity(quiet=quiet, verbose=verbose):
         if verb in VERBS and not {"--help", "-h"} & set(tokens):
             refuse_several_processes(verb, os.environ)
+        tokens = tuple(_name_stdin(tokens)) if verb == "timeline" else tokens
         return app(tokens, result_action="return_int_as_exit_code_else_zero")
+
+
+def _name_stdin(tokens: Sequence[str]) -> list[str]:
+    """Arguments with `-` as the path of stdin; cyclopts takes it for an option without a name."""
+    before = ["", *tokens[:-1]]
+    return [
+        STDIN if token == "-" and last not in ("--output", "-o") else token
+        for last, token in zip(before, tokens, strict=True)
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+STDIN = "/dev/stdin"
+"""Path of stdin, which `-` stands for."""
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 

@@ -1,9 +1,11 @@
 """Metadata stored with the weights: preprocessing, label names, license, origin."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from timesformer.config.checks import check_positive
 from timesformer.config.schema import ClipConfig
+from timesformer.config.thresholds import Thresholds, check_classes
 from timesformer.errors import ConfigError
 from timesformer.files import is_utf8, printable
 
@@ -13,7 +15,8 @@ class ModelInfo:
     """Metadata of a model: how it reads videos, its class names, its license.
 
     Raises:
-        ConfigError: A label name is empty, holds a line break or is not UTF-8, or `clip_seconds` is not greater than 0.
+        ConfigError: A label name is empty, holds a line break or is not UTF-8, or `clip_seconds` is not greater than 0,
+            or `thresholds` names another class.
     """
 
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -26,6 +29,8 @@ class ModelInfo:
     """Origin of the weights, as free text."""
     clip_seconds: float | None = None
     """Median length in seconds of the videos or segments that the model was trained on; None if unknown."""
+    thresholds: Thresholds | None = None
+    """Thresholds of timelines, as `evaluate_segments` chose them; None takes the defaults of `Thresholds`."""
 
     def __post_init__(self) -> None:
         if self.clip_seconds is not None:
@@ -38,6 +43,16 @@ class ModelInfo:
                 raise ConfigError(f"label {index} is {label!r}; a label is one line of text")
             if not is_utf8(label):
                 raise ConfigError(f"label {index} is '{printable(label)}', which is not UTF-8")
+        if self.thresholds is not None and self.labels:
+            check_classes(self.thresholds, self.labels)
+
+    def with_labels(self, labels: Sequence[str]) -> "ModelInfo":
+        """The same with other names of the same classes; thresholds keep their classes."""
+        if self.thresholds is None:
+            return replace(self, labels=tuple(labels))
+        names = {self.label(index): label for index, label in enumerate(labels)}
+        per_class = {names.get(label, label): values for label, values in self.thresholds.per_class.items()}
+        return replace(self, labels=tuple(labels), thresholds=replace(self.thresholds, per_class=per_class))
 
     def label(self, index: int) -> str:
         """Name of a class, or `class <index>` if it has none."""

@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ from timesformer.files import is_utf8
 from timesformer.names import tell_apart
 
 Config = TypeVar("Config")
-"""A configuration: any dataclass of numbers, strings, tuples of them and dataclasses."""
+"""A configuration: any dataclass of numbers, strings, tuples of them, maps of names to them, and dataclasses."""
 
 _adapter = functools.cache(TypeAdapter)
 _BY_NUMBER = {"b": "\\u0008", "t": "\\u0009", "n": "\\u000a", "f": "\\u000c", "r": "\\u000d"}
@@ -166,6 +166,8 @@ def dump_toml(config: Any) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
@@ -214,7 +216,7 @@ def _key_problems(
             yield f"{key}={_show(value)} must be a table"
         elif section:
             yield from _key_problems(value, section, prefix=f"{key}.", known=known)
-        elif problem := _not_plain(value):
+        elif problem := _not_plain([*_leaves(value)] if name in _maps(kind) else value):
             yield f"{key}={_show(value)} must be {problem}"
 
 
@@ -230,14 +232,33 @@ def _not_plain(value: Any) -> str:
     return ""
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    """Values of nested maps."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    else:
+        yield value
+
+
 def _flat(value: Any) -> list[Any]:
     """Items of nested lists, flattened; a single value is its own only item."""
     return [item for nested in value for item in _flat(nested)] if isinstance(value, list | tuple) else [value]
 
 
 def _sections(kind: type[Any]) -> dict[str, type[Any]]:
-    typed = {field.name: field.type for field in dataclasses.fields(kind)}
-    return {name: kind for name, kind in typed.items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    """Fields that are dataclasses, also those that may be None, and their classes."""
+    return {
+        field.name: option
+        for field in dataclasses.fields(kind)
+        for option in get_args(field.type) or (field.type,)
+        if isinstance(option, type) and dataclasses.is_dataclass(option)
+    }
+
+
+def _maps(kind: type[Any]) -> set[str]:
+    """Fields that map names to values."""
+    return {field.name for field in dataclasses.fields(kind) if get_origin(field.type) is Mapping}
 
 
 def _dotted_keys(kind: type[Any]) -> Iterator[str]:

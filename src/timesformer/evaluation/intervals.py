@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from timesformer.errors import DataError
-from timesformer.evaluation.metrics import bootstrap_interval, wilson_interval
+from timesformer.evaluation.metrics import bootstrap_interval, resample_ratios, wilson_interval
 
 IntervalMethod = Literal["wilson", "bootstrap_over_groups", "wilson_over_groups"]
 
 MIN_GROUPS = 5
 """Least number of groups with a mistake, and of groups with a correct prediction, for a bootstrap over groups."""
 
+NUM_RESAMPLES = 2000
 _SEED = 0  # fixed, so that equal predictions have equal intervals
 
 
@@ -76,6 +77,39 @@ def accuracy_interval(correct: Bool[np.ndarray, "models n"], *, groups: Sequence
         method="bootstrap_over_groups" if is_varied else "wilson_over_groups",
         num_groups=num_groups,
     )
+
+
+def fraction_interval(
+    tallies: Float[np.ndarray, "groups 2"], *, resampled: Float[np.ndarray, " resamples"] | None = None
+) -> tuple[float, float]:
+    """95 % interval of a fraction of sums over whole videos or groups of them, such as frame accuracy or F1.
+
+    It is a percentile bootstrap, widened to Wilson's with each group counted as one trial if fewer than 5 groups are
+    below 1 or fewer than 5 above 0; see the module docstring.
+
+    Args:
+        tallies: Numerator, at most the denominator, and denominator of each group; groups with 0 of 0 do not count.
+        resampled: Values of a measure that is not this fraction on resampled groups; the tallies then only tell
+            whether the groups vary. None resamples the fraction.
+
+    Raises:
+        DataError: All denominators are 0.
+    """
+    counted = tallies[tallies[:, 1] > 0]
+    if not len(counted):
+        raise DataError("no samples to evaluate")
+    values = resample_ratios(counted, seed=_SEED, num_resamples=NUM_RESAMPLES) if resampled is None else resampled
+    low, high = np.nanquantile(values, [0.025, 0.975]).tolist()
+    if _num_varied_groups(counted[:, 0] / counted[:, 1]) < MIN_GROUPS:
+        fraction = float(counted[:, 0].sum() / counted[:, 1].sum()) if resampled is None else float(np.nanmean(values))
+        wide = wilson_interval(min(1.0, max(0.0, fraction)), num_trials=len(counted))
+        low, high = min(low, wide[0]), max(high, wide[1])
+    return low, high
+
+
+def draw_groups(count: int) -> Int[np.ndarray, "resamples groups"]:
+    """How often each of `count` groups occurs in each resample, with a fixed seed."""
+    return np.random.default_rng(_SEED).multinomial(count, np.full(count, 1 / count), size=NUM_RESAMPLES)
 
 
 def format_interval(low: float, high: float) -> str:

@@ -140,19 +140,28 @@ def bootstrap_interval(
     groups = np.arange(len(correct)) if groups is None else groups
     tallies = np.stack([np.bincount(groups, weights=correct), np.bincount(groups)], axis=1)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(_resample(tallies, seed=seed, num_resamples=num_resamples), [tail, 1 - tail])
+    low, high = np.quantile(resample_ratios(tallies, seed=seed, num_resamples=num_resamples), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _resample(
+def resample_ratios(
     tallies: Float[np.ndarray, "groups 2"], *, seed: int, num_resamples: int
 ) -> Float[np.ndarray, " resamples"]:
-    """Accuracies of resampled groups, given the correct and all samples of each group."""
+    """Ratios of sums over resampled groups, such as accuracies.
+
+    Args:
+        tallies: Numerator and denominator of each group, such as its correct samples and all its samples.
+        seed: Seed of the resampling.
+        num_resamples: Number of resamples.
+
+    Returns:
+        The ratios; nan where the denominator is 0.
+    """
     # groups with equal tallies are interchangeable, so a resample is one multinomial draw
     kinds, counts = np.unique(tallies, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=num_resamples)
-    num_correct, num_samples = (drawn @ kinds).T
-    return num_correct / num_samples
+    numerators, denominators = (drawn @ kinds).T
+    return np.divide(numerators, denominators, out=np.full(num_resamples, np.nan), where=denominators > 0)
 
 
 def _check_confidence(confidence: float) -> None:

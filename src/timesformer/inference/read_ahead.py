@@ -1,7 +1,7 @@
 """Read-ahead: the next items are read on threads while the caller works on one."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 def read_ahead(
     read: Callable[[Source], Item], sources: Iterable[Source], *, num_threads: int = 2, num_ahead: int = 4
-) -> Iterator[Item]:
+) -> Generator[Item]:
     """`map(read, sources)`, in order, with up to `num_ahead` items read in advance.
 
     Sources may be endless. An error of `read` is raised instead of its item; reading stops when the caller stops.

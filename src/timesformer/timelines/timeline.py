@@ -5,7 +5,7 @@ Times are seconds from the first frame of the source, and segments are half-open
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,19 @@ class Source:
     width: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curves:
+    """Class probabilities over time.
+
+    `probabilities[i]` holds for the instant `times[i]`, in seconds, ascending.
+    """
+
+    times: Float64[np.ndarray, " n"]
+    probabilities: Float32[np.ndarray, "n k"]
+    frame_times: Float64[np.ndarray, " frames"] = field(default_factory=lambda: np.empty(0))
+    """Time of each frame of the video, in seconds from the first, by which segments get their frame numbers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """The labeled segments of a video, in order of their start."""
@@ -72,25 +85,17 @@ class Timeline:
     stride: float
     """Distance between windows in seconds."""
     settings: Mapping[str, Any]
-    """Mode and thresholds of the decision."""
+    """`mode` and the thresholds of the decision; in exclusive mode `onset` and `offset` do not count."""
     classes: tuple[str, ...]
     """All class names of the model, in index order."""
     segments: tuple[LabeledSegment, ...]
     gaps: tuple[Gap, ...] = field(default=())
+    curves: Curves | None = field(default=None, compare=False, repr=False)
+    """Probabilities that the segments were decided from; not part of the JSON form."""
 
     def to_dict(self) -> dict[str, Any]:
         """The timeline as plain values for JSON, with `format` first."""
-        fields = asdict(self)
+        fields = asdict(replace(self, curves=None))
+        del fields["curves"]
         lists = {name: list(fields[name]) for name in ("classes", "segments", "gaps")}
         return {"format": FORMAT, **fields, "model": dict(self.model), "settings": dict(self.settings), **lists}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Curves:
-    """Class probabilities over time.
-
-    `probabilities[i]` holds for the instant `times[i]`, in seconds, ascending.
-    """
-
-    times: Float64[np.ndarray, " n"]
-    probabilities: Float32[np.ndarray, "n k"]

@@ -49,7 +49,9 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     if has_other_labels or "head_norm.running_mean" in model.load_report.newly_initialized:
         _replace_head(model, run)
     scale_tokens(model, run.init_scale, newly_initialized=newly_initialized_parameters(model))
-    model.info = replace(model.info, clip=run.clip, labels=labels, source=f"fine-tuned from {run.init_from}")
+    # thresholds were chosen for the curves of the old weights
+    source, old = f"fine-tuned from {run.init_from}", replace(model.info, thresholds=None)
+    model.info = replace(old, clip=run.clip, labels=labels, source=source)
     return model.train()
 
 

@@ -70,7 +70,7 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Unpack[ModelOverride
         )
     model, model.load_report = adapt(checkpoint, config, source=str(source), seed=seed)
     keeps_labels = config.num_classes == checkpoint.config.num_classes
-    model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=())
+    model.info = checkpoint.info if keeps_labels else replace(checkpoint.info, labels=(), thresholds=None)
     logger.info("%s", model.load_report)
     if checkpoint.others:
         logger.warning("%s: weights taken %s", source, model.load_report.choice())

@@ -1,6 +1,6 @@
 """The model folder: everything that a prediction depends on, in three files.
 
-config.json         architecture, clips and preprocessing, license, origin
+config.json         architecture, clips and preprocessing, license, origin, thresholds of timelines if chosen
 labels.txt          class names, one per line, in index order (absent if there are none)
 model.safetensors   the weights, under our names
 """
@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.errors import WeightsError
+from timesformer.config.thresholds import Thresholds, check_classes
+from timesformer.errors import ConfigError, WeightsError
+from timesformer.files import replacing
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
-from timesformer.outputs import refuse_existing
+from timesformer.outputs import refuse_existing, writing
 from timesformer.weights.checkpoint import Checkpoint, parameter_shapes
 from timesformer.weights.fields import read_json_object
 from timesformer.weights.pickles import read_tensors
@@ -55,6 +57,7 @@ class StoredConfig:
     license: str = "unspecified"
     source: str = ""
     clip_seconds: float | None = None
+    thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         if self.clip_seconds is not None:
@@ -64,13 +67,23 @@ class StoredConfig:
     def of(cls, config: ModelConfig, info: ModelInfo) -> "StoredConfig":
         """The content for a model; labels are stored in a file of their own."""
         return cls(
-            model=config, clip=info.clip, license=info.license, source=info.source, clip_seconds=info.clip_seconds
+            model=config,
+            clip=info.clip,
+            license=info.license,
+            source=info.source,
+            clip_seconds=info.clip_seconds,
+            thresholds=info.thresholds,
         )
 
     def info(self, *, labels: tuple[str, ...]) -> ModelInfo:
         """The info of the model."""
         return ModelInfo(
-            clip=self.clip, labels=labels, license=self.license, source=self.source, clip_seconds=self.clip_seconds
+            clip=self.clip,
+            labels=labels,
+            license=self.license,
+            source=self.source,
+            clip_seconds=self.clip_seconds,
+            thresholds=self.thresholds,
         )
 
 
@@ -98,6 +111,43 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
         save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
 
     return write_folder(Path(folder), write, overwrite=overwrite)
+
+
+def store_thresholds(folder: str | Path, thresholds: Thresholds) -> Path:
+    """Store thresholds of timelines in a model folder; its other files are not touched.
+
+    Args:
+        folder: A model folder, or a run folder that holds one.
+        thresholds: The thresholds; classes that they name are classes of the model.
+
+    Returns:
+        The file that was replaced: `config.json`.
+
+    Raises:
+        WeightsError: The folder is not a model folder, or the file cannot be written.
+        ConfigError: The model does not have a class that the thresholds name.
+    """
+    path = threshold_file(folder)
+    stored = _read_config(path)
+    info = stored.info(labels=_read_labels(path.with_name(_LABELS), num_classes=stored.model.num_classes))
+    check_classes(thresholds, tuple(map(info.label, range(stored.model.num_classes))))
+    content = json.dumps(to_dict(replace(stored, thresholds=thresholds)), indent=2) + "\n"
+    with writing(path, error=WeightsError), replacing(path) as partial:
+        partial.write_text(content, "utf-8")
+    return path
+
+
+def threshold_file(folder: str | Path) -> Path:
+    """The file in which `store_thresholds` stores thresholds, in a model folder or a run folder.
+
+    Raises:
+        WeightsError: The folder is neither.
+    """
+    folder = Path(folder).expanduser()
+    for candidate in (folder, folder / "model"):
+        if is_model_folder(candidate):
+            return candidate / "config.json"
+    raise WeightsError(f"{folder}: thresholds are stored in a model folder of this project, which this is not")
 
 
 def check_readable(model: TimeSformer) -> None:
@@ -212,13 +262,12 @@ def read_folder(folder: Path) -> Checkpoint:
         ConfigError: The config holds an unknown key or a value out of range.
     """
     path = folder / "config.json"
-    values = read_json_object(path)
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
-        raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
-    stored = from_dict(values, kind=StoredConfig, source=str(path))
+    stored = _read_config(path)
     labels = _read_labels(folder / _LABELS, num_classes=stored.model.num_classes)
-    info = stored.info(labels=labels)
+    try:
+        info = stored.info(labels=labels)
+    except ConfigError as error:  # thresholds of a class that labels.txt does not name
+        raise ConfigError(f"{path}: {error}") from error
     tensors, shapes = read_tensors(folder / _WEIGHTS), parameter_shapes(stored.model)
     wrong = [
         name
@@ -228,6 +277,14 @@ def read_folder(folder: Path) -> Checkpoint:
     if wrong:
         raise WeightsError(f"{folder / _WEIGHTS}: does not match config.json at {', '.join(sorted(wrong)[:4])}")
     return Checkpoint("model folder", stored.model, info, tensors)
+
+
+def _read_config(path: Path) -> StoredConfig:
+    values = read_json_object(path)
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{path}: format_version={version}, this release reads {FORMAT_VERSION}")
+    return from_dict(values, kind=StoredConfig, source=str(path))
 
 
 def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:

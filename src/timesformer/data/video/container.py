@@ -16,6 +16,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from timesformer.data.video.byte_source import HEAD_BYTES, ByteSource
 from timesformer.data.video.codecs import allowed_codecs, decoder_names
 from timesformer.data.video.header import as_fraction, stated_end_s
 from timesformer.data.video.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
@@ -39,13 +40,18 @@ _MAX_SIDE_DATA_KINDS = 64
 """Twice as many as FFmpeg 8 has."""
 _NO_VIDEO = "not a video, or cut off before its index"
 _STILL = "a still picture, not a video"
-_HEAD_BYTES = 2**16
+_MP4_STARTS = (b"ftyp", b"wide", b"mdat", b"free", b"skip")
+"""Types of the first box of an MP4 or MOV."""
 _MAX_PIXELS = 2**26
 """Twice an 8K frame: the limit for small files that claim more."""
 
 
 def open_video(
-    path: str | os.PathLike[str], *, num_threads: int, allow_codecs: Collection[str] = ()
+    path: str | os.PathLike[str],
+    *,
+    num_threads: int,
+    allow_codecs: Collection[str] = (),
+    file: ByteSource | None = None,
 ) -> tuple[InputContainer, VideoStream]:
     """Open a file and choose a video stream; all other streams are discarded.
 
@@ -56,6 +62,7 @@ def open_video(
         path: The file, possibly inside a tar file: see `timesformer.data.video.tar_member`.
         num_threads: Decoding threads; 0 means one per core.
         allow_codecs: Codecs to decode besides `timesformer.data.video.codecs.DEFAULT_CODECS`.
+        file: Where the bytes come from instead, such as a pipe; `path` then only names it in messages.
 
     Raises:
         DecodeError: The file is missing, unreadable or a still picture, or has no video stream that can be decoded.
@@ -63,9 +70,9 @@ def open_video(
         ConfigError: A name in `allow_codecs` is unknown.
     """
     codecs = allowed_codecs(allow_codecs)
-    container = _open_file(path, codecs)
+    container = _open_file(path, codecs) if file is None else _open_bytes(file, path, codecs)
     try:
-        _check_is_mjpeg_stream(container, path)
+        _check_is_mjpeg_stream(container, path, head=_head(path) if file is None else file.head)
         stream = _choose_stream(container, path)
         _check_codec(stream, path, codecs)
         _check_size(stream, path)
@@ -147,23 +154,47 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
         raise DecodeError(f"{path}: an empty file, not a video")
     # Absolute: a file called `pipe:0` would be read as a protocol.
     source = os.path.abspath(path) if member is None else MemberFile(member, path)
+    try:
+        return _open_container(source, codecs)
+    except av.FFmpegError as error:
+        message = _picture_message(_head(path)) or f"{_NO_VIDEO} ({error.strerror})"
+        raise DecodeError(f"{path}: {message}") from error
+
+
+def _open_bytes(file: ByteSource, name: str | os.PathLike[str], codecs: frozenset[str]) -> InputContainer:
+    try:
+        return _open_container(file, codecs)
+    except av.FFmpegError as error:
+        if not file.head:
+            raise DecodeError(f"{name}: no bytes, not a video") from error
+        message = _picture_message(file.head) or index_last_message(file) or f"{_NO_VIDEO} ({error.strerror})"
+        raise DecodeError(f"{name}: {message}") from error
+
+
+def index_last_message(file: ByteSource) -> str:
+    """Message for a pipe that holds an MP4 or MOV of which no frame can be read; empty for anything else."""
+    if file.seekable() or file.head[4:8] not in _MP4_STARTS:
+        return ""
+    return (
+        "an MP4 or MOV whose index comes last cannot be read from a pipe: name the file, or write it with its index "
+        "first (ffmpeg -movflags faststart), as Matroska or as MPEG-TS"
+    )
+
+
+def _open_container(source: str | MemberFile | ByteSource, codecs: frozenset[str]) -> InputContainer:
     options = {
         "format_whitelist": _FORMATS,
         "protocol_whitelist": "file",
         # for the decoding with which FFmpeg finds sizes and colors; the decoder that PyAV opens ignores it
         "codec_whitelist": decoder_names(codecs),
     }
-    try:
-        if _REJECTS_BAD_TAGS:
-            return av.open(source, "r", container_options=options, metadata_errors="ignore")
-        return av.open(source, "r", container_options=options)
-    except av.FFmpegError as error:
-        raise DecodeError(f"{path}: {_picture_message(path) or f'{_NO_VIDEO} ({error.strerror})'}") from error
+    if _REJECTS_BAD_TAGS:
+        return av.open(source, "r", container_options=options, metadata_errors="ignore")
+    return av.open(source, "r", container_options=options)
 
 
-def _picture_message(path: str | os.PathLike[str]) -> str:
+def _picture_message(head: bytes) -> str:
     """Message for a picture that FFmpeg does not open as a video; empty for anything else."""
-    head = _head(path)
     if is_animated_webp(head):
         return "an animated WebP, which FFmpeg decodes from version 9 on: convert it to MP4 or GIF"
     kind = picture_kind(head)
@@ -174,15 +205,14 @@ def _head(path: str | os.PathLike[str]) -> bytes:
     member = find_member(path)
     try:
         with closing(open(path, "rb") if member is None else MemberFile(member, path)) as file:
-            return file.read(_HEAD_BYTES)
+            return file.read(HEAD_BYTES)
     except OSError:
         return b""
 
 
-def _check_is_mjpeg_stream(container: InputContainer, path: str | os.PathLike[str]) -> None:
+def _check_is_mjpeg_stream(container: InputContainer, path: str | os.PathLike[str], *, head: bytes) -> None:
     """Refuse files that only look like a raw JPEG stream: multi-view pictures, and documents with JPEGs inside."""
     if container.format.name == "mjpeg":
-        head = _head(path)
         kind = picture_kind(head)
         if kind or not head.startswith(b"\xff\xd8"):
             raise DecodeError(

@@ -27,16 +27,16 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, Int64, UInt8
 
 from timesformer.data.video.codecs import allowed_codecs
-from timesformer.data.video.container import decode_or_skip, has_timestamps, orientation, time_base_of
+from timesformer.data.video.container import decode_or_skip, has_timestamps, time_base_of
 from timesformer.data.video.frame_numbers import checked_indices
 from timesformer.data.video.header import as_fraction
 from timesformer.data.video.packet_index import PacketIndex, PacketRecord, build_index
 from timesformer.data.video.packet_source import InexactReadError, PacketSource, packet_record
 from timesformer.data.video.survey_cache import Survey, shared_surveys, survey_key
+from timesformer.data.video.upright import UprightFrames
 from timesformer.errors import ConfigError, DecodeError
 
 _MAX_FRAMES = 2**22
@@ -122,28 +122,24 @@ class VideoReader:
             known, first = self._survey()
             surveys.add(key, known)
         self._index, self._timing = known
-        self._size = first.height, first.width
+        self._to_rgb = UprightFrames(first)
         # In other codecs and in interlaced H.264, a frame marked as non-reference may still be referenced.
         is_safe = self._source.stream.codec_context.name == "h264" and not first.interlaced_frame
         self._skip_unwanted: Literal["DEFAULT", "NONREF"] = "NONREF" if is_safe else "DEFAULT"
-        self._quarter_turns, self._is_mirrored = orientation(
-            first.reformat(width=2, height=2, format="gray", threads=1)
-        )
-        self._scaler = VideoReformatter()
         self._process = os.getpid()
 
     @property
     def info(self) -> VideoInfo:
         """Size, length and timing of the video."""
         self._check_open()
-        height, width = self._size if self._quarter_turns % 2 == 0 else reversed(self._size)
+        height, width = self._to_rgb.size
         return VideoInfo(
             num_frames=self._index.num_frames,
             fps=self._timing.fps,
             height=height,
             width=width,
             duration_s=self._index.num_frames / self._timing.fps,
-            rotation=90 * self._quarter_turns,
+            rotation=90 * self._to_rgb.quarter_turns,
             timing=self._timing.note,
         )
 
@@ -210,12 +206,6 @@ class VideoReader:
         for i, (rank, frame) in enumerate(nearest):
             if rank != ranks[i]:
                 out[i] = out[i - 1] if frame is None and i > 0 else self._to_rgb(frame or first)
-
-    def _to_rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-        height, width = self._size
-        # One thread: by default the scaler has a thread pool, and a forked process hangs when it frees one.
-        image = self._scaler.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-        return np.rot90(image[:, ::-1] if self._is_mirrored else image, self._quarter_turns)
 
     def _first_frame(self, index: PacketIndex) -> VideoFrame | None:
         """The first frame, if the packets up to it are those of the index; else None, with the file opened again.

@@ -14,7 +14,7 @@ from timesformer.inference.onnx_model import Classifier
 from timesformer.model.cost import cost
 from timesformer.outputs import refuse_existing, writing
 
-_STYLE = """
+STYLE = """
 :root { --ink:#1b1f24; --soft:#667080; --line:#e3e6ea; --good:#1a7f4b; --bad:#c0392b; --bar:#3b6fd4; --gap:#eea79b;
 --cautious:#b9cdf3 }
 * { box-sizing:border-box } body { font:15px/1.5 system-ui,sans-serif; color:var(--ink); margin:0; background:#fff }
@@ -74,7 +74,7 @@ def write_report(
         _videos(examples, model, allow_codecs=allow_codecs),
         *_measures(evaluation),
     ]
-    return _write(document(title, style=_STYLE, body="".join(sections)), Path(path), overwrite=overwrite)
+    return write_page(document(title, style=STYLE, body="".join(sections)), Path(path), overwrite=overwrite)
 
 
 def _measures(evaluation: Evaluation) -> list[str]:
@@ -82,7 +82,13 @@ def _measures(evaluation: Evaluation) -> list[str]:
     return [section(evaluation) for section in sections]
 
 
-def _write(page: str, path: Path, *, overwrite: bool) -> Path:
+def write_page(page: str, path: Path, *, overwrite: bool) -> Path:
+    """Write a page, all or nothing.
+
+    Raises:
+        ConfigError: The file already exists and `overwrite` is False.
+        DataError: The file cannot be written.
+    """
     if path.is_dir():
         raise DataError(f"{path}: the report cannot be written: it is a folder")
     refuse_existing(path, overwrite=overwrite)

@@ -1,0 +1,274 @@
+"""`timesformer timeline`"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from cyclopts import Parameter
+
+from timesformer.cli.console import note, print_json, progress
+from timesformer.cli.options import (
+    DATA,
+    DEFAULT_MODEL,
+    LIST,
+    MODEL,
+    OUTPUT,
+    OUTPUT_NAMES,
+    PREDICT_COMPUTE,
+    AsJson,
+    Model,
+    Overrides,
+    Overwrite,
+    PredictCompute,
+    choice,
+    compute_options,
+    given_model,
+    model_overrides,
+)
+from timesformer.cli.streams import STDIN
+from timesformer.data.video.byte_source import Readable
+from timesformer.errors import ConfigError, did_you_mean
+from timesformer.outputs import check_files, check_folder, writing
+from timesformer.timelines.curves_file import CURVES_FILE, read_curves, save_curves
+from timesformer.timelines.decision import Mode, decide_again
+from timesformer.timelines.formats import FORMATS
+from timesformer.timelines.formats.write import write
+from timesformer.timelines.run import timeline as run_timeline
+from timesformer.timelines.thresholds import Threshold
+from timesformer.timelines.timeline import Gap, LabeledSegment, Timeline
+
+_STDIN = "-"
+
+
+@Parameter(name="*", group=MODEL)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """When a class begins and ends. Each value is a number, or numbers of single classes: `wave=0.8,clap=0.7`."""
+
+    mode: Annotated[str | None, choice("mode", get_args(Mode)), Parameter(metavar="MODE")] = None
+    """`exclusive`, one label at a time (default), or `overlapping`, each class by itself."""
+    onset: Annotated[tuple[str, ...], LIST, Parameter(metavar="P")] = ()
+    """Probability at which a segment starts, in overlapping mode (default: of the model, or 0.6)."""
+    offset: Annotated[tuple[str, ...], LIST, Parameter(metavar="P")] = ()
+    """Probability below which it ends, in overlapping mode (default: of the model, or 0.4)."""
+    min_on: Annotated[tuple[str, ...], LIST, Parameter(metavar="SECONDS")] = ()
+    """Shortest segment (default: of the model, or 0.5)."""
+    min_off: Annotated[tuple[str, ...], LIST, Parameter(metavar="SECONDS")] = ()
+    """Shortest pause between segments of a class (default: of the model, or 0.5)."""
+
+    def thresholds(self) -> dict[str, Any]:
+        """The thresholds that were given, as keywords of `timesformer.timelines.run.timeline`.
+
+        Raises:
+            ConfigError: One is not a number or a list of numbers of classes.
+        """
+        given = {"onset": self.onset, "offset": self.offset, "min_on": self.min_on, "min_off": self.min_off}
+        return {name: _threshold(f"--{name.replace('_', '-')}", items) for name, items in given.items()}
+
+
+_DECISION = Decision()
+
+
+def timeline(
+    video: Annotated[str, Parameter(group=DATA)] = "",
+    /,
+    *,
+    model: Model = DEFAULT_MODEL,
+    overrides: Overrides = (),
+    window: Annotated[float | None, Parameter(group=MODEL, metavar="SECONDS")] = None,
+    stride: Annotated[float | None, Parameter(group=MODEL, metavar="SECONDS")] = None,
+    decision: Decision = _DECISION,
+    curves: Annotated[str, Parameter(group=DATA, metavar="PATH")] = "",
+    compute: PredictCompute = PREDICT_COMPUTE,
+    to: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="FORMAT,...")] = (),
+    output: Annotated[str, OUTPUT_NAMES] = "",
+    overwrite: Overwrite = False,
+    json: AsJson = False,
+) -> None:
+    """Find what happens when in a long video.
+
+    The model sees overlapping windows of the video; every frame is decoded once, and memory does not grow with the
+    length. One line is printed for each segment.
+
+    Example: `timesformer timeline day.mp4 --model runs/demo --output day --to json,csv,vtt`
+
+    Other thresholds need no model: `timesformer timeline --curves day/curves.npz --mode overlapping --onset 0.7`
+
+    Parameters
+    ----------
+    video
+        Video file, folder of frames, video in a tar file, or `-` for a video file on stdin.
+    window
+        Length of a window (default: of the clips that the model was trained on).
+    stride
+        Distance of windows (default: a quarter of the window).
+    curves
+        Decide again from the curves that `--output` saved, without VIDEO.
+    to
+        Formats to write into `--output`: `json` (default), `csv`, `vtt`, `srt`, `eaf`, `activitynet`, `labelstudio`,
+        `svg` or `mp4`.
+    output
+        Folder for the files, and for the curves, `curves.npz`; or one file, if its extension tells a single format.
+    """
+    video = _STDIN if video == STDIN else video
+    target = _Target.of(output, to=to, name=video or curves)
+    target.check(overwrite=overwrite, reads=[path for path in (video, curves) if path and path != _STDIN])
+    target.refuse_pipe(video)
+    if curves:
+        _refuse_with_curves(video, model=model, window=window, stride=stride, overrides=overrides, compute=compute)
+        found = decide_again(read_curves(curves), mode=decision.mode, **decision.thresholds())
+    else:
+        with progress("timeline", unit="s") as on_progress:
+            found = run_timeline(
+                given_model(model),
+                _source(video),
+                window=window,
+                stride=stride,
+                mode=decision.mode or "exclusive",
+                options=compute_options(compute),
+                on_progress=lambda done, length: on_progress(round(done), round(max(done, length or 0.0))),
+                **decision.thresholds(),
+                **model_overrides(overrides),
+            )
+    target.write(found, overwrite=overwrite, compute=compute)
+    _show(found, as_json=json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The files to write."""
+
+    files: Mapping[str, Path]
+    """By format."""
+    folder: Path | None
+    """Folder to make, which gets the curves too; None if a single file is written, or none."""
+
+    @classmethod
+    def of(cls, output: str, *, to: Sequence[str], name: str) -> "_Target":
+        for format_ in to:
+            if format_ not in FORMATS:
+                raise ConfigError(f"--to {format_}: is not one of {', '.join(FORMATS)}{did_you_mean(format_, FORMATS)}")
+        if not output:
+            if to:
+                raise ConfigError(f"--to {','.join(to)} has no effect without --output, the folder to write into")
+            return cls({}, None)
+        path = Path(output)
+        by_suffix = [format_ for format_, suffix in FORMATS.items() if suffix == path.suffix.lower()]
+        fitting = to if len(to) == 1 and Path(FORMATS[to[0]]).suffix == path.suffix.lower() else () if to else by_suffix
+        if path.suffix and len(fitting) == 1 and not path.is_dir():
+            return cls({fitting[0]: path}, None)
+        stem = Path(name).stem if name and name != _STDIN else "timeline"
+        return cls({format_: path / f"{stem}{FORMATS[format_]}" for format_ in to or ("json",)}, path)
+
+    def check(self, *, overwrite: bool, reads: Sequence[str]) -> None:
+        """Refuse, before the work, what cannot be written after it.
+
+        Raises:
+            ConfigError: A file exists and must not be replaced, is an input, or cannot be written.
+        """
+        if self.folder is not None:
+            check_folder(self.folder)
+        files = [*self.files.values(), *([self.folder / CURVES_FILE] if self.folder else [])]
+        there = [file for file in files if self.folder is None or self.folder.is_dir()]
+        check_files(*there, overwrite=overwrite, reads=[Path(read) for read in reads])
+
+    def refuse_pipe(self, video: str) -> None:
+        """Refuse to annotate a video that came through a pipe.
+
+        Raises:
+            ConfigError: `mp4` is to be written, and the video is `-`.
+        """
+        if video == _STDIN and "mp4" in self.files:
+            raise ConfigError("--to mp4 needs the video as a file: a pipe can be read only once")
+
+    def write(self, found: Timeline, *, overwrite: bool, compute: PredictCompute) -> None:
+        """Write the files, and name them."""
+        self.refuse_pipe(found.source.path)
+        if self.folder is not None:
+            with writing(self.folder, error=ConfigError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+        for format_, path in self.files.items():
+            video = found.source.path if format_ == "mp4" else None
+            write(
+                found, path, to=format_, curves=found.curves, video=video, overwrite=overwrite,
+                allow_codecs=compute.allow_codecs,
+            )  # fmt: skip
+        if self.folder is not None:
+            save_curves(found, self.folder / CURVES_FILE, overwrite=overwrite)
+        if self.files:
+            note(f"written: {self.folder if self.folder is not None else next(iter(self.files.values()))}")
+
+
+def _source(video: str) -> str | Readable:
+    if not video:
+        raise ConfigError("which video? Give VIDEO, - for stdin, or --curves for curves that were saved")
+    if video != _STDIN:
+        return str(Path(video).expanduser())
+    if sys.stdin.isatty():
+        raise ConfigError("-: stdin is a terminal; pipe a video into it, or name a file")
+    return sys.stdin.buffer
+
+
+def _refuse_with_curves(video: str, *, model: str, window: float | None, stride: float | None,
+                        overrides: Sequence[str], compute: PredictCompute) -> None:  # fmt: skip
+    """Refuse what has no effect on curves that exist."""
+    given = {
+        video: bool(video),
+        "--model": model != DEFAULT_MODEL,
+        "--window": window is not None,
+        "--stride": stride is not None,
+        "--set": bool(overrides),
+        "options of computing": compute != PREDICT_COMPUTE,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{name}: has no effect with --curves, which were computed before")
+
+
+def _threshold(flag: str, items: Sequence[str]) -> Threshold:
+    """One number for all classes, or numbers by class name."""
+    if not items:
+        return None
+    parts = [item.rpartition("=") for item in items]
+    try:
+        if len(parts) == 1 and not parts[0][1]:
+            return float(items[0])
+        if all(equals and label for label, equals, _ in parts):
+            return {label: float(value) for label, _, value in parts}
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"{flag} {','.join(items)}: is neither a number nor numbers of classes, such as wave=0.8,clap=0.7"
+    )
+
+
+def _show(found: Timeline, *, as_json: bool) -> None:
+    for gap in found.gaps:
+        note(_gap_text(gap))
+    if as_json:
+        print_json(found.to_dict())
+        return
+    width = max((len(segment.label) for segment in found.segments), default=0)
+    for segment in found.segments:
+        print(_segment_text(segment, width=width))
+    if not found.segments:
+        note("no segments")
+
+
+def _segment_text(segment: LabeledSegment, *, width: int) -> str:
+    return f"{_clock(segment.start)}-{_clock(segment.end)}  {segment.label:{width}}  {segment.score:.0%}"
+
+
+def _gap_text(gap: Gap) -> str:
+    return f"gap {_clock(gap.start)}-{_clock(gap.end)}: {gap.reason}"
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds to a hundredth, with hours from the first on: `0:12.40`, `1:02:03.00`."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{start}:{rest // 100:02}.{rest % 100:02}"

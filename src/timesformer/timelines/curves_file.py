@@ -1,0 +1,65 @@
+"""`curves.npz`: the curves of a timeline and all that is needed to decide again with other thresholds."""
+
+import json
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from timesformer.errors import ConfigError, DataError
+from timesformer.files import replacing
+from timesformer.outputs import check_files, writing
+from timesformer.timelines.json_file import parse_timeline
+from timesformer.timelines.timeline import Curves, Timeline
+
+CURVES_FILE = "curves.npz"
+_ARRAYS = ("times", "probabilities", "frame_times")
+
+
+def save_curves(timeline: Timeline, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write the curves of a timeline, for `read_curves`.
+
+    The file holds `times` `[n]`, `probabilities` `[n, k]`, `frame_times` `[frames]`, and the timeline as JSON in
+    `timeline`.
+
+    Raises:
+        ConfigError: The timeline has no curves, or the file exists or cannot be written.
+        TimeSformerError: The disk refused.
+    """
+    curves, path = timeline.curves, Path(path)
+    if curves is None:
+        raise ConfigError("the timeline has no curves to save")
+    check_files(path, overwrite=overwrite)
+    arrays = {name: getattr(curves, name) for name in _ARRAYS}
+    text = json.dumps(timeline.to_dict(), allow_nan=False)
+    with writing(path), replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, timeline=np.array(text), **arrays)
+
+
+def read_curves(path: str | os.PathLike[str]) -> Timeline:
+    """Read a timeline with its curves.
+
+    Raises:
+        DataError: The file cannot be read, or `save_curves` did not write it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            text = str(file["timeline"])
+            curves = Curves(**{name: file[name] for name in _ARRAYS})
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or 'is not a file of curves'}") from error
+    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: is not a file of curves, as `timesformer timeline --output` writes them") from error
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{path}: is a damaged file of curves: {error}") from error
+    timeline = parse_timeline(value, where=str(path))
+    shape = (len(curves.times), len(timeline.classes))
+    if curves.times.ndim != 1 or curves.probabilities.shape != shape or 0 in shape:
+        raise DataError(
+            f"{path}: is a damaged file of curves: probabilities of {curves.probabilities.shape}, not {shape}"
+        )
+    return replace(timeline, curves=curves)

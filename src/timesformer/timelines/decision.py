@@ -1,0 +1,94 @@
+"""From curves to a `Timeline`; also with other thresholds, without the model and without the video."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from timesformer.config.checks import check_choice
+from timesformer.config.thresholds import NAMES, Thresholds
+from timesformer.data.video.timing import MIN_GAP_S
+from timesformer.errors import ConfigError
+from timesformer.timelines.decide import Piece, Run, exclusive, mean_and_peak, overlapping
+from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
+from timesformer.timelines.timeline import Curves, Gap, LabeledSegment, Timeline
+
+Mode = Literal["exclusive", "overlapping"]
+"""One label at a time, or each class by itself."""
+
+
+def decide(timeline: Timeline, *, mode: str, thresholds: Thresholds) -> Timeline:
+    """The timeline with the segments that its curves give.
+
+    Args:
+        timeline: A timeline with curves.
+        mode: See `Mode`.
+        thresholds: When a class begins and ends.
+
+    Raises:
+        ConfigError: The timeline has no curves, or the mode is unknown.
+    """
+    check_choice("mode", mode, Mode)
+    curves = timeline.curves
+    if curves is None:
+        raise ConfigError("the timeline has no curves, from which segments are decided")
+    pieces = pieces_between(timeline.gaps, duration=timeline.source.duration)
+    runs = (exclusive if mode == "exclusive" else overlapping)(
+        curves, classes=timeline.classes, thresholds=thresholds, pieces=pieces
+    )
+    segments = tuple(_segment(run, curves, timeline.classes) for run in runs)
+    return replace(timeline, segments=segments, settings={"mode": mode, **thresholds.to_dict()})
+
+
+def decide_again(
+    timeline: Timeline,
+    *,
+    mode: str | None = None,
+    onset: Threshold = None,
+    offset: Threshold = None,
+    min_on: Threshold = None,
+    min_off: Threshold = None,
+) -> Timeline:
+    """A timeline with other thresholds, from the same curves.
+
+    Args:
+        timeline: A timeline with curves.
+        mode: See `Mode`; None keeps that of the timeline.
+        onset: As in `timesformer.timelines.thresholds.merge_thresholds`; None keeps that of the timeline.
+        offset: As `onset`.
+        min_on: As `onset`.
+        min_off: As `onset`.
+
+    Raises:
+        ConfigError: A value is out of range, has no effect on the mode, or belongs to an unknown class.
+    """
+    given = dict(zip(NAMES, (onset, offset, min_on, min_off), strict=True))
+    mode = timeline.settings["mode"] if mode is None else mode
+    check_choice("mode", mode, Mode)
+    refuse_without_effect(mode, classes=timeline.classes, given=given)
+    stored = Thresholds(**{name: value for name, value in timeline.settings.items() if name != "mode"})
+    thresholds = merge_thresholds(stored, classes=timeline.classes, **given)
+    return decide(timeline, mode=mode, thresholds=thresholds)
+
+
+def pieces_between(gaps: Sequence[Gap], *, duration: float) -> list[Piece]:
+    """The parts of a video between gaps of at least a second; shorter gaps do not part it."""
+    long = [gap for gap in gaps if gap.end - gap.start >= MIN_GAP_S]
+    starts, ends = [0.0, *(gap.end for gap in long)], [*(gap.start for gap in long), duration]
+    return [Piece(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+
+
+def _segment(run: Run, curves: Curves, classes: Sequence[str]) -> LabeledSegment:
+    score, peak = mean_and_peak(curves, run)
+    first, end = np.searchsorted(curves.frame_times, [run.start, run.end], side="left").tolist()
+    return LabeledSegment(
+        label=classes[run.index],
+        index=run.index,
+        start=run.start,
+        end=run.end,
+        start_frame=first,
+        end_frame=end,
+        score=score,
+        peak=peak,
+    )

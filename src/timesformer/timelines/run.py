@@ -1,0 +1,193 @@
+"""`timeline`: what happens when in a long video."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+
+from timesformer.config.checks import check_choice
+from timesformer.config.compute import ComputeOptions
+from timesformer.config.thresholds import NAMES, Thresholds
+from timesformer.data.video.byte_source import Readable
+from timesformer.data.video.feed import Feed
+from timesformer.data.video.sequential import open_feed
+from timesformer.data.video.timing import frame_timing
+from timesformer.errors import DataError
+from timesformer.inference.fusion import check_finite, fuse
+from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.options import PredictorKeywords, split_keywords
+from timesformer.inference.predictor import Predictor
+from timesformer.timelines.decision import Mode, decide
+from timesformer.timelines.reading import Read, WindowReader
+from timesformer.timelines.scores import Scores
+from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
+from timesformer.timelines.timeline import Curves, Gap, Source, Timeline
+from timesformer.timelines.window_logits import logits_of_windows
+from timesformer.timelines.windows import Windows, plan_windows
+
+OnProgress = Callable[[float, float | None], None]
+"""Called with the seconds of video that were computed, and its length in seconds, None if its header does not say."""
+
+
+def timeline(
+    model: Classifier | str | Path,
+    video: str | os.PathLike[str] | Readable | Feed,
+    *,
+    window: float | None = None,
+    stride: float | None = None,
+    mode: str = "exclusive",
+    thresholds: Thresholds | None = None,
+    onset: Threshold = None,
+    offset: Threshold = None,
+    min_on: Threshold = None,
+    min_off: Threshold = None,
+    options: ComputeOptions | None = None,
+    on_progress: OnProgress = lambda done, length: None,
+    **keywords: Unpack[PredictorKeywords],
+) -> Timeline:
+    """Find what happens when in a video of any length, in bounded memory; every frame is decoded once.
+
+    Windows are centered on the instants 0, `stride`, 2 `stride` and so on; the score of an instant is the weighted mean
+    of all windows that cover it. See `timesformer.timelines.windows`, `scores` and `decide`. Gaps of a second or more
+    part the video: no window and no segment reaches over one.
+
+    Args:
+        model: As in `Predictor`.
+        video: A video file, a folder of frames, a video in a tar file, the bytes of a video file (a pipe or an open
+            file), or a `Feed`. The same bytes give the same timeline, from a file or a pipe.
+        window: Length of a window in seconds; None takes the span of the model's dense clips, or the usual length of
+            the clips that it was trained on.
+        stride: Distance of windows in seconds, at most `window`; None takes a quarter of it.
+        mode: `exclusive`, one label at a time, or `overlapping`, each class by itself.
+        thresholds: When a class begins and ends; None takes those of the model, or the defaults.
+        onset: Replaces that of `thresholds`: one value, or values of single classes by name. Overlapping mode only.
+        offset: As `onset`.
+        min_on: As `onset`, in seconds, in both modes.
+        min_off: As `min_on`.
+        options: How to compute; see `ComputeOptions`.
+        on_progress: Called after each batch.
+        **keywords: As in `Predictor`.
+
+    Returns:
+        The segments, with the curves that they were decided from in `curves`.
+
+    Raises:
+        DecodeError: The video cannot be decoded.
+        DataError: The video is shorter than a window.
+        ConfigError: A value is out of range, has no effect on the mode, or belongs to an unknown class.
+        WeightsError: The weights cannot be loaded.
+        TimeSformerError: The model outputs nan or inf.
+    """
+    check_choice("mode", mode, Mode)
+    compute, overrides = split_keywords(keywords)
+    model = open_model(model, **overrides) if isinstance(model, str | Path) else model
+    classes = tuple(model.info.label(index) for index in range(model.config.num_classes))
+    given = dict(zip(NAMES, (onset, offset, min_on, min_off), strict=True))
+    refuse_without_effect(mode, classes=classes, given=given)
+    chosen = merge_thresholds(thresholds or model.info.thresholds, classes=classes, **given)
+    windows = plan_windows(model.config, model.info, window=window, stride=stride)
+    predictor = Predictor(model, options=options, **compute)
+    codecs = compute.get("allow_codecs", () if options is None else options.allow_codecs)
+    feed = video if isinstance(video, Feed) else open_feed(video, allow_codecs=codecs)
+    with feed:
+        scored = _score(predictor, feed, windows, on_progress=on_progress)
+        source = _source(feed, scored.read)
+    if windows.length > source.duration + 1e-6:
+        raise DataError(
+            f"{source.path}: lasts {source.duration:.4g} s, less than one window of {windows.length:.4g} s: "
+            "pass a shorter window=... (--window)"
+        )
+    undecided = Timeline(
+        source=source,
+        model={"sha256": weights_sha256(model), "scheme": scheme_text(model)},
+        window=windows.length,
+        stride=windows.stride,
+        settings={},
+        classes=classes,
+        segments=(),
+        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.reason) for gap in scored.read.gaps),
+        curves=scored.curves,
+    )
+    return decide(undecided, mode=mode, thresholds=chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    read: Read
+    curves: Curves
+
+
+def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: OnProgress) -> _Scored:
+    """Curves over all of a video."""
+    info = predictor.model.info
+    reader = WindowReader(feed, windows, config=predictor.model.config, clip=info.clip)
+    compute = logits_of_windows(predictor)
+    centers: list[float] = []
+    rows: list[Float32[np.ndarray, " k"]] = []
+    piece, scores = -1, Scores(windows)
+    with closing(reader.each()) as each:
+        while batch := [*islice(each, max(1, predictor.batch_size // info.clip.num_crops))]:
+            for read, logits in zip(batch, compute(batch), strict=True):
+                check_finite(logits, feed.path)
+                if read.piece != piece:
+                    rows += scores.finish()
+                    piece, scores = read.piece, Scores(windows)
+                centers.append(read.window.center)
+                rows += scores.add(_log_probabilities(fuse(logits.double(), info.clip.fusion)))
+            on_progress(centers[-1], feed.clock().length_s)
+    rows += scores.finish()
+    curves = Curves(times=np.array(centers), probabilities=np.stack(rows), frame_times=reader.read.frame_times())
+    return _Scored(reader.read, curves)
+
+
+def _log_probabilities(probabilities: torch.Tensor) -> Float64[np.ndarray, " k"]:
+    return probabilities.clamp(min=1e-30).log().numpy()
+
+
+def _source(feed: Feed, read: Read) -> Source:
+    times, clock = read.frame_times(), feed.clock()
+    ticks = np.rint(times * clock.time_base.denominator / clock.time_base.numerator).astype(np.int64).tolist()
+    timing = frame_timing(ticks, time_base=clock.time_base, average=clock.average, guessed=clock.guessed)
+    height, width = feed.size()
+    return Source(
+        path=feed.path,
+        sha256=feed.sha256(),
+        duration=read.end,
+        num_frames=len(times),
+        fps=timing.fps,
+        is_variable=_is_variable(times, fps=timing.fps, tick=float(clock.time_base)),
+        height=height,
+        width=width,
+    )
+
+
+def _is_variable(times: Float64[np.ndarray, " n"], *, fps: float, tick: float) -> bool:
+    """Whether an interval, gaps left out, differs from the usual one by more than rounding."""
+    intervals = np.diff(times)
+    usual = intervals[intervals < 10 / fps]
+    return bool(np.any(np.abs(usual - 1 / fps) > 1.001 * tick + 0.01 / fps))
+
+
+def weights_sha256(model: Classifier) -> str:
+    """Hash of a model's weights by name, type, shape and value, in whatever file they are; of an ONNX file its own."""
+    if isinstance(model, OnnxModel):
+        return hashlib.sha256(Path(model.path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def scheme_text(model: Classifier) -> str:
+    """Name of a model's scheme, or its stages: `time,space`, steps of one stage joined by `+`."""
+    scheme = model.config.scheme
+    return scheme if isinstance(scheme, str) else ",".join("+".join(stage) for stage in scheme)

@@ -1,0 +1,229 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from timesformer.cli.timeline import _clock
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig
+from timesformer.timelines.curves_file import read_curves
+from timesformer.timelines.json_file import read_timeline
+from timesformer.timelines.run import timeline
+from timesformer.weights.load import load
+from timesformer.weights.model_folder import save
+from tiny import random_model, tiny_config
+from videos import write_frames, write_timed, write_video
+
+LABELS = ("walk", "background", "wave", "clap", "sit", "jump", "turn")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model folder: windows of 0.8 s."""
+    info = ModelInfo(clip=ClipConfig(frame_stride=8, num_crops=1), labels=LABELS)
+    return save(random_model(tiny_config(), info=info, seed=3), tmp_path_factory.mktemp("models") / "m")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    options = {"movflags": "faststart"}
+    return write_video(tmp_path_factory.mktemp("videos") / "day.mp4", num_frames=75, format_options=options)
+
+
+def test_one_line_for_each_segment(run, model, video):
+    status, out, err = run("timeline", video, "--model", model, "--min-on", "0")
+    found = timeline(str(model), video, min_on=0)
+    assert (status, err) == (0, "")
+    width = max(len(segment.label) for segment in found.segments)
+    assert out.splitlines() == [
+        f"{_clock(each.start)}-{_clock(each.end)}  {each.label:{width}}  {each.score:.0%}" for each in found.segments
+    ]
+    assert len(found.segments) > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00.00"), (12.4, "0:12.40"), (59.999, "1:00.00"), (754.996, "12:35.00"), (3723.5, "1:02:03.50")],
+)
+def test_times_are_minutes_and_seconds(seconds, text):
+    assert _clock(seconds) == text
+
+
+def test_json_is_the_timeline(run, model, video):
+    status, out, _ = run("timeline", video, "--model", model, "--json", "--mode", "overlapping", "--onset", "0.2",
+                         "--offset", "0.1", "--min-on", "wave=0.1,clap=0.2")  # fmt: skip
+    found = timeline(str(model), video, mode="overlapping", onset=0.2, offset=0.1, min_on={"wave": 0.1, "clap": 0.2})
+    assert status == 0
+    assert json.loads(out) == json.loads(json.dumps(found.to_dict()))
+    assert json.loads(out)["format"] == "timesformer.timeline/1"
+
+
+def test_a_folder_gets_the_formats_and_the_curves(run, model, video, tmp_path):
+    folder = tmp_path / "out" / "day"
+    status, _, err = run("timeline", video, "-m", model, "--output", folder, "--to", "json,csv,vtt,svg")
+    assert (status, err) == (0, f"written: {folder}\n")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "curves.npz", "day.csv", "day.json", "day.svg", "day.vtt",
+    ]  # fmt: skip
+    found = timeline(str(model), video)
+    assert read_timeline(folder / "day.json") == found
+    saved = read_curves(folder / "curves.npz")
+    assert saved == found
+    for name in ("times", "probabilities", "frame_times"):
+        np.testing.assert_array_equal(getattr(saved.curves, name), getattr(found.curves, name))
+    status, _, err = run("timeline", video, "-m", model, "--output", folder)
+    assert status == 2
+    assert "day.json: already exists; pass overwrite=True (--overwrite) to replace it" in err
+    assert run("timeline", video, "-m", model, "--output", folder, "--overwrite")[0] == 0
+
+
+def test_one_file_is_written_if_its_extension_tells_the_format(run, model, video, tmp_path):
+    assert run("timeline", video, "-m", model, "--output", tmp_path / "a.vtt")[0] == 0
+    assert (tmp_path / "a.vtt").read_text().startswith("WEBVTT")
+    assert run("timeline", video, "-m", model, "--output", tmp_path / "b.json", "--to", "activitynet")[0] == 0
+    assert "results" in json.loads((tmp_path / "b.json").read_text())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.vtt", "b.json"]
+
+
+def test_saved_curves_are_decided_again_without_model_and_video(run, model, video, tmp_path):
+    folder = tmp_path / "day"
+    run("timeline", video, "-m", model, "--output", folder)
+    more = ("--mode", "overlapping", "--onset", "0.2", "--offset", "0.1")
+    status, out, _ = run("timeline", "--curves", folder / "curves.npz", *more, "--json")
+    _, expected, _ = run("timeline", video, "-m", model, *more, "--json")
+    assert status == 0
+    assert out == expected
+    _, again, _ = run("timeline", "--curves", folder / "curves.npz", *more, "--output", tmp_path / "other.csv")
+    assert (tmp_path / "other.csv").is_file()
+    assert len(again.splitlines()) == len(json.loads(out)["segments"])
+
+
+@pytest.mark.parametrize("how", ["redirect", "pipe"])
+def test_stdin_gives_the_bytes_that_the_file_gives(how, model, video, tmp_path):
+    command = [sys.executable, "-m", "timesformer", "timeline", "-", "--model", str(model), "--min-on", "0"]
+    out, data = tmp_path / "out", video.read_bytes()
+    if how == "pipe":
+        done = subprocess.run([*command, "--output", str(out)], input=data, capture_output=True, check=True)
+    else:
+        with video.open("rb") as file:
+            done = subprocess.run([*command, "--output", str(out)], stdin=file, capture_output=True, check=True)
+    command[4] = str(video)
+    direct = subprocess.run([*command, "--output", str(tmp_path / "file")], capture_output=True, check=True)
+    assert done.stdout == direct.stdout != b""
+    piped, found = read_curves(out / "curves.npz"), read_curves(tmp_path / "file" / "curves.npz")
+    assert piped.source.path == "-"
+    assert replace(piped, source=found.source) == found
+    assert replace(found.source, path="-") == piped.source
+    assert piped.curves.probabilities.tobytes() == found.curves.probabilities.tobytes()
+    texts = [path.read_text() for path in (out / "timeline.json", tmp_path / "file" / "day.json")]
+    assert texts[0].replace('"path": "-"', f'"path": "{video}"') == texts[1]
+
+
+def test_an_mp4_that_no_pipe_can_carry_is_one_line(model, tmp_path):
+    path = write_video(tmp_path / "v.mp4", num_frames=300, codec="mjpeg", pix_fmt="yuvj420p")
+    done = subprocess.run(
+        [sys.executable, "-m", "timesformer", "timeline", "-", "--model", str(model)],
+        input=path.read_bytes(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "error: -: an MP4 or MOV whose index comes last cannot be read from a pipe: name the file, or write it with "
+        "its index first (ffmpeg -movflags faststart), as Matroska or as MPEG-TS\n"
+    )
+
+
+def test_gaps_are_told(run, model, tmp_path):
+    times = [*range(0, 1200, 40), *range(61_200, 62_400, 40)]
+    path = write_timed(tmp_path / "v.mkv", times)
+    status, _, err = run("timeline", path, "--model", model)
+    assert status == 0
+    assert err.splitlines() == ["gap 0:01.20-1:01.20: no frame for 60.04 s"]
+
+
+def test_a_video_without_segments_says_so(run, model, video):
+    status, out, err = run("timeline", video, "-m", model, "--mode", "overlapping", "--onset", "1", "--min-on", "3")
+    assert (status, out, err) == (0, "", "no segments\n")
+
+
+def test_a_folder_of_frames_and_other_frame_counts_work(run, model, tmp_path):
+    frames = write_frames(tmp_path / "f", num_frames=60)
+    status, out, _ = run("timeline", frames, "-m", model, "--set", "num_frames=5", "--json")
+    assert status == 0
+    assert json.loads(out)["window"] == pytest.approx(5 * 8 / 30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{video}", "--window", "4"), "{video}: lasts 3 s, less than one window of 4 s: pass a shorter window=..."),
+        (("{video}", "--stride", "1"), "stride=1 must be greater than 0 and at most the window of 0.8 seconds"),
+        (("{video}", "--stride", "0"), "stride=0 must be greater than 0 and at most the window of 0.8 seconds"),
+        (("{video}", "--window", "-2"), "window=-2 must be from 0.001 to 86400 seconds"),
+        (("{video}", "--set", "num_frames=0"), "num_frames=0 must be"),
+        (("{folder}/missing.mp4",), "{folder}/missing.mp4: No such file or directory"),
+        (("{folder}",), "{folder}: a folder, not a video file, without frames such as"),
+        (("{folder}/text.mp4",), "{folder}/text.mp4: not a video, or cut off before its index"),
+        ((), "which video? Give VIDEO, - for stdin, or --curves for curves that were saved"),
+        (("{video}", "--onset", "0.5"), "onset has no effect on mode='exclusive', only on 'overlapping'"),
+        (("{video}", "--min-on", "wafe=1"), "the model has no class 'wafe', only 7 others; did you mean 'wave'?"),
+        (("{video}", "--min-on", "much"), "--min-on much: is neither a number nor numbers of classes, such as"),
+        (("{video}", "--min-on", "1,wave=2"), "--min-on 1,wave=2: is neither a number nor numbers of classes"),
+        (("{video}", "--min-on", "-1"), "min_on=-1.0 must be finite and not negative"),
+        (("{video}", "--mode", "overlapping", "--onset", "2"), "onset=2.0 must be greater than 0, at most 1"),
+        (("{video}", "--to", "csv"), "--to csv has no effect without --output, the folder to write into"),
+        (("{video}", "--output", "{folder}/o", "--to", "cvs"), "--to cvs: is not one of json, csv, vtt"),
+        (("{video}", "--output", "{folder}/text.mp4/o"), "cannot be created: {folder}/text.mp4 is a file"),
+        (("--curves", "{folder}/missing.npz"), "{folder}/missing.npz: No such file or directory"),
+        (("--curves", "{folder}/text.mp4"), "{folder}/text.mp4: is not a file of curves, as `timesformer timeline"),
+        (("--curves", "{folder}/other.npz"), "{folder}/other.npz: is not a file of curves, as `timesformer timeline"),
+        (("{video}", "--curves", "{folder}/other.npz"), "{video}: has no effect with --curves"),
+        (("--curves", "{folder}/other.npz", "--window", "1"), "--window: has no effect with --curves"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_line(run, model, video, tmp_path, arguments, message):
+    (tmp_path / "text.mp4").write_text("no video")
+    np.savez(tmp_path / "other.npz", times=np.zeros(3))
+    names = {"video": video, "folder": tmp_path}
+    with_model = () if "--curves" in arguments else ("--model", model)
+    status, out, err = run("timeline", *(argument.format(**names) for argument in arguments), *with_model)
+    assert status in (1, 2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert message.format(**names) in err
+
+
+def test_a_model_of_whole_clips_needs_a_window(run, video, tmp_path):
+    info = ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1), labels=LABELS)
+    folder = save(random_model(tiny_config(), info=info), tmp_path / "m")
+    status, _, err = run("timeline", video, "-m", folder)
+    assert status == 2
+    assert err == (
+        "error: the model samples whole clips (sampling='uniform') and does not say how long they are: "
+        "pass window=..., their length in seconds\n"
+    )
+    assert run("timeline", video, "-m", folder, "--window", "1")[0] == 0
+    save(random_model(tiny_config(), info=replace(info, clip_seconds=1.2)), tmp_path / "n")
+    assert load(tmp_path / "n").info.clip_seconds == 1.2
+    assert json.loads(run("timeline", video, "-m", tmp_path / "n", "--json")[1])["window"] == 1.2
+
+
+def test_damaged_files_are_refused(tmp_path):
+    from timesformer.errors import DataError
+
+    path = tmp_path / "t.json"
+    for text, message in (
+        ("{", "is not JSON"),
+        ("[]", "is not a timeline: format=None, this release reads 'timesformer.timeline/1'"),
+        ('{"format": "timesformer.timeline/2"}', "is not a timeline: format='timesformer.timeline/2'"),
+        ('{"format": "timesformer.timeline/1"}', "is a damaged timeline: 'source' is missing"),
+        ('{"format": "timesformer.timeline/1", "source": {"x": 1}}', "is a damaged timeline: .*unexpected keyword"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_timeline(path)
+    with pytest.raises(DataError, match="No such file"):
+        read_timeline(tmp_path / "missing.json")
