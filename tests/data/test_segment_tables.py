@@ -185,6 +185,11 @@ def test_a_file_named_after_its_range_is_read_whole(tmp_path):
     assert segments(tmp_path / "list.csv", text) == [None]
 
 
+def test_a_file_whose_name_is_one_of_its_ranges_by_chance_is_not_cut(tmp_path):
+    text = "path,label,start,end\ns5_0_2.mp4,clap,2.5,4\ns5_0_2.mp4,wave,0.0,2.0\n"
+    assert segments(tmp_path / "list.csv", text) == [(2.5, 4.0), (0.0, 2.0)]
+
+
 def test_kinetics_prefers_the_cut_file_and_else_reads_the_segment_of_the_whole_one(tmp_path):
     touch(tmp_path, "videos/a.mp4", "a_000003_000013.mp4", "b.mkv", "wave/c.mp4")
     text = (

@@ -106,27 +106,29 @@ def read_table(
         DataError: A line cannot be read, has several labels, or a range that is not in seconds; the message names the
             line.
     """
-    rows, splits = [], set()
+    found: list[tuple[str, dict[str, str], RangeColumns | None, Path]] = []
     for number, line in _without_comments(
         path, lines, header=header, finder=finder, class_names=class_names, on_comments=on_comments
     ):
         where = f"{path}, line {number}"
         cells = _read_cells(line, header, where=where)
-        splits.add(cells.get("split", ""))
         given = given_range(cells, where=where)
-        video = _locate(cells, header, given, where=where, finder=finder)
-        rows.append(
-            AnnotationRow(
-                path=video,
-                label=compose(cells[header.label]),
-                where=f"line {number}",
-                group=compose(cells.get(_GROUP_COLUMN, "")),
-                segment=_segment(cells, given, header=header, video=video, where=where),
-            )
+        found.append((f"line {number}", cells, given, _locate(cells, header, given, where=where, finder=finder)))
+    uncut = {video for _, cells, given, video in found if not _is_cut(video, cells, given)}
+    rows = [
+        AnnotationRow(
+            path=video,
+            label=compose(cells[header.label]),
+            where=where,
+            group=compose(cells.get(_GROUP_COLUMN, "")),
+            segment=_segment(cells, given, header=header, where=f"{path}, {where}") if video in uncut else None,
         )
+        for where, cells, given, video in found
+    ]
     _refuse_several(rows, path=path, class_names=class_names)
+    splits = sorted({cells.get("split", "") for _, cells, _, _ in found})
     if len(splits) > 1:
-        names = ", ".join(sorted(splits))
+        names = ", ".join(splits)
         raise DataError(f"{path} mixes splits ({names}) in its column 'split': write one file per split")
     return rows
 
@@ -219,18 +221,21 @@ def _stems(video: str, cells: Mapping[str, str], given: RangeColumns | None) -> 
     return [video]
 
 
-def _segment(
-    cells: Mapping[str, str], given: RangeColumns | None, *, header: Header, video: Path, where: str
-) -> Segment | None:
-    """The segment of a row; None without a range, or if the file is cut to it and named after it."""
-    if given is None or _is_cut(video, [cells[given.start], cells[given.end]]):
+def _segment(cells: Mapping[str, str], given: RangeColumns | None, *, header: Header, where: str) -> Segment | None:
+    """The segment of a row; None without a range."""
+    if given is None:
         return None
     return read_segment(cells, given, where=where, has_decimal_comma=header.separator == ";")
 
 
-def _is_cut(video: Path, times: Sequence[str]) -> bool:
-    """Whether the name of a file ends with a range, as in `x_000003_000013.mp4`."""
-    numbers = [re.escape(plain_number(time).lstrip("0") or "0") for time in times]
+def _is_cut(video: Path, cells: Mapping[str, str], given: RangeColumns | None) -> bool:
+    """Whether the name of a file ends with the range of a row, as in `x_000003_000013.mp4`.
+
+    A file is cut to a range only if that is so in all of its rows: `s5_0_2.mp4` may well have a segment from 0 to 2 s.
+    """
+    if given is None:
+        return False
+    numbers = [re.escape(plain_number(cells[name]).lstrip("0") or "0") for name in (given.start, given.end)]
     return re.search("[_-]" + "[_-]".join(f"0*{number}" for number in numbers) + "$", video.stem) is not None
 
 
