@@ -209,8 +209,8 @@ def find_target(target: int | str | None, info: ModelInfo, *, num_classes: int, 
         return names.index(compose(target))
     if not names:
         raise ConfigError(f"target={target!r}: the model has no class names; give an index from 0 to {num_classes - 1}")
-    hint = did_you_mean(target, names) or f"; the model's classes start with {list(names[:5])}"
-    raise ConfigError(f"target: unknown class {target!r}{hint}")
+    hint = did_you_mean(target, names) or f"; its classes start with {names[:5]}"
+    raise ConfigError(f"the model has no class {target!r}{hint}")
 
 
 def _check_arguments(method: Method, steps: Collection[str], residual: Residual | None) -> None:

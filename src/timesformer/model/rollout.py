@@ -148,7 +148,7 @@ def check_steps(steps: Collection[str], scheme: Scheme) -> None:
     for name in steps:
         if name not in known:
             allowed = ", ".join(map(repr, known))
-            raise ConfigError(f"steps: {name!r} is not one of {allowed}{did_you_mean(str(name), known)}")
+            raise ConfigError(f"unknown attention step {name!r}: allowed are {allowed}{did_you_mean(str(name), known)}")
     reaching = [name for name, regroup in known.items() if regroup.with_cls]
     if not set(steps or known) & set(reaching):
         hint = f"; add {' or '.join(map(repr, reaching))}" if reaching else ""
