@@ -105,7 +105,10 @@ def outline_thickness(height: int, width: int) -> int:
 
 
 def interpolated(
-    maps: Float[np.ndarray, "t h w"], *, seconds: Float64[np.ndarray, " t"], at: Sequence[float] | Float64[np.ndarray, " n"]
+    maps: Float[np.ndarray, "t h w"],
+    *,
+    seconds: Float64[np.ndarray, " t"],
+    at: Sequence[float] | Float64[np.ndarray, " n"],
 ) -> Float64[np.ndarray, "n h w"]:
     """Maps at other times, linear between those of a view.
 
