@@ -122,16 +122,18 @@ def test_lightness_rises_evenly_with_relevance():
 )
 def test_maps_between_two_frames_are_linear_in_time(position: float, first: float, last: float):
     maps = np.array([first, last], dtype=np.float32).reshape(2, 1, 1)
-    found = interpolated(maps, seconds=np.array([2.0, 6.0]), at=[2 + 4 * position])
+    found = interpolated(maps, seconds=np.array([2.0, 6.0]), at=np.array([2 + 4 * position]))
     assert found.item() == pytest.approx(first + (last - first) * position, abs=1e-6)
 
 
 def test_maps_of_a_repeated_frame_are_averaged():
     maps = np.array([1, 3, 8], dtype=np.float32).reshape(3, 1, 1)
-    found = interpolated(maps, seconds=np.array([0.0, 0.0, 1.0]), at=[0.0, 0.5, 1.0])
+    found = interpolated(maps, seconds=np.array([0.0, 0.0, 1.0]), at=np.array([0.0, 0.5, 1.0]))
     np.testing.assert_array_equal(found.ravel(), [2, 5, 8])
 
 
 def test_a_view_of_one_frame_has_its_map_at_all_times():
     maps = np.array([4.0], dtype=np.float32).reshape(1, 1, 1)
-    np.testing.assert_array_equal(interpolated(maps, seconds=np.array([0.3]), at=[0.0, 0.3, 2.0]).ravel(), [4, 4, 4])
+    np.testing.assert_array_equal(
+        interpolated(maps, seconds=np.array([0.3]), at=np.array([0.0, 0.3, 2.0])).ravel(), [4, 4, 4]
+    )

@@ -57,7 +57,7 @@ def plot(explanation: Explanation, *, left: float, top: float, right: float, bot
 
 
 def ticks(low: float, high: float, *, most: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most `most`; `low` alone if they are equal."""
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most `most`; or `low` if both are equal."""
     if high <= low:
         return [float(f"{low:.3g}")]
     power = 10.0 ** math.floor(math.log10((high - low) / most))
@@ -77,8 +77,9 @@ def svg(explanation: Explanation) -> str:
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in shape.points)
     name, about = escape(_cut(headline(explanation), 80)), escape(_cut(details(explanation), 104))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="relevance per frame: {name}" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="{MUTED}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="relevance per frame: {name}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{MUTED}">'
         f'<rect width="100%" height="100%" fill="white"/>'
         f'<text x="{_LEFT}" y="22" font-size="15" fill="{TEXT}">{name}</text>'
         f'<text x="{_LEFT}" y="39">{about}</text>'

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
@@ -98,7 +98,9 @@ def write_clip(
             write(explanation, partial, reader=reader)
 
 
-def _open(explanation: Explanation, video: object, *, allow_codecs: Collection[str]) -> Reader:
+def _open(
+    explanation: Explanation, video: str | os.PathLike[str] | FrameArray, *, allow_codecs: Collection[str]
+) -> Reader:
     if isinstance(video, str | os.PathLike):
         return open_reader(video, allow_codecs=allow_codecs)
     frames, seconds = np.unique(explanation.frames), np.unique(explanation.seconds)
@@ -157,7 +159,7 @@ def _overlays(
             yield overlay(frame, relevance, scale=scale, box=explanation.box)
 
 
-def _even(frame: Picture) -> Picture:
+def _even(frame: Picture) -> UInt8[np.ndarray, "even_height even_width 3"]:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

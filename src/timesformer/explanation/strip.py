@@ -86,7 +86,7 @@ def _draw_frames(image: Image.Image, explanation: Explanation, layout: _Layout, 
         image.paste(Image.fromarray(overlay(np.asarray(frame), relevance, scale=scale, box=box)), (x, y))
         stamp = f"{second:.2f} s"
         draw.text((x, y + new_height + 4), stamp, fill=TEXT, font=font)
-        draw.text((x + font.getlength(stamp) + 8, y + new_height + 4), percent(share), fill=MUTED, font=font)
+        draw.text((x + font.getlength(stamp) + 8, y + new_height + 4), percent(float(share)), fill=MUTED, font=font)
 
 
 def _draw_header(image: Image.Image, explanation: Explanation, layout: _Layout, *, scale: float) -> None:
@@ -150,7 +150,7 @@ def _draw_lines(
     if len(points) > 1:
         draw.polygon([at(shape.points[0][0], bottom), *points, at(shape.points[-1][0], bottom)], fill=FILL)
         draw.line(points, fill=LINE, width=2 * _SMOOTH, joint="curve")
-    for x in np.arange(left, right, 8):
+    for x in range(int(left), int(right), 8):
         draw.line([at(x, shape.equal), at(min(x + 4, right), shape.equal)], fill=MUTED, width=_SMOOTH)
     for x, y in points:
         radius = 3 * _SMOOTH
