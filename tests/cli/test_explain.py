@@ -33,7 +33,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = RunConfig(
         model=ModelConfig(
-            num_frames=3, image_size=(16, 24), patch_size=8, embed_dim=12, depth=2, num_heads=2, initialization="scratch"
+            num_frames=3,
+            image_size=(16, 24),
+            patch_size=8,
+            embed_dim=12,
+            depth=2,
+            num_heads=2,
+            initialization="scratch",
         ),
         clip=ClipConfig(sampling="uniform", num_crops=1),
         data=DataConfig(train=str(folder / "videos"), num_workers=0),

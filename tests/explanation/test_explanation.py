@@ -45,7 +45,8 @@ def test_the_numbers_are_read_back_from_the_file(tmp_path: Path):
     path = explanation.save_npz(tmp_path / "wave.npz")
     with np.load(path) as stored:
         assert set(stored) == {
-            "map", "curve", "frames", "seconds", "box", "method", "target", "label", "probability", "cls_fraction", "path"
+            "map", "curve", "frames", "seconds", "box",
+            "method", "target", "label", "probability", "cls_fraction", "path",
         }  # fmt: skip
         for name in ("map", "curve", "frames", "seconds"):
             np.testing.assert_array_equal(stored[name], getattr(explanation, name))
