@@ -1,6 +1,7 @@
 """`timesformer explain` on real files, with a trained model."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from timesformer.data.synthetic.dataset import write_motion_dataset
 from timesformer.model.rollout import rollout
 from timesformer.training.train import train
 from timesformer.weights.load import load
-from videos import write_frames, write_video
+from videos import set_display_matrix, write_frames, write_video
 
 SUFFIXES = (".gif", ".mp4", ".npz", ".png", ".svg")
 CLASSES = ("move_left", "grow")
@@ -64,7 +65,9 @@ def test_each_video_gets_a_line_and_five_files(run, trained: Path, tmp_path: Pat
     assert names_of(output) == sorted(stem + suffix for stem in stems for suffix in SUFFIXES)
     for line in out.splitlines():
         assert "; half of the relevance lies in " in line
-        assert " of 3 frames, from 0." in line
+        assert re.search(
+            r" of 3 frames, (from 0\.\d\d to 0\.\d\d s \(frames \d to \d\)|at 0\.\d\d s \(frame \d\)); ", line
+        )
         assert "% stays in the class token; " in line
         assert line.endswith(".mp4, .gif, .png, .svg, .npz")
     assert len(out.splitlines()) == 4
@@ -127,6 +130,16 @@ def test_an_unreadable_video_is_one_line_and_the_others_are_explained(run, train
     assert status == 1
     assert json.loads(out)["path"] == str(bad)
     assert json.loads(out)["error"]
+
+
+def test_a_video_of_one_frame_and_one_that_is_turned_are_explained(run, trained: Path, tmp_path: Path):
+    one = write_video(tmp_path / "one.mp4", num_frames=1)
+    turned = set_display_matrix(write_video(tmp_path / "turned.mp4", num_frames=9), (0, 1, -1, 0))
+    status, out, err = run("explain", one, turned, "-m", trained / "run", "-o", tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert " of 3 frames, at 0.00 s (frame 0); " in out
+    with av.open(tmp_path / "out" / "turned.mp4") as clip:
+        assert (clip.streams.video[0].height, clip.streams.video[0].width) == (80, 48)
 
 
 def test_equal_stems_get_different_names(run, trained: Path, tmp_path: Path):
