@@ -3,7 +3,7 @@
     python benchmarks/rollout_memory.py --threads 1
 
 The peak of each computation is the resident memory above the weights and the clip, measured in a process of its own,
-one run each. The extra memory of rollout is its peak minus that of a plain forward pass, and is compared with one
+one run each; times are processor times of all threads, which other processes hardly change. The extra memory of rollout is its peak minus that of a plain forward pass, and is compared with one
 matrix over all tokens in fp32, which rollout by its definition multiplies once per attention step: 1.4 GB here.
 """
 
@@ -39,7 +39,7 @@ BUILDERS: dict[str, Callable[[TimeSformer], Callable[[torch.Tensor], object]]] =
 
 
 def measure(name: str, config: ModelConfig) -> dict[str, float]:
-    """Peak memory in MB above the weights, and seconds, of one computation in this process."""
+    """Peak memory in MB above the weights, and processor time in seconds, of one computation in this process."""
     compute = BUILDERS[name](random_weights(TimeSformer(config)))
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
     start = 0.0
@@ -47,11 +47,11 @@ def measure(name: str, config: ModelConfig) -> dict[str, float]:
     @torch.no_grad()
     def work() -> None:
         nonlocal start
-        start = time.perf_counter()
+        start = time.process_time()
         compute(clip)
 
     peak = measure_peak(work)
-    return {"peak_mb": peak.above / 1e6, "seconds": time.perf_counter() - start}
+    return {"peak_mb": peak.above / 1e6, "cpu_seconds": time.process_time() - start}
 
 
 def summarize(found: dict[str, dict[str, float]], *, matrix_mb: float) -> dict[str, dict[str, float]]:
@@ -62,8 +62,8 @@ def summarize(found: dict[str, dict[str, float]], *, matrix_mb: float) -> dict[s
             **{key: round(value, 2) for key, value in item.items()},
             "extra_mb": round(item["peak_mb"] - plain["peak_mb"], 1),
             "extra_matrices": round((item["peak_mb"] - plain["peak_mb"]) / matrix_mb, 4),
-            "forwards": round(item["seconds"] / plain["seconds"], 2),
-            "fast_forwards": round(item["seconds"] / fast["seconds"], 2),
+            "forwards": round(item["cpu_seconds"] / plain["cpu_seconds"], 2),
+            "fast_forwards": round(item["cpu_seconds"] / fast["cpu_seconds"], 2),
         }
         for name, item in found.items()
     }
@@ -103,7 +103,7 @@ def main() -> None:
 def _apart(name: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, *sys.argv, "--only", name], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
-    print(f"{name}: {found['peak_mb']:.0f} MB, {found['seconds']:.1f} s", file=sys.stderr)
+    print(f"{name}: {found['peak_mb']:.0f} MB, {found['cpu_seconds']:.1f} s", file=sys.stderr)
     return found
 
 

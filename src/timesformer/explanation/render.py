@@ -44,7 +44,7 @@ def write_strip(explanation: Explanation, path: str | Path) -> None:
     path = Path(path)
     image = draw_strip(explanation)
     with writing(path), replacing(path) as partial:
-        image.save(partial, format="PNG", optimize=True)
+        image.save(partial, format="PNG")
 
 
 def write_curve(explanation: Explanation, path: str | Path) -> None:
