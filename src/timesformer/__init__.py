@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
     from timesformer.evaluation.segments.evaluate import evaluate_segments
     from timesformer.evaluation.segments.result import SegmentEvaluation
+    from timesformer.explanation.explain import explain
+    from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
@@ -69,6 +71,8 @@ _HOMES = {
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
     "timesformer.evaluation.segments.evaluate": ["evaluate_segments"],
     "timesformer.evaluation.segments.result": ["SegmentEvaluation"],
+    "timesformer.explanation.explain": ["explain"],
+    "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
