@@ -103,7 +103,7 @@ def class_rollout(
             plain = Block(block.scheme, steps=watched, mlp_norm=block.mlp_norm, mlp=block.mlp)
             outputs = plain(leaf, grid)
             if gradient is None:
-                outputs = _logits(model, outputs, num_frames=len(x) // len(clips))[:, target].sum()
+                outputs = logits_of(model, outputs, num_frames=len(x) // len(clips))[:, target].sum()
         heads = [head for step in watched.values() for head in step.outputs]
         gradient, *at_heads = torch.autograd.grad(outputs, [leaf, *heads], gradient)
         remaining = iter(at_heads)
@@ -131,7 +131,7 @@ def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], throu
     x, grid, num_frames = tokens()
     row = x.new_zeros(*x.shape[:2], 1)
     row[:, 0] = 1 / num_frames
-    for block, x in _block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
+    for block, x in block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
         row = through(block, x, grid, row)
     cls, patches = row[..., 0].split([1, row.shape[1] - 1], dim=1)
     return Relevance(
@@ -140,7 +140,7 @@ def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], throu
     )
 
 
-def _block_inputs(
+def block_inputs(
     blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
     """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
@@ -270,7 +270,9 @@ class _Watched(nn.Module):
         return self.step.fc(attention.proj(y))
 
 
-def _logits(model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int) -> Float[Tensor, "c k"]:
-    """Logits of clips from the outputs of the last block."""
-    features = model.norm(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
+def logits_of(
+    model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int, norm: nn.Module | None = None
+) -> Float[Tensor, "c k"]:
+    """Logits of clips from the outputs of the last block; `norm` replaces the last norm."""
+    features = (norm or model.norm)(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
     return model.head(model.head_norm(features))
