@@ -121,6 +121,32 @@ def class_rollout(
         return _sweep(model, clips, through)
 
 
+@torch.no_grad()
+def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"]) -> Relevance:
+    """Attention of the class token in the last stage that it takes part in, mean over heads: no rollout.
+
+    It ignores all layers before; a baseline for methods that do not.
+
+    Args:
+        model: A model in eval mode.
+        clips: Normalized clips.
+
+    Returns:
+        Not negative; patches and class token of a clip sum to 1.
+    """
+    tokens, grid, num_frames = embed(clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
+    block, x = next(block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens, grid))
+    last = model.scheme.stages_to_cls[-1]
+    x = next(tokens for stage, tokens, _ in _stages(block, x, grid) if stage is last)
+    steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
+    row = _first_row(x, num_frames=num_frames) / len(steps)
+    pulled = [
+        _pull_back(block, name, row, grid, [s.flatten(0, 1) for s in regroup.sequences(x, grid)])
+        for name, regroup in steps.items()
+    ]
+    return _relevance(cast(Tensor, sum(pulled)), grid, num_frames=num_frames)
+
+
 _Through = Callable[[Block, Tensor, Grid, Tensor], Tensor]
 """Maps the relevance `[b, n, 1]` of a block's outputs to that of its inputs, given the inputs."""
 
@@ -129,10 +155,21 @@ def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], throu
     """The row of the class token, taken through the blocks from last to first."""
     tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
     x, grid, num_frames = tokens()
-    row = x.new_zeros(*x.shape[:2], 1)
-    row[:, 0] = 1 / num_frames
+    row = _first_row(x, num_frames=num_frames)
     for block, x in block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
         row = through(block, x, grid, row)
+    return _relevance(row, grid, num_frames=num_frames)
+
+
+def _first_row(x: Float[Tensor, "b n d"], *, num_frames: int) -> Float[Tensor, "b n 1"]:
+    """The row of the class token of the identity; the mean over frames if each is a clip of its own."""
+    row = x.new_zeros(*x.shape[:2], 1)
+    row[:, 0] = 1 / num_frames
+    return row
+
+
+def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> Relevance:
+    """Relevance of the patches and of the class token of each clip."""
     cls, patches = row[..., 0].split([1, row.shape[1] - 1], dim=1)
     return Relevance(
         rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h),
