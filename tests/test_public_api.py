@@ -24,6 +24,7 @@ PUBLIC = [
     "DecodeError",
     "DependencyError",
     "Evaluation",
+    "Explanation",
     "Grid",
     "LoadReport",
     "Manifest",
@@ -48,6 +49,7 @@ PUBLIC = [
     "check_dataset",
     "cost",
     "evaluate",
+    "explain",
     "export_onnx",
     "load",
     "load_manifest",
@@ -119,7 +121,7 @@ def test_a_users_file_is_type_checked(tmp_path: Path):
         assert wrong in error
 
 
-@pytest.mark.parametrize("module", ["evaluation.evaluate", "model.cost", "weights.load"])
+@pytest.mark.parametrize("module", ["evaluation.evaluate", "explanation.explain", "model.cost", "weights.load"])
 def test_no_function_hides_its_module(module: str):
     assert inspect.ismodule(import_module(f"timesformer.{module}"))
     package, name = f"timesformer.{module}".rsplit(".", 1)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.evaluation.evaluate import evaluate
     from timesformer.evaluation.report.page import write_report
     from timesformer.evaluation.result import Evaluation, Skipped, VideoResult
+    from timesformer.explanation.explain import explain
+    from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
@@ -63,6 +65,8 @@ _HOMES = {
     "timesformer.evaluation.evaluate": ["evaluate"],
     "timesformer.evaluation.report.page": ["write_report"],
     "timesformer.evaluation.result": ["Evaluation", "Skipped", "VideoResult"],
+    "timesformer.explanation.explain": ["explain"],
+    "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],

@@ -52,14 +52,31 @@ def split_keywords(keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return compute, {name: value for name, value in keywords.items() if name not in DEFAULTS}
 
 
+def effective_options(
+    options: ComputeOptions | None, keywords: Mapping[str, Any], *, on: str, others: Mapping[str, str]
+) -> ComputeOptions:
+    """As `merge_options`, without options that have no effect.
+
+    Args:
+        options: Options as one value.
+        keywords: The same as keywords.
+        on: What computes, for the message.
+        others: Options without effect on it, and what each has an effect on.
+
+    Raises:
+        ConfigError: One of `others` is given, or is not at its default.
+    """
+    merged = merge_options(options, keywords)
+    for name, only in others.items():
+        if name in keywords or getattr(merged, name) != DEFAULTS[name]:
+            raise ConfigError(f"{name}={getattr(merged, name)!r} has no effect on {on}, only on {only}")
+    return merged
+
+
 def predictor_options(options: ComputeOptions | None, keywords: Mapping[str, Any]) -> ComputeOptions:
     """As `merge_options`, for `Predictor`.
 
     Raises:
         ConfigError: One has no effect on a predictor.
     """
-    merged = merge_options(options, keywords)
-    for name in EVALUATION_ONLY:
-        if name in keywords or getattr(merged, name) != DEFAULTS[name]:
-            raise ConfigError(f"{name}={getattr(merged, name)!r} has no effect on a Predictor, only on evaluate")
-    return merged
+    return effective_options(options, keywords, on="a Predictor", others=dict.fromkeys(EVALUATION_ONLY, "evaluate"))

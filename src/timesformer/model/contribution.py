@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
 from timesformer.model.layers import MLP
-from timesformer.model.rollout import block_inputs, logits_of
-from timesformer.model.schemes import Grid
+from timesformer.model.rollout import block_inputs, check_steps, logits_of
 from timesformer.model.timesformer import TimeSformer, embed
 
 
@@ -41,7 +40,11 @@ def contribution(
 
     Returns:
         Positive for patches that speak for the class, negative for those against it.
+
+    Raises:
+        ConfigError: A step is unknown, or no patch can reach the class token through the steps.
     """
+    check_steps(steps, model.scheme)
     tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
     x, grid, num_frames = tokens()
     gradient: Tensor | None = None

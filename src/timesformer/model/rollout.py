@@ -19,9 +19,11 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from timesformer.config.checks import check_choice
+from timesformer.errors import ConfigError, did_you_mean
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.schemes import Grid, Stage
+from timesformer.model.schemes import Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
 
 Residual = Literal["half", "norm"]
@@ -57,7 +59,12 @@ def rollout(
 
     Returns:
         Not negative; patches and class token of a clip sum to 1.
+
+    Raises:
+        ConfigError: `residual` or a step is unknown, or no patch can reach the class token through the steps.
     """
+    check_choice("residual", residual, Residual)
+    check_steps(steps, model.scheme)
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
         passes = [
@@ -92,7 +99,11 @@ def class_rollout(
 
     Returns:
         Not negative; does not sum to 1.
+
+    Raises:
+        ConfigError: A step is unknown, or no patch can reach the class token through the steps.
     """
+    check_steps(steps, model.scheme)
     gradient: Tensor | None = None  # of the logit at the outputs of the block; None for the last block
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
@@ -145,6 +156,31 @@ def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"
         for name, regroup in steps.items()
     ]
     return _relevance(cast(Tensor, sum(pulled)), grid, num_frames=num_frames)
+
+
+def check_steps(steps: Collection[str], scheme: Scheme) -> None:
+    """Refuse steps that a rollout cannot follow.
+
+    Args:
+        steps: Names of steps; all of the scheme's if empty.
+        scheme: The scheme of the model.
+
+    Raises:
+        ConfigError: A step is unknown, or none of them has the class token, so that no patch would reach it.
+    """
+    known = scheme.steps
+    if isinstance(steps, str):
+        raise ConfigError(f"steps={steps!r} is one name; pass a list of names, such as [{steps!r}]")
+    for name in steps:
+        if name not in known:
+            allowed = ", ".join(map(repr, known))
+            raise ConfigError(f"unknown attention step {name!r}: allowed are {allowed}{did_you_mean(str(name), known)}")
+    reaching = [name for name, regroup in known.items() if regroup.with_cls]
+    if not set(steps or known) & set(reaching):
+        hint = f"; add {' or '.join(map(repr, reaching))}" if reaching else ""
+        raise ConfigError(
+            f"the class token takes no part in {' and '.join(map(repr, steps or known))}: no patch reaches it{hint}"
+        )
 
 
 _Through = Callable[[Block, Tensor, Grid, Tensor], Tensor]

@@ -259,6 +259,24 @@ def crop_boxes(height: int, width: int, *, crop: tuple[int, int], num_crops: int
     return [Box(top, offset, *crop) for offset in (0, left, spare_width)]
 
 
+def eval_boxes(
+    height: int, width: int, clip: ClipConfig, *, crop: tuple[int, int]
+) -> tuple[tuple[int, int], list[Box]]:
+    """Compute the spatial views of a frame for evaluation: see `transforms.eval_views`.
+
+    Args:
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        clip: Number of crops and their scale.
+        crop: Height and width of a crop in pixels.
+
+    Returns:
+        Height and width to which the frame is resized, and the views in the resized frame, as `crop_boxes` orders them.
+    """
+    size = resized_size(height, width, crop=crop, scale=clip.test_scale if clip.num_crops == 1 else 1.0)
+    return size, crop_boxes(*size, crop=crop, num_crops=clip.num_crops)
+
+
 def random_box(
     height: int, width: int, *, crop: tuple[int, int], generator: np.random.Generator, jitter: float = 1.0
 ) -> Box:

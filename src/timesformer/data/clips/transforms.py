@@ -17,7 +17,7 @@ from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.affine import cut
 from timesformer.data.clips.augment import augment_clip, draw_aspect
 from timesformer.data.clips.color import luma
-from timesformer.data.clips.sampling import crop_boxes, random_box, resized_size
+from timesformer.data.clips.sampling import eval_boxes, random_box, resized_size
 
 NO_AUGMENTATION = AugmentConfig()
 """Scale, crop and mirroring alone."""
@@ -41,10 +41,9 @@ def eval_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
     Returns:
         Views for `to_floats`, in the order of `sampling.crop_boxes`.
     """
-    scale = clip.test_scale if clip.num_crops == 1 else 1.0
-    resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale)
-    _, height, width, _ = resized.shape
-    boxes = crop_boxes(height, width, crop=image_size, num_crops=clip.num_crops)
+    _, height, width, _ = frames.shape
+    size, boxes = eval_boxes(height, width, clip, crop=image_size)
+    resized = resize(take_channels(frames, clip), size)
     return torch.stack([to_channels(cut(resized, box), clip) for box in boxes])
 
 

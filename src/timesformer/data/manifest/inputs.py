@@ -23,5 +23,10 @@ def video_files(*manifests: Manifest) -> Iterator[Path]:
     """Video files, folders of frames and tar files of manifests."""
     for manifest in manifests:
         for sample in manifest.samples:
-            member = split_member(sample.path)
-            yield sample.path if member is None else member[0]
+            yield file_of(sample.path)
+
+
+def file_of(video: Path) -> Path:
+    """The file or folder of frames that a video lies in: itself, or its tar file."""
+    member = split_member(video)
+    return video if member is None else member[0]

@@ -240,9 +240,7 @@ def _appear(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[T
     radius, middle, duration = rng.uniform(0.14, 0.25), rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.5)
     opacity = np.clip((u - middle) / duration + 0.5, 0, 1)
     return [
-        _track(
-            rng, u, base, x=draw_position(rng, radius), y=draw_position(rng, radius), radius=radius, opacity=opacity
-        )
+        _track(rng, u, base, x=draw_position(rng, radius), y=draw_position(rng, radius), radius=radius, opacity=opacity)
     ]
 
 

@@ -133,7 +133,13 @@ def _body(rng: np.random.Generator, num_frames: int, radius: float) -> Track:
     )
     shape = _SHAPES[int(rng.integers(len(_SHAPES)))]
     return Track(
-        shape=shape, color=_GRAY, x=x, y=y, radius=np.full_like(u, radius), angle=np.zeros_like(u), opacity=np.ones_like(u)
+        shape=shape,
+        color=_GRAY,
+        x=x,
+        y=y,
+        radius=np.full_like(u, radius),
+        angle=np.zeros_like(u),
+        opacity=np.ones_like(u),
     )
 
 
