@@ -13,7 +13,7 @@ Map = Float[np.ndarray, "t h w"]
 """Relevance of each patch, not negative."""
 
 FRACTIONS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Fractions of the patches that are hidden, or alone shown: evenly spaced in their logarithm, since evidence is small."""
+"""Fractions of the patches that are hidden, or alone shown; evenly spaced in the logarithm, since evidence is small."""
 
 
 def patches_of(mask: Bool[np.ndarray, "t height width"], *, patch_size: int) -> Bool[np.ndarray, "t h w"]:
