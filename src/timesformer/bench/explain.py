@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 
@@ -37,7 +37,7 @@ def run(
     *,
     schemes: Sequence[str] = (),
     methods: Sequence[str] = (),
-    clips: int = 48,
+    clips: int = 64,
     models: Path | None = None,
     device: str = "cpu",
     on_progress: OnProgress = lambda done, total: None,
@@ -47,7 +47,7 @@ def run(
     Args:
         schemes: Named schemes; those of the paper by default.
         methods: Names of `METHODS`; all by default.
-        clips: Test clips. Accuracy is that on all clips drawn for them, see `draw_examples`.
+        clips: Test clips of each model; explained are those whose evidence decides, see `Examples`.
         models: Folder of trained models: those in it are reused, others are trained and saved. None saves none.
         device: A device name, as in `Predictor`.
         on_progress: Called with the number of models measured and their total.
@@ -55,12 +55,13 @@ def run(
     Raises:
         ConfigError: A scheme, a method or the device is unknown, `clips` is not a whole number from 1, or the folder
             has a model that was trained otherwise.
+        DataError: The evidence decides in none of the clips.
     """
     check_count("clips", clips)
     schemes = _select("schemes", schemes, known=get_args(SchemeName), default=PAPER_SCHEMES)
     methods = _select("methods", methods, known=tuple(METHODS), default=tuple(METHODS))
     where, start = resolve_device(device), time.perf_counter()
-    jobs = [(scheme, evidence) for scheme in schemes for evidence in LESSONS]
+    jobs = [(cast(SchemeName, scheme), evidence) for scheme in schemes for evidence in LESSONS]
     tables: list[Table] = []
     model: TimeSformer | None = None
     for scheme, evidence in jobs:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from timesformer.bench.explain_metrics import (
+    Map,
     deletion_and_insertion,
     mass_inside,
     patches_of,
@@ -49,6 +51,12 @@ class Example:
     """Deciding frames."""
     seed: int
 
+    def without_evidence(self) -> Float[Tensor, "c t height width"]:
+        """The clip with the patches of the evidence in its mean color."""
+        size = self.clip.shape[2] // self.evidence.shape[1]
+        hidden = repeat(torch.from_numpy(self.evidence), "t h w -> t (h p) (w q)", p=size, q=size)
+        return torch.where(hidden.to(self.clip.device), self.clip.mean(dim=(1, 2, 3), keepdim=True), self.clip)
+
 
 def example_of(planted: PlantedClip, config: ModelConfig, *, seed: int, device: torch.device) -> Example:
     """A test clip from a planted one."""
@@ -64,26 +72,29 @@ def example_of(planted: PlantedClip, config: ModelConfig, *, seed: int, device: 
     )
 
 
+def against_evidence(relevance: Map, example: Example) -> dict[str, float]:
+    """Measures of a map of a test clip that its evidence gives."""
+    inside = mass_inside(relevance, example.evidence)
+    return {
+        "pointing": pointing(relevance, example.evidence),
+        "mass": inside,
+        "ratio": inside / float(example.evidence.mean()),
+        "frame": right_frame(relevance, example.frames),
+    }
+
+
 @torch.no_grad()
-def measure(relevance: Float[np.ndarray, "t h w"], test: Example, model: TimeSformer) -> dict[str, float]:
-    """Measures of one map of a test clip; all but the rank correlations."""
+def faithfulness(relevance: Map, example: Example, model: TimeSformer) -> dict[str, float]:
+    """Measures of a map of a test clip that its model gives."""
 
     def probability(clips: np.ndarray) -> np.ndarray:
-        logits = model(torch.from_numpy(clips).to(test.clip.device))
-        return logits.softmax(dim=-1)[:, test.label].double().cpu().numpy()
+        logits = model(torch.from_numpy(clips).to(example.clip.device))
+        return logits.softmax(dim=-1)[:, example.label].double().cpu().numpy()
 
     deleted, inserted = deletion_and_insertion(
-        probability, test.clip.cpu().numpy(), relevance, patch_size=model.config.patch_size, seed=test.seed
+        probability, example.clip.cpu().numpy(), relevance, patch_size=model.config.patch_size, seed=example.seed
     )
-    inside = mass_inside(relevance, test.evidence)
-    return {
-        "pointing": pointing(relevance, test.evidence),
-        "mass": inside,
-        "ratio": inside / float(test.evidence.mean()),
-        "frame": right_frame(relevance, test.frames),
-        "deletion": deleted,
-        "insertion": inserted,
-    }
+    return {"deletion": deleted, "insertion": inserted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

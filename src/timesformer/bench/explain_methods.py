@@ -44,7 +44,7 @@ METHODS: Mapping[str, Explain] = {
 CLASS_SPECIFIC = ("class", "contribution", "occlusion")
 """Methods whose maps depend on the class."""
 
-COSTLY: Mapping[str, int] = {"occlusion": 4}
+COSTLY: Mapping[str, int] = {"occlusion": 6}
 """Methods of hundreds of forward passes, measured on a fraction of the clips: one in so many."""
 
 

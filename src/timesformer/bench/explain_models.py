@@ -161,8 +161,7 @@ def _batches(evidence: Evidence) -> Iterator[tuple[Float[Tensor, "b c t h w"], I
 
 def _turned(frames: UInt8[np.ndarray, "t h w 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "t h w 3"]:
     """A clip played backwards, flipped and transposed, each at random: the class stays."""
-    axes = np.flatnonzero(rng.integers(2, size=3)).tolist()
-    frames = np.flip(frames, axes)
+    frames = np.flip(frames, tuple(np.flatnonzero(rng.integers(2, size=3)).tolist()))
     return frames.swapaxes(1, 2) if rng.integers(2) else frames
 
 

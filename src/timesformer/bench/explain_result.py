@@ -37,9 +37,12 @@ class Table:
 
     scheme: str
     evidence: Evidence
-    accuracy: float
-    """Accuracy on all drawn test clips."""
     num_drawn: int
+    """Test clips."""
+    num_correct: int
+    """Clips that the model classifies correctly."""
+    num_explained: int
+    """Of these, clips that it misclassifies once the evidence is hidden; all measures are means over them."""
     share: float
     """Fraction of the volume's patches that contain evidence: pointing at random hits it as often."""
     rows: tuple[Row, ...]
@@ -49,8 +52,10 @@ class Table:
         return {
             "scheme": self.scheme,
             "evidence": self.evidence,
-            "accuracy": self.accuracy,
+            "accuracy": self.num_correct / self.num_drawn,
             "drawn": self.num_drawn,
+            "correct": self.num_correct,
+            "explained": self.num_explained,
             "share": self.share,
             "rows": [row.to_dict() for row in self.rows],
         }

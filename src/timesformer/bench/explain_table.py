@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from timesformer.bench.explain_measures import Example, Mean, example_of, measure
+from timesformer.bench.explain_measures import Example, Mean, against_evidence, example_of, faithfulness
 from timesformer.bench.explain_methods import CLASS_SPECIFIC, COSTLY, METHODS, NULL_MAPS
 from timesformer.bench.explain_metrics import Map, rank_correlation
 from timesformer.bench.explain_models import LESSONS, SIZE
@@ -17,8 +17,10 @@ from timesformer.data.synthetic.planted import Evidence, render_planted
 from timesformer.errors import DataError
 from timesformer.model.timesformer import TimeSformer
 
+FAITHFUL_CLIPS = 24
+"""Clips of deletion and insertion, which need many forward passes."""
 SANITY_CLIPS = 8
-"""Clips of the rank correlations, each of which needs another map."""
+"""Clips of the rank correlations, each of which needs another map; half as many of a costly method."""
 
 _TEST_SEED, _REDRAW_SEED = 2, 3
 
@@ -26,34 +28,33 @@ _TEST_SEED, _REDRAW_SEED = 2, 3
 class Examples(NamedTuple):
     """Test clips of a model."""
 
-    correct: list[Example]
-    """Clips to explain: classified correctly, and without a distractor in the color of the class, so that the right
-    answer came from the marked object and not from a distractor by luck."""
-    accuracy: float
-    """Accuracy on all drawn clips."""
+    deciding: list[Example]
+    """Clips to explain: the answer is right, and wrong once the evidence is hidden. Without the second condition there
+    would be answers by default, such as the last color if no other is seen, or from a distractor by luck; a map that
+    points elsewhere is then right about the model."""
+    num_correct: int
     num_drawn: int
 
 
 @torch.no_grad()
 def draw_examples(evidence: Evidence, *, count: int, model: TimeSformer, device: torch.device) -> Examples:
-    """Draw test clips until `count` have no distractor in the color of the class, and classify all.
+    """Draw and classify test clips, as they are and with the evidence hidden.
 
     Raises:
-        DataError: The model is wrong about each of those.
+        DataError: The evidence decides in none of them.
     """
-    explained: list[Example | None] = []
-    drawn, hits = 0, 0
-    while len(explained) < count:
-        planted = render_planted(evidence, seed=(_TEST_SEED, drawn), num_frames=LESSONS[evidence].num_frames, size=SIZE)
-        example = example_of(planted, model.config, seed=drawn, device=device)
-        is_correct = int(model(example.clip[None]).argmax()) == planted.label
-        drawn, hits = drawn + 1, hits + is_correct
-        if planted.label not in planted.distractor_labels:
-            explained.append(example if is_correct else None)
-    correct = [example for example in explained if example is not None]
-    if not correct:
-        raise DataError(f"the model of {evidence!r} is wrong about all {count} clips: there is nothing to explain")
-    return Examples(correct, hits / drawn, drawn)
+    deciding: list[Example] = []
+    num_correct = 0
+    for seed in range(count):
+        planted = render_planted(evidence, seed=(_TEST_SEED, seed), num_frames=LESSONS[evidence].num_frames, size=SIZE)
+        example = example_of(planted, model.config, seed=seed, device=device)
+        answers = model(torch.stack([example.clip, example.without_evidence()])).argmax(dim=1).tolist()
+        num_correct += answers[0] == example.label
+        if answers[0] == example.label != answers[1]:
+            deciding.append(example)
+    if not deciding:
+        raise DataError(f"in none of {count} clips of {evidence!r} does the evidence decide the model's answer")
+    return Examples(deciding, num_correct, count)
 
 
 def make_table(
@@ -66,20 +67,21 @@ def make_table(
     on_progress: OnProgress = lambda done, total: None,
 ) -> Table:
     """Measure methods and null maps on the same clips."""
-    share = statistics.fmean(float(example.evidence.mean()) for example in examples.correct)
+    share = statistics.fmean(float(example.evidence.mean()) for example in examples.deciding)
     total, redrawn = len(methods) + len(NULL_MAPS), redraw_blocks(model)
     rows: list[Row] = []
     for name in methods:
-        rows.append(_method_row(name, model, redrawn, examples.correct[: _most(name, examples.correct)]))
+        rows.append(_method_row(name, model, redrawn, examples.deciding[: _most(name, examples.deciding)]))
         on_progress(len(rows), total)
     for name in NULL_MAPS:
-        rows.append(_null_row(name, model, examples.correct))
+        rows.append(_null_row(name, model, examples.deciding))
         on_progress(len(rows), total)
     return Table(
         scheme=scheme,
         evidence=evidence,
-        accuracy=examples.accuracy,
         num_drawn=examples.num_drawn,
+        num_correct=examples.num_correct,
+        num_explained=len(examples.deciding),
         share=share,
         rows=tuple(rows),
     )
@@ -97,14 +99,12 @@ def _method_row(name: str, model: TimeSformer, redrawn: TimeSformer, examples: S
         maps.append(method(model, example.clip, example.label))
         seconds.append(time.perf_counter() - start)
     pairs = list(zip(maps, examples, strict=True))
-    sane = {
-        "redrawn": _correlations(pairs, lambda example: method(redrawn, example.clip, example.label)),
-        "other_class": _correlations(pairs, lambda example: method(model, example.clip, example.other))
-        if name in CLASS_SPECIFIC
-        else [1.0] * min(len(pairs), SANITY_CLIPS),
-    }
-    means = _means(pairs, model) | {key: Mean.of(values) for key, values in sane.items()}
-    return Row(name=name, is_null=False, measures=means, milliseconds=1000 * statistics.median(seconds))
+    few = pairs[: SANITY_CLIPS // 2 if name in COSTLY else SANITY_CLIPS]
+    measures = _means(pairs, model)
+    measures["redrawn"] = _correlations(few, lambda example: method(redrawn, example.clip, example.label))
+    if name in CLASS_SPECIFIC:
+        measures["other_class"] = _correlations(few, lambda example: method(model, example.clip, example.other))
+    return Row(name=name, is_null=False, measures=measures, milliseconds=1000 * statistics.median(seconds))
 
 
 def _null_row(name: str, model: TimeSformer, examples: Sequence[Example]) -> Row:
@@ -114,13 +114,15 @@ def _null_row(name: str, model: TimeSformer, examples: Sequence[Example]) -> Row
 
 
 def _means(pairs: Sequence[tuple[Map, Example]], model: TimeSformer) -> dict[str, Mean]:
-    measured = [measure(relevance, example, model) for relevance, example in pairs]
-    return {key: Mean.of([each[key] for each in measured]) for key in measured[0]}
+    """Mean of every measure of maps of the test clips."""
+    against = [against_evidence(relevance, example) for relevance, example in pairs]
+    faithful = [faithfulness(relevance, example, model) for relevance, example in pairs[:FAITHFUL_CLIPS]]
+    return {key: Mean.of([each[key] for each in own]) for own in (against, faithful) for key in own[0]}
 
 
-def _correlations(pairs: Sequence[tuple[Map, Example]], other: Callable[[Example], Map]) -> list[float]:
+def _correlations(pairs: Sequence[tuple[Map, Example]], other: Callable[[Example], Map]) -> Mean:
     """Rank correlation of maps with other maps of the same clips."""
-    return [rank_correlation(relevance, other(example)) for relevance, example in pairs[:SANITY_CLIPS]]
+    return Mean.of([rank_correlation(relevance, other(example)) for relevance, example in pairs])
 
 
 def redraw_blocks(model: TimeSformer) -> TimeSformer:

@@ -65,7 +65,7 @@ def bench(
         Timed rounds; medians, quartiles and ratios are taken over them.
     clips
         Clips per forward pass (`model`, default 1) or per step (`train`, default 2); test clips of each model
-        (`explain`, default 48).
+        (`explain`, default 64).
     schemes
         Attention schemes of the models to train and explain (default: the paper's five).
     methods

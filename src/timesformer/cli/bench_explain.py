@@ -63,10 +63,9 @@ def print_tables(result: Mapping[str, Any], *, console: Console | None = None, b
 
 
 def _model_table(model: Mapping[str, Any], box: Any) -> Table:
-    clips = max(row["pointing"]["clips"] for row in model["rows"])
     title = (
         f"{model['evidence']}, {model['scheme']}: accuracy {model['accuracy']:.1%} of {model['drawn']}, "
-        f"{clips} clips explained, evidence {model['share']:.2%} of the volume"
+        f"{model['explained']} clips explained, evidence {model['share']:.2%} of the volume"
     )
     table = _table(title, ("", *_COLUMNS.values(), "clips", "ms"), box)
     for row in model["rows"]:
