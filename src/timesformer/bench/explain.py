@@ -13,7 +13,7 @@ from typing import cast, get_args
 import torch
 
 from timesformer.bench.explain_methods import METHODS
-from timesformer.bench.explain_models import LESSONS, SIZE, trained_model
+from timesformer.bench.explain_models import LESSONS, trained_model
 from timesformer.bench.explain_result import ExplainResult, Table
 from timesformer.bench.explain_table import draw_examples, make_table
 from timesformer.bench.timing import OnProgress
@@ -76,7 +76,6 @@ def run(
             "clips": clips,
             "device": device,
             "threads": torch.get_num_threads(),
-            "size": SIZE,
             "lessons": {name: asdict(lesson) for name, lesson in LESSONS.items()},
         },
         seconds=time.perf_counter() - start,

@@ -26,9 +26,6 @@ from timesformer.training.optim import build_optimizer, lr_factor
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
 
-SIZE = 64
-"""Side of a clip in pixels."""
-
 CLIP = ClipConfig(sampling="uniform", num_crops=1)
 """Clips as the models read them."""
 
@@ -42,7 +39,9 @@ class Lesson:
     num_frames: int
     steps: int
     clips: int = 2048
-    """Different training clips, each flipped, turned and played backwards at random."""
+    """Different training clips, each flipped, transposed and played backwards at random."""
+    size: int = 64
+    """Side of a clip in pixels."""
 
 
 LESSONS: dict[Evidence, Lesson] = {
@@ -57,7 +56,7 @@ def config_of(scheme: SchemeName, evidence: Evidence) -> ModelConfig:
     return ModelConfig(
         scheme=scheme,
         num_frames=LESSONS[evidence].num_frames,
-        image_size=(SIZE, SIZE),
+        image_size=(LESSONS[evidence].size, LESSONS[evidence].size),
         patch_size=8,
         embed_dim=64,
         depth=3,
@@ -153,7 +152,9 @@ def _batches(evidence: Evidence) -> Iterator[tuple[Float[Tensor, "b c t h w"], I
     for _ in range(lesson.steps):
         for index in (indices := rng.integers(lesson.clips, size=_BATCH).tolist()):
             if index not in kept:
-                clip = render_planted(evidence, seed=(_TRAIN_SEED, index), num_frames=lesson.num_frames, size=SIZE)
+                clip = render_planted(
+                    evidence, seed=(_TRAIN_SEED, index), num_frames=lesson.num_frames, size=lesson.size
+                )
                 kept[index] = clip.frames, clip.label
         frames = np.stack([_turned(kept[index][0], rng) for index in indices])
         yield normalized(frames), torch.tensor([kept[index][1] for index in indices])

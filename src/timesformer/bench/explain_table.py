@@ -10,7 +10,7 @@ import torch
 from timesformer.bench.explain_measures import Example, Mean, against_evidence, example_of, faithfulness
 from timesformer.bench.explain_methods import CLASS_SPECIFIC, COSTLY, METHODS, NULL_MAPS
 from timesformer.bench.explain_metrics import Map, rank_correlation
-from timesformer.bench.explain_models import LESSONS, SIZE
+from timesformer.bench.explain_models import LESSONS
 from timesformer.bench.explain_result import Row, Table
 from timesformer.bench.timing import OnProgress
 from timesformer.data.synthetic.planted import Evidence, render_planted
@@ -44,9 +44,9 @@ def draw_examples(evidence: Evidence, *, count: int, model: TimeSformer, device:
         DataError: The evidence decides in none of them.
     """
     deciding: list[Example] = []
-    num_correct = 0
+    lesson, num_correct = LESSONS[evidence], 0
     for seed in range(count):
-        planted = render_planted(evidence, seed=(_TEST_SEED, seed), num_frames=LESSONS[evidence].num_frames, size=SIZE)
+        planted = render_planted(evidence, seed=(_TEST_SEED, seed), num_frames=lesson.num_frames, size=lesson.size)
         example = example_of(planted, model.config, seed=seed, device=device)
         answers = model(torch.stack([example.clip, example.without_evidence()])).argmax(dim=1).tolist()
         num_correct += answers[0] == example.label

@@ -18,6 +18,7 @@ from timesformer.outputs import check_files, check_folder, writing
 EXPLAIN = Group("Explain", sort_key=4)
 """Options of `bench explain` alone."""
 
+_WIDTH = 140
 _PERCENT = ("pointing", "mass", "frame")
 _COLUMNS = {
     "pointing": "pointing",
@@ -55,6 +56,7 @@ def run_explain(*, models: Path | None, output: Path | None, overwrite: bool, js
 def print_tables(result: Mapping[str, Any], *, console: Console | None = None, box: Any = SIMPLE_HEAD) -> None:
     """Print the JSON of `bench explain`: a table for each model, and a summary of all."""
     console = console or Console()
+    console.width = max(console.width, _WIDTH)  # a table that is folded cannot be read
     for model in result["tables"]:
         console.print(_model_table(model, box))
     console.print(_summary_table(result, box))

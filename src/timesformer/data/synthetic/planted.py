@@ -52,7 +52,7 @@ class PlantedClip:
 
 
 def render_planted(
-    evidence: Evidence,
+    evidence: str,
     *,
     seed: int | Sequence[int] | np.random.Generator,
     num_frames: int = 16,
@@ -63,7 +63,7 @@ def render_planted(
     """Draw one clip.
 
     Args:
-        evidence: `where` or `when`.
+        evidence: One of `Evidence`, `where` or `when`.
         seed: Seed of all draws, the class included, or a generator, which is advanced.
         num_frames: Frames of the clip, at least 2; for `when` more than the two frames of an event.
         size: Height and width in pixels.
@@ -113,7 +113,7 @@ def _check(evidence: str, *, num_frames: int, size: int, num_distractors: int, r
         raise ConfigError(f"radius={radius} must be above 0 and at most half of size={size}")
 
 
-def _frames_shown(rng: np.random.Generator, evidence: Evidence, num_frames: int) -> Bool[np.ndarray, " t"]:
+def _frames_shown(rng: np.random.Generator, evidence: str, num_frames: int) -> Bool[np.ndarray, " t"]:
     """Frames in which an object shows its color."""
     if evidence == "where":
         return np.ones(num_frames, dtype=bool)
