@@ -38,7 +38,7 @@ def run(capsys):
 
 def test_methods_and_null_maps_of_one_scheme_are_measured_and_models_are_reused(run, tmp_path: Path):
     models, output = tmp_path / "models", tmp_path / "result.json"
-    asked = ("--schemes", "space_only", "--clips", 12, "--models", models, "--output", output)
+    asked = ("--schemes", "space_only", "--clips", 8, "--models", models, "--output", output)
     status, shown, _ = run(*asked, "--methods", "contribution,occlusion")
     assert status == 0
     assert all(text in shown for text in ("where, space_only: accuracy", "when, space_only", "null: random", "goals"))
@@ -50,7 +50,7 @@ def test_methods_and_null_maps_of_one_scheme_are_measured_and_models_are_reused(
     names = ["contribution", "occlusion", *NULL_MAPS]
     assert [row["name"] for row in result["tables"][0]["rows"]] == list(result["summary"]) == names
     for table in result["tables"]:
-        assert 0 < table["explained"] <= table["correct"] <= table["drawn"] == 12
+        assert 0 < table["explained"] <= table["correct"] <= table["drawn"] == 8
         assert table["rows"][0]["pointing"]["clips"] == table["explained"]
         assert table["rows"][0]["redrawn"]["clips"] == min(table["explained"], 8)
         assert "redrawn" not in table["rows"][-1]
@@ -89,7 +89,7 @@ def test_a_model_trained_otherwise_is_not_reused(tmp_path: Path, monkeypatch: py
 
 def test_blocks_are_drawn_anew_and_the_rest_stays():
     model = TimeSformer(config_of("axial", "where"))
-    before, after = model.state_dict(), redraw_blocks(model).state_dict()
+    before, after = model.state_dict(), redraw_blocks(model, seed=3).state_dict()
     assert all(name.startswith("blocks.") or torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(before["blocks.0.mlp.fc1.weight"], after["blocks.0.mlp.fc1.weight"])
 
