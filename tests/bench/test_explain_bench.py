@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from timesformer.bench import explain
+from timesformer.bench import explain, explain_table
 from timesformer.bench.explain_measures import Mean
 from timesformer.bench.explain_methods import METHODS, NULL_MAPS
 from timesformer.bench.explain_models import LESSONS, Lesson, config_of, trained_model
@@ -20,6 +20,8 @@ from timesformer.model.timesformer import TimeSformer
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(explain_table, "SANITY_CLIPS", 2)
+    monkeypatch.setattr(explain_table, "FAITHFUL_CLIPS", 3)
     monkeypatch.setitem(LESSONS, "where", Lesson(num_frames=2, steps=50, clips=64, size=32))
     monkeypatch.setitem(LESSONS, "when", Lesson(num_frames=3, steps=10, clips=64, size=32))
 
@@ -52,7 +54,8 @@ def test_methods_and_null_maps_of_one_scheme_are_measured_and_models_are_reused(
     for table in result["tables"]:
         assert 0 < table["explained"] <= table["correct"] <= table["drawn"] == 8
         assert table["rows"][0]["pointing"]["clips"] == table["explained"]
-        assert table["rows"][0]["redrawn"]["clips"] == min(table["explained"], 8)
+        assert table["rows"][0]["redrawn"]["clips"] == min(table["explained"], 2)
+        assert table["rows"][-1]["deletion"]["clips"] == min(table["explained"], 3)
         assert "redrawn" not in table["rows"][-1]
     assert result["machine"]["torch"]
     assert sorted(path.name for path in models.iterdir()) == ["space_only-when", "space_only-where"]
