@@ -123,9 +123,7 @@ def test_a_square_is_found_in_turned_pictures_of_odd_sizes(tmp_path: Path, size,
     assert square_in(view) == pytest.approx((38.5, size[1] // 2 - 0.5), abs=0.1)
 
 
-@given(
-    st.integers(8, 200), st.integers(8, 200), st.sampled_from([(8, 8), (16, 40), (40, 16)]), st.sampled_from([1, 3])
-)
+@given(st.integers(8, 200), st.integers(8, 200), st.sampled_from([(8, 8), (16, 40), (40, 16)]), st.sampled_from([1, 3]))
 def test_the_box_lies_in_the_frame_and_has_the_shape_of_the_crop(height: int, width: int, crop, crops: int):
     top, left, box_height, box_width = center_box(height, width, sampling(crops), crop=crop)
     assert top >= 0

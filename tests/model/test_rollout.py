@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
+from timesformer.errors import ConfigError
 from timesformer.model import rollout as module
 from timesformer.model.block import Step
 from timesformer.model.embedding import fold_frames
@@ -187,3 +188,16 @@ def test_last_attention_is_the_row_of_the_last_stage_with_the_class_token(scheme
     ]
     check(got, (sum(rows) / len(rows))[:, 0])
     torch.testing.assert_close(got.cls + got.patches.sum((1, 2, 3)), torch.ones(2))
+
+
+def test_unknown_steps_and_steps_that_reach_no_patch_are_refused():
+    model, clip = build("axial"), clips(1)
+    for call in (rollout, lambda *given, **more: class_rollout(*given, target=0, **more)):
+        with pytest.raises(ConfigError, match=r"unknown attention step 'widht': .*'height'; did you mean 'width'\?"):
+            call(model, clip, steps=["widht"])
+        with pytest.raises(ConfigError, match=r"no part in 'time': no patch reaches it; add 'width' or 'height'$"):
+            call(model, clip, steps=["time"])
+        with pytest.raises(ConfigError, match=r"steps='width' is one name; pass a list of names, such as \['width'\]"):
+            call(model, clip, steps="width")
+    with_cls = build("axial", cls_in_time=True)
+    assert rollout(with_cls, clip, steps=["time"]).patches.sum() > 0

@@ -198,11 +198,14 @@ def summary(explanation: Explanation) -> str:
     """Class, probability and the part of the clip that mattered most, in one line."""
     first, last = explanation.peak
     (start, end), (first_frame, last_frame) = explanation.seconds[[first, last]], explanation.frames[[first, last]]
+    is_one = first_frame == last_frame  # several of the view, if the video is shorter than the clip
+    place = f"at {start:.2f} s (frame {first_frame})"
+    span = f"from {start:.2f} to {end:.2f} s (frames {first_frame} to {last_frame})"
     cls = explanation.cls_fraction
     return (
         f"{explanation.path}: {explanation.label} {explanation.probability:.1%}; half of the relevance lies in "
-        f"{last - first + 1} of {len(explanation.frames)} frames, from {start:.2f} to {end:.2f} s (frames "
-        f"{first_frame} to {last_frame})" + ("" if cls is None else f"; {cls:.0%} stays in the class token")
+        f"{last - first + 1} of {len(explanation.frames)} frames, {place if is_one else span}"
+        + ("" if cls is None else f"; {cls:.0%} stays in the class token")
     )
 
 

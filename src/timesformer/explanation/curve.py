@@ -13,8 +13,7 @@ LINE, FILL, TEXT, MUTED, GRID = "#7e03a8", "#ead9f2", "#1b1f24", "#5c6570", "#df
 """Colors of the curve, the area beneath it, text, secondary text and grid lines."""
 
 _WIDTH, _HEIGHT = 720, 260
-_LEFT, _TOP, _RIGHT, _BOTTOM = 56, 54, 20, 46
-_MAX_TITLE = 80
+_LEFT, _TOP, _RIGHT, _BOTTOM = 56, 54, 84, 46
 X_LABEL = "time in the video; dots are the frames of the view"
 
 
@@ -58,7 +57,7 @@ def plot(explanation: Explanation, *, left: float, top: float, right: float, bot
 
 
 def ticks(low: float, high: float, *, most: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most `most`; `low` alone if they are equal."""
+    """Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most `most`; or `low` if both are equal."""
     if high <= low:
         return [float(f"{low:.3g}")]
     power = 10.0 ** math.floor(math.log10((high - low) / most))
@@ -76,10 +75,11 @@ def svg(explanation: Explanation) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
     area = f"{shape.points[0][0]:.1f},{bottom} {line} {shape.points[-1][0]:.1f},{bottom}"
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in shape.points)
-    name, about = escape(_shortened(headline(explanation))), escape(details(explanation))
+    name, about = escape(_cut(headline(explanation), 80)), escape(_cut(details(explanation), 104))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="relevance per frame: {name}" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="{MUTED}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="relevance per frame: {name}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{MUTED}">'
         f'<rect width="100%" height="100%" fill="white"/>'
         f'<text x="{_LEFT}" y="22" font-size="15" fill="{TEXT}">{name}</text>'
         f'<text x="{_LEFT}" y="39">{about}</text>'
@@ -88,7 +88,7 @@ def svg(explanation: Explanation) -> str:
         f'<path d="M{_LEFT} {shape.equal:.1f}H{right}" stroke="{MUTED}" stroke-dasharray="4 4"/>'
         f'<polyline points="{line}" fill="none" stroke="{LINE}" stroke-width="2" stroke-linejoin="round"/>'
         f'<g fill="{LINE}">{dots}</g>'
-        f'<text x="{right}" y="{shape.equal - 5:.1f}" text-anchor="end">equal share</text></svg>\n'
+        f'<text x="{right + 6}" y="{shape.equal + 4:.1f}">equal share</text></svg>\n'
     )
 
 
@@ -107,5 +107,5 @@ def _axes(shape: Plot, *, right: float, bottom: float) -> str:
     return f'{rows}{columns}<text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">{X_LABEL}</text>'
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_TITLE else f"{text[: _MAX_TITLE - 1]}…"
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -166,11 +166,11 @@ class Explainer:
         source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
         return read_center_view(source, self.config, self.info.clip, allow_codecs=self._allow_codecs)
 
-    def _logits(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
+    def _logits(self, clips: Float[Tensor, "b 3 t s1 s2"]) -> Float[Tensor, "b k"]:
         return self._model(clips).cpu() if self._model else cast(Predictor, self._predictor).logits(clips)
 
     def _relevance(
-        self, clip: Float[Tensor, "1 3 t h w"], target: int, *, on_progress: OnProgress
+        self, clip: Float[Tensor, "1 3 t s1 s2"], target: int, *, on_progress: OnProgress
     ) -> tuple[Float[Tensor, "t h w"], float | None]:
         """Relevance of patches and, unless it was found by occlusion, of the class token."""
         if self._model is None:

@@ -4,8 +4,6 @@ Colors come from one perceptually uniform map that the color-blind can read: anc
 Smith and van der Walt 2015, "A Better Default Colormap for Matplotlib" (CC0).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 
@@ -81,7 +79,9 @@ def overlay(frame: Picture, relevance: Float[np.ndarray, "h w"], *, scale: float
     picture = (1 - opacity)[cells] * muted(frame) + tint[cells]
     inside = (rows >= 0)[:, None] & (columns >= 0)
     picture[~inside] = hatched(frame)[~inside]
-    picture[_next_to(inside, thickness=outline_thickness(height, width)) & ~inside] = 255
+    thickness = outline_thickness(height, width)
+    near = _widened(rows >= 0, thickness)[:, None] & _widened(columns >= 0, thickness)
+    picture[near & ~inside] = 255
     return np.rint(picture).astype(np.uint8)
 
 
@@ -105,7 +105,10 @@ def outline_thickness(height: int, width: int) -> int:
 
 
 def interpolated(
-    maps: Float[np.ndarray, "t h w"], *, seconds: Float64[np.ndarray, " t"], at: Sequence[float] | Float64[np.ndarray, " n"]
+    maps: Float[np.ndarray, "t h w"],
+    *,
+    seconds: Float64[np.ndarray, " t"],
+    at: Float64[np.ndarray, " n"],
 ) -> Float64[np.ndarray, "n h w"]:
     """Maps at other times, linear between those of a view.
 
@@ -128,13 +131,8 @@ def interpolated(
     return (1 - weight) * means[before] + weight * means[after]
 
 
-def _next_to(mask: Bool[np.ndarray, "height width"], *, thickness: int) -> Bool[np.ndarray, "height width"]:
-    """Pixels at most `thickness` away from a filled rectangle, along each side; none for an empty one."""
-    rows, columns = mask.any(axis=1), mask.any(axis=0)
-    return _widened(rows, thickness)[:, None] & _widened(columns, thickness)
-
-
 def _widened(run: Bool[np.ndarray, " n"], by: int) -> Bool[np.ndarray, " n"]:
+    """A run of True values, longer by `by` at both ends; nothing stays nothing."""
     places = np.flatnonzero(run)
     wide = run.copy()
     if len(places):

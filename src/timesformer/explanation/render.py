@@ -1,12 +1,13 @@
 """Files of an explanation: a strip of frames, an animated clip and a curve."""
 
+import math
 import os
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
@@ -23,8 +24,8 @@ from timesformer.outputs import writing
 _READ_BYTES = 2**27
 """Decoded frames in memory at a time."""
 _QUALITY = {"crf": "16"}
-_GIF_SIDE, _GIF_FRAMES, _GIF_INTERVAL_S = 480, 150, 0.04
-"""Limits of a GIF: the longer side, the number of frames and the least time between two, which browsers respect."""
+_GIF_SIDE, _GIF_FRAMES, _GIF_INTERVAL_S = 480, 150, 0.02
+"""Limits of a GIF: the longer side, the number of frames, and the least time between two that browsers respect."""
 
 
 def write_strip(explanation: Explanation, path: str | Path) -> None:
@@ -43,7 +44,7 @@ def write_strip(explanation: Explanation, path: str | Path) -> None:
     path = Path(path)
     image = draw_strip(explanation)
     with writing(path), replacing(path) as partial:
-        image.save(partial, format="PNG", optimize=True)
+        image.save(partial, format="PNG")
 
 
 def write_curve(explanation: Explanation, path: str | Path) -> None:
@@ -72,7 +73,8 @@ def write_clip(
 
     Between the frames of the view the maps are interpolated linearly in time. Frames are upright. An MP4 has their
     original size and times; an odd height or width is made even by repeating the last row or column, because H.264 in
-    4:2:0 needs even sides. A GIF has at most 480 pixels a side, 25 frames a second and 150 frames, evenly spaced.
+    4:2:0 needs even sides. A GIF has at most 480 pixels a side and 150 frames, 50 a second: of a larger video it is a
+    smaller picture, of a longer or faster one it has every second frame, every third, and so on.
 
     Args:
         explanation: What to draw.
@@ -96,7 +98,9 @@ def write_clip(
             write(explanation, partial, reader=reader)
 
 
-def _open(explanation: Explanation, video: object, *, allow_codecs: Collection[str]) -> Reader:
+def _open(
+    explanation: Explanation, video: str | os.PathLike[str] | FrameArray, *, allow_codecs: Collection[str]
+) -> Reader:
     if isinstance(video, str | os.PathLike):
         return open_reader(video, allow_codecs=allow_codecs)
     frames, seconds = np.unique(explanation.frames), np.unique(explanation.seconds)
@@ -126,18 +130,17 @@ def _write_mp4(explanation: Explanation, path: Path, *, reader: Reader) -> None:
 
 
 def _write_gif(explanation: Explanation, path: Path, *, reader: Reader) -> None:
-    indices = np.arange(explanation.frames.min(), explanation.frames.max() + 1)
+    first, last = int(explanation.frames.min()), int(explanation.frames.max())
+    end = float(reader.times[last]) + 1 / reader.info.fps
+    indices = np.arange(first, last + 1, _step(reader.times[first : last + 1]))
     times = reader.times[indices]
-    chosen = _spaced(times)
-    frames = [
-        _paletted(frame) for frame in _overlays(explanation, indices[chosen], times=times[chosen], reader=reader)
-    ]
+    frames = [_paletted(frame) for frame in _overlays(explanation, indices, times=times, reader=reader)]
     frames[0].save(
         path,
         format="GIF",
         save_all=True,
         append_images=frames[1:],
-        duration=_durations_ms(times[chosen], end=float(times[-1]) + 1 / reader.info.fps),
+        duration=_durations_ms(times, end=end),
         loop=0,
     )
 
@@ -156,16 +159,15 @@ def _overlays(
             yield overlay(frame, relevance, scale=scale, box=explanation.box)
 
 
-def _even(frame: Picture) -> Picture:
+def _even(frame: Picture) -> UInt8[np.ndarray, "even_height even_width 3"]:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _spaced(times: Float64[np.ndarray, " n"]) -> list[int]:
-    """Numbers of the frames of a GIF: the first of each interval."""
-    interval = max(_GIF_INTERVAL_S, float(times[-1] - times[0]) / (_GIF_FRAMES - 1))
-    slots = np.floor((times - times[0]) / interval + 1e-6)
-    return np.unique(slots, return_index=True)[1].tolist()
+def _step(times: Float64[np.ndarray, " n"]) -> int:
+    """Distance between the frames of a GIF, in frames of the video: the least within its limits."""
+    fastest = len(times) * _GIF_INTERVAL_S / max(float(times[-1] - times[0]), _GIF_INTERVAL_S)
+    return max(1, math.ceil(len(times) / _GIF_FRAMES), math.floor(fastest))
 
 
 def _durations_ms(times: Float64[np.ndarray, " n"], *, end: float) -> list[int]:

@@ -14,7 +14,7 @@ from timesformer.explanation.overlay import MAX_OPACITY, colors_of, hatched, ove
 _MARGIN, _GAP, _STAMP = 20, 10, 20
 """Around the picture, between frames, and height of the text beneath a frame."""
 _HEADER, _CURVE = 78, 190
-_MIN_WIDTH, _MAX_WIDTH = 760, 1240
+_MIN_WIDTH, _MAX_WIDTH = 760, 1260
 """Width of the content."""
 _LONG_SIDES = ((8, 280), (16, 200), (32, 148), (math.inf, 112))
 """Most frames of a view, and the longer side of each in the strip."""
@@ -86,7 +86,7 @@ def _draw_frames(image: Image.Image, explanation: Explanation, layout: _Layout, 
         image.paste(Image.fromarray(overlay(np.asarray(frame), relevance, scale=scale, box=box)), (x, y))
         stamp = f"{second:.2f} s"
         draw.text((x, y + new_height + 4), stamp, fill=TEXT, font=font)
-        draw.text((x + font.getlength(stamp) + 8, y + new_height + 4), percent(share), fill=MUTED, font=font)
+        draw.text((x + font.getlength(stamp) + 8, y + new_height + 4), percent(float(share)), fill=MUTED, font=font)
 
 
 def _draw_header(image: Image.Image, explanation: Explanation, layout: _Layout, *, scale: float) -> None:
@@ -118,7 +118,7 @@ def _swatch() -> Image.Image:
 
 
 def _draw_curve(image: Image.Image, explanation: Explanation, layout: _Layout) -> None:
-    left, right = _MARGIN + 48, _MARGIN + layout.width - 12
+    left, right = _MARGIN + 48, _MARGIN + layout.width - 76
     top, bottom = layout.frames_bottom + 34, layout.frames_bottom + _CURVE - 34
     shape = plot(explanation, left=left, top=top, right=right, bottom=bottom)
     panel = Image.new("RGB", (_SMOOTH * image.width, _SMOOTH * (_CURVE + _MARGIN)), "white")
@@ -130,11 +130,13 @@ def _draw_curve(image: Image.Image, explanation: Explanation, layout: _Layout) -
         draw.text((left - 8, y), text, fill=MUTED, font=small, anchor="rm")
     for x, text in shape.x_ticks:
         draw.text((x, bottom + 8), text, fill=MUTED, font=small, anchor="ma")
-    draw.text((right, shape.equal - 4), "equal share", fill=MUTED, font=small, anchor="rd")
+    draw.text((right + 8, shape.equal), "equal share", fill=MUTED, font=small, anchor="lm")
     draw.text(((left + right) / 2, bottom + 28), X_LABEL, fill=MUTED, font=small, anchor="ma")
 
 
-def _draw_lines(draw: ImageDraw.ImageDraw, shape: Plot, *, left: float, right: float, bottom: float, shift: int) -> None:
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, shape: Plot, *, left: float, right: float, bottom: float, shift: int
+) -> None:
     """Grid, area, curve and dots, enlarged; `shift` is the height of the strip above the panel."""
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -148,7 +150,7 @@ def _draw_lines(draw: ImageDraw.ImageDraw, shape: Plot, *, left: float, right: f
     if len(points) > 1:
         draw.polygon([at(shape.points[0][0], bottom), *points, at(shape.points[-1][0], bottom)], fill=FILL)
         draw.line(points, fill=LINE, width=2 * _SMOOTH, joint="curve")
-    for x in np.arange(left, right, 8):
+    for x in range(int(left), int(right), 8):
         draw.line([at(x, shape.equal), at(min(x + 4, right), shape.equal)], fill=MUTED, width=_SMOOTH)
     for x, y in points:
         radius = 3 * _SMOOTH

@@ -12,18 +12,19 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
-from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.schemes import Grid, Scheme, Stage
+from timesformer.model.schemes import Attend, Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
 
 Residual = Literal["half", "norm"]
@@ -31,8 +32,13 @@ Residual = Literal["half", "norm"]
 
 _CHUNK = 2**22
 """Attention weights that exist at a time: 16 MiB in fp32."""
+_CHUNK_TOKENS = 2**10
+"""Tokens whose MLP, or whose queries, keys and values, exist at a time; whole sequences, at least one."""
+_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
+"""Block inputs stored at a time, beyond `_KEPT_BYTES`; the others are recomputed from the last stored one. They take
+the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
-"""Budget for stored block inputs; the others are recomputed from the last stored one."""
+"""Block inputs that are stored in any case."""
 
 
 class Relevance(NamedTuple):
@@ -67,10 +73,12 @@ def rollout(
     check_steps(steps, model.scheme)
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
-        passes = [
-            (stage, tokens, _step_weights(tokens, updates, stage, residual=residual, steps=steps))
-            for stage, tokens, updates in _stages(block, x, grid)
-        ]
+        passes = []
+        for stage in (stages := block.scheme.stages):
+            is_used = residual == "norm" or stage is not stages[-1]
+            updates = updates_of(block, stage, x, grid) if is_used else {}
+            passes.append((stage, x, _step_weights(x, updates, stage, residual=residual, steps=steps)))
+            x = total(x, updates)
         for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
             pulled = [
@@ -83,7 +91,7 @@ def rollout(
         return v
 
     with torch.no_grad():
-        return _sweep(model, clips, through)
+        return _sweep(model, clips, through, num_kept=_NUM_KEPT)
 
 
 def class_rollout(
@@ -108,20 +116,17 @@ def class_rollout(
 
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
         nonlocal gradient
-        watched = {name: _Watched(cast(Step, step)) for name, step in block.steps.items()}
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            plain = Block(block.scheme, steps=watched, mlp_norm=block.mlp_norm, mlp=block.mlp)
-            outputs = plain(leaf, grid)
-            if gradient is None:
-                outputs = logits_of(model, outputs, num_frames=len(x) // len(clips))[:, target].sum()
-        heads = [head for step in watched.values() for head in step.outputs]
-        gradient, *at_heads = torch.autograd.grad(outputs, [leaf, *heads], gradient)
-        remaining = iter(at_heads)
-        gradients = {name: [next(remaining) for _ in step.outputs] for name, step in watched.items()}
+        inputs = [x]
+        for stage in block.scheme.stages:
+            inputs.append(total(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+        if gradient is None:
+            gradient = _logit_gradient(model, block, inputs.pop(), target=target, num_clips=len(clips))
+        else:
+            gradient = mlp_gradient(block, inputs.pop(), gradient)
         for stage in reversed(block.scheme.stages):
+            gradient, watched = stage_gradient(block, stage, inputs.pop(), grid, gradient)
             pulled = [
-                _pull_back(block, name, v, grid, watched[name].inputs, gradients[name])
+                _pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
                 for name in stage
                 if not steps or name in steps
             ]
@@ -129,7 +134,7 @@ def class_rollout(
         return v
 
     with torch.no_grad():
-        return _sweep(model, clips, through)
+        return _sweep(model, clips, through, num_kept=NUM_KEPT_FOR_CLASS)
 
 
 @torch.no_grad()
@@ -146,9 +151,10 @@ def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"
         Not negative; patches and class token of a clip sum to 1.
     """
     tokens, grid, num_frames = embed(clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
-    block, x = next(block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens, grid))
-    last = model.scheme.stages_to_cls[-1]
-    x = next(tokens for stage, tokens, _ in _stages(block, x, grid) if stage is last)
+    block, x = next(block_inputs(model, lambda: tokens, grid, num_kept=1))
+    *before, last = model.scheme.stages_to_cls
+    for stage in before:
+        x = total(x, updates_of(block, stage, x, grid))
     steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
     row = _first_row(x, num_frames=num_frames) / len(steps)
     pulled = [
@@ -187,13 +193,17 @@ _Through = Callable[[Block, Tensor, Grid, Tensor], Tensor]
 """Maps the relevance `[b, n, 1]` of a block's outputs to that of its inputs, given the inputs."""
 
 
-def _sweep(model: TimeSformer, clips: Float[Tensor, "b c t height width"], through: _Through) -> Relevance:
+def _sweep(
+    model: TimeSformer, clips: Float[Tensor, "b c t height width"], through: _Through, *, num_kept: int
+) -> Relevance:
     """The row of the class token, taken through the blocks from last to first."""
     tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
     x, grid, num_frames = tokens()
     row = _first_row(x, num_frames=num_frames)
-    for block, x in block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
+    del x
+    for block, x in block_inputs(model, lambda: tokens()[0], grid, num_kept=num_kept):
         row = through(block, x, grid, row)
+        del x  # before the next one is computed
     return _relevance(row, grid, num_frames=num_frames)
 
 
@@ -214,34 +224,68 @@ def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> R
 
 
 def block_inputs(
-    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid
+    model: TimeSformer, first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
     """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
+    blocks = cast(list[Block], list(model.blocks))
     x = first()
-    num_kept = min(len(blocks) - 1, _KEPT_BYTES // (x.numel() * x.element_size()))
+    num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
     kept: dict[int, Tensor] = {}
     done = 0
     for index in ((i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)):
         for block in blocks[done:index]:
-            x = block(x, grid)
+            x = _outputs(block, x, grid)
         kept[index], done = x, index
     for index in reversed(range(len(blocks))):
         start = max((i for i in kept if i <= index), default=0)
         x = kept[start] if start else first()
         for block in blocks[start:index]:
-            x = block(x, grid)
+            x = _outputs(block, x, grid)
         kept.pop(index, None)
         yield blocks[index], x
 
 
-def _stages(
-    block: Block, x: Float[Tensor, "b n d"], grid: Grid
-) -> Iterator[tuple[Stage, Float[Tensor, "b n d"], Mapping[str, Float[Tensor, "b n d"]]]]:
-    """Stages of a block in order, with the tokens that each reads and what its steps add to them."""
+def _outputs(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
+    """The block, computed in chunks of tokens."""
     for stage in block.scheme.stages:
-        updates = block.updates(stage, x, grid)
-        yield stage, x, updates
-        x = x + cast(Tensor, sum(updates.values()))
+        x = total(x, updates_of(block, stage, x, grid))
+    return _map_chunks(block.add_mlp, x)
+
+
+def updates_of(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
+    """`Block.updates`, computed in chunks of sequences."""
+
+    def in_chunks(name: str) -> Attend:
+        return lambda x, mask=None: _map_sequences(partial(block.steps[name], mask=mask), x)
+
+    return {name: regroup(x, grid, in_chunks(name)) for name, regroup in stage.items()}
+
+
+def total(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]) -> Float[Tensor, "b n d"]:
+    """Tokens after a stage."""
+    return sum(updates.values(), start=x)
+
+
+def _map_chunks(
+    function: Callable[..., Float[Tensor, "1 _n d"]], *tensors: Float[Tensor, "b n d"]
+) -> Float[Tensor, "b n d"]:
+    """A function of single tokens, computed in chunks."""
+    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
+    chunks = [tensor.flatten(0, 1)[None].split(_CHUNK_TOKENS, dim=1) for tensor in (result, *tensors)]
+    for into, *parts in zip(*chunks, strict=True):
+        into.copy_(function(*parts))
+    return result
+
+
+def _map_sequences(
+    function: Callable[..., Float[Tensor, "_s n d"]], *tensors: Float[Tensor, "s n d"]
+) -> Float[Tensor, "s n d"]:
+    """A function of single sequences, computed in chunks."""
+    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
+    count = max(1, _CHUNK_TOKENS // result.shape[1])
+    for into, *parts in zip(*(tensor.split(count) for tensor in (result, *tensors)), strict=True):
+        into.copy_(function(*parts))
+    return result
 
 
 def _step_weights(
@@ -305,7 +349,7 @@ def _transposed_attention(
     rows = v.abs().sum(dim=(0, 2)).nonzero().flatten()  # queries that matter: one in the last block
     per_row = heads * length
     num_rows = max(1, min(len(rows), _CHUNK // per_row))
-    num_sequences = max(1, _CHUNK // (per_row * num_rows))
+    num_sequences = max(1, min(_CHUNK // (per_row * num_rows), _CHUNK_TOKENS // length))
     result = torch.zeros_like(v)
     for start in range(0, len(x), num_sequences):
         own = slice(start, start + num_sequences)
@@ -319,33 +363,93 @@ def _transposed_attention(
                 scores = scores.masked_fill(~mask[chunk], -torch.inf)
             weights = scores.softmax(dim=-1)
             if gradient is not None:
-                outputs = rearrange(gradient[own][:, chunk], "s m (heads d) -> s heads m d", heads=heads)
+                at_heads = _before_projection(step, gradient[own][:, chunk])
+                outputs = rearrange(at_heads, "s m (heads d) -> s heads m d", heads=heads)
                 weights = (weights * (outputs @ values.mT)).relu()
             result[own, :, 0] += einsum(weights, v[own][:, chunk, 0], "s heads m n, s m -> s n") / heads
     return result
 
 
-class _Watched(nn.Module):
-    """A step that computes plainly and keeps its inputs and the outputs of its heads."""
+def _before_projection(step: Step, gradient: Float[Tensor, "s m d"]) -> Float[Tensor, "s m d"]:
+    """Gradient at the outputs of the heads, from that at the output of the step."""
+    for module in (step.fc, step.attention.proj):
+        gradient = gradient @ module.weight if isinstance(module, nn.Linear) else gradient
+    return gradient
 
-    def __init__(self, step: Step) -> None:
-        super().__init__()
+
+class _Watched:
+    """A step that keeps its inputs; its outputs are zeros with the gradient of the step."""
+
+    def __init__(self, step: nn.Module) -> None:
         self.step = step
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+        """Of the logit at the outputs."""
 
-    def forward(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
-        attention = self.step.attention
-        q, k, v = attention.qkv(self.step.norm(x)).chunk(3, dim=-1)
-        y = kernels.attention(q, k, v, num_heads=attention.num_heads, mask=mask)
-        self.inputs.append(x)
+    def __call__(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
+        y = _GradientOnly.apply(x, partial(self.step, mask=mask))
+        self.inputs.append(x.detach())
         self.outputs.append(y)
-        return self.step.fc(attention.proj(y))
+        return y
 
 
-def logits_of(
-    model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int, norm: nn.Module | None = None
-) -> Float[Tensor, "c k"]:
-    """Logits of clips from the outputs of the last block; `norm` replaces the last norm."""
-    features = (norm or model.norm)(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
-    return model.head(model.head_norm(features))
+class _GradientOnly(Function):
+    """Zeros with the gradient of a function of single sequences, which is computed in chunks, in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "s n d"], function: Callable[[Tensor], Tensor]) -> Float[Tensor, "s n d"]:
+        ctx.save_for_backward(x)
+        ctx.function = function
+        return x.new_zeros(()).expand_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, "s n d"]) -> tuple[Float[Tensor, "s n d"], None]:
+        (x,) = ctx.saved_tensors
+        return _map_sequences(partial(_pullback, ctx.function), x, gradient), None
+
+
+def _pullback(
+    function: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]],
+    x: Float[Tensor, "*shape"],
+    gradient: Float[Tensor, "*shape"],
+) -> Float[Tensor, "*shape"]:
+    """Vector-Jacobian product of a function at `x`."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        return torch.autograd.grad(function(leaf), leaf, gradient)[0]
+
+
+def mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    """Gradient at the tokens before the MLP, from that after it."""
+    return _map_chunks(partial(_pullback, block.add_mlp), x, gradient)
+
+
+def _logit_gradient(
+    model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
+) -> Float[Tensor, "b n d"]:
+    """Gradient of the logit of a class at the tokens before the MLP of the last block: 0 but for the class token."""
+    with torch.enable_grad():
+        cls = x[:, :1].detach().requires_grad_()
+        features = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
+        logit = model.head(model.head_norm(model.norm(features)))[:, target].sum()
+        gradient = torch.zeros_like(x)
+        gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
+    return gradient
+
+
+def stage_gradient(
+    block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid, gradient: Float[Tensor, "b n d"]
+) -> tuple[Float[Tensor, "b n d"], dict[str, _Watched]]:
+    """Gradient at the tokens that a stage reads, from that at its outputs, and its steps with their gradients."""
+    watched = {name: _Watched(block.steps[name]) for name in stage}
+    result = gradient
+    for name, regroup in stage.items():
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            update = regroup(leaf, grid, watched[name])
+        at_tokens, *watched[name].gradients = torch.autograd.grad(update, [leaf, *watched[name].outputs], gradient)
+        watched[name].outputs.clear()
+        result = result + at_tokens
+    return result, watched
