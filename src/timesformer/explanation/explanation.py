@@ -37,8 +37,8 @@ class Explanation:
     map: Float32[np.ndarray, "t h w"]
     """Relevance of each patch in each frame of the view, 0 or more; it sums to 1."""
     cls_fraction: float | None
-    """Fraction of the relevance that stays in the class token; None for `contribution` and `occlusion`, which have none.
-    For `class` it depends on the scale of the logits: compare it between clips of one model only."""
+    """Fraction of the relevance that stays in the class token; None for `contribution` and `occlusion`, which have
+    none. For `class` it depends on the scale of the logits: compare it between clips of one model only."""
     frames: Int64[np.ndarray, " t"]
     """Number of each frame of the view in the video, counted from 0."""
     seconds: Float64[np.ndarray, " t"]
