@@ -12,7 +12,7 @@ from timesformer.errors import ConfigError
 from timesformer.model import rollout as module
 from timesformer.model.block import Step
 from timesformer.model.embedding import fold_frames
-from timesformer.model.rollout import Relevance, class_rollout, rollout
+from timesformer.model.rollout import Relevance, class_rollout, last_attention, rollout
 from timesformer.model.schemes import SCHEMES, Grid, Regroup
 from timesformer.model.timesformer import TimeSformer
 
@@ -172,6 +172,22 @@ def test_step_that_starts_from_zero_is_the_identity_by_norm():
             block.steps["time"].fc.bias.zero_()
     both, space = rollout(model, clip, residual="norm"), rollout(model, clip, residual="norm", steps=["space"])
     torch.testing.assert_close(both.patches, space.patches)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@torch.no_grad()
+def test_last_attention_is_the_row_of_the_last_stage_with_the_class_token(scheme: str):
+    model, clip = build(scheme), clips()
+    got = last_attention(model, clip)
+    stages, _, grid = forward(model, clip)
+    stage = [stage for stage in stages if any(regroup.with_cls for regroup in stage.regroups.values())][-1]
+    rows = [
+        dense_map(regroup, [weights.mean(1) for weights in stage.steps[name].weights], stage.tokens.shape[1], grid)
+        for name, regroup in stage.regroups.items()
+        if regroup.with_cls
+    ]
+    check(got, (sum(rows) / len(rows))[:, 0])
+    torch.testing.assert_close(got.cls + got.patches.sum((1, 2, 3)), torch.ones(2))
 
 
 def test_unknown_steps_and_steps_that_reach_no_patch_are_refused():

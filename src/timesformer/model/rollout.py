@@ -34,7 +34,7 @@ _CHUNK = 2**22
 """Attention weights that exist at a time: 16 MiB in fp32."""
 _CHUNK_TOKENS = 2**10
 """Tokens whose MLP, or whose queries, keys and values, exist at a time; whole sequences, at least one."""
-_NUM_KEPT, _NUM_KEPT_FOR_CLASS = 4, 2
+_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
 """Block inputs stored at a time, beyond `_KEPT_BYTES`; the others are recomputed from the last stored one. They take
 the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
@@ -76,9 +76,9 @@ def rollout(
         passes = []
         for stage in (stages := block.scheme.stages):
             is_used = residual == "norm" or stage is not stages[-1]
-            updates = _updates(block, stage, x, grid) if is_used else {}
+            updates = updates_of(block, stage, x, grid) if is_used else {}
             passes.append((stage, x, _step_weights(x, updates, stage, residual=residual, steps=steps)))
-            x = _total(x, updates)
+            x = total(x, updates)
         for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
             pulled = [
@@ -118,13 +118,13 @@ def class_rollout(
         nonlocal gradient
         inputs = [x]
         for stage in block.scheme.stages:
-            inputs.append(_total(inputs[-1], _updates(block, stage, inputs[-1], grid)))
+            inputs.append(total(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
         if gradient is None:
             gradient = _logit_gradient(model, block, inputs.pop(), target=target, num_clips=len(clips))
         else:
-            gradient = _mlp_gradient(block, inputs.pop(), gradient)
+            gradient = mlp_gradient(block, inputs.pop(), gradient)
         for stage in reversed(block.scheme.stages):
-            gradient, watched = _stage_gradient(block, stage, inputs.pop(), grid, gradient)
+            gradient, watched = stage_gradient(block, stage, inputs.pop(), grid, gradient)
             pulled = [
                 _pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
                 for name in stage
@@ -134,7 +134,34 @@ def class_rollout(
         return v
 
     with torch.no_grad():
-        return _sweep(model, clips, through, num_kept=_NUM_KEPT_FOR_CLASS)
+        return _sweep(model, clips, through, num_kept=NUM_KEPT_FOR_CLASS)
+
+
+@torch.no_grad()
+def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"]) -> Relevance:
+    """Attention of the class token in the last stage that it takes part in, mean over heads: no rollout.
+
+    It ignores all layers before; a baseline for methods that do not.
+
+    Args:
+        model: A model in eval mode.
+        clips: Normalized clips.
+
+    Returns:
+        Not negative; patches and class token of a clip sum to 1.
+    """
+    tokens, grid, num_frames = embed(clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
+    block, x = next(block_inputs(model, lambda: tokens, grid, num_kept=1))
+    *before, last = model.scheme.stages_to_cls
+    for stage in before:
+        x = total(x, updates_of(block, stage, x, grid))
+    steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
+    row = _first_row(x, num_frames=num_frames) / len(steps)
+    pulled = [
+        _pull_back(block, name, row, grid, [s.flatten(0, 1) for s in regroup.sequences(x, grid)])
+        for name, regroup in steps.items()
+    ]
+    return _relevance(cast(Tensor, sum(pulled)), grid, num_frames=num_frames)
 
 
 def check_steps(steps: Collection[str], scheme: Scheme) -> None:
@@ -172,13 +199,23 @@ def _sweep(
     """The row of the class token, taken through the blocks from last to first."""
     tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
     x, grid, num_frames = tokens()
-    row = x.new_zeros(*x.shape[:2], 1)
-    row[:, 0] = 1 / num_frames
+    row = _first_row(x, num_frames=num_frames)
     del x
-    blocks = cast(list[Block], list(model.blocks))
-    for block, x in _block_inputs(blocks, lambda: tokens()[0], grid, num_kept=num_kept):
+    for block, x in block_inputs(model, lambda: tokens()[0], grid, num_kept=num_kept):
         row = through(block, x, grid, row)
         del x  # before the next one is computed
+    return _relevance(row, grid, num_frames=num_frames)
+
+
+def _first_row(x: Float[Tensor, "b n d"], *, num_frames: int) -> Float[Tensor, "b n 1"]:
+    """The row of the class token of the identity; the mean over frames if each is a clip of its own."""
+    row = x.new_zeros(*x.shape[:2], 1)
+    row[:, 0] = 1 / num_frames
+    return row
+
+
+def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> Relevance:
+    """Relevance of the patches and of the class token of each clip."""
     cls, patches = row[..., 0].split([1, row.shape[1] - 1], dim=1)
     return Relevance(
         rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h),
@@ -186,10 +223,11 @@ def _sweep(
     )
 
 
-def _block_inputs(
-    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
+def block_inputs(
+    model: TimeSformer, first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
     """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
+    blocks = cast(list[Block], list(model.blocks))
     x = first()
     num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
     kept: dict[int, Tensor] = {}
@@ -210,11 +248,11 @@ def _block_inputs(
 def _outputs(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
     """The block, computed in chunks of tokens."""
     for stage in block.scheme.stages:
-        x = _total(x, _updates(block, stage, x, grid))
+        x = total(x, updates_of(block, stage, x, grid))
     return _map_chunks(block.add_mlp, x)
 
 
-def _updates(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
+def updates_of(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
     """`Block.updates`, computed in chunks of sequences."""
 
     def in_chunks(name: str) -> Attend:
@@ -223,7 +261,7 @@ def _updates(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) 
     return {name: regroup(x, grid, in_chunks(name)) for name, regroup in stage.items()}
 
 
-def _total(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]) -> Float[Tensor, "b n d"]:
+def total(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]) -> Float[Tensor, "b n d"]:
     """Tokens after a stage."""
     return sum(updates.values(), start=x)
 
@@ -342,7 +380,7 @@ def _before_projection(step: Step, gradient: Float[Tensor, "s m d"]) -> Float[Te
 class _Watched:
     """A step that keeps its inputs; its outputs are zeros with the gradient of the step."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: nn.Module) -> None:
         self.step = step
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
@@ -383,7 +421,7 @@ def _pullback(
         return torch.autograd.grad(function(leaf), leaf, gradient)[0]
 
 
-def _mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+def mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """Gradient at the tokens before the MLP, from that after it."""
     return _map_chunks(partial(_pullback, block.add_mlp), x, gradient)
 
@@ -401,17 +439,17 @@ def _logit_gradient(
     return gradient
 
 
-def _stage_gradient(
+def stage_gradient(
     block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid, gradient: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b n d"], dict[str, _Watched]]:
     """Gradient at the tokens that a stage reads, from that at its outputs, and its steps with their gradients."""
-    watched = {name: _Watched(cast(Step, block.steps[name])) for name in stage}
-    total = gradient
+    watched = {name: _Watched(block.steps[name]) for name in stage}
+    result = gradient
     for name, regroup in stage.items():
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             update = regroup(leaf, grid, watched[name])
         at_tokens, *watched[name].gradients = torch.autograd.grad(update, [leaf, *watched[name].outputs], gradient)
         watched[name].outputs.clear()
-        total = total + at_tokens
-    return total, watched
+        result = result + at_tokens
+    return result, watched
