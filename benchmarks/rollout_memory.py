@@ -3,8 +3,9 @@
     python benchmarks/rollout_memory.py --threads 1
 
 The peak of each computation is the resident memory above the weights and the clip, measured in a process of its own,
-one run each; times are processor times of all threads, which other processes hardly change. The extra memory of rollout is its peak minus that of a plain forward pass, and is compared with one
-matrix over all tokens in fp32, which rollout by its definition multiplies once per attention step: 1.4 GB here.
+one run each. Times are processor times of all threads, which other processes hardly change. The extra memory of rollout
+is its peak minus that of a plain forward pass, compared with one matrix over all tokens in fp32, which rollout by its
+definition multiplies once per attention step: 1.4 GB here.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
+from timesformer.model import chunked
 from timesformer.model import rollout as module
 from timesformer.model.block import Step
 from timesformer.model.embedding import fold_frames
@@ -152,6 +153,7 @@ def test_class_rollout_is_the_product_of_dense_matrices(scheme: str):
 def test_stored_block_inputs_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     model, clip = build("divided_space_time"), clips()
     expected = rollout(model, clip)
+    monkeypatch.setattr(module, "_NUM_KEPT", 0)
     for budget in (0, 4 * 2 * 31 * 8, 2 * 4 * 2 * 31 * 8):  # none of the three inputs, one, two
         monkeypatch.setattr(module, "_KEPT_BYTES", budget)
         torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
@@ -162,6 +164,26 @@ def test_chunks_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     expected = rollout(model, clip)
     monkeypatch.setattr(module, "_CHUNK", 150)
     torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("num_tokens", [1, 13])
+def test_chunks_of_tokens_change_neither_rollout(monkeypatch: pytest.MonkeyPatch, scheme: str, num_tokens: int):
+    model, clip = build(scheme), clips()
+    expected = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
+    for place in (module, chunked):
+        monkeypatch.setattr(place, "CHUNK_TOKENS", num_tokens)
+    found = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got.patches, wanted.patches, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(got.cls, wanted.cls, atol=1e-6, rtol=1e-4)
+
+
+def test_class_rollout_of_a_frozen_model_leaves_no_gradients():
+    model, clip = build("divided_space_time"), clips(1)
+    expected = class_rollout(model, clip, target=2)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    torch.testing.assert_close(class_rollout(model.requires_grad_(False), clip, target=2).patches, expected.patches)
 
 
 def test_step_that_starts_from_zero_is_the_identity_by_norm():

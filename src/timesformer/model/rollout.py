@@ -12,19 +12,18 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from einops import einsum, rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.model.block import Block, Step
-from timesformer.model.schemes import Attend, Grid, Scheme, Stage
+from timesformer.model.chunked import CHUNK_TOKENS, add, mlp_gradient, outputs_of, stage_gradient, updates_of
+from timesformer.model.schemes import Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
 
 Residual = Literal["half", "norm"]
@@ -32,8 +31,6 @@ Residual = Literal["half", "norm"]
 
 _CHUNK = 2**22
 """Attention weights that exist at a time: 16 MiB in fp32."""
-_CHUNK_TOKENS = 2**10
-"""Tokens whose MLP, or whose queries, keys and values, exist at a time; whole sequences, at least one."""
 _NUM_KEPT, _NUM_KEPT_FOR_CLASS = 4, 2
 """Block inputs stored at a time, beyond `_KEPT_BYTES`; the others are recomputed from the last stored one. They take
 the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
@@ -76,9 +73,9 @@ def rollout(
         passes = []
         for stage in (stages := block.scheme.stages):
             is_used = residual == "norm" or stage is not stages[-1]
-            updates = _updates(block, stage, x, grid) if is_used else {}
+            updates = updates_of(block, stage, x, grid) if is_used else {}
             passes.append((stage, x, _step_weights(x, updates, stage, residual=residual, steps=steps)))
-            x = _total(x, updates)
+            x = add(x, updates)
         for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
             pulled = [
@@ -118,13 +115,13 @@ def class_rollout(
         nonlocal gradient
         inputs = [x]
         for stage in block.scheme.stages:
-            inputs.append(_total(inputs[-1], _updates(block, stage, inputs[-1], grid)))
+            inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
         if gradient is None:
             gradient = _logit_gradient(model, block, inputs.pop(), target=target, num_clips=len(clips))
         else:
-            gradient = _mlp_gradient(block, inputs.pop(), gradient)
+            gradient = mlp_gradient(block, inputs.pop(), gradient)
         for stage in reversed(block.scheme.stages):
-            gradient, watched = _stage_gradient(block, stage, inputs.pop(), grid, gradient)
+            gradient, watched = stage_gradient(block, stage, inputs.pop(), grid, gradient)
             pulled = [
                 _pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
                 for name in stage
@@ -196,58 +193,15 @@ def _block_inputs(
     done = 0
     for index in ((i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)):
         for block in blocks[done:index]:
-            x = _outputs(block, x, grid)
+            x = outputs_of(block, x, grid)
         kept[index], done = x, index
     for index in reversed(range(len(blocks))):
         start = max((i for i in kept if i <= index), default=0)
         x = kept[start] if start else first()
         for block in blocks[start:index]:
-            x = _outputs(block, x, grid)
+            x = outputs_of(block, x, grid)
         kept.pop(index, None)
         yield blocks[index], x
-
-
-def _outputs(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-    """The block, computed in chunks of tokens."""
-    for stage in block.scheme.stages:
-        x = _total(x, _updates(block, stage, x, grid))
-    return _map_chunks(block.add_mlp, x)
-
-
-def _updates(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
-    """`Block.updates`, computed in chunks of sequences."""
-
-    def in_chunks(name: str) -> Attend:
-        return lambda x, mask=None: _map_sequences(partial(block.steps[name], mask=mask), x)
-
-    return {name: regroup(x, grid, in_chunks(name)) for name, regroup in stage.items()}
-
-
-def _total(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]) -> Float[Tensor, "b n d"]:
-    """Tokens after a stage."""
-    return sum(updates.values(), start=x)
-
-
-def _map_chunks(
-    function: Callable[..., Float[Tensor, "1 _n d"]], *tensors: Float[Tensor, "b n d"]
-) -> Float[Tensor, "b n d"]:
-    """A function of single tokens, computed in chunks."""
-    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    chunks = [tensor.flatten(0, 1)[None].split(_CHUNK_TOKENS, dim=1) for tensor in (result, *tensors)]
-    for into, *parts in zip(*chunks, strict=True):
-        into.copy_(function(*parts))
-    return result
-
-
-def _map_sequences(
-    function: Callable[..., Float[Tensor, "_s n d"]], *tensors: Float[Tensor, "s n d"]
-) -> Float[Tensor, "s n d"]:
-    """A function of single sequences, computed in chunks."""
-    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    count = max(1, _CHUNK_TOKENS // result.shape[1])
-    for into, *parts in zip(*(tensor.split(count) for tensor in (result, *tensors)), strict=True):
-        into.copy_(function(*parts))
-    return result
 
 
 def _step_weights(
@@ -311,7 +265,7 @@ def _transposed_attention(
     rows = v.abs().sum(dim=(0, 2)).nonzero().flatten()  # queries that matter: one in the last block
     per_row = heads * length
     num_rows = max(1, min(len(rows), _CHUNK // per_row))
-    num_sequences = max(1, min(_CHUNK // (per_row * num_rows), _CHUNK_TOKENS // length))
+    num_sequences = max(1, min(_CHUNK // (per_row * num_rows), CHUNK_TOKENS // length))
     result = torch.zeros_like(v)
     for start in range(0, len(x), num_sequences):
         own = slice(start, start + num_sequences)
@@ -339,55 +293,6 @@ def _before_projection(step: Step, gradient: Float[Tensor, "s m d"]) -> Float[Te
     return gradient
 
 
-class _Watched:
-    """A step that keeps its inputs; its outputs are zeros with the gradient of the step."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-        self.inputs: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-        self.gradients: list[Tensor] = []
-        """Of the logit at the outputs."""
-
-    def __call__(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
-        y = _GradientOnly.apply(x, partial(self.step, mask=mask))
-        self.inputs.append(x.detach())
-        self.outputs.append(y)
-        return y
-
-
-class _GradientOnly(Function):
-    """Zeros with the gradient of a function of single sequences, which is computed in chunks, in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Float[Tensor, "s n d"], function: Callable[[Tensor], Tensor]) -> Float[Tensor, "s n d"]:
-        ctx.save_for_backward(x)
-        ctx.function = function
-        return x.new_zeros(()).expand_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, "s n d"]) -> tuple[Float[Tensor, "s n d"], None]:
-        (x,) = ctx.saved_tensors
-        return _map_sequences(partial(_pullback, ctx.function), x, gradient), None
-
-
-def _pullback(
-    function: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]],
-    x: Float[Tensor, "*shape"],
-    gradient: Float[Tensor, "*shape"],
-) -> Float[Tensor, "*shape"]:
-    """Vector-Jacobian product of a function at `x`."""
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(function(leaf), leaf, gradient)[0]
-
-
-def _mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """Gradient at the tokens before the MLP, from that after it."""
-    return _map_chunks(partial(_pullback, block.add_mlp), x, gradient)
-
-
 def _logit_gradient(
     model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
 ) -> Float[Tensor, "b n d"]:
@@ -399,19 +304,3 @@ def _logit_gradient(
         gradient = torch.zeros_like(x)
         gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
     return gradient
-
-
-def _stage_gradient(
-    block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid, gradient: Float[Tensor, "b n d"]
-) -> tuple[Float[Tensor, "b n d"], dict[str, _Watched]]:
-    """Gradient at the tokens that a stage reads, from that at its outputs, and its steps with their gradients."""
-    watched = {name: _Watched(cast(Step, block.steps[name])) for name in stage}
-    total = gradient
-    for name, regroup in stage.items():
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            update = regroup(leaf, grid, watched[name])
-        at_tokens, *watched[name].gradients = torch.autograd.grad(update, [leaf, *watched[name].outputs], gradient)
-        watched[name].outputs.clear()
-        total = total + at_tokens
-    return total, watched
