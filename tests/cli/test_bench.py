@@ -26,7 +26,7 @@ def test_benchmarks_of_readers_are_named_as_scripts(run, name: str):
 def test_an_unknown_benchmark_is_refused(run):
     status, _, err = run("bench", "modle")
     assert status == 2
-    assert "bench 'modle' is not one of 'model', 'memory', 'train', 'predict', 'cost'" in err
+    assert "bench 'modle' is not one of 'model', 'memory', 'train', 'predict', 'cost', 'explain'" in err
 
 
 @pytest.mark.parametrize("option", [("--device", "auto"), ("--precision", "bf16")])

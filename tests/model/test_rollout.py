@@ -9,11 +9,11 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
-from timesformer.model import chunked
+from timesformer.model import chunked, transposed
 from timesformer.model import rollout as module
 from timesformer.model.block import Step
 from timesformer.model.embedding import fold_frames
-from timesformer.model.rollout import Relevance, class_rollout, rollout
+from timesformer.model.rollout import Relevance, class_rollout, last_attention, rollout
 from timesformer.model.schemes import SCHEMES, Grid, Regroup
 from timesformer.model.timesformer import TimeSformer
 
@@ -162,7 +162,7 @@ def test_stored_block_inputs_do_not_change_the_rollout(monkeypatch: pytest.Monke
 def test_chunks_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     model, clip = build("joint_space_time"), clips()
     expected = rollout(model, clip)
-    monkeypatch.setattr(module, "_CHUNK", 150)
+    monkeypatch.setattr(transposed, "CHUNK_WEIGHTS", 150)
     torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
 
 
@@ -171,7 +171,7 @@ def test_chunks_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
 def test_chunks_of_tokens_change_neither_rollout(monkeypatch: pytest.MonkeyPatch, scheme: str, num_tokens: int):
     model, clip = build(scheme), clips()
     expected = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
-    for place in (module, chunked):
+    for place in (chunked, transposed):
         monkeypatch.setattr(place, "CHUNK_TOKENS", num_tokens)
     found = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
     for got, wanted in zip(found, expected, strict=True):
@@ -207,3 +207,19 @@ def test_unknown_steps_and_steps_that_reach_no_patch_are_refused():
             call(model, clip, steps="width")
     with_cls = build("axial", cls_in_time=True)
     assert rollout(with_cls, clip, steps=["time"]).patches.sum() > 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@torch.no_grad()
+def test_last_attention_is_the_row_of_the_last_stage_with_the_class_token(scheme: str):
+    model, clip = build(scheme), clips()
+    got = last_attention(model, clip)
+    stages, _, grid = forward(model, clip)
+    stage = [stage for stage in stages if any(regroup.with_cls for regroup in stage.regroups.values())][-1]
+    rows = [
+        dense_map(regroup, [weights.mean(1) for weights in stage.steps[name].weights], stage.tokens.shape[1], grid)
+        for name, regroup in stage.regroups.items()
+        if regroup.with_cls
+    ]
+    check(got, (sum(rows) / len(rows))[:, 0])
+    torch.testing.assert_close(got.cls + got.patches.sum((1, 2, 3)), torch.ones(2))

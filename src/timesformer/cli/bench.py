@@ -1,6 +1,6 @@
 """`timesformer bench`"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from timesformer.cli.bench_explain import EXPLAIN, run_explain
 from timesformer.cli.console import print_json, progress
-from timesformer.cli.options import COMPUTE, LIST, MODEL, OUTPUT, AsJson, ComputeIn, Device, Overwrite
+from timesformer.cli.options import COMPUTE, LIST, MODEL, OUTPUT, OUTPUT_NAMES, AsJson, ComputeIn, Device, Overwrite
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 
-BENCHMARKS = ("model", "memory", "train", "predict", "cost")
+BENCHMARKS = ("model", "memory", "train", "predict", "cost", "explain")
 SCRIPTS = {"decode": "benchmarks/decode.py", "loader": "benchmarks/loader.py"}
 """Benchmarks that are scripts of the source tree."""
 
@@ -25,7 +26,8 @@ def bench(
         str,
         Parameter(
             help="`model` (a forward pass), `memory` (of a forward pass), `cost` (a forward pass by clip size), "
-            "`train` (a training step) or `predict` (from file to label)."
+            "`train` (a training step), `predict` (from file to label) or `explain` (explanation methods on planted "
+            "evidence)."
         ),
     ],
     /,
@@ -40,11 +42,15 @@ def bench(
     device: Device = "cpu",
     precision: ComputeIn = "fp32",
     clips: Annotated[int | None, Parameter(group=COMPUTE)] = None,
+    schemes: Annotated[tuple[str, ...], LIST, Parameter(group=EXPLAIN, metavar="NAME,...", show_default=False)] = (),
+    methods: Annotated[tuple[str, ...], LIST, Parameter(group=EXPLAIN, metavar="NAME,...", show_default=False)] = (),
+    models: Annotated[Path | None, Parameter(group=EXPLAIN, metavar="DIR")] = None,
     plot: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    output: Annotated[Path | None, OUTPUT_NAMES] = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Benchmark speed and memory on this machine against other implementations.
+    """Benchmark speed and memory on this machine against other implementations, and explanations against evidence.
 
     Every round runs each implementation once, with the same weights and the same inputs; outputs are compared.
     Implementations whose library is not installed are named and left out.
@@ -58,11 +64,27 @@ def bench(
     rounds
         Timed rounds; medians, quartiles and ratios are taken over them.
     clips
-        Clips per forward pass (`model`, default 1) or per step (`train`, default 2).
+        Clips per forward pass (`model`, default 1) or per step (`train`, default 2); test clips of each model
+        (`explain`, default 64).
+    schemes
+        Attention schemes of the models to train and explain (default: the paper's five).
+    methods
+        Explanation methods: attention, rollout, rollout_norm, class, contribution, occlusion (default: all).
+    models
+        Folder of trained models: those in it are reused, missing ones are trained and saved (default: none is saved).
     plot
         A PNG file for the plot of `cost`.
+    output
+        A JSON file for the result of `explain`.
     """
     _check_name(what)
+    own = {"schemes": schemes, "methods": methods, "models": models, "output": output}
+    if what == "explain":
+        _refuse_without_effect("explain", preset=preset, rounds=rounds, only=only, precision=precision, plot=plot)
+        chosen = {} if clips is None else {"clips": clips}
+        run_explain(**own, device=device, overwrite=overwrite, json=json, **chosen)
+        return
+    _refuse_without_effect(what, **own)
     _check_plot(what, plot, overwrite=overwrite)
     compute_options = _compute_options(what, device=device, precision=precision, clips=clips)
     run: Callable[..., Any] = import_module(f"timesformer.bench.{what}").run
@@ -86,6 +108,28 @@ def _check_name(what: str) -> None:
         raise ConfigError(f"`bench {what}` is a script: run `python {SCRIPTS[what]}` in a checkout of the source")
     if what not in BENCHMARKS:
         raise ConfigError(f"bench {what!r} is not one of {', '.join(map(repr, BENCHMARKS))}")
+
+
+_DEFAULTS: Mapping[str, object] = {
+    "preset": "base",
+    "rounds": 7,
+    "precision": "fp32",
+    "only": (),
+    "schemes": (),
+    "methods": (),
+}
+
+
+def _refuse_without_effect(what: str, **options: object) -> None:
+    """Refuse options that belong to other benchmarks.
+
+    Raises:
+        ConfigError: One is not at its default, None if not told otherwise.
+    """
+    for name, value in options.items():
+        if value != _DEFAULTS.get(name):
+            flag = "--model" if name == "preset" else f"--{name}"
+            raise ConfigError(f"{flag} has no effect on `bench {what}`")
 
 
 def _check_plot(what: str, plot: Path | None, *, overwrite: bool) -> None:

@@ -12,30 +12,30 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from itertools import takewhile
 from typing import Literal, NamedTuple, cast
 
 import torch
-from einops import einsum, rearrange, reduce
-from jaxtyping import Bool, Float
+from einops import rearrange, reduce
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
-from timesformer.model.block import Block, Step
-from timesformer.model.chunked import CHUNK_TOKENS, add, mlp_gradient, outputs_of, stage_gradient, updates_of
+from timesformer.model.block import Block
+from timesformer.model.chunked import add, mlp_gradient, outputs_of, stage_gradient, updates_of
 from timesformer.model.schemes import Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
+from timesformer.model.transposed import pull_back
 
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
 
-_CHUNK = 2**22
-"""Attention weights that exist at a time: 16 MiB in fp32."""
 _NUM_KEPT, _NUM_KEPT_FOR_CLASS = 4, 2
-"""Block inputs stored at a time, beyond `_KEPT_BYTES`; the others are recomputed from the last stored one. They take
+"""Least number of block inputs that are stored at a time; the others are recomputed from the last stored one. They take
 the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
-"""Block inputs that are stored in any case."""
+"""Bytes of block inputs that are stored if more of them fit."""
 
 
 class Relevance(NamedTuple):
@@ -79,7 +79,7 @@ def rollout(
         for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
             pulled = [
-                _pull_back(
+                pull_back(
                     block, name, v * weights[name], grid, [s.flatten(0, 1) for s in regroup.sequences(tokens, grid)]
                 )
                 for name, regroup in stage.items()
@@ -123,7 +123,7 @@ def class_rollout(
         for stage in reversed(block.scheme.stages):
             gradient, watched = stage_gradient(block, stage, inputs.pop(), grid, gradient)
             pulled = [
-                _pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
+                pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
                 for name in stage
                 if not steps or name in steps
             ]
@@ -132,6 +132,33 @@ def class_rollout(
 
     with torch.no_grad():
         return _sweep(model, clips, through, num_kept=_NUM_KEPT_FOR_CLASS)
+
+
+@torch.no_grad()
+def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"]) -> Relevance:
+    """Attention of the class token in the last stage that it takes part in, mean over heads: no rollout.
+
+    It ignores all layers before; a baseline for methods that do not.
+
+    Args:
+        model: A model in eval mode.
+        clips: Normalized clips.
+
+    Returns:
+        Not negative; patches and class token of a clip sum to 1.
+    """
+    tokens, grid, num_frames = embed(clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
+    block, x = next(block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens, grid))
+    last = model.scheme.stages_to_cls[-1]
+    for stage in takewhile(lambda stage: stage is not last, block.scheme.stages):
+        x = add(x, updates_of(block, stage, x, grid))
+    steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
+    row = _first_row(x, num_frames=num_frames) / len(steps)
+    pulled = [
+        pull_back(block, name, row, grid, [s.flatten(0, 1) for s in regroup.sequences(x, grid)])
+        for name, regroup in steps.items()
+    ]
+    return _relevance(cast(Tensor, sum(pulled)), grid, num_frames=num_frames)
 
 
 def check_steps(steps: Collection[str], scheme: Scheme) -> None:
@@ -169,13 +196,24 @@ def _sweep(
     """The row of the class token, taken through the blocks from last to first."""
     tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
     x, grid, num_frames = tokens()
-    row = x.new_zeros(*x.shape[:2], 1)
-    row[:, 0] = 1 / num_frames
+    row = _first_row(x, num_frames=num_frames)
     del x
     blocks = cast(list[Block], list(model.blocks))
-    for block, x in _block_inputs(blocks, lambda: tokens()[0], grid, num_kept=num_kept):
+    for block, x in block_inputs(blocks, lambda: tokens()[0], grid, num_kept=num_kept):
         row = through(block, x, grid, row)
         del x  # before the next one is computed
+    return _relevance(row, grid, num_frames=num_frames)
+
+
+def _first_row(x: Float[Tensor, "b n d"], *, num_frames: int) -> Float[Tensor, "b n 1"]:
+    """The row of the class token of the identity; the mean over frames if each is a clip of its own."""
+    row = x.new_zeros(*x.shape[:2], 1)
+    row[:, 0] = 1 / num_frames
+    return row
+
+
+def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> Relevance:
+    """Relevance of the patches and of the class token of each clip."""
     cls, patches = row[..., 0].split([1, row.shape[1] - 1], dim=1)
     return Relevance(
         rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h),
@@ -183,10 +221,13 @@ def _sweep(
     )
 
 
-def _block_inputs(
-    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
+def block_inputs(
+    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int = 0
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
-    """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
+    """Blocks from last to first with the tokens that each reads; `first` computes those of the first block.
+
+    At least `num_kept` inputs are stored at a time, and as many as fit into `_KEPT_BYTES`.
+    """
     x = first()
     num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
     kept: dict[int, Tensor] = {}
@@ -227,70 +268,12 @@ def _step_weights(
     return weights
 
 
-def _pull_back(
-    block: Block,
-    name: str,
-    v: Float[Tensor, "b n 1"],
-    grid: Grid,
-    sequences: list[Float[Tensor, "_s _m d"]],
-    gradients: list[Float[Tensor, "_s _m d"]] | None = None,
-) -> Float[Tensor, "b n 1"]:
-    """Vector-Jacobian product of an attention step, its weights held constant: the transposed regroup.
-
-    A regroup averages the class token over its sequences. Its transpose is the regroup of the transposed weights, with
-    the class token divided by their number before and multiplied by it after.
-    """
-    step = cast(Step, block.steps[name])
-    per_row = sum(map(len, sequences)) // len(v)
-    each = zip(sequences, gradients or [None] * len(sequences), strict=True)
-
-    def attend(v: Tensor, mask: Tensor | None = None) -> Tensor:
-        tokens, gradient = next(each)
-        return _transposed_attention(step, tokens, v, mask, gradient)
-
-    v = torch.cat([v[:, :1] / per_row, v[:, 1:]], dim=1)
-    v = block.scheme.steps[name](v, grid, attend)
-    return torch.cat([v[:, :1] * per_row, v[:, 1:]], dim=1)
-
-
-def _transposed_attention(
-    step: Step,
-    x: Float[Tensor, "s n d"],
-    v: Float[Tensor, "s n 1"],
-    mask: Bool[Tensor, "n n"] | None,
-    gradient: Float[Tensor, "s n d"] | None,
-) -> Float[Tensor, "s n 1"]:
-    """`v` times the attention weights, mean over heads, in chunks of sequences and of queries."""
-    heads, length = step.attention.num_heads, x.shape[1]
-    rows = v.abs().sum(dim=(0, 2)).nonzero().flatten()  # queries that matter: one in the last block
-    per_row = heads * length
-    num_rows = max(1, min(len(rows), _CHUNK // per_row))
-    num_sequences = max(1, min(_CHUNK // (per_row * num_rows), CHUNK_TOKENS // length))
-    result = torch.zeros_like(v)
-    for start in range(0, len(x), num_sequences):
-        own = slice(start, start + num_sequences)
-        q, k, values = (
-            rearrange(part, "s n (heads d) -> s heads n d", heads=heads)
-            for part in step.attention.qkv(step.norm(x[own])).chunk(3, dim=-1)
-        )
-        for chunk in rows.split(num_rows):
-            scores = q[:, :, chunk] @ k.mT * q.shape[-1] ** -0.5
-            if mask is not None:
-                scores = scores.masked_fill(~mask[chunk], -torch.inf)
-            weights = scores.softmax(dim=-1)
-            if gradient is not None:
-                at_heads = _before_projection(step, gradient[own][:, chunk])
-                outputs = rearrange(at_heads, "s m (heads d) -> s heads m d", heads=heads)
-                weights = (weights * (outputs @ values.mT)).relu()
-            result[own, :, 0] += einsum(weights, v[own][:, chunk, 0], "s heads m n, s m -> s n") / heads
-    return result
-
-
-def _before_projection(step: Step, gradient: Float[Tensor, "s m d"]) -> Float[Tensor, "s m d"]:
-    """Gradient at the outputs of the heads, from that at the output of the step."""
-    for module in (step.fc, step.attention.proj):
-        gradient = gradient @ module.weight if isinstance(module, nn.Linear) else gradient
-    return gradient
+def logits_of(
+    model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int, norm: nn.Module | None = None
+) -> Float[Tensor, "c k"]:
+    """Logits of clips from the outputs of the last block; `norm` replaces the last norm."""
+    features = (norm or model.norm)(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
+    return model.head(model.head_norm(features))
 
 
 def _logit_gradient(
@@ -299,8 +282,7 @@ def _logit_gradient(
     """Gradient of the logit of a class at the tokens before the MLP of the last block: 0 but for the class token."""
     with torch.enable_grad():
         cls = x[:, :1].detach().requires_grad_()
-        features = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
-        logit = model.head(model.head_norm(model.norm(features)))[:, target].sum()
+        logit = logits_of(model, block.add_mlp(cls), num_frames=len(x) // num_clips)[:, target].sum()
         gradient = torch.zeros_like(x)
         gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
     return gradient

@@ -40,7 +40,7 @@ Course = float | Float[np.ndarray, " t"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Track:
+class Track:
     """One object over the clip. Positions are fractions of width and height, the radius is one of the shorter side."""
 
     shape: str
@@ -54,7 +54,7 @@ class _Track:
 
 # Signed distances to the edge of a shape of radius 1, negative inside. Near corners some are only lower bounds,
 # which is accurate enough for an edge one pixel soft.
-_SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "disc": lambda x, y: np.hypot(x, y) - 1,
     "ring": lambda x, y: np.abs(np.hypot(x, y) - 0.7) - 0.3,
     "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.8,
@@ -100,10 +100,10 @@ def render_clip(
     is_reversed = motion in OPPOSITES
     base = rng.uniform(*_BASE_RANGE[background], size=3)
     tracks = _SCENES[OPPOSITES.get(motion, motion)](rng, np.linspace(0, 1, num_frames), base)
-    picture = _draw_background(rng, base, height=height, width=width, background=background)
+    picture = draw_background(rng, base, height=height, width=width, background=background)
     frames = np.repeat(picture[None], num_frames, axis=0)
     for track in tracks:
-        _draw(frames, track)
+        draw(frames, track)
     frames = np.rint(frames * 255).astype(np.uint8)
     return np.ascontiguousarray(frames[::-1]) if is_reversed else frames
 
@@ -142,7 +142,7 @@ def check_picture(*, num_frames: int, size: int | tuple[int, int], background: s
     return height, width
 
 
-def _draw_background(
+def draw_background(
     rng: np.random.Generator, base: Float[np.ndarray, "3"], *, height: int, width: int, background: str
 ) -> Float[np.ndarray, "h w 3"]:
     if background != "texture":
@@ -159,7 +159,7 @@ def _interpolation(size: int, num_knots: int) -> Float[np.ndarray, "size knots"]
     return near * near * (3 - 2 * near)
 
 
-def _draw(frames: Float[np.ndarray, "t h w 3"], track: _Track) -> None:
+def draw(frames: Float[np.ndarray, "t h w 3"], track: Track) -> None:
     """Draw an object into the frames, in place, with an edge one pixel soft, for subpixel motion."""
     height, width = frames.shape[1:3]
     radius = track.radius * min(height, width)
@@ -174,7 +174,7 @@ def _draw(frames: Float[np.ndarray, "t h w 3"], track: _Track) -> None:
         down = np.arange(top, top + box.shape[0])[:, None] + 0.5 - y
         across = np.arange(left, left + box.shape[1])[None, :] + 0.5 - x
         cos, sin = np.cos(angle) / r, np.sin(angle) / r
-        distance = _SHAPES[track.shape](across * cos + down * sin, down * cos - across * sin) * r
+        distance = SHAPES[track.shape](across * cos + down * sin, down * cos - across * sin) * r
         cover = (np.clip(0.5 - distance, 0, 1) * opacity)[..., None]
         box += cover * (track.color - box)
 
@@ -189,8 +189,8 @@ def _track(
     radius: Course,
     turn: float = 0.0,
     opacity: Course = 1.0,
-    shapes: Sequence[str] = tuple(_SHAPES),
-) -> _Track:
+    shapes: Sequence[str] = tuple(SHAPES),
+) -> Track:
     """Move an object along a course; its shape, color and first angle are random. `turn` is in radians."""
     shape = shapes[int(rng.integers(len(shapes)))]
     # of a few random colors, the one farthest from the background, so that every object is visible
@@ -198,10 +198,10 @@ def _track(
     color = colors[np.argmax(np.linalg.norm(colors - base, axis=1))]
     angle = rng.uniform(0, 2 * np.pi) + turn * u
     x, y, radius, opacity = (np.broadcast_to(np.asarray(course, float), u.shape) for course in (x, y, radius, opacity))
-    return _Track(shape=shape, color=color, x=x, y=y, radius=radius, angle=angle, opacity=opacity)
+    return Track(shape=shape, color=color, x=x, y=y, radius=radius, angle=angle, opacity=opacity)
 
 
-def _draw_position(rng: np.random.Generator, reach: float) -> float:
+def draw_position(rng: np.random.Generator, reach: float) -> float:
     """Draw a position at least `reach` away from both borders; the middle if there is none."""
     return rng.uniform(min(reach, 0.5), max(1 - reach, 0.5))
 
@@ -211,46 +211,44 @@ def _draw_position(rng: np.random.Generator, reach: float) -> float:
 
 def _straight_course(rng: np.random.Generator, u: np.ndarray) -> tuple[np.ndarray, float, float]:
     radius, travel = rng.uniform(0.14, 0.24), rng.uniform(0.3, 0.55)
-    along = _draw_position(rng, travel / 2 + radius) + travel * (u - 0.5)
-    return along, _draw_position(rng, radius), radius
+    along = draw_position(rng, travel / 2 + radius) + travel * (u - 0.5)
+    return along, draw_position(rng, radius), radius
 
 
-def _move_right(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _move_right(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     along, aside, radius = _straight_course(rng, u)
     return [_track(rng, u, base, x=along, y=aside, radius=radius)]
 
 
-def _move_down(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _move_down(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     along, aside, radius = _straight_course(rng, u)
     return [_track(rng, u, base, x=aside, y=along, radius=radius)]
 
 
-def _turn_clockwise(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _turn_clockwise(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     radius, turn = rng.uniform(0.22, 0.34), np.deg2rad(rng.uniform(90, 160))
-    x, y = _draw_position(rng, radius), _draw_position(rng, radius)
+    x, y = draw_position(rng, radius), draw_position(rng, radius)
     return [_track(rng, u, base, x=x, y=y, radius=radius, turn=turn, shapes=_TURNING_SHAPES)]
 
 
-def _grow(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _grow(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     radius = rng.uniform(0.09, 0.14) * rng.uniform(2, 3) ** u
-    return [_track(rng, u, base, x=_draw_position(rng, radius[-1]), y=_draw_position(rng, radius[-1]), radius=radius)]
+    return [_track(rng, u, base, x=draw_position(rng, radius[-1]), y=draw_position(rng, radius[-1]), radius=radius)]
 
 
-def _appear(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _appear(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     radius, middle, duration = rng.uniform(0.14, 0.25), rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.5)
     opacity = np.clip((u - middle) / duration + 0.5, 0, 1)
     return [
-        _track(
-            rng, u, base, x=_draw_position(rng, radius), y=_draw_position(rng, radius), radius=radius, opacity=opacity
-        )
+        _track(rng, u, base, x=draw_position(rng, radius), y=draw_position(rng, radius), radius=radius, opacity=opacity)
     ]
 
 
-def _part(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Track]:
+def _part(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[Track]:
     radius, direction = rng.uniform(0.1, 0.13), rng.uniform(0, 2 * np.pi)
     distance = 2.2 * radius + rng.uniform(0.25, 0.45) * u
     reach = distance[-1] / 2 + radius
-    x, y = _draw_position(rng, reach), _draw_position(rng, reach)
+    x, y = draw_position(rng, reach), draw_position(rng, reach)
     across, down = distance / 2 * np.cos(direction), distance / 2 * np.sin(direction)
     return [
         _track(rng, u, base, x=x - across, y=y - down, radius=radius),
@@ -258,7 +256,7 @@ def _part(rng: np.random.Generator, u: np.ndarray, base: np.ndarray) -> list[_Tr
     ]
 
 
-_SCENES: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray], list[_Track]]] = {
+_SCENES: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray], list[Track]]] = {
     "move_right": _move_right,
     "move_down": _move_down,
     "turn_clockwise": _turn_clockwise,
