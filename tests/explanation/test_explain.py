@@ -22,6 +22,7 @@ from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.explanation.explain import explain
 from timesformer.explanation.explanation import Explanation, Method
+from timesformer.model.contribution import contribution
 from timesformer.model.rollout import class_rollout, rollout
 from timesformer.model.schemes import REGROUPS, SCHEMES, Scheme, Tiles
 from timesformer.model.timesformer import TimeSformer
@@ -30,7 +31,7 @@ from tiny import random_model, random_weights, tiny_config
 from videos import write_video
 
 LABELS = ("clap", "wave", "caf\u00e9", "jump", "run", "sit", "7")
-METHODS: tuple[Method, ...] = ("rollout", "class", "occlusion")
+METHODS: tuple[Method, ...] = ("rollout", "class", "contribution", "occlusion")
 
 
 def info(**changes: Any) -> ModelInfo:
@@ -69,7 +70,7 @@ def test_every_method_explains_every_scheme(scheme: str, method: Method):
     assert explanation.frames.tolist() == [0, 4, 8]
     assert explanation.seconds.tolist() == pytest.approx([0, 4 / 30, 8 / 30])
     assert (explanation.target is None) == (method == "rollout")
-    assert (explanation.cls_fraction is None) == (method == "occlusion")
+    assert (explanation.cls_fraction is None) == (method in ("contribution", "occlusion"))
 
 
 def test_the_map_is_the_rollout_of_the_center_view(tmp_path: Path):
@@ -94,6 +95,15 @@ def test_the_map_is_the_rollout_of_the_center_view(tmp_path: Path):
         shown = predicted if target is None else target
         assert (got.path, got.label) == (str(path), LABELS[shown])
         assert got.probability == pytest.approx(float(probabilities[shown]), rel=1e-5)
+
+
+def test_the_map_is_the_positive_contribution(tmp_path: Path):
+    model = random_model(tiny_config(), info=info())
+    path = write_video(tmp_path / "clip.mp4", num_frames=9)
+    views, _ = read_eval_views(path, model.config, model.info.clip)
+    expected = contribution(model, views, target=3)[0].relu()
+    got = explain(model, path, method="contribution", target=3)
+    torch.testing.assert_close(torch.from_numpy(got.map), expected / expected.sum())
 
 
 def test_occlusion_is_the_same_on_the_plain_way(model: TimeSformer):

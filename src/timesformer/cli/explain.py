@@ -70,8 +70,9 @@ def explain(
         Videos, folders and patterns, as for `predict`.
     method
         `class`: attention times its gradient for one class. `rollout`: attention alone; explains no class in
-        particular. `occlusion`: drop of the probability when parts are hidden; hundreds of forward passes. Only
-        `occlusion` takes `--batch-size`, `--no-fast`, `--compile` and `--precision`.
+        particular. `contribution`: what each patch adds to the logit of a class. `occlusion`: drop of the probability
+        when parts are hidden; hundreds of forward passes. Only `occlusion` takes `--batch-size`, `--no-fast`,
+        `--compile` and `--precision`.
     class_
         Class to explain, by name or index, instead of the most probable one.
     step

@@ -8,6 +8,7 @@ from timesformer.files import printable
 _METHODS = {
     "rollout": "attention rollout, for no class in particular",
     "class": "gradient times attention, for this class",
+    "contribution": "contribution to this class",
     "occlusion": "occlusion, for this class",
 }
 

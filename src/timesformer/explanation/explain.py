@@ -30,6 +30,7 @@ from timesformer.inference.fusion import check_finite
 from timesformer.inference.onnx_model import OnnxModel, is_onnx
 from timesformer.inference.options import PredictorKeywords, effective_options, split_keywords
 from timesformer.inference.predictor import Predictor, Video
+from timesformer.model.contribution import contribution
 from timesformer.model.rollout import Residual, check_steps, class_rollout, rollout
 from timesformer.model.timesformer import TimeSformer
 from timesformer.names import compose
@@ -66,8 +67,9 @@ def explain(
         video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
             `[t, h, w, 3]`.
         method: `class` multiplies attention by its gradient for one class. `rollout` multiplies attention alone, and
-            explains no class in particular. `occlusion` hides parts of the clip and measures how far the probability
-            of the class drops, in up to 400 forward passes or one per patch of a frame.
+            explains no class in particular. `contribution` splits the logit of a class into contributions of the
+            patches, of which the positive ones count. `occlusion` hides parts of the clip and measures how far the
+            probability of the class drops, in up to 400 forward passes or one per patch of a frame.
         target: The class to explain, by index or by name; the most probable one by default. Not for `rollout`.
         steps: Names of the attention steps to follow, such as `["space"]`; all of them by default. Not for `occlusion`.
         residual: For `rollout`: weight of each attention step against its residual connection. `half` by default;
@@ -172,12 +174,16 @@ class Explainer:
     def _relevance(
         self, clip: Float[Tensor, "1 3 t s1 s2"], target: int, *, on_progress: OnProgress
     ) -> tuple[Float[Tensor, "t h w"], float | None]:
-        """Relevance of patches and, unless it was found by occlusion, of the class token."""
+        """Relevance of patches and, for rollouts, of the class token."""
         if self._model is None:
             size, batch = self.config.patch_size, self._batch_size
             found = occlusion(
                 self._logits, clip[0], target=target, patch_size=size, batch_size=batch, on_progress=on_progress
             )
+            return found, None
+        if self.method == "contribution":
+            found = contribution(self._model, clip, target=target, steps=self._steps)[0].relu().cpu()
+            on_progress(1, 1)
             return found, None
         if self.method == "rollout":
             relevance = rollout(self._model, clip, residual=self._residual, steps=self._steps)

@@ -13,8 +13,9 @@ from timesformer.outputs import refuse_existing, writing
 _ROUNDING = 1e-6
 """Tolerance of a sum of float32 numbers that is compared with one half."""
 
-Method = Literal["rollout", "class", "occlusion"]
-"""Attention rollout (no class in particular), rollout of gradient times attention, or occlusion of tubelets."""
+Method = Literal["rollout", "class", "contribution", "occlusion"]
+"""Attention rollout (no class in particular), rollout of gradient times attention, contribution to the logit of a
+class, or occlusion of tubelets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,8 +37,8 @@ class Explanation:
     map: Float32[np.ndarray, "t h w"]
     """Relevance of each patch in each frame of the view, 0 or more; it sums to 1."""
     cls_fraction: float | None
-    """Fraction of the relevance that stays in the class token; None for `occlusion`, which has none. For `class` it
-    depends on the scale of the logits: compare it between clips of one model only."""
+    """Fraction of the relevance that stays in the class token; None for `contribution` and `occlusion`, which have
+    none. For `class` it depends on the scale of the logits: compare it between clips of one model only."""
     frames: Int64[np.ndarray, " t"]
     """Number of each frame of the view in the video, counted from 0."""
     seconds: Float64[np.ndarray, " t"]
@@ -92,7 +93,7 @@ class Explanation:
 
         Arrays: `map` float32 `[t, h, w]`, `curve` float32 `[t]`, `frames` int64 `[t]`, `seconds` float64 `[t]`, `box`
         float64 `[4]`, and as scalars `method`, `target` (-1 for `rollout`), `label`, `probability`, `cls_fraction` (nan
-        for `occlusion`) and `path`.
+        for `contribution` and `occlusion`) and `path`.
 
         Args:
             path: The file, usually `.npz`.

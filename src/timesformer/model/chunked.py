@@ -6,15 +6,15 @@ here they exist for a chunk at a time. Of a stage, the backward pass keeps its i
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from timesformer.model.block import Block, Step
+from timesformer.model.block import Block
 from timesformer.model.schemes import Attend, Grid, Stage
 
 CHUNK_TOKENS = 2**10
@@ -45,7 +45,7 @@ def add(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]
 class Watched:
     """A step that keeps its inputs; its outputs are zeros with the gradient of the step."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: nn.Module) -> None:
         self.step = step
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
@@ -63,7 +63,7 @@ def stage_gradient(
     block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid, gradient: Float[Tensor, "b n d"]
 ) -> tuple[Float[Tensor, "b n d"], dict[str, Watched]]:
     """Gradient at the tokens that a stage reads, from that at its outputs, and its steps with their gradients."""
-    watched = {name: Watched(cast(Step, block.steps[name])) for name in stage}
+    watched = {name: Watched(block.steps[name]) for name in stage}
     total = gradient
     for name, regroup in stage.items():
         with torch.enable_grad():

@@ -14,14 +14,16 @@ from functools import partial
 from typing import cast
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
+from timesformer.model.chunked import add, mlp_gradient, stage_gradient, updates_of
 from timesformer.model.layers import MLP
-from timesformer.model.rollout import block_inputs, check_steps, logits_of
+from timesformer.model.rollout import NUM_KEPT_FOR_CLASS, block_inputs, check_steps
+from timesformer.model.schemes import Grid
 from timesformer.model.timesformer import TimeSformer, embed
 
 
@@ -45,30 +47,59 @@ def contribution(
         ConfigError: A step is unknown, or no patch can reach the class token through the steps.
     """
     check_steps(steps, model.scheme)
-    tokens = partial(embed, clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
-    x, grid, num_frames = tokens()
+    tokens = partial(embed, embedding=model.embedding, per_frame=model.scheme.per_frame)
+    _, grid, num_frames = tokens(clips)
     gradient: Tensor | None = None
-    for block, x in block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens()[0], grid):
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            outputs = _linear_block(block, steps)(leaf, grid)
-            if gradient is None:
-                logits = logits_of(model, outputs, num_frames=num_frames, norm=LinearNorm(model.norm))
-                outputs = (logits[:, target] - logits.mean(dim=1)).sum()
-        (gradient,) = torch.autograd.grad(outputs, leaf, gradient)
-    mean_color = clips.mean(dim=(2, 3, 4), keepdim=True).expand_as(clips)
-    reference, *_ = embed(mean_color, embedding=model.embedding, per_frame=model.scheme.per_frame)
-    patches = (cast(Tensor, gradient) * (x - reference)).sum(dim=-1)[:, 1:]
+    for block, x in block_inputs(model, lambda: tokens(clips)[0], grid, num_kept=NUM_KEPT_FOR_CLASS):
+        gradient = _through(model, block, x, grid, gradient, target=target, steps=steps, num_clips=len(clips))
+    reference, *_ = tokens(clips.mean(dim=(2, 3, 4), keepdim=True).expand_as(clips))
+    own, *_ = tokens(clips)
+    patches = (cast(Tensor, gradient) * (own - reference)).sum(dim=-1)[:, 1:]
     return rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h)
 
 
-def _linear_block(block: Block, steps: Collection[str]) -> Block:
+def _through(
+    model: TimeSformer,
+    block: Block,
+    x: Float[Tensor, "b n d"],
+    grid: Grid,
+    gradient: Float[Tensor, "b n d"] | None,
+    *,
+    target: int,
+    steps: Collection[str],
+    num_clips: int,
+) -> Float[Tensor, "b n d"]:
+    """Gradient at the tokens that a block reads, from that at its outputs; None stands for the last block."""
+    linear, inputs = _linear_block(block), [x]
+    for stage in block.scheme.stages:
+        inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+    if gradient is None:
+        gradient = _logit_gradient(model, linear, inputs.pop(), target=target, num_clips=num_clips)
+    else:
+        gradient = mlp_gradient(linear, inputs.pop(), gradient)
+    for stage in reversed(block.scheme.stages):
+        followed = {name: regroup for name, regroup in stage.items() if not steps or name in steps}
+        gradient, _ = stage_gradient(linear, followed, inputs.pop(), grid, gradient)
+    return gradient
+
+
+def _linear_block(block: Block) -> Block:
     """A block with the same outputs, linear in its tokens: only its gradient differs."""
-    linear = {
-        name: LinearStep(cast(Step, step), followed=not steps or name in steps) for name, step in block.steps.items()
-    }
-    mlp = LinearMLP(cast(MLP, block.mlp))
-    return Block(block.scheme, steps=linear, mlp_norm=block.mlp_norm, mlp=mlp)
+    linear = {name: LinearStep(cast(Step, step)) for name, step in block.steps.items()}
+    return Block(block.scheme, steps=linear, mlp_norm=block.mlp_norm, mlp=LinearMLP(cast(MLP, block.mlp)))
+
+
+def _logit_gradient(
+    model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
+) -> Float[Tensor, "b n d"]:
+    """Gradient of a logit above the mean logit at the tokens before the MLP of the last block."""
+    with torch.enable_grad():
+        cls = x[:, :1].detach().requires_grad_()
+        features = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
+        logits = model.head(model.head_norm(LinearNorm(model.norm)(features)))
+        gradient = torch.zeros_like(x)
+        gradient[:, :1] = torch.autograd.grad((logits[:, target] - logits.mean(dim=1)).sum(), cls)[0]
+    return gradient
 
 
 class LinearNorm(nn.Module):
@@ -85,23 +116,17 @@ class LinearNorm(nn.Module):
 
 
 class LinearStep(nn.Module):
-    """An attention step whose attention weights are constant for the gradient.
+    """An attention step whose attention weights are constant for the gradient."""
 
-    Args:
-        step: The step.
-        followed: Whether gradients pass through it at all.
-    """
-
-    def __init__(self, step: Step, *, followed: bool) -> None:
+    def __init__(self, step: Step) -> None:
         super().__init__()
-        self.step, self.followed = step, followed
+        self.step = step
 
     def forward(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
         attention = self.step.attention
         q, k, v = attention.qkv(LinearNorm(self.step.norm)(x)).chunk(3, dim=-1)
         y = kernels.attention(q.detach(), k.detach(), v, num_heads=attention.num_heads, mask=mask)
-        update = self.step.fc(attention.proj(y))
-        return update if self.followed else update.detach()
+        return self.step.fc(attention.proj(y))
 
 
 class LinearMLP(nn.Module):

@@ -12,13 +12,12 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from itertools import takewhile
 from typing import Literal, NamedTuple, cast
 
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
@@ -31,7 +30,7 @@ from timesformer.model.transposed import pull_back
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
 
-_NUM_KEPT, _NUM_KEPT_FOR_CLASS = 4, 2
+_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
 """Least number of block inputs that are stored at a time; the others are recomputed from the last stored one. They take
 the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
@@ -131,7 +130,7 @@ def class_rollout(
         return v
 
     with torch.no_grad():
-        return _sweep(model, clips, through, num_kept=_NUM_KEPT_FOR_CLASS)
+        return _sweep(model, clips, through, num_kept=NUM_KEPT_FOR_CLASS)
 
 
 @torch.no_grad()
@@ -148,9 +147,9 @@ def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"
         Not negative; patches and class token of a clip sum to 1.
     """
     tokens, grid, num_frames = embed(clips, embedding=model.embedding, per_frame=model.scheme.per_frame)
-    block, x = next(block_inputs(cast(list[Block], list(model.blocks)), lambda: tokens, grid))
-    last = model.scheme.stages_to_cls[-1]
-    for stage in takewhile(lambda stage: stage is not last, block.scheme.stages):
+    block, x = next(block_inputs(model, lambda: tokens, grid, num_kept=1))
+    *before, last = model.scheme.stages_to_cls
+    for stage in before:
         x = add(x, updates_of(block, stage, x, grid))
     steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
     row = _first_row(x, num_frames=num_frames) / len(steps)
@@ -198,8 +197,7 @@ def _sweep(
     x, grid, num_frames = tokens()
     row = _first_row(x, num_frames=num_frames)
     del x
-    blocks = cast(list[Block], list(model.blocks))
-    for block, x in block_inputs(blocks, lambda: tokens()[0], grid, num_kept=num_kept):
+    for block, x in block_inputs(model, lambda: tokens()[0], grid, num_kept=num_kept):
         row = through(block, x, grid, row)
         del x  # before the next one is computed
     return _relevance(row, grid, num_frames=num_frames)
@@ -222,12 +220,13 @@ def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> R
 
 
 def block_inputs(
-    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int = 0
+    model: TimeSformer, first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
     """Blocks from last to first with the tokens that each reads; `first` computes those of the first block.
 
     At least `num_kept` inputs are stored at a time, and as many as fit into `_KEPT_BYTES`.
     """
+    blocks = cast(list[Block], list(model.blocks))
     x = first()
     num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
     kept: dict[int, Tensor] = {}
@@ -268,21 +267,14 @@ def _step_weights(
     return weights
 
 
-def logits_of(
-    model: TimeSformer, outputs: Float[Tensor, "b n d"], *, num_frames: int, norm: nn.Module | None = None
-) -> Float[Tensor, "c k"]:
-    """Logits of clips from the outputs of the last block; `norm` replaces the last norm."""
-    features = (norm or model.norm)(reduce(outputs[:, 0], "(c f) d -> c d", "mean", f=num_frames))
-    return model.head(model.head_norm(features))
-
-
 def _logit_gradient(
     model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
 ) -> Float[Tensor, "b n d"]:
     """Gradient of the logit of a class at the tokens before the MLP of the last block: 0 but for the class token."""
     with torch.enable_grad():
         cls = x[:, :1].detach().requires_grad_()
-        logit = logits_of(model, block.add_mlp(cls), num_frames=len(x) // num_clips)[:, target].sum()
+        features = model.norm(reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips))
+        logit = model.head(model.head_norm(features))[:, target].sum()
         gradient = torch.zeros_like(x)
         gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
     return gradient
