@@ -24,6 +24,7 @@ from timesformer.bench.peak_memory import measure_peak
 from timesformer.bench.result import describe_machine
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
+from timesformer.model.contribution import contribution
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.rollout import class_rollout, rollout
@@ -36,6 +37,7 @@ BUILDERS: dict[str, Callable[[TimeSformer], Callable[[torch.Tensor], object]]] =
     "rollout half": lambda model: partial(rollout, model),
     "rollout norm": lambda model: partial(rollout, model, residual="norm"),
     "class rollout": lambda model: partial(class_rollout, model, target=3),
+    "contribution": lambda model: partial(contribution, model, target=3),
 }
 
 
