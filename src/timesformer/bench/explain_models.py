@@ -46,7 +46,7 @@ class Lesson:
 
 LESSONS: dict[Evidence, Lesson] = {
     "where": Lesson(num_frames=8, steps=150),
-    "when": Lesson(num_frames=16, steps=300),
+    "when": Lesson(num_frames=16, steps=400),
 }
 """Training of each kind of evidence, in this order."""
 

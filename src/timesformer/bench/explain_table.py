@@ -30,7 +30,7 @@ class Examples(NamedTuple):
 
     deciding: list[Example]
     """Clips to explain: the answer is right, and wrong once the evidence is hidden. Without the second condition there
-    would be answers by default, such as the last color if no other is seen, or from a distractor by luck; a map that
+    would be answers by default, such as blue if no other color is seen, or from a distractor by luck; a map that
     points elsewhere is then right about the model."""
     num_correct: int
     num_drawn: int
