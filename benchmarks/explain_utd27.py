@@ -37,7 +37,7 @@ from timesformer.explanation.render import write_strip
 
 DARKEST_PERSON = 64
 """Least gray level of the person, from 0 to 255; the compressed background stays below."""
-METHODS = ("rollout", "rollout-norm", "class", "occlusion")
+METHODS = ("rollout", "rollout-norm", "class", "contribution", "occlusion")
 NULLS: dict[str, Callable[[Explanation, int], np.ndarray]] = {
     "random": lambda item, seed: np.random.default_rng(seed).random(item.map.shape),
     "center Gaussian": lambda item, _: _center_gaussian(item.map.shape),

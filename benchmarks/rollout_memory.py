@@ -3,8 +3,9 @@
     python benchmarks/rollout_memory.py --threads 1
 
 The peak of each computation is the resident memory above the weights and the clip, measured in a process of its own,
-one run each; times are processor times of all threads, which other processes hardly change. The extra memory of rollout is its peak minus that of a plain forward pass, and is compared with one
-matrix over all tokens in fp32, which rollout by its definition multiplies once per attention step: 1.4 GB here.
+one run each. Times are processor times of all threads, which other processes hardly change. The extra memory of rollout
+is its peak minus that of a plain forward pass, compared with one matrix over all tokens in fp32, which rollout by its
+definition multiplies once per attention step: 1.4 GB here.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from timesformer.bench.peak_memory import measure_peak
 from timesformer.bench.result import describe_machine
 from timesformer.config.presets import PRESETS
 from timesformer.config.schema import ModelConfig
+from timesformer.model.contribution import contribution
 from timesformer.model.cost import cost
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.rollout import class_rollout, rollout
@@ -35,6 +37,7 @@ BUILDERS: dict[str, Callable[[TimeSformer], Callable[[torch.Tensor], object]]] =
     "rollout half": lambda model: partial(rollout, model),
     "rollout norm": lambda model: partial(rollout, model, residual="norm"),
     "class rollout": lambda model: partial(class_rollout, model, target=3),
+    "contribution": lambda model: partial(contribution, model, target=3),
 }
 
 

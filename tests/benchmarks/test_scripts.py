@@ -16,9 +16,11 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = (
     "check_speed",
     "decode",
+    "explain_utd27",
     "fast_steps",
     "initialization",
     "loader",
+    "rollout_memory",
     "timeline_hour",
     "timeline_utd27",
     "utd27_probe",

@@ -284,7 +284,7 @@ def test_unknown_methods_and_residuals_are_refused():
     """In a process of its own: the shape checks of the tests would refuse them first."""
     done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "method='rolout' is not one of 'rollout', 'class', 'occlusion'",
+        "method='rolout' is not one of 'rollout', 'class', 'contribution', 'occlusion'",
         "residual='norms' is not one of 'half', 'norm'",
         "residual='norms' is not one of 'half', 'norm'",
     ]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
+from timesformer.model import chunked, transposed
 from timesformer.model import rollout as module
 from timesformer.model.block import Step
 from timesformer.model.embedding import fold_frames
@@ -152,6 +153,7 @@ def test_class_rollout_is_the_product_of_dense_matrices(scheme: str):
 def test_stored_block_inputs_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     model, clip = build("divided_space_time"), clips()
     expected = rollout(model, clip)
+    monkeypatch.setattr(module, "_NUM_KEPT", 0)
     for budget in (0, 4 * 2 * 31 * 8, 2 * 4 * 2 * 31 * 8):  # none of the three inputs, one, two
         monkeypatch.setattr(module, "_KEPT_BYTES", budget)
         torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
@@ -160,8 +162,28 @@ def test_stored_block_inputs_do_not_change_the_rollout(monkeypatch: pytest.Monke
 def test_chunks_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     model, clip = build("joint_space_time"), clips()
     expected = rollout(model, clip)
-    monkeypatch.setattr(module, "_CHUNK", 150)
+    monkeypatch.setattr(transposed, "CHUNK_WEIGHTS", 150)
     torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("num_tokens", [1, 13])
+def test_chunks_of_tokens_change_neither_rollout(monkeypatch: pytest.MonkeyPatch, scheme: str, num_tokens: int):
+    model, clip = build(scheme), clips()
+    expected = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
+    for place in (chunked, transposed):
+        monkeypatch.setattr(place, "CHUNK_TOKENS", num_tokens)
+    found = [rollout(model, clip, residual="norm"), class_rollout(model, clip, target=1)]
+    for got, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(got.patches, wanted.patches, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(got.cls, wanted.cls, atol=1e-6, rtol=1e-4)
+
+
+def test_class_rollout_of_a_frozen_model_leaves_no_gradients():
+    model, clip = build("divided_space_time"), clips(1)
+    expected = class_rollout(model, clip, target=2)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    torch.testing.assert_close(class_rollout(model.requires_grad_(False), clip, target=2).patches, expected.patches)
 
 
 def test_step_that_starts_from_zero_is_the_identity_by_norm():
@@ -172,6 +194,19 @@ def test_step_that_starts_from_zero_is_the_identity_by_norm():
             block.steps["time"].fc.bias.zero_()
     both, space = rollout(model, clip, residual="norm"), rollout(model, clip, residual="norm", steps=["space"])
     torch.testing.assert_close(both.patches, space.patches)
+
+
+def test_unknown_steps_and_steps_that_reach_no_patch_are_refused():
+    model, clip = build("axial"), clips(1)
+    for call in (rollout, lambda *given, **more: class_rollout(*given, target=0, **more)):
+        with pytest.raises(ConfigError, match=r"unknown attention step 'widht': .*'height'; did you mean 'width'\?"):
+            call(model, clip, steps=["widht"])
+        with pytest.raises(ConfigError, match=r"no part in 'time': no patch reaches it; add 'width' or 'height'$"):
+            call(model, clip, steps=["time"])
+        with pytest.raises(ConfigError, match=r"steps='width' is one name; pass a list of names, such as \['width'\]"):
+            call(model, clip, steps="width")
+    with_cls = build("axial", cls_in_time=True)
+    assert rollout(with_cls, clip, steps=["time"]).patches.sum() > 0
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -188,16 +223,3 @@ def test_last_attention_is_the_row_of_the_last_stage_with_the_class_token(scheme
     ]
     check(got, (sum(rows) / len(rows))[:, 0])
     torch.testing.assert_close(got.cls + got.patches.sum((1, 2, 3)), torch.ones(2))
-
-
-def test_unknown_steps_and_steps_that_reach_no_patch_are_refused():
-    model, clip = build("axial"), clips(1)
-    for call in (rollout, lambda *given, **more: class_rollout(*given, target=0, **more)):
-        with pytest.raises(ConfigError, match=r"unknown attention step 'widht': .*'height'; did you mean 'width'\?"):
-            call(model, clip, steps=["widht"])
-        with pytest.raises(ConfigError, match=r"no part in 'time': no patch reaches it; add 'width' or 'height'$"):
-            call(model, clip, steps=["time"])
-        with pytest.raises(ConfigError, match=r"steps='width' is one name; pass a list of names, such as \['width'\]"):
-            call(model, clip, steps="width")
-    with_cls = build("axial", cls_in_time=True)
-    assert rollout(with_cls, clip, steps=["time"]).patches.sum() > 0

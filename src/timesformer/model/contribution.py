@@ -20,16 +20,9 @@ from torch import Tensor, nn
 
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
+from timesformer.model.chunked import add, mlp_gradient, stage_gradient, updates_of
 from timesformer.model.layers import MLP
-from timesformer.model.rollout import (
-    NUM_KEPT_FOR_CLASS,
-    block_inputs,
-    check_steps,
-    mlp_gradient,
-    stage_gradient,
-    total,
-    updates_of,
-)
+from timesformer.model.rollout import NUM_KEPT_FOR_CLASS, block_inputs, check_steps
 from timesformer.model.schemes import Grid
 from timesformer.model.timesformer import TimeSformer, embed
 
@@ -79,7 +72,7 @@ def _through(
     """Gradient at the tokens that a block reads, from that at its outputs; None stands for the last block."""
     linear, inputs = _linear_block(block), [x]
     for stage in block.scheme.stages:
-        inputs.append(total(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+        inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
     if gradient is None:
         gradient = _logit_gradient(model, linear, inputs.pop(), target=target, num_clips=num_clips)
     else:

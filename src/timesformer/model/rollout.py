@@ -12,33 +12,29 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
-from einops import einsum, rearrange, reduce
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
+from einops import rearrange, reduce
+from jaxtyping import Float
+from torch import Tensor
 
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
-from timesformer.model.block import Block, Step
-from timesformer.model.schemes import Attend, Grid, Scheme, Stage
+from timesformer.model.block import Block
+from timesformer.model.chunked import add, mlp_gradient, outputs_of, stage_gradient, updates_of
+from timesformer.model.schemes import Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
+from timesformer.model.transposed import pull_back
 
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
 
-_CHUNK = 2**22
-"""Attention weights that exist at a time: 16 MiB in fp32."""
-_CHUNK_TOKENS = 2**10
-"""Tokens whose MLP, or whose queries, keys and values, exist at a time; whole sequences, at least one."""
 _NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
-"""Block inputs stored at a time, beyond `_KEPT_BYTES`; the others are recomputed from the last stored one. They take
+"""Least number of block inputs that are stored at a time; the others are recomputed from the last stored one. They take
 the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
-"""Block inputs that are stored in any case."""
+"""Bytes of block inputs that are stored if more of them fit."""
 
 
 class Relevance(NamedTuple):
@@ -78,11 +74,11 @@ def rollout(
             is_used = residual == "norm" or stage is not stages[-1]
             updates = updates_of(block, stage, x, grid) if is_used else {}
             passes.append((stage, x, _step_weights(x, updates, stage, residual=residual, steps=steps)))
-            x = total(x, updates)
+            x = add(x, updates)
         for stage, tokens, weights in reversed(passes):
             kept = v * (1 - cast(Tensor, sum(weights.values())))
             pulled = [
-                _pull_back(
+                pull_back(
                     block, name, v * weights[name], grid, [s.flatten(0, 1) for s in regroup.sequences(tokens, grid)]
                 )
                 for name, regroup in stage.items()
@@ -118,7 +114,7 @@ def class_rollout(
         nonlocal gradient
         inputs = [x]
         for stage in block.scheme.stages:
-            inputs.append(total(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+            inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
         if gradient is None:
             gradient = _logit_gradient(model, block, inputs.pop(), target=target, num_clips=len(clips))
         else:
@@ -126,7 +122,7 @@ def class_rollout(
         for stage in reversed(block.scheme.stages):
             gradient, watched = stage_gradient(block, stage, inputs.pop(), grid, gradient)
             pulled = [
-                _pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
+                pull_back(block, name, v, grid, watched[name].inputs, watched[name].gradients)
                 for name in stage
                 if not steps or name in steps
             ]
@@ -154,11 +150,11 @@ def last_attention(model: TimeSformer, clips: Float[Tensor, "b c t height width"
     block, x = next(block_inputs(model, lambda: tokens, grid, num_kept=1))
     *before, last = model.scheme.stages_to_cls
     for stage in before:
-        x = total(x, updates_of(block, stage, x, grid))
+        x = add(x, updates_of(block, stage, x, grid))
     steps = {name: regroup for name, regroup in last.items() if regroup.with_cls}
     row = _first_row(x, num_frames=num_frames) / len(steps)
     pulled = [
-        _pull_back(block, name, row, grid, [s.flatten(0, 1) for s in regroup.sequences(x, grid)])
+        pull_back(block, name, row, grid, [s.flatten(0, 1) for s in regroup.sequences(x, grid)])
         for name, regroup in steps.items()
     ]
     return _relevance(cast(Tensor, sum(pulled)), grid, num_frames=num_frames)
@@ -226,7 +222,10 @@ def _relevance(row: Float[Tensor, "b n 1"], grid: Grid, *, num_frames: int) -> R
 def block_inputs(
     model: TimeSformer, first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
-    """Blocks from last to first with the tokens that each reads; `first` computes those of the first block."""
+    """Blocks from last to first with the tokens that each reads; `first` computes those of the first block.
+
+    At least `num_kept` inputs are stored at a time, and as many as fit into `_KEPT_BYTES`.
+    """
     blocks = cast(list[Block], list(model.blocks))
     x = first()
     num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
@@ -234,58 +233,15 @@ def block_inputs(
     done = 0
     for index in ((i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)):
         for block in blocks[done:index]:
-            x = _outputs(block, x, grid)
+            x = outputs_of(block, x, grid)
         kept[index], done = x, index
     for index in reversed(range(len(blocks))):
         start = max((i for i in kept if i <= index), default=0)
         x = kept[start] if start else first()
         for block in blocks[start:index]:
-            x = _outputs(block, x, grid)
+            x = outputs_of(block, x, grid)
         kept.pop(index, None)
         yield blocks[index], x
-
-
-def _outputs(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Tensor, "b n d"]:
-    """The block, computed in chunks of tokens."""
-    for stage in block.scheme.stages:
-        x = total(x, updates_of(block, stage, x, grid))
-    return _map_chunks(block.add_mlp, x)
-
-
-def updates_of(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
-    """`Block.updates`, computed in chunks of sequences."""
-
-    def in_chunks(name: str) -> Attend:
-        return lambda x, mask=None: _map_sequences(partial(block.steps[name], mask=mask), x)
-
-    return {name: regroup(x, grid, in_chunks(name)) for name, regroup in stage.items()}
-
-
-def total(x: Float[Tensor, "b n d"], updates: Mapping[str, Float[Tensor, "b n d"]]) -> Float[Tensor, "b n d"]:
-    """Tokens after a stage."""
-    return sum(updates.values(), start=x)
-
-
-def _map_chunks(
-    function: Callable[..., Float[Tensor, "1 _n d"]], *tensors: Float[Tensor, "b n d"]
-) -> Float[Tensor, "b n d"]:
-    """A function of single tokens, computed in chunks."""
-    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    chunks = [tensor.flatten(0, 1)[None].split(_CHUNK_TOKENS, dim=1) for tensor in (result, *tensors)]
-    for into, *parts in zip(*chunks, strict=True):
-        into.copy_(function(*parts))
-    return result
-
-
-def _map_sequences(
-    function: Callable[..., Float[Tensor, "_s n d"]], *tensors: Float[Tensor, "s n d"]
-) -> Float[Tensor, "s n d"]:
-    """A function of single sequences, computed in chunks."""
-    result = torch.empty_like(tensors[0], memory_format=torch.contiguous_format)
-    count = max(1, _CHUNK_TOKENS // result.shape[1])
-    for into, *parts in zip(*(tensor.split(count) for tensor in (result, *tensors)), strict=True):
-        into.copy_(function(*parts))
-    return result
 
 
 def _step_weights(
@@ -311,145 +267,14 @@ def _step_weights(
     return weights
 
 
-def _pull_back(
-    block: Block,
-    name: str,
-    v: Float[Tensor, "b n 1"],
-    grid: Grid,
-    sequences: list[Float[Tensor, "_s _m d"]],
-    gradients: list[Float[Tensor, "_s _m d"]] | None = None,
-) -> Float[Tensor, "b n 1"]:
-    """Vector-Jacobian product of an attention step, its weights held constant: the transposed regroup.
-
-    A regroup averages the class token over its sequences. Its transpose is the regroup of the transposed weights, with
-    the class token divided by their number before and multiplied by it after.
-    """
-    step = cast(Step, block.steps[name])
-    per_row = sum(map(len, sequences)) // len(v)
-    each = zip(sequences, gradients or [None] * len(sequences), strict=True)
-
-    def attend(v: Tensor, mask: Tensor | None = None) -> Tensor:
-        tokens, gradient = next(each)
-        return _transposed_attention(step, tokens, v, mask, gradient)
-
-    v = torch.cat([v[:, :1] / per_row, v[:, 1:]], dim=1)
-    v = block.scheme.steps[name](v, grid, attend)
-    return torch.cat([v[:, :1] * per_row, v[:, 1:]], dim=1)
-
-
-def _transposed_attention(
-    step: Step,
-    x: Float[Tensor, "s n d"],
-    v: Float[Tensor, "s n 1"],
-    mask: Bool[Tensor, "n n"] | None,
-    gradient: Float[Tensor, "s n d"] | None,
-) -> Float[Tensor, "s n 1"]:
-    """`v` times the attention weights, mean over heads, in chunks of sequences and of queries."""
-    heads, length = step.attention.num_heads, x.shape[1]
-    rows = v.abs().sum(dim=(0, 2)).nonzero().flatten()  # queries that matter: one in the last block
-    per_row = heads * length
-    num_rows = max(1, min(len(rows), _CHUNK // per_row))
-    num_sequences = max(1, min(_CHUNK // (per_row * num_rows), _CHUNK_TOKENS // length))
-    result = torch.zeros_like(v)
-    for start in range(0, len(x), num_sequences):
-        own = slice(start, start + num_sequences)
-        q, k, values = (
-            rearrange(part, "s n (heads d) -> s heads n d", heads=heads)
-            for part in step.attention.qkv(step.norm(x[own])).chunk(3, dim=-1)
-        )
-        for chunk in rows.split(num_rows):
-            scores = q[:, :, chunk] @ k.mT * q.shape[-1] ** -0.5
-            if mask is not None:
-                scores = scores.masked_fill(~mask[chunk], -torch.inf)
-            weights = scores.softmax(dim=-1)
-            if gradient is not None:
-                at_heads = _before_projection(step, gradient[own][:, chunk])
-                outputs = rearrange(at_heads, "s m (heads d) -> s heads m d", heads=heads)
-                weights = (weights * (outputs @ values.mT)).relu()
-            result[own, :, 0] += einsum(weights, v[own][:, chunk, 0], "s heads m n, s m -> s n") / heads
-    return result
-
-
-def _before_projection(step: Step, gradient: Float[Tensor, "s m d"]) -> Float[Tensor, "s m d"]:
-    """Gradient at the outputs of the heads, from that at the output of the step."""
-    for module in (step.fc, step.attention.proj):
-        gradient = gradient @ module.weight if isinstance(module, nn.Linear) else gradient
-    return gradient
-
-
-class _Watched:
-    """A step that keeps its inputs; its outputs are zeros with the gradient of the step."""
-
-    def __init__(self, step: nn.Module) -> None:
-        self.step = step
-        self.inputs: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-        self.gradients: list[Tensor] = []
-        """Of the logit at the outputs."""
-
-    def __call__(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
-        y = _GradientOnly.apply(x, partial(self.step, mask=mask))
-        self.inputs.append(x.detach())
-        self.outputs.append(y)
-        return y
-
-
-class _GradientOnly(Function):
-    """Zeros with the gradient of a function of single sequences, which is computed in chunks, in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Float[Tensor, "s n d"], function: Callable[[Tensor], Tensor]) -> Float[Tensor, "s n d"]:
-        ctx.save_for_backward(x)
-        ctx.function = function
-        return x.new_zeros(()).expand_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, "s n d"]) -> tuple[Float[Tensor, "s n d"], None]:
-        (x,) = ctx.saved_tensors
-        return _map_sequences(partial(_pullback, ctx.function), x, gradient), None
-
-
-def _pullback(
-    function: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]],
-    x: Float[Tensor, "*shape"],
-    gradient: Float[Tensor, "*shape"],
-) -> Float[Tensor, "*shape"]:
-    """Vector-Jacobian product of a function at `x`."""
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(function(leaf), leaf, gradient)[0]
-
-
-def mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """Gradient at the tokens before the MLP, from that after it."""
-    return _map_chunks(partial(_pullback, block.add_mlp), x, gradient)
-
-
 def _logit_gradient(
     model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
 ) -> Float[Tensor, "b n d"]:
     """Gradient of the logit of a class at the tokens before the MLP of the last block: 0 but for the class token."""
     with torch.enable_grad():
         cls = x[:, :1].detach().requires_grad_()
-        features = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
-        logit = model.head(model.head_norm(model.norm(features)))[:, target].sum()
+        features = model.norm(reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips))
+        logit = model.head(model.head_norm(features))[:, target].sum()
         gradient = torch.zeros_like(x)
         gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
     return gradient
-
-
-def stage_gradient(
-    block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid, gradient: Float[Tensor, "b n d"]
-) -> tuple[Float[Tensor, "b n d"], dict[str, _Watched]]:
-    """Gradient at the tokens that a stage reads, from that at its outputs, and its steps with their gradients."""
-    watched = {name: _Watched(block.steps[name]) for name in stage}
-    result = gradient
-    for name, regroup in stage.items():
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            update = regroup(leaf, grid, watched[name])
-        at_tokens, *watched[name].gradients = torch.autograd.grad(update, [leaf, *watched[name].outputs], gradient)
-        watched[name].outputs.clear()
-        result = result + at_tokens
-    return result, watched
