@@ -57,9 +57,10 @@ def names_of(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_each_video_gets_a_line_and_five_files(run, trained: Path, tmp_path: Path):
+@pytest.mark.parametrize(("options", "tells_cls"), [((), False), (("--method", "class"), True)])
+def test_each_video_gets_a_line_and_five_files(run, trained: Path, tmp_path: Path, options: tuple, tells_cls: bool):
     output = tmp_path / "new" / "explained"
-    status, out, err = run("explain", trained / "videos/val", "-m", trained / "run", "-o", output)
+    status, out, err = run("explain", trained / "videos/val", "-m", trained / "run", "-o", output, *options)
     assert (status, err) == (0, "")
     stems = [f"{name}_{number:04}" for name in CLASSES for number in range(2)]
     assert names_of(output) == sorted(stem + suffix for stem in stems for suffix in SUFFIXES)
@@ -68,7 +69,7 @@ def test_each_video_gets_a_line_and_five_files(run, trained: Path, tmp_path: Pat
         assert re.search(
             r" of 3 frames, (from 0\.\d\d to 0\.\d\d s \(frames \d to \d\)|at 0\.\d\d s \(frame \d\)); ", line
         )
-        assert "% stays in the class token; " in line
+        assert ("% stays in the class token; " in line) is tells_cls
         assert line.endswith(".mp4, .gif, .png, .svg, .npz")
     assert len(out.splitlines()) == 4
 
@@ -182,9 +183,9 @@ def test_a_video_is_never_replaced(run, trained: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "rolout"), "'rolout' is not one of rollout, class, occlusion"),
+        (("--method", "rolout"), "'rolout' is not one of contribution, class, rollout, occlusion"),
         (("--residual", "full", "--method", "rollout"), "'full' is not one of half, norm"),
-        (("--residual", "norm"), "residual='norm' has no effect on method='class'"),
+        (("--residual", "norm"), "residual='norm' has no effect on method='contribution'"),
         (("--class", "gro"), "the model has no class 'gro'; did you mean 'grow'?"),
         (("--class", "2"), "target=2 must be at most 1"),
         (("--class", "grow", "--method", "rollout"), "target='grow' has no effect on method='rollout'"),
@@ -192,7 +193,7 @@ def test_a_video_is_never_replaced(run, trained: Path, tmp_path: Path):
         (("--step", "time"), "the class token takes no part in 'time': no patch reaches it; add 'space'"),
         (("--step", "all,space"), "--step all,space: `all` includes the others; give it alone, or leave it out"),
         (("--step", "space", "--method", "occlusion"), "steps=('space',) has no effect on method='occlusion'"),
-        (("--batch-size", 4), "batch_size=4 has no effect on method='class', only on method='occlusion'"),
+        (("--batch-size", 4), "batch_size=4 has no effect on method='contribution', only on method='occlusion'"),
         (("--set", "num_frame=4"), "did you mean num_frames?"),
     ],
 )

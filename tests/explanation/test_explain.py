@@ -240,15 +240,15 @@ def test_a_class_is_named_or_numbered(model: TimeSformer, target: Any, index: in
         ({"target": 7}, "target=7 must be at most 6"),
         ({"target": -1}, "target=-1 must not be negative"),
         ({"target": "wave", "method": "rollout"}, "target='wave' has no effect on method='rollout', which explains no"),
-        ({"residual": "half"}, "residual='half' has no effect on method='class', only on method='rollout'"),
+        ({"residual": "half"}, "residual='half' has no effect on method='contribution', only on method='rollout'"),
         ({"residual": "norm", "method": "occlusion"}, "residual='norm' has no effect on method='occlusion', only on"),
         ({"steps": ["space"], "method": "occlusion"}, r"steps=\['space'\] has no effect on method='occlusion', which"),
         ({"steps": ["spase"]}, "unknown attention step 'spase': allowed are 'time', 'space'; did you mean 'space'?"),
         ({"steps": "space"}, r"steps='space' is one name; pass a list of names, such as \['space'\]"),
         ({"steps": ["time"]}, "the class token takes no part in 'time': no patch reaches it; add 'space'"),
-        ({"batch_size": 4}, "batch_size=4 has no effect on method='class', only on method='occlusion'"),
+        ({"batch_size": 4}, "batch_size=4 has no effect on method='contribution', only on method='occlusion'"),
         ({"precision": "bf16", "method": "rollout"}, "precision='bf16' has no effect on method='rollout', only on"),
-        ({"options": tsf.ComputeOptions(fast=False)}, "fast=False has no effect on method='class', only on"),
+        ({"options": tsf.ComputeOptions(fast=False)}, "fast=False has no effect on method='contribution', only on"),
         ({"num_workers": 0, "method": "occlusion"}, "num_workers=0 has no effect on method='occlusion', only on eval"),
         ({"num_frames": 5}, "num_frames: overrides apply to weights that are loaded, not to a model"),
         ({"allow_codecs": ["h264x"]}, "h264x"),
@@ -284,7 +284,7 @@ def test_unknown_methods_and_residuals_are_refused():
     """In a process of its own: the shape checks of the tests would refuse them first."""
     done = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "method='rolout' is not one of 'rollout', 'class', 'contribution', 'occlusion'",
+        "method='rolout' is not one of 'contribution', 'class', 'rollout', 'occlusion'",
         "residual='norms' is not one of 'half', 'norm'",
         "residual='norms' is not one of 'half', 'norm'",
     ]

@@ -46,7 +46,7 @@ def explain(
     *,
     model: Model = DEFAULT_MODEL,
     overrides: Overrides = (),
-    method: Annotated[Method, choice("method", get_args(Method)), Parameter(group=MODEL)] = "class",
+    method: Annotated[Method, choice("method", get_args(Method)), Parameter(group=MODEL)] = "contribution",
     class_: Annotated[str | None, Parameter(name="--class", group=MODEL, metavar="NAME")] = None,
     step: Annotated[tuple[str, ...], LIST, Parameter(group=MODEL, metavar="NAME,...")] = (_ALL,),
     residual: Annotated[Residual | None, choice("residual", get_args(Residual)), Parameter(group=MODEL)] = None,
@@ -69,9 +69,9 @@ def explain(
     paths
         Videos, folders and patterns, as for `predict`.
     method
-        `class`: attention times its gradient for one class. `rollout`: attention alone; explains no class in
-        particular. `contribution`: what each patch adds to the logit of a class. `occlusion`: drop of the probability
-        when parts are hidden; hundreds of forward passes. Only `occlusion` takes `--batch-size`, `--no-fast`,
+        `contribution`: what each patch adds to the logit of a class. `class`: attention times its gradient for one
+        class. `rollout`: attention alone; explains no class in particular. `occlusion`: drop of the probability when
+        parts are hidden; hundreds of forward passes. Only `occlusion` takes `--batch-size`, `--no-fast`,
         `--compile` and `--precision`.
     class_
         Class to explain, by name or index, instead of the most probable one.

@@ -51,7 +51,7 @@ def explain(
     model: TimeSformer | str | Path,
     video: Video,
     *,
-    method: Method = "class",
+    method: Method = "contribution",
     target: int | str | None = None,
     steps: Collection[str] = (),
     residual: Residual | None = None,
@@ -66,9 +66,9 @@ def explain(
         model: A model, which stays unchanged, or anything that `load` accepts; not an ONNX file.
         video: A file, a folder of frames, a video in a tar file, or frames in memory: upright RGB, uint8
             `[t, h, w, 3]`.
-        method: `class` multiplies attention by its gradient for one class. `rollout` multiplies attention alone, and
-            explains no class in particular. `contribution` splits the logit of a class into contributions of the
-            patches, of which the positive ones count. `occlusion` hides parts of the clip and measures how far the
+        method: `contribution` splits the logit of a class into contributions of the patches, of which the positive
+            ones count. `class` multiplies attention by its gradient for one class. `rollout` multiplies attention
+            alone, and explains no class in particular. `occlusion` hides parts of the clip and measures how far the
             probability of the class drops, in up to 400 forward passes or one per patch of a frame.
         target: The class to explain, by index or by name; the most probable one by default. Not for `rollout`.
         steps: Names of the attention steps to follow, such as `["space"]`; all of them by default. Not for `occlusion`.
@@ -102,7 +102,7 @@ class Explainer:
         self,
         model: TimeSformer | str | Path,
         *,
-        method: Method = "class",
+        method: Method = "contribution",
         steps: Collection[str] = (),
         residual: Residual | None = None,
         options: ComputeOptions | None = None,

@@ -13,9 +13,9 @@ from timesformer.outputs import refuse_existing, writing
 _ROUNDING = 1e-6
 """Tolerance of a sum of float32 numbers that is compared with one half."""
 
-Method = Literal["rollout", "class", "contribution", "occlusion"]
-"""Attention rollout (no class in particular), rollout of gradient times attention, contribution to the logit of a
-class, or occlusion of tubelets."""
+Method = Literal["contribution", "class", "rollout", "occlusion"]
+"""Contribution to the logit of a class, rollout of attention times its gradient, attention rollout (no class in
+particular), or occlusion of tubelets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
