@@ -59,6 +59,9 @@ def test_demo_leaves_a_model_a_curve_and_a_page_and_is_quick_the_second_time(tmp
     assert "top-1" in first.stdout
     page = (tmp_path / "demo" / "index.html").read_text()
     assert page.count("data:image/png") > 8
+    assert "<h2>Where the model looks</h2>" in page
+    assert "<h2>What happens when</h2>" in page
+    assert page.count("<svg") >= 2  # calibration and timeline
     again = timesformer("demo", "--epochs", 1, "--output", "demo", "--clips-per-class", 4, cwd=tmp_path)
     assert again.returncode == 0
     assert "already trained" in again.stderr

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json, progress
+from timesformer.cli.demo_page import when_section, where_section, write_long_video
 from timesformer.cli.evaluate import summary
 from timesformer.cli.options import DATA, OPTIMIZATION, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite
 from timesformer.cli.run_config import run_from_preset, with_codecs
@@ -28,6 +29,9 @@ _PAIRS = ("move_left", "move_up", "shrink", "vanish")
 CLASSES = tuple(name for first in _PAIRS for name in (first, OPPOSITES[first]))
 """Four pairs of motions, each the other played backwards."""
 
+_CLIP_SECONDS = 0.5
+"""Length of a synthetic clip: 8 frames at 16 a second."""
+
 _TABLE, _PAGE = "predictions.csv", "index.html"
 _UNSEEN_SEED = 2**31
 """Far from the seeds of the training and validation clips."""
@@ -41,6 +45,7 @@ class _Task:
     title: str
     unseen: str
     expected: str = ""
+    long_video: str = ""
 
 
 def demo(
@@ -120,6 +125,9 @@ def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int
     unseen, expected = output / "data" / "unseen.mp4", CLASSES[seed % len(CLASSES)]
     if not unseen.exists():
         write_clip(unseen, render_clip(expected, seed=_UNSEEN_SEED + seed, num_frames=8, size=32, background="dark"))
+    long_video = output / "data" / "long.mp4"
+    if not long_video.exists():
+        write_long_video(long_video, CLASSES, seed=_UNSEEN_SEED + seed, size=32)
     run = run_from_preset("tiny")
     run = replace(
         run,
@@ -130,7 +138,7 @@ def _synthetic(output: Path, epochs: int | None, seed: int, clips_per_class: int
         seed=seed,
         output=str(output),
     )
-    return _Task(run, "A tiny divided TimeSformer on synthetic motions", str(unseen), expected)
+    return _Task(run, "A tiny divided TimeSformer on synthetic motions", str(unseen), expected, str(long_video))
 
 
 def _own_videos(data: str, output: Path, epochs: int | None, seed: int) -> _Task:
@@ -154,5 +162,23 @@ def _evaluate(task: _Task, model: TimeSformer, output: Path, *, overwrite: bool)
     if overwrite or not table.exists():
         write_predictions(result, table, overwrite=overwrite)
     if overwrite or not page.exists():
-        write_report(result, page, model=model, title=task.title, curve=curve, overwrite=overwrite, allow_codecs=codecs)
+        sections = _where_and_when(task, model, result)
+        write_report(
+            result,
+            page,
+            model=model,
+            title=task.title,
+            curve=curve,
+            sections=sections,
+            overwrite=overwrite,
+            allow_codecs=codecs,
+        )
     return result
+
+
+def _where_and_when(task: _Task, model: TimeSformer, result: Evaluation) -> list[str]:
+    """Further sections of the page: explanations, and the timeline of the long video if there is one."""
+    sections = [where_section(result, model, allow_codecs=task.run.data.allow_codecs)]
+    if task.long_video:
+        sections.append(when_section(Path(task.long_video), model, window=_CLIP_SECONDS))
+    return sections

@@ -48,6 +48,7 @@ def write_report(
     title: str,
     curve: Path | None = None,
     num_examples: int = 12,
+    sections: Sequence[str] = (),
     overwrite: bool = False,
     allow_codecs: Collection[str] = (),
 ) -> Path:
@@ -60,6 +61,7 @@ def write_report(
         title: Heading of the page.
         curve: PNG of the learning curve; None or a missing file omits it.
         num_examples: Videos to show; see `choose_examples`.
+        sections: Further HTML for the page, after these videos.
         overwrite: Replace an existing file.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
 
@@ -68,13 +70,14 @@ def write_report(
         DataError: The file cannot be written.
     """
     examples = choose_examples(evaluation.predictions, count=num_examples)
-    sections = [
+    parts = [
         _headline(evaluation, model, title=title),
         _curve(curve),
         _videos(examples, model, allow_codecs=allow_codecs),
+        *sections,
         *_measures(evaluation),
     ]
-    return write_page(document(title, style=STYLE, body="".join(sections)), Path(path), overwrite=overwrite)
+    return write_page(document(title, style=STYLE, body="".join(parts)), Path(path), overwrite=overwrite)
 
 
 def _measures(evaluation: Evaluation) -> list[str]:
