@@ -13,7 +13,16 @@ from command_line import run_benchmark
 from synthetic_videos import SyntheticVideo
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = ("check_speed", "decode", "fast_steps", "initialization", "loader", "utd27_probe", "video_zoo")
+SCRIPTS = (
+    "check_speed",
+    "decode",
+    "fast_steps",
+    "initialization",
+    "loader",
+    "timeline_hour",
+    "utd27_probe",
+    "video_zoo",
+)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

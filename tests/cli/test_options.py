@@ -37,7 +37,7 @@ def folded(text):
 def test_verbs_are_listed_in_the_order_of_work(run):
     listed = re.findall(r"^│ (\w+) ", help_of(run), re.MULTILINE)
     assert listed == list(VERBS)
-    assert listed[:6] == ["demo", "check", "train", "evaluate", "predict", "export"]
+    assert listed[:7] == ["demo", "check", "train", "evaluate", "predict", "timeline", "export"]
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "bench"])
