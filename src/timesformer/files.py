@@ -46,7 +46,9 @@ def _public(match: re.Match[str]) -> str:
     host = authority.rpartition("@")[2]
     _, colon, port = authority.partition(":")
     if "@" in rest and colon and not port.isdecimal() and "@" not in authority:  # a password with / ? or #
-        host, rest = re.fullmatch(r"([^\s/?#]*)(.*)", rest.rpartition("@")[2], re.DOTALL).groups()  # always matches
+        rest = rest.rpartition("@")[2]
+        host = re.split("[/?#]", rest, maxsplit=1)[0]
+        rest = rest.removeprefix(host)
     return scheme + host + _SECRET.sub(r"\1***", rest)
 
 

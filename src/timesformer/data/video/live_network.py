@@ -83,7 +83,7 @@ def _reason(error: av.FFmpegError, address: str, *, timeout: float, passed: floa
         return "not a video stream that can be read; playlists (HLS, DASH, SDP) are not"
     if not _is_known_host(address):
         return "unknown host"
-    return error.strerror
+    return error.strerror or "cannot be opened"
 
 
 def _is_known_host(address: str) -> bool:
