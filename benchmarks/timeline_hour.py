@@ -59,8 +59,8 @@ def run(path: Path, *, scheme: str) -> dict[str, Any]:
     """Make the timeline of a video with a small model of random weights."""
     torch.manual_seed(0)
     config = ModelConfig(
-        scheme=cast(Any, scheme), num_frames=8, image_size=(_SIDE, _SIDE), patch_size=16, embed_dim=192, depth=4, num_heads=3,
-        num_classes=27,
+        scheme=cast(Any, scheme), num_frames=8, image_size=(_SIDE, _SIDE), patch_size=16, embed_dim=192, depth=4,
+        num_heads=3, num_classes=27,
     )  # fmt: skip
     model = TimeSformer(config, info=ModelInfo(clip=ClipConfig(frame_stride=8, num_crops=1, test_scale=1.0)))
     memory, feed = Memory(), open_feed(path)

@@ -10,7 +10,18 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
-_CHECKED = ("model", "weights", "data", "inference", "evaluation", "training", "export", "reproduce", "bench")
+_CHECKED = (
+    "model",
+    "weights",
+    "data",
+    "inference",
+    "timelines",
+    "evaluation",
+    "training",
+    "export",
+    "reproduce",
+    "bench",
+)
 _SCRIPTS = ("decode", "loader", "synthetic_videos", "video_readers")
 install_import_hook([*(f"timesformer.{layer}" for layer in _CHECKED), *_SCRIPTS], "typechecker.check")
 

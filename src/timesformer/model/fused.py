@@ -3,7 +3,7 @@
 `timesformer.model.block` says what a step is, and calls these functions when they compute the same.
 """
 
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,15 +12,17 @@ from timesformer.model import kernels
 from timesformer.model.layers import Attention, DropPath
 from timesformer.model.schemes import Scheme
 
+if TYPE_CHECKING:
 
-@runtime_checkable
-class StepModules(Protocol):
-    """The modules of a `timesformer.model.block.Step`."""
+    class StepModules(Protocol):
+        """The modules of a `timesformer.model.block.Step`."""
 
-    norm: nn.LayerNorm
-    attention: Attention
-    drop_path: DropPath
-    fc: nn.Linear | nn.Identity
+        norm: nn.LayerNorm
+        attention: Attention
+        drop_path: DropPath
+        fc: nn.Linear | nn.Identity
+else:  # from Python 3.12 on, isinstance with a protocol does not see the submodules of a module
+    StepModules = nn.Module
 
 
 def applies_to(step: StepModules) -> bool:
