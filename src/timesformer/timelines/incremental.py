@@ -1,13 +1,13 @@
 """Decisions while a piece of a video goes on: the runs of `timesformer.timelines.decide`, each as soon as it is final.
 
-Runs, means and peaks equal those of the whole piece bit for bit. Kept are the instants that are not decided yet, and, of
-a run that goes on, the probabilities of its class.
+Runs, means and peaks equal those of the whole piece bit for bit. Kept are the instants that are not decided yet, and
+the probabilities of the class of a run that goes on.
 """
 
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -60,6 +60,7 @@ class Decided(NamedTuple):
     """Probabilities of its class."""
 
 
+@runtime_checkable
 class Decider(Protocol):
     """Decides one piece."""
 
