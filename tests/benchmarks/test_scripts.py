@@ -20,6 +20,7 @@ SCRIPTS = (
     "initialization",
     "loader",
     "timeline_hour",
+    "timeline_stream",
     "utd27_probe",
     "video_zoo",
 )

@@ -34,7 +34,7 @@ class LiveFeed:
         path: Name of the source, without credentials.
         max_gap: End once there was no frame for longer, in seconds; 0 ends at the first cut.
         duration: End after this time since the first frame, in seconds.
-        on_note: Called with a line about each cut, in the thread that reads.
+        on_note: Called with a line about the first frame and about each cut, in the thread that reads.
         now: The clock.
         wait: Waits for some seconds, and tells whether the feed was stopped meanwhile; None waits for `stop`.
 
@@ -148,6 +148,7 @@ class LiveFeed:
         """Time of the first frame of a connection."""
         if self._last is None:
             self._start, self._size = self._now(), connection.size()
+            self._on_note(f"{self.path}: connected")
             return 0.0
         return max(self._now() - self._start, self._expected())
 

@@ -184,25 +184,27 @@ class NetworkConnection:
         return self._to_rgb(frame)
 
     def _packets(self) -> Iterator[Packet | None]:
-        """Packets of the video; None, which flushes the decoder, when the sender closes the connection."""
-        packets = self._container.demux()
-        while True:
+        """Packets of the video; None, which flushes the decoder, at the end or before the reason of a cut is raised."""
+        packets, reason = self._container.demux(), ""
+        while not reason:
             started = self._now()
             try:
                 packet = next(packets, None)
-            except av.FFmpegError as error:
-                if isinstance(error, av.error.ExitError) or self._now() - started >= 0.95 * self._timeout:
-                    raise StreamCut(self._silence()) from None
-                raise StreamCut(f"the connection was lost ({error.strerror})") from None
             except IndexError:  # a stream appears late
                 packet = None
+            except av.FFmpegError as error:
+                is_silent = isinstance(error, av.error.ExitError) or self._now() - started >= 0.95 * self._timeout
+                reason = self._silence() if is_silent else f"the connection was lost ({error.strerror})"
+                break
             if packet is None:
-                yield None
-                return
+                break
             if packet.stream_index == self._stream.index and packet.size:
                 yield packet
             if self._now() - self._heard > self._timeout:
-                raise StreamCut(self._silence())
+                reason = self._silence()
+        yield None
+        if reason:
+            raise StreamCut(reason)
 
     def _silence(self) -> str:
         return f"no frame for {self._timeout:g} s"
