@@ -100,7 +100,9 @@ def test_time_goes_on_by_the_clock_across_a_cut_and_the_gap_is_told():
     assert world.waits[:2] == [1.0, 2.0]
     assert world.num_open == 0
     assert world.notes == [
-        "cam: connected", "cam: no frame for 5 s; connecting again", "cam: the sender closed the connection; connecting again"
+        "cam: connected",
+        "cam: no frame for 5 s; connecting again",
+        "cam: the sender closed the connection; connecting again",
     ]  # fmt: skip
 
 
