@@ -9,9 +9,11 @@ import pytest
 from timesformer.cli.timeline_text import clock_text
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
+from timesformer.errors import DataError
 from timesformer.timelines.curves_file import read_curves
 from timesformer.timelines.json_file import read_timeline
 from timesformer.timelines.run import timeline
+from timesformer.timelines.timeline import Gap, Source, Timeline
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
 from tiny import random_model, tiny_config
@@ -213,15 +215,28 @@ def test_a_model_of_whole_clips_needs_a_window(run, video, tmp_path):
 
 
 def test_damaged_files_are_refused(tmp_path):
-    from timesformer.errors import DataError
-
     path = tmp_path / "t.json"
+    source = Source(path="v.mp4", sha256="", duration=9.0, num_frames=9, fps=1.0, is_variable=False, height=2, width=3)
+    gap = Gap(start=0.5, end=1.0, reason="cut")
+    empty = Timeline(
+        source=source, model={}, window=2.0, stride=0.5, settings={}, classes=LABELS, segments=(), gaps=(gap,)
+    )
+    whole = json.dumps(empty.to_dict())
+    path.write_text(whole)
+    assert read_timeline(path) == empty
     for text, message in (
         ("{", "is not JSON"),
         ("[]", "is not a timeline: format=None, this release reads 'timesformer.timeline/1'"),
         ('{"format": "timesformer.timeline/2"}', "is not a timeline: format='timesformer.timeline/2'"),
         ('{"format": "timesformer.timeline/1"}', "is a damaged timeline: 'source' is missing"),
-        ('{"format": "timesformer.timeline/1", "source": {"x": 1}}', "is a damaged timeline: .*argument"),
+        ('{"format": "timesformer.timeline/1", "source": 1}', "is a damaged timeline: source is not an object"),
+        ('{"format": "timesformer.timeline/1", "source": {"path": 1}}', "is a damaged timeline: source lacks '"),
+        (whole.replace('"path": "v.mp4"', '"path": 5'), "is a damaged timeline: path=5 of source is not of type str"),
+        (whole.replace('"path"', '"x": 1, "path"'), "is a damaged timeline: source has an unknown key 'x'"),
+        (
+            whole.replace('"start": 0.5', '"start": "a"'),
+            "is a damaged timeline: start='a' of a gap is not of type float",
+        ),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
