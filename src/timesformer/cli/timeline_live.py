@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
+from timesformer.cli.options import DATA
 from timesformer.cli.timeline_text import gap_text, segment_text
 from timesformer.config.compute import ComputeOptions
 from timesformer.data.video.live import TIMEOUT_S, open_live
@@ -19,11 +20,10 @@ from timesformer.inference.onnx_model import Classifier
 from timesformer.timelines.live import LiveTimeline, live_timeline
 from timesformer.timelines.timeline import Gap, LabeledSegment, Timeline
 
-STREAMS = Group("Streams", sort_key=3)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@Parameter(name="*", group=STREAMS)
+@Parameter(name="*", group=DATA)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """How long to wait for a stream, and for how long to watch it."""
