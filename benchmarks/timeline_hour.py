@@ -39,7 +39,7 @@ class Memory:
 
     def __call__(self, done: float, length: float | None) -> None:
         """Note the memory, if a minute has passed."""
-        self.at.setdefault(int(done // 60), _resident_mb())
+        self.at.setdefault(int(done // 60), resident_mb())
 
 
 def main() -> None:
@@ -57,12 +57,7 @@ def main() -> None:
 
 def run(path: Path, *, scheme: str) -> dict[str, Any]:
     """Make the timeline of a video with a small model of random weights."""
-    torch.manual_seed(0)
-    config = ModelConfig(
-        scheme=cast(Any, scheme), num_frames=8, image_size=(_SIDE, _SIDE), patch_size=16, embed_dim=192, depth=4,
-        num_heads=3, num_classes=27,
-    )  # fmt: skip
-    model = TimeSformer(config, info=ModelInfo(clip=ClipConfig(frame_stride=8, num_crops=1, test_scale=1.0)))
+    model = small_model(scheme)
     memory, feed = Memory(), open_feed(path)
     found = timeline(model, feed, on_progress=memory)
     seconds = time.perf_counter() - memory.start
@@ -84,6 +79,16 @@ def run(path: Path, *, scheme: str) -> dict[str, Any]:
     }
 
 
+def small_model(scheme: str) -> TimeSformer:
+    """A model of random weights for frames of 112 x 112 pixels, whose windows last 64/30 s."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        scheme=cast(Any, scheme), num_frames=8, image_size=(_SIDE, _SIDE), patch_size=16, embed_dim=192, depth=4,
+        num_heads=3, num_classes=27,
+    )  # fmt: skip
+    return TimeSformer(config, info=ModelInfo(clip=ClipConfig(frame_stride=8, num_crops=1, test_scale=1.0)))
+
+
 def write_long_video(folder: Path, *, minutes: int) -> Path:
     """Write a video of some minutes: the packets of a short one again and again, with times that go on."""
     short, long = folder / "short.mp4", folder / "long.mp4"
@@ -103,7 +108,7 @@ def write_long_video(folder: Path, *, minutes: int) -> Path:
     return long
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
     """Memory of this process in RAM; from Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / _MB

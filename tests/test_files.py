@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import DataConfig, RunConfig
 from timesformer.errors import ConfigError
-from timesformer.files import is_address, is_utf8, printable, replacing
+from timesformer.files import is_address, is_utf8, printable, replacing, without_secrets
 
 ADDRESSES = (
     "https://x.org/a.mp4",
@@ -79,3 +79,26 @@ def test_a_full_disk_is_told_with_the_file(tmp_path):
     with pytest.raises(OSError, match="table"), replacing(path):
         Path("/dev/full").write_text("a")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("rtsp://cam/1", "rtsp://cam/1"),
+        ("rtsp://admin:s3cret@cam:554/1?channel=2", "rtsp://cam:554/1?channel=2"),
+        ("rtsp://admin:s3@cret@cam/1", "rtsp://cam/1"),
+        ("rtsp://admin:s3/cret?x#@cam:554/1?a=b", "rtsp://cam:554/1?a=b"),
+        ("rtsp://s3cret@cam", "rtsp://cam"),
+        ("http://cam:8080/a@b", "http://cam:8080/a@b"),
+        ("https://cam/live?token=s3cret&channel=2", "https://cam/live?token=***&channel=2"),
+        ("https://cam/live?Access_Key=s3cret;x=1#auth=s3cret", "https://cam/live?Access_Key=***;x=1#auth=***"),
+        ("srt://cam:9000?mode=caller&passphrase=s3cret", "srt://cam:9000?mode=caller&passphrase=***"),
+        ("rtsp://cam:554/user=admin_password=s3cret_channel=1.sdp", "rtsp://cam:554/user=***"),
+        ("rtsp:/admin:s3cret@cam/1", "rtsp:/cam/1"),
+        ("two: rtsp://a:s3cret@b/1, http://c:s3cret@d/2: refused", "two: rtsp://b/1, http://d/2: refused"),
+        ("day.mp4 at 12:30, me@home", "day.mp4 at 12:30, me@home"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address, public):
+    assert without_secrets(address) == public
+    assert "s3cret" not in public

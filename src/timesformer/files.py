@@ -19,6 +19,13 @@ _ADDRESS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+_SECRET = re.compile(
+    r"([\w.%-]*(?:token|key|pass|pwd|auth|secret|sig|user|login|cred|session|streamid|jwt)[\w.%-]*=)[^&;/#\s]*",
+    re.IGNORECASE,
+)
+"""A value that may be a secret, in a query or, as some cameras have it, in the path."""
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*:/{1,2})([^\s/?#]*)(\S*)", re.IGNORECASE)
+
 
 def is_address(path: str | os.PathLike[str]) -> bool:
     """Whether a path that does not exist is an address on the web or in cloud storage: `https://...`, `s3://...`.
@@ -27,6 +34,22 @@ def is_address(path: str | os.PathLike[str]) -> bool:
     """
     text = os.fspath(path)
     return _ADDRESS.fullmatch(text) is not None and not os.path.lexists(text)
+
+
+def without_secrets(text: str) -> str:
+    """A text without the credentials of the addresses in it: `user:password@`, and values of keys such as `token`."""
+    return _URL.sub(_public, text)
+
+
+def _public(match: re.Match[str]) -> str:
+    scheme, authority, rest = match.groups()
+    host = authority.rpartition("@")[2]
+    _, colon, port = authority.partition(":")
+    if "@" in rest and colon and not port.isdecimal() and "@" not in authority:  # a password with / ? or #
+        rest = rest.rpartition("@")[2]
+        host = re.split("[/?#]", rest, maxsplit=1)[0]
+        rest = rest.removeprefix(host)
+    return scheme + host + _SECRET.sub(r"\1***", rest)
 
 
 def is_utf8(text: str) -> bool:

@@ -22,6 +22,7 @@ SCRIPTS = (
     "loader",
     "rollout_memory",
     "timeline_hour",
+    "timeline_stream",
     "timeline_utd27",
     "utd27_probe",
     "video_zoo",

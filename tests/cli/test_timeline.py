@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from timesformer.cli.timeline import _clock
+from timesformer.cli.timeline_text import clock_text
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import DataError
@@ -41,7 +41,8 @@ def test_one_line_for_each_segment(run, model, video):
     assert (status, err) == (0, "")
     width = max(len(segment.label) for segment in found.segments)
     assert out.splitlines() == [
-        f"{_clock(each.start)}-{_clock(each.end)}  {each.label:{width}}  {each.score:.0%}" for each in found.segments
+        f"{clock_text(each.start)}-{clock_text(each.end)}  {each.label:{width}}  {each.score:.0%}"
+        for each in found.segments
     ]
     assert len(found.segments) > 0
 
@@ -51,7 +52,7 @@ def test_one_line_for_each_segment(run, model, video):
     [(0, "0:00.00"), (12.4, "0:12.40"), (59.999, "1:00.00"), (754.996, "12:35.00"), (3723.5, "1:02:03.50")],
 )
 def test_times_are_minutes_and_seconds(seconds, text):
-    assert _clock(seconds) == text
+    assert clock_text(seconds) == text
 
 
 def test_json_is_the_timeline(run, model, video):

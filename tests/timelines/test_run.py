@@ -143,7 +143,7 @@ def test_every_frame_is_decoded_once_and_converted_at_most_once(clip, video):
     listed = Listed([(n, n / 25) for n in range(200)])
     reader = WindowReader(listed, Windows(0.8, 0.1), config=tiny_config(), clip=clip)
     most = 0
-    for window in reader._read_windows():
+    for window in reader.windows():
         most = max(most, len(reader._views))
         assert window.views.keys() == set(window.window.frames)
     assert len(listed.converted) == len(set(listed.converted))

@@ -25,7 +25,7 @@ VERBS = {
     "evaluate": "Measure the accuracy of a model on labeled videos.",
     "predict": "Classify videos.",
     "explain": "Show which parts of a video a prediction rests on.",
-    "timeline": "Find what happens when in a long video.",
+    "timeline": "Find what happens when in a long video or a live stream.",
     "export": "Export a model to ONNX, in fp32 or int8.",
     "convert": "Convert weights to another layout.",
     "info": "Show config, size and cost of a model, or of the paper's models.",

@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from timesformer.files import without_secrets
+
 STDIN = "/dev/stdin"
 """Path of stdin, which `-` stands for."""
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
@@ -25,9 +27,9 @@ def prepare_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Print a message to stderr; results go to stdout."""
+    """Print a message to stderr, without the credentials of addresses in it; results go to stdout."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(without_secrets(text), file=sys.stderr, flush=True)
     except OSError:  # stderr is gone, too
         discard(sys.stderr)
 

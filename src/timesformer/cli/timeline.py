@@ -28,7 +28,10 @@ from timesformer.cli.options import (
     model_overrides,
 )
 from timesformer.cli.streams import STDIN
+from timesformer.cli.timeline_live import Stream, watch
+from timesformer.cli.timeline_text import gap_text, segment_text
 from timesformer.data.video.byte_source import Readable
+from timesformer.data.video.live import is_live
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.outputs import check_files, check_folder, writing
 from timesformer.timelines.curves_file import CURVES_FILE, read_curves, save_curves
@@ -37,7 +40,7 @@ from timesformer.timelines.formats import FORMATS
 from timesformer.timelines.formats.write import write
 from timesformer.timelines.run import timeline as run_timeline
 from timesformer.timelines.thresholds import Threshold
-from timesformer.timelines.timeline import Gap, LabeledSegment, Timeline
+from timesformer.timelines.timeline import Timeline
 
 _STDIN = "-"
 
@@ -69,6 +72,7 @@ class Decision:
 
 
 _DECISION = Decision()
+_STREAM = Stream()
 
 
 def timeline(
@@ -81,25 +85,29 @@ def timeline(
     stride: Annotated[float | None, Parameter(group=MODEL, metavar="SECONDS")] = None,
     decision: Decision = _DECISION,
     curves: Annotated[str, Parameter(group=DATA, metavar="PATH")] = "",
+    stream: Stream = _STREAM,
     compute: PredictCompute = PREDICT_COMPUTE,
     to: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="FORMAT,...")] = (),
     output: Annotated[str, OUTPUT_NAMES] = "",
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Find what happens when in a long video.
+    """Find what happens when in a long video or a live stream.
 
     The model sees overlapping windows of the video; every frame is decoded once, and memory does not grow with the
     length. One line is printed for each segment.
 
     Example: `timesformer timeline day.mp4 --model runs/demo --output day --to json,csv,vtt`
 
+    A stream is watched until Ctrl-C: `timesformer timeline rtsp://camera/1 --model runs/demo --output day`
+
     Other thresholds need no model: `timesformer timeline --curves day/curves.npz --mode overlapping --onset 0.7`
 
     Parameters
     ----------
     video
-        Video file, folder of frames, video in a tar file, or `-` for a video file on stdin.
+        Video file, folder of frames, video in a tar file, `-` for a video file on stdin, number of a camera (`0`), or
+        address of a stream (`rtsp://`, `rtsps://`, `http://`, `https://`, `tcp://`, `udp://`, `srt://`).
     window
         Length of a window (default: of the clips that the model was trained on).
     stride
@@ -113,27 +121,32 @@ def timeline(
         Folder for the files, and for the curves, `curves.npz`; or one file, if its extension tells a single format.
     """
     video = _STDIN if video == STDIN else video
-    target = _Target.of(output, to=to, name=video or curves)
-    target.check(overwrite=overwrite, reads=[path for path in (video, curves) if path and path != _STDIN])
-    target.refuse_pipe(video)
+    is_stream = is_live(video)
+    target = _Target.of(output, to=to, name=_STDIN if is_stream else video or curves)
+    reads = [curves] if is_stream else [video, curves]
+    target.check(overwrite=overwrite, reads=[path for path in reads if path and path != _STDIN])
+    target.refuse_pipe(_STDIN if is_stream else video)
+    if not is_stream:
+        stream.refuse(video)
     if curves:
         _refuse_with_curves(video, model=model, window=window, stride=stride, overrides=overrides, compute=compute)
         found = decide_again(read_curves(curves), mode=decision.mode, **decision.thresholds())
     else:
-        with progress("timeline", unit="s") as on_progress:
-            found = run_timeline(
-                given_model(model),
-                _source(video),
-                window=window,
-                stride=stride,
-                mode=decision.mode or "exclusive",
-                options=compute_options(compute),
-                on_progress=lambda done, length: on_progress(round(done), round(max(done, length or 0.0))),
-                **decision.thresholds(),
-                **model_overrides(overrides),
-            )
+        settings: dict[str, Any] = {"window": window, "stride": stride, "mode": decision.mode or "exclusive"}
+        settings |= decision.thresholds()
+        chosen, options, keywords = given_model(model), compute_options(compute), model_overrides(overrides)
+        if is_stream:
+            found = watch(chosen, stream.open(video, options), settings=settings, options=options, keywords=keywords,
+                          keep_curves=bool(output), as_json=json)  # fmt: skip
+        else:
+            with progress("timeline", unit="s") as on_progress:
+                found = run_timeline(
+                    chosen, _source(video), options=options, **settings, **keywords,
+                    on_progress=lambda done, length: on_progress(round(done), round(max(done, length or 0.0))),
+                )  # fmt: skip
     target.write(found, overwrite=overwrite, compute=compute)
-    _show(found, as_json=json)
+    if not is_stream:
+        _show(found, as_json=json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +188,13 @@ class _Target:
         check_files(*there, overwrite=overwrite, reads=[Path(read) for read in reads])
 
     def refuse_pipe(self, video: str) -> None:
-        """Refuse to annotate a video that came through a pipe.
+        """Refuse to annotate a video that can be read only once.
 
         Raises:
-            ConfigError: `mp4` is to be written, and the video is `-`.
+            ConfigError: `mp4` is to be written, and the video is `-` or a stream.
         """
         if video == _STDIN and "mp4" in self.files:
-            raise ConfigError("--to mp4 needs the video as a file: a pipe can be read only once")
+            raise ConfigError("--to mp4 needs the video as a file: a pipe or a stream can be read only once")
 
     def write(self, found: Timeline, *, overwrite: bool, compute: PredictCompute) -> None:
         """Write the files, and name them."""
@@ -246,29 +259,12 @@ def _threshold(flag: str, items: Sequence[str]) -> Threshold:
 
 def _show(found: Timeline, *, as_json: bool) -> None:
     for gap in found.gaps:
-        note(_gap_text(gap))
+        note(gap_text(gap))
     if as_json:
         print_json(found.to_dict())
         return
     width = max((len(segment.label) for segment in found.segments), default=0)
     for segment in found.segments:
-        print(_segment_text(segment, width=width))
+        print(segment_text(segment, width=width))
     if not found.segments:
         note("no segments")
-
-
-def _segment_text(segment: LabeledSegment, *, width: int) -> str:
-    return f"{_clock(segment.start)}-{_clock(segment.end)}  {segment.label:{width}}  {segment.score:.0%}"
-
-
-def _gap_text(gap: Gap) -> str:
-    return f"gap {_clock(gap.start)}-{_clock(gap.end)}: {gap.reason}"
-
-
-def _clock(seconds: float) -> str:
-    """Minutes and seconds to a hundredth, with hours from the first on: `0:12.40`, `1:02:03.00`."""
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    hours, minutes = divmod(minutes, 60)
-    start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
-    return f"{start}:{rest // 100:02}.{rest % 100:02}"

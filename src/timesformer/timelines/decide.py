@@ -55,14 +55,29 @@ def exclusive(curves: Curves, *, classes: Sequence[str], thresholds: Thresholds,
     Returns:
         Runs that do not overlap, in order of time, without background.
     """
-    limits = [thresholds.of(label) for label in classes]
-    shortest = [own.min_off if label == BACKGROUND else own.min_on for label, own in zip(classes, limits, strict=True)]
+    shortest = shortest_runs(classes, thresholds)
     found: list[Run] = []
-    for piece, times, probabilities in _in_pieces(curves, pieces):
-        scores = np.log(np.maximum(probabilities, _LEAST))
-        runs = _most_probable(times, scores, piece)
-        found += _without_short(runs, times, scores, shortest=shortest)
+    for piece, times, probabilities in in_pieces(curves, pieces):
+        scores = log_scores(probabilities)
+        runs = most_probable(times, scores, piece)
+        found += without_short(runs, times, scores, shortest=shortest)
     return [run for run in found if classes[run.index] != BACKGROUND]
+
+
+def shortest_runs(classes: Sequence[str], thresholds: Thresholds) -> list[float]:
+    """Length of the shortest run of each class in exclusive mode, in seconds."""
+    limits = [thresholds.of(label) for label in classes]
+    return [own.min_off if label == BACKGROUND else own.min_on for label, own in zip(classes, limits, strict=True)]
+
+
+def log_scores(probabilities: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n k"]:
+    """Log-probabilities, by which classes are compared in exclusive mode."""
+    return np.log(np.maximum(probabilities, _LEAST))
+
+
+def is_short(run: Run, shortest: Sequence[float]) -> bool:
+    """Whether a run of exclusive mode is given to its neighbors."""
+    return run.length < shortest[run.index] - 1e-9
 
 
 def overlapping(
@@ -84,7 +99,7 @@ def overlapping(
     """
     runs = [
         run
-        for piece, times, probabilities in _in_pieces(curves, pieces)
+        for piece, times, probabilities in in_pieces(curves, pieces)
         for index, label in enumerate(classes)
         if label != BACKGROUND
         for run in _hysteresis(times, probabilities[:, index], piece, index=index, thresholds=thresholds.of(label))
@@ -92,17 +107,22 @@ def overlapping(
     return sorted(runs, key=lambda run: (run.start, run.index))
 
 
-def mean_and_peak(curves: Curves, run: Run) -> tuple[float, float]:
-    """Mean and highest probability of a class over a run."""
-    values = curves.probabilities[:, run.index].astype(np.float64)
-    inside = (curves.times > run.start) & (curves.times < run.end)
-    times = np.concatenate([[run.start], curves.times[inside], [run.end]])
-    known = np.interp(times, curves.times, values)
-    mean = ((known[1:] + known[:-1]) / 2 * np.diff(times)).sum() / run.length
+def mean_and_peak(times: Float64[np.ndarray, " n"], values: Float64[np.ndarray, " n"], run: Run) -> tuple[float, float]:
+    """Mean and highest probability of a class over a run.
+
+    Args:
+        times: Instants of the piece that the run lies in.
+        values: Probabilities of its class.
+        run: The run.
+    """
+    inside = (times > run.start) & (times < run.end)
+    points = np.concatenate([[run.start], times[inside], [run.end]])
+    known = np.interp(points, times, values)
+    mean = ((known[1:] + known[:-1]) / 2 * np.diff(points)).sum() / run.length
     return min(float(mean), 1.0), float(known.max())
 
 
-def _in_pieces(
+def in_pieces(
     curves: Curves, pieces: Sequence[Piece]
 ) -> Iterator[tuple[Piece, Float64[np.ndarray, " n"], Float64[np.ndarray, "n k"]]]:
     """The instants of each piece; pieces without any are left out."""
@@ -112,26 +132,27 @@ def _in_pieces(
             yield piece, curves.times[first:end], curves.probabilities[first:end].astype(np.float64)
 
 
-def _most_probable(times: Float64[np.ndarray, " n"], scores: Float64[np.ndarray, "n k"], piece: Piece) -> list[Run]:
+def most_probable(times: Float64[np.ndarray, " n"], scores: Float64[np.ndarray, "n k"], piece: Piece) -> list[Run]:
+    """Runs of the most probable class of each instant, from log-probabilities."""
     best = scores.argmax(axis=1)
     changes = np.flatnonzero(best[1:] != best[:-1])
     bounds = [piece.start]
     for i in changes.tolist():
         differences = scores[i : i + 2, best[i]] - scores[i : i + 2, best[i + 1]]
-        bounds.append(_crossing(times[i : i + 2], differences))
+        bounds.append(crossing(times[i : i + 2], differences))
     bounds.append(piece.end)
     labels = best[np.concatenate([[0], changes + 1])].tolist()
     return [Run(*values) for values in zip(labels, bounds[:-1], bounds[1:], strict=True)]
 
 
-def _crossing(times: Float64[np.ndarray, " two"], values: Float64[np.ndarray, " two"]) -> float:
+def crossing(times: Float64[np.ndarray, " two"], values: Float64[np.ndarray, " two"]) -> float:
     """Where a line through two values reaches zero; the first is not negative, the second not positive."""
     fall = values[0] - values[1]
     share = values[0] / fall if fall > 0 else 0.5
     return float(times[0] + share * (times[1] - times[0]))
 
 
-def _without_short(
+def without_short(
     runs: list[Run],
     times: Float64[np.ndarray, " n"],
     scores: Float64[np.ndarray, "n k"],
@@ -140,7 +161,7 @@ def _without_short(
 ) -> list[Run]:
     """Give runs that are too short to their neighbors, the shortest first."""
     while len(runs) > 1:
-        short = [i for i, run in enumerate(runs) if run.length < shortest[run.index] - 1e-9]
+        short = [i for i, run in enumerate(runs) if is_short(run, shortest)]
         if not short:
             break
         i = min(short, key=lambda i: (runs[i].length, i))
@@ -171,7 +192,7 @@ def _best_edge(times: Float64[np.ndarray, " n"], lead: Float64[np.ndarray, " n"]
     points = np.concatenate([[start], inside, [end]])
     values = np.interp(points, times, lead)
     crossings = [
-        _crossing(points[i : i + 2], values[i : i + 2])
+        crossing(points[i : i + 2], values[i : i + 2])
         for i in np.flatnonzero((values[:-1] > 0) & (values[1:] < 0)).tolist()
     ]
     grid = np.sort(np.concatenate([points, crossings]))

@@ -1,18 +1,20 @@
 """From curves to a `Timeline`; also with other thresholds, without the model and without the video."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64
 
 from timesformer.config.checks import check_choice
 from timesformer.config.thresholds import NAMES, Thresholds
 from timesformer.data.video.timing import MIN_GAP_S
 from timesformer.errors import ConfigError
-from timesformer.timelines.decide import Piece, Run, exclusive, mean_and_peak, overlapping
+from timesformer.timelines.decide import Piece, Run, exclusive, in_pieces, mean_and_peak, overlapping
 from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
-from timesformer.timelines.timeline import Curves, Gap, LabeledSegment, Timeline
+from timesformer.timelines.timeline import Gap, LabeledSegment, Timeline
 
 Mode = Literal["exclusive", "overlapping"]
 """One label at a time, or each class by itself."""
@@ -33,12 +35,22 @@ def decide(timeline: Timeline, *, mode: str, thresholds: Thresholds) -> Timeline
     curves = timeline.curves
     if curves is None:
         raise ConfigError("the timeline has no curves, from which segments are decided")
-    pieces = pieces_between(timeline.gaps, duration=timeline.source.duration)
-    runs = (exclusive if mode == "exclusive" else overlapping)(
-        curves, classes=timeline.classes, thresholds=thresholds, pieces=pieces
+    decide_runs = exclusive if mode == "exclusive" else overlapping
+    segments = tuple(
+        labeled(
+            run, times, probabilities[:, run.index], label=timeline.classes[run.index], frame_times=curves.frame_times
+        )
+        for piece, times, probabilities in in_pieces(
+            curves, pieces_between(timeline.gaps, duration=timeline.source.duration)
+        )
+        for run in decide_runs(curves, classes=timeline.classes, thresholds=thresholds, pieces=[piece])
     )
-    segments = tuple(_segment(run, curves, timeline.classes) for run in runs)
-    return replace(timeline, segments=segments, settings={"mode": mode, **thresholds.to_dict()})
+    return replace(timeline, segments=segments, settings=settings_of(mode, thresholds))
+
+
+def settings_of(mode: str, thresholds: Thresholds) -> dict[str, Any]:
+    """The `settings` of a timeline."""
+    return {"mode": mode, **thresholds.to_dict()}
 
 
 def decide_again(
@@ -79,11 +91,27 @@ def pieces_between(gaps: Sequence[Gap], *, duration: float) -> list[Piece]:
     return [Piece(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
-def _segment(run: Run, curves: Curves, classes: Sequence[str]) -> LabeledSegment:
-    score, peak = mean_and_peak(curves, run)
-    first, end = np.searchsorted(curves.frame_times, [run.start, run.end], side="left").tolist()
+def labeled(
+    run: Run,
+    times: Float64[np.ndarray, " n"],
+    values: Float64[np.ndarray, " n"],
+    *,
+    label: str,
+    frame_times: Sequence[float] | Float64[np.ndarray, " frames"],
+) -> LabeledSegment:
+    """The segment of a run.
+
+    Args:
+        run: The run.
+        times: Instants of its piece, at least from the last one before the run to the first one after it.
+        values: Probabilities of its class.
+        label: Its class.
+        frame_times: Times of all frames.
+    """
+    score, peak = mean_and_peak(times, values, run)
+    first, end = (bisect_left(frame_times, time) for time in (run.start, run.end))
     return LabeledSegment(
-        label=classes[run.index],
+        label=label,
         index=run.index,
         start=run.start,
         end=run.end,

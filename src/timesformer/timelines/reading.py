@@ -80,14 +80,15 @@ class WindowReader:
 
         Close it before the feed: until then the thread may read.
         """
-        windows = self._read_windows()
+        windows = self.windows()
         with closing(read_ahead(lambda _: next(windows, None), repeat(None), num_threads=1, num_ahead=8)) as ahead:
             for window in ahead:
                 if window is None:
                     break
                 yield window
 
-    def _read_windows(self) -> Iterator[ReadWindow]:
+    def windows(self) -> Generator[ReadWindow]:
+        """The windows, read in the caller's thread."""
         piece, planner, last, rate = -1, None, None, 1.0
         for item in with_rates(self._feed, clock=self._feed.clock()):
             if isinstance(item, FrameGap):

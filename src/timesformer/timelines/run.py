@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -11,13 +11,14 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 
 from timesformer.config.checks import check_choice
 from timesformer.config.compute import ComputeOptions
+from timesformer.config.schema import Fusion
 from timesformer.config.thresholds import NAMES, Thresholds
 from timesformer.data.video.byte_source import Readable
-from timesformer.data.video.feed import Feed
+from timesformer.data.video.feed import Feed, FrameGap
 from timesformer.data.video.sequential import open_feed
 from timesformer.data.video.timing import frame_timing
 from timesformer.errors import DataError
@@ -86,37 +87,82 @@ def timeline(
         WeightsError: The weights cannot be loaded.
         TimeSformerError: The model outputs nan or inf.
     """
+    given = dict(zip(NAMES, (onset, offset, min_on, min_off), strict=True))
+    task = prepare(
+        model, window=window, stride=stride, mode=mode, thresholds=thresholds, given=given, options=options,
+        keywords=keywords,
+    )  # fmt: skip
+    feed = video if isinstance(video, Feed) else open_feed(video, allow_codecs=task.codecs)
+    with feed:
+        scored = _score(task.predictor, feed, task.windows, on_progress=on_progress)
+        undecided = task.undecided(feed, scored.read, gaps=scored.read.gaps, curves=scored.curves)
+    return decide(undecided, mode=mode, thresholds=task.thresholds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """A model and how its timelines are made."""
+
+    model: Classifier
+    predictor: Predictor
+    classes: tuple[str, ...]
+    windows: Windows
+    mode: str
+    thresholds: Thresholds
+    codecs: Collection[str]
+    """Codecs to decode besides the default ones."""
+
+    def undecided(self, feed: Feed, read: Read, *, gaps: Iterable[FrameGap], curves: Curves | None) -> Timeline:
+        """The timeline of a feed that was read, without segments.
+
+        Raises:
+            DataError: The video is shorter than a window.
+        """
+        source, length = _source(feed, read), self.windows.length
+        if length > source.duration + 1e-6:
+            raise DataError(
+                f"{source.path}: lasts {source.duration:.4g} s, less than one window of {length:.4g} s: "
+                "pass a shorter window=... (--window)"
+            )
+        return Timeline(
+            source=source,
+            model={"sha256": weights_sha256(self.model), "scheme": scheme_text(self.model)},
+            window=length,
+            stride=self.windows.stride,
+            settings={},
+            classes=self.classes,
+            segments=(),
+            gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.reason) for gap in gaps),
+            curves=curves,
+        )
+
+
+def prepare(
+    model: Classifier | str | Path,
+    *,
+    window: float | None,
+    stride: float | None,
+    mode: str,
+    thresholds: Thresholds | None,
+    given: Mapping[str, Threshold],
+    options: ComputeOptions | None,
+    keywords: PredictorKeywords,
+) -> Task:
+    """Load the model and check the settings; see `timeline`."""
     check_choice("mode", mode, Mode)
     compute, overrides = split_keywords(keywords)
     model = open_model(model, **overrides) if isinstance(model, str | Path) else model
     classes = tuple(model.info.label(index) for index in range(model.config.num_classes))
-    given = dict(zip(NAMES, (onset, offset, min_on, min_off), strict=True))
     refuse_without_effect(mode, classes=classes, given=given)
-    chosen = merge_thresholds(thresholds or model.info.thresholds, classes=classes, **given)
-    windows = plan_windows(model.config, model.info, window=window, stride=stride)
-    predictor = Predictor(model, options=options, **compute)
-    codecs = compute.get("allow_codecs", () if options is None else options.allow_codecs)
-    feed = video if isinstance(video, Feed) else open_feed(video, allow_codecs=codecs)
-    with feed:
-        scored = _score(predictor, feed, windows, on_progress=on_progress)
-        source = _source(feed, scored.read)
-    if windows.length > source.duration + 1e-6:
-        raise DataError(
-            f"{source.path}: lasts {source.duration:.4g} s, less than one window of {windows.length:.4g} s: "
-            "pass a shorter window=... (--window)"
-        )
-    undecided = Timeline(
-        source=source,
-        model={"sha256": weights_sha256(model), "scheme": scheme_text(model)},
-        window=windows.length,
-        stride=windows.stride,
-        settings={},
+    return Task(
+        model=model,
+        predictor=Predictor(model, options=options, **compute),
         classes=classes,
-        segments=(),
-        gaps=tuple(Gap(start=gap.start, end=gap.end, reason=gap.reason) for gap in scored.read.gaps),
-        curves=scored.curves,
+        windows=plan_windows(model.config, model.info, window=window, stride=stride),
+        mode=mode,
+        thresholds=merge_thresholds(thresholds or model.info.thresholds, classes=classes, **given),
+        codecs=compute.get("allow_codecs", () if options is None else options.allow_codecs),
     )
-    return decide(undecided, mode=mode, thresholds=chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,15 +187,16 @@ def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: O
                     rows += scores.finish()
                     piece, scores = read.piece, Scores(windows)
                 centers.append(read.window.center)
-                rows += scores.add(_log_probabilities(fuse(logits.double(), info.clip.fusion)))
+                rows += scores.add(log_probabilities(logits, info.clip.fusion))
             on_progress(centers[-1], feed.clock().length_s)
     rows += scores.finish()
     curves = Curves(times=np.array(centers), probabilities=np.stack(rows), frame_times=reader.read.frame_times())
     return _Scored(reader.read, curves)
 
 
-def _log_probabilities(probabilities: torch.Tensor) -> Float64[np.ndarray, " k"]:
-    return probabilities.clamp(min=1e-30).log().numpy()
+def log_probabilities(logits: Float[torch.Tensor, "crops k"], fusion: Fusion) -> Float64[np.ndarray, " k"]:
+    """Log-probabilities of a window from the logits of its crops."""
+    return fuse(logits.double(), fusion).clamp(min=1e-30).log().numpy()
 
 
 def _source(feed: Feed, read: Read) -> Source:

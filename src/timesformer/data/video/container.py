@@ -73,15 +73,31 @@ def open_video(
     container = _open_file(path, codecs) if file is None else _open_bytes(file, path, codecs)
     try:
         _check_is_mjpeg_stream(container, path, head=_head(path) if file is None else file.head)
-        stream = _choose_stream(container, path)
-        _check_codec(stream, path, codecs)
-        _check_size(stream, path)
+        stream = choose_video(container, path, codecs=codecs)
     except DecodeError:
         container.close()
         raise
     stream.thread_count = num_threads
     stream.thread_type = "NONE" if num_threads == 1 else "AUTO"
     return container, stream
+
+
+def choose_video(container: InputContainer, path: str | os.PathLike[str], *, codecs: frozenset[str]) -> VideoStream:
+    """The video stream of an open container, as `open_video` chooses it.
+
+    Args:
+        container: All of its other streams are discarded.
+        path: Name in messages.
+        codecs: Codecs that may be decoded.
+
+    Raises:
+        DecodeError: There is no video stream that can be decoded.
+        CodecError: The codec is not allowed.
+    """
+    stream = _choose_stream(container, path)
+    _check_codec(stream, path, codecs)
+    _check_size(stream, path)
+    return stream
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:

@@ -40,7 +40,7 @@ from timesformer.data.video.tar_member import MemberFile, find_member
 from timesformer.data.video.timing import frame_timing
 from timesformer.data.video.upright import UprightFrames
 from timesformer.errors import DecodeError
-from timesformer.files import is_address
+from timesformer.files import is_address, without_secrets
 
 
 class VideoFeed:
@@ -242,7 +242,9 @@ def open_feed(
     if not isinstance(source, str | os.PathLike):
         return VideoFeed(name, file=source, num_threads=num_threads, allow_codecs=allow_codecs)
     if is_address(source):
-        raise DecodeError(f"{source} is an address, not a path: download it first, and name the file")
+        raise DecodeError(
+            f"{without_secrets(os.fspath(source))} is an address, not a path: download it first, and name the file"
+        )
     if os.path.isdir(source):
         allowed_codecs(allow_codecs)
         return FolderFeed(source)
