@@ -11,7 +11,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError
 from timesformer.model import chunked, transposed
 from timesformer.model import rollout as module
-from timesformer.model.block import Step
+from timesformer.model.block import Block, Step
 from timesformer.model.embedding import fold_frames
 from timesformer.model.rollout import Relevance, class_rollout, last_attention, rollout
 from timesformer.model.schemes import SCHEMES, Grid, Regroup
@@ -164,6 +164,25 @@ def test_chunks_do_not_change_the_rollout(monkeypatch: pytest.MonkeyPatch):
     expected = rollout(model, clip)
     monkeypatch.setattr(transposed, "CHUNK_WEIGHTS", 150)
     torch.testing.assert_close(rollout(model, clip).patches, expected.patches)
+
+
+@pytest.mark.parametrize(("num_kept", "num_computed"), [(0, 21), (1, 11), (2, 8), (6, 6), (9, 6)])
+def test_stored_block_inputs_save_blocks(monkeypatch: pytest.MonkeyPatch, num_kept: int, num_computed: int):
+    model = TimeSformer(replace(CONFIG, depth=7)).eval()
+    tokens, grid = model.embedding(clips())
+    computed = []
+
+    def outputs_of(block: Block, x: Tensor, grid: Grid) -> Tensor:
+        computed.append(block)
+        return x + 1
+
+    monkeypatch.setattr(module, "outputs_of", outputs_of)
+    monkeypatch.setattr(module, "_KEPT_BYTES", 0)
+    found = list(module.block_inputs(model, lambda: tokens, grid, num_kept=num_kept))
+    assert [block for block, _ in found] == list(model.blocks)[::-1]
+    for number, (_, x) in enumerate(reversed(found)):
+        torch.testing.assert_close(x, tokens + number)
+    assert len(computed) == num_computed
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -48,13 +48,14 @@ def contribution(
     """
     check_steps(steps, model.scheme)
     tokens = partial(embed, embedding=model.embedding, per_frame=model.scheme.per_frame)
-    _, grid, num_frames = tokens(clips)
-    gradient: Tensor | None = None
+    grid, num_frames = tokens(clips)[1:]
+    gradients: list[Tensor] = []  # at most one, which `_through` takes away
     for block, x in block_inputs(model, lambda: tokens(clips)[0], grid, num_kept=NUM_KEPT_FOR_CLASS):
-        gradient = _through(model, block, x, grid, gradient, target=target, steps=steps, num_clips=len(clips))
+        gradients = [_through(model, block, x, grid, gradients, target=target, steps=steps, num_clips=len(clips))]
+        del x  # before the next one is computed
     reference, *_ = tokens(clips.mean(dim=(2, 3, 4), keepdim=True).expand_as(clips))
     own, *_ = tokens(clips)
-    patches = (cast(Tensor, gradient) * (own - reference)).sum(dim=-1)[:, 1:]
+    patches = (gradients[0] * (own - reference)).sum(dim=-1)[:, 1:]
     return rearrange(patches, "(b f) (t h w) -> b (f t) h w", f=num_frames, t=grid.t, h=grid.h)
 
 
@@ -63,20 +64,20 @@ def _through(
     block: Block,
     x: Float[Tensor, "b n d"],
     grid: Grid,
-    gradient: Float[Tensor, "b n d"] | None,
+    gradients: list[Float[Tensor, "b n d"]],
     *,
     target: int,
     steps: Collection[str],
     num_clips: int,
 ) -> Float[Tensor, "b n d"]:
-    """Gradient at the tokens that a block reads, from that at its outputs; None stands for the last block."""
+    """Gradient at the tokens that a block reads, from that at its outputs; none is given for the last block."""
     linear, inputs = _linear_block(block), [x]
     for stage in block.scheme.stages:
         inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
-    if gradient is None:
+    if not gradients:
         gradient = _logit_gradient(model, linear, inputs.pop(), target=target, num_clips=num_clips)
     else:
-        gradient = mlp_gradient(linear, inputs.pop(), gradient)
+        gradient = mlp_gradient(linear, inputs.pop(), gradients.pop())
     for stage in reversed(block.scheme.stages):
         followed = {name: regroup for name, regroup in stage.items() if not steps or name in steps}
         gradient, _ = stage_gradient(linear, followed, inputs.pop(), grid, gradient)

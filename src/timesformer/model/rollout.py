@@ -11,7 +11,7 @@ Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers" (`h
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -30,9 +30,9 @@ from timesformer.model.transposed import pull_back
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
 
-_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
-"""Least number of block inputs that are stored at a time; the others are recomputed from the last stored one. They take
-the room of the MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
+_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 1
+"""Block inputs that are stored at a time; the others are recomputed from the last stored one. They take the room of the
+MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
 """Bytes of block inputs that are stored if more of them fit."""
 
@@ -224,24 +224,49 @@ def block_inputs(
 ) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
     """Blocks from last to first with the tokens that each reads; `first` computes those of the first block.
 
-    At least `num_kept` inputs are stored at a time, and as many as fit into `_KEPT_BYTES`.
+    At most `num_kept` inputs are stored at a time, or as many as fit into `_KEPT_BYTES`.
     """
-    blocks = cast(list[Block], list(model.blocks))
     x = first()
-    num_kept = min(len(blocks) - 1, max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size())))
-    kept: dict[int, Tensor] = {}
-    done = 0
-    for index in ((i + 1) * len(blocks) // (num_kept + 1) for i in range(num_kept)):
-        for block in blocks[done:index]:
+    num_kept = max(num_kept, _KEPT_BYTES // (x.numel() * x.element_size()))
+    del x
+    return _backwards(cast(list[Block], list(model.blocks)), first, grid, num_kept=num_kept)
+
+
+def _backwards(
+    blocks: list[Block], first: Callable[[], Float[Tensor, "b n d"]], grid: Grid, *, num_kept: int
+) -> Iterator[tuple[Block, Float[Tensor, "b n d"]]]:
+    """`block_inputs` of some blocks: one input is stored, where least is computed again, and serves those after it."""
+    split = _split(len(blocks), min(num_kept, len(blocks) - 1))[1]
+    if split:
+        x = first()
+        for block in blocks[:split]:
             x = outputs_of(block, x, grid)
-        kept[index], done = x, index
+        stored = [x]
+        del x
+        yield from _backwards(blocks[split:], lambda: stored[0], grid, num_kept=num_kept - 1)
+        stored.clear()
+        yield from _backwards(blocks[:split], first, grid, num_kept=num_kept)
+        return
     for index in reversed(range(len(blocks))):
-        start = max((i for i in kept if i <= index), default=0)
-        x = kept[start] if start else first()
-        for block in blocks[start:index]:
+        x = first()
+        for block in blocks[:index]:
             x = outputs_of(block, x, grid)
-        kept.pop(index, None)
         yield blocks[index], x
+        del x
+
+
+@cache
+def _split(num_blocks: int, num_kept: int) -> tuple[int, int]:
+    """Fewest blocks to compute for the inputs of all, and the block whose input to store first; 0 stores none.
+
+    Source: Griewank and Walther 2000, "Algorithm 799: Revolve".
+    """
+    choices = [(num_blocks * (num_blocks - 1) // 2, 0)]
+    for split in range(1, num_blocks if num_kept else 1):
+        after, before = num_blocks - split, split
+        computed = _split(after, min(num_kept - 1, after - 1))[0] + _split(before, min(num_kept, before - 1))[0]
+        choices.append((split + computed, split))
+    return min(choices)
 
 
 def _step_weights(
