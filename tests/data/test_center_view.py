@@ -86,8 +86,8 @@ def test_a_square_is_found_under_the_cell_that_the_box_names(size, crop, crops, 
     reader = FrameArrayReader(with_square(*size, square), fps=25)
     view = read_center_view(reader, config(crop), sampling(crops))
     top, left, side = square
-    # 8-bit pixels of the view are rounded
-    assert square_in(view) == pytest.approx((top + side / 2, left + side / 2), abs=0.05 * view.box[2] / crop[0])
+    # 8-bit pixels of the view are rounded, which moves the center of a small square by up to a tenth of a pixel
+    assert square_in(view) == pytest.approx((top + side / 2, left + side / 2), abs=0.1 * view.box[2] / crop[0])
     cells = overlap_with_cells(view.box, (crop[0] // 8, crop[1] // 8), square)
     # the filter carries at most one pixel in eight over the edge of a cell, at each side
     np.testing.assert_allclose(brightness_of_cells(view), cells, atol=0.1)
