@@ -236,6 +236,14 @@ def test_a_timeline_tells_its_source_its_model_and_its_settings(video):
     assert weights_sha256(model) != weights_sha256(random_model(model.config, seed=1))
 
 
+@pytest.mark.parametrize(("window", "shortest"), [(None, 0.4), (0.5, 0.25)])
+def test_the_shortest_segment_is_half_a_window_if_nobody_says_otherwise(video, window: float | None, shortest: float):
+    settings = timeline(model_of(), video, window=window).settings
+    assert (settings["min_on"], settings["min_off"]) == (shortest, shortest)
+    stored = timeline(model_of(thresholds=Thresholds()), video, window=window).settings
+    assert (stored["min_on"], stored["min_off"]) == (0.5, 0.5)
+
+
 def test_segments_cover_the_video_and_carry_the_frames_that_they_show(video):
     model = model_of()
     found = timeline(model, video, min_on=0)

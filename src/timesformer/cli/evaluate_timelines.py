@@ -15,7 +15,7 @@ from timesformer.data.manifest.inputs import list_files, video_files
 from timesformer.data.manifest.model_classes import match_classes, read_manifest
 from timesformer.errors import ConfigError
 from timesformer.evaluation.report.segments import write_segment_report
-from timesformer.evaluation.segments.evaluate import MeasuredVideos, evaluate_measured, measure_videos
+from timesformer.evaluation.segments.evaluate import MeasuredVideos, default_of, evaluate_measured, measure_videos
 from timesformer.evaluation.segments.result import SegmentEvaluation
 from timesformer.evaluation.segments.thresholds import Choice, choose_thresholds
 from timesformer.inference.onnx_model import Classifier
@@ -112,7 +112,7 @@ def run_timelines(model: Classifier, request: Request) -> None:
             options=request.options,
             on_progress=on_progress,
         )
-    thresholds, choices = model.info.thresholds or Thresholds(), ()
+    thresholds, choices = default_of(model, measured), ()
     if given.choose_thresholds:
         thresholds, choices = _choose(measured, request.model)
     result = evaluate_measured(measured, thresholds=thresholds)

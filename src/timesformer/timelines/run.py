@@ -29,7 +29,7 @@ from timesformer.inference.predictor import Predictor
 from timesformer.timelines.decision import Mode, decide
 from timesformer.timelines.reading import Read, WindowReader
 from timesformer.timelines.scores import Scores
-from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
+from timesformer.timelines.thresholds import Threshold, default_thresholds, merge_thresholds, refuse_without_effect
 from timesformer.timelines.timeline import Curves, Gap, Source, Timeline
 from timesformer.timelines.window_logits import logits_of_windows
 from timesformer.timelines.windows import Windows, plan_windows
@@ -154,13 +154,15 @@ def prepare(
     model = open_model(model, **overrides) if isinstance(model, str | Path) else model
     classes = tuple(model.info.label(index) for index in range(model.config.num_classes))
     refuse_without_effect(mode, classes=classes, given=given)
+    windows = plan_windows(model.config, model.info, window=window, stride=stride)
+    stored = thresholds or model.info.thresholds or default_thresholds(windows.length)
     return Task(
         model=model,
         predictor=Predictor(model, options=options, **compute),
         classes=classes,
-        windows=plan_windows(model.config, model.info, window=window, stride=stride),
+        windows=windows,
         mode=mode,
-        thresholds=merge_thresholds(thresholds or model.info.thresholds, classes=classes, **given),
+        thresholds=merge_thresholds(stored, classes=classes, **given),
         codecs=compute.get("allow_codecs", () if options is None else options.allow_codecs),
     )
 

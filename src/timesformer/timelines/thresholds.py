@@ -10,8 +10,20 @@ Threshold = float | Mapping[str, float] | None
 """One value for all classes, a value per class name for some, or None for that of the model."""
 
 
+def default_thresholds(window: float) -> Thresholds:
+    """Thresholds of a model that has none: those of `Thresholds`, but `min_on` and `min_off` are half a window.
+
+    A window that shows the end of one action and the beginning of the next looks like neither; what it is taken for
+    lasts less than half a window.
+
+    Args:
+        window: Length of the windows in seconds.
+    """
+    return Thresholds(min_on=window / 2, min_off=window / 2)
+
+
 def merge_thresholds(
-    stored: Thresholds | None,
+    stored: Thresholds,
     *,
     classes: tuple[str, ...],
     onset: Threshold = None,
@@ -19,12 +31,12 @@ def merge_thresholds(
     min_on: Threshold = None,
     min_off: Threshold = None,
 ) -> Thresholds:
-    """Thresholds of the model, or the defaults, with some values replaced.
+    """Thresholds with some values replaced.
 
     One value for all classes replaces the stored values of single classes, too.
 
     Args:
-        stored: Thresholds of the model; None takes the defaults.
+        stored: Thresholds of the model, or the defaults.
         classes: Class names of the model.
         onset: As `Thresholds.onset`, or values of single classes.
         offset: As `Thresholds.offset`, or values of single classes.
@@ -34,9 +46,8 @@ def merge_thresholds(
     Raises:
         ConfigError: A value is out of range, or the model does not have a class.
     """
-    base = stored or Thresholds()
     common: dict[str, float] = {}
-    per_class = {label: dict(values) for label, values in base.per_class.items()}
+    per_class = {label: dict(values) for label, values in stored.per_class.items()}
     for name, value in zip(NAMES, (onset, offset, min_on, min_off), strict=True):
         if isinstance(value, Mapping):
             for label, own in value.items():
@@ -45,7 +56,7 @@ def merge_thresholds(
             common[name] = value
             for values in per_class.values():
                 values.pop(name, None)
-    merged = replace(base, **common, per_class={label: values for label, values in per_class.items() if values})
+    merged = replace(stored, **common, per_class={label: values for label, values in per_class.items() if values})
     check_classes(merged, classes)
     return merged
 

@@ -23,6 +23,7 @@ from timesformer.outputs import writing
 from timesformer.timelines.curves_file import read_curves, save_curves
 from timesformer.timelines.decision import decide
 from timesformer.timelines.run import timeline, weights_sha256
+from timesformer.timelines.thresholds import default_thresholds
 from timesformer.timelines.timeline import Timeline
 from timesformer.timelines.windows import Windows, plan_windows
 
@@ -96,7 +97,12 @@ def evaluate_segments(
         options=merge_options(options, keywords),
         on_progress=on_progress,
     )
-    return evaluate_measured(measured, thresholds=thresholds or model.info.thresholds or Thresholds())
+    return evaluate_measured(measured, thresholds=thresholds or default_of(model, measured))
+
+
+def default_of(model: Classifier, measured: MeasuredVideos) -> Thresholds:
+    """The thresholds of a model, or the defaults for the windows of the videos."""
+    return model.info.thresholds or default_thresholds(measured.windows.length)
 
 
 def measure_videos(
