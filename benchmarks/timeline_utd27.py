@@ -23,7 +23,6 @@ import numpy as np
 import timesformer as tsf
 from long_videos import FPS, Clip, LabeledTime, draw_order, write_long_video, write_table
 from machine import describe_machine
-from timesformer.config.thresholds import Thresholds
 from timesformer.data.manifest.manifest import load_manifest
 from timesformer.errors import TimeSformerError
 from timesformer.evaluation.evaluate import open_both
@@ -146,7 +145,7 @@ def measure(model: str, table: Path, *, window: float | None, stride: float | No
         loaded, manifest, window=window, stride=stride, curves=curves, options=tsf.ComputeOptions()
     )
     seconds = time.perf_counter() - started
-    result = evaluate_measured(measured, thresholds=loaded.info.thresholds or Thresholds())
+    result = evaluate_measured(measured, thresholds=default_of(loaded, measured))
     video = measured.videos[0]
     at_end = answer_at_end(video.timeline, window=measured.windows.length)
     return {
