@@ -26,7 +26,7 @@ from machine import describe_machine
 from timesformer.data.manifest.manifest import load_manifest
 from timesformer.errors import TimeSformerError
 from timesformer.evaluation.evaluate import open_both
-from timesformer.evaluation.segments.evaluate import MeasuredVideo, evaluate_measured, measure_videos
+from timesformer.evaluation.segments.evaluate import MeasuredVideo, default_of, evaluate_measured, measure_videos
 from timesformer.evaluation.segments.metrics import Events, merge_touching
 from timesformer.evaluation.segments.result import SegmentEvaluation
 from timesformer.evaluation.segments.summary import ComparedVideo, summarize_segments
