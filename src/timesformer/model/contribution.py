@@ -80,7 +80,7 @@ def _through(
         gradient = mlp_gradient(linear, inputs.pop(), gradients.pop())
     for stage in reversed(block.scheme.stages):
         followed = {name: regroup for name, regroup in stage.items() if not steps or name in steps}
-        gradient, _ = stage_gradient(linear, followed, inputs.pop(), grid, gradient)
+        gradient = stage_gradient(linear, followed, inputs.pop(), grid, gradient)[0]
     return gradient
 
 
