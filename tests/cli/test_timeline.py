@@ -206,7 +206,7 @@ def test_a_model_of_whole_clips_needs_a_window(run, video, tmp_path):
     assert status == 2
     assert err == (
         "error: the model samples whole clips (sampling='uniform') and does not say how long they are: "
-        "pass window=..., their length in seconds\n"
+        "pass their length in seconds as window=... (--window)\n"
     )
     assert run("timeline", video, "-m", folder, "--window", "1")[0] == 0
     save(random_model(tiny_config(), info=replace(info, clip_seconds=1.2)), tmp_path / "n")
