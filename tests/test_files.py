@@ -96,6 +96,8 @@ def test_a_full_disk_is_told_with_the_file(tmp_path):
         ("rtsp://cam:554/user=admin_password=s3cret_channel=1.sdp", "rtsp://cam:554/user=***"),
         ("rtsp:/admin:s3cret@cam/1", "rtsp:/cam/1"),
         ("two: rtsp://a:s3cret@b/1, http://c:s3cret@d/2: refused", "two: rtsp://b/1, http://d/2: refused"),
+        ("rtsp://cam/1?token=s3cret: Connection refused", "rtsp://cam/1?token=***: Connection refused"),
+        ("rtsp://cam/1?token=s3:cret:", "rtsp://cam/1?token=***:"),
         ("day.mp4 at 12:30, me@home", "day.mp4 at 12:30, me@home"),
     ],
 )

@@ -20,10 +20,10 @@ _ADDRESS = re.compile(
 )
 
 _SECRET = re.compile(
-    r"([\w.%-]*(?:token|key|pass|pwd|auth|secret|sig|user|login|cred|session|streamid|jwt)[\w.%-]*=)[^&;/#\s]*",
+    r"([\w.%-]*(?:token|key|pass|pwd|auth|secret|sig|user|login|cred|session|streamid|jwt)[\w.%-]*=)[^&;/#\s]*?(?=:?(?:[&;/#\s]|$))",
     re.IGNORECASE,
 )
-"""A value that may be a secret, in a query or, as some cameras have it, in the path."""
+"""A value that may be a secret, in a query or, as some cameras have it, in the path; a colon after it is the text's."""
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*:/{1,2})([^\s/?#]*)(\S*)", re.IGNORECASE)
 
 

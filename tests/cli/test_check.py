@@ -96,7 +96,7 @@ def test_odd_timing_is_a_warning_with_its_reason(run, tmp_path):
         status, out, _ = run("check", tmp_path / "data", "--output", tmp_path / "page", "--overwrite")
         assert status == 0
         assert f"timing: {reason} of 30 frames a second\n    {path}\n" in out
-        assert "0 errors, 1 warnings" in out
+        assert "found       0 errors, 1 warning\n" in out
     assert reason in (tmp_path / "page/index.html").read_text()
 
 

@@ -142,7 +142,7 @@ def test_page_is_written_and_not_replaced(run, segments: Path, model: Path, tmp_
             ("--timeline", "--choose-thresholds", "--sampling", "dense"),
             "--choose-thresholds stores thresholds of the model as it is: leave out --set and options of views",
         ),
-        (("--timeline",), "pass window=..., their length in seconds"),
+        (("--timeline",), "pass their length in seconds as window=... (--window)"),
         (("--timeline", "--window", 0), "window=0 must be from 0.001 to 86400 seconds"),
         (("--timeline", "--window", 9), "lasts 4.4 s, less than one window of 9 s"),
     ],

@@ -168,6 +168,30 @@ def test_files_are_replaced_on_request_only(run, trained: Path, tmp_path: Path):
     assert (tmp_path / "grow_0000.svg").read_text("utf-8") != "mine"
 
 
+def test_the_output_folder_is_not_explained_again(run, trained: Path, tmp_path: Path):
+    videos = tmp_path / "videos"
+    (videos / "sub").mkdir(parents=True)
+    video = write_video(videos / "sub/a.mkv", num_frames=6)
+    arguments = ("explain", videos, "--model", trained / "run", "--output")
+    status, out, err = run(*arguments, videos)
+    assert (status, out) == (2, "")
+    assert err == f"error: --output {videos}: is searched for videos, and would get new ones; choose another folder\n"
+    assert run(*arguments, videos / "maps")[0] == 0
+    made = names_of(videos / "maps")
+    status, _, err = run(*arguments, videos / "maps")
+    assert status == 2
+    assert "already exists; pass overwrite=True (--overwrite)" in err
+    status, out, err = run(*arguments, videos / "maps", "--overwrite")
+    assert status == 0
+    assert out.startswith(f"{video}: ") and len(out.splitlines()) == 1
+    assert f"{videos / 'maps'}: files of the output folder are not explained: 2\n" in err
+    assert names_of(videos / "maps") == made
+    video.unlink()
+    status, _, err = run(*arguments, videos / "maps", "--overwrite")
+    assert status == 2
+    assert f"error: {videos}: no videos besides those in the output folder {videos / 'maps'}\n" in err
+
+
 def test_a_video_is_never_replaced(run, trained: Path, tmp_path: Path):
     video = write_video(tmp_path / "clip.mp4", num_frames=4)
     before = video.read_bytes()

@@ -1,6 +1,8 @@
 import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from timesformer.cli.timeline_text import clock_text
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
+from timesformer.data.manifest.manifest import load_manifest
 from timesformer.errors import DataError
 from timesformer.timelines.curves_file import read_curves
 from timesformer.timelines.json_file import read_timeline
@@ -102,6 +105,73 @@ def test_saved_curves_are_decided_again_without_model_and_video(run, model, vide
     _, again, _ = run("timeline", "--curves", folder / "curves.npz", *more, "--output", tmp_path / "other.csv")
     assert (tmp_path / "other.csv").is_file()
     assert len(again.splitlines()) == len(json.loads(out)["segments"])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "start"),
+    [
+        ("a.activitynet.json", (), '{\n "version": "VERSION 1.3"'),
+        ("a.labelstudio.json", (), "["),
+        ("a.json", ("--to", "labelstudio"), "["),
+        ("A.SRT", ("--to", "srt"), "1\n"),
+        ("a.timeline.mp4", (), ""),
+        ("a.mp4", (), ""),
+    ],
+)
+def test_the_longest_extension_tells_the_format(run, model, video, tmp_path, name, arguments, start):
+    status, _, err = run("timeline", video, "-m", model, "--output", tmp_path / name, *arguments)
+    assert (status, err) == (0, f"written: {tmp_path / name}\n")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    data = (tmp_path / name).read_bytes()
+    assert data[4:8] == b"ftyp" if not start else data.decode().startswith(start)
+
+
+@pytest.mark.parametrize("to", ["csv,vtt", "vtt"])
+def test_a_file_of_another_format_is_not_made_a_folder(run, model, video, tmp_path, to):
+    status, out, err = run("timeline", video, "-m", model, "--output", tmp_path / "a.csv", "--to", to)
+    assert (status, out) == (2, "")
+    shown = to.replace(",", ", ")
+    assert err == f"error: --output {tmp_path / 'a.csv'}: is one file (csv), but --to asks for {shown}; name a folder\n"
+    assert not list(tmp_path.iterdir())
+    assert run("timeline", video, "-m", model, "--output", f"{tmp_path}/a.csv/", "--to", to)[0] == 0
+    assert (tmp_path / "a.csv/day.vtt").is_file()
+
+
+def test_curves_are_decided_again_in_any_folder(run, model, video, tmp_path, monkeypatch):
+    shutil.copy(video, tmp_path / "day.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert run("timeline", "day.mp4", "-m", model, "--output", "out")[0] == 0
+    before = (tmp_path / "out/curves.npz").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = ("timeline", "--curves", "../out/curves.npz", "--min-on", "0")
+    assert run(*again, "--output", "new", "--to", "csv,mp4")[0] == 0
+    names = ["curves.npz", "day.csv", "day.timeline.mp4"]
+    assert sorted(path.name for path in (tmp_path / "elsewhere/new").iterdir()) == names
+    (path,) = {sample.path for sample in load_manifest("new/day.csv").samples}
+    assert path.samefile(tmp_path / "day.mp4")
+    status, _, err = run(*again, "--output", "../out")
+    assert (status, err) == (
+        2, "error: ../out/day.json: already exists; pass overwrite=True (--overwrite) to replace it\n"
+    )  # fmt: skip
+    assert run(*again, "--output", "../out", "--overwrite")[0] == 0
+    assert (tmp_path / "out/curves.npz").read_bytes() == before
+    assert read_timeline(tmp_path / "out/day.json").settings["min_on"] == 0
+    (tmp_path / "day.mp4").unlink()
+    status, _, err = run(*again, "--output", "late", "--to", "csv,mp4")
+    assert (status, err) == (2, f"error: --to mp4 needs the video: {tmp_path}/day.mp4: No such file or directory\n")
+    assert not (tmp_path / "elsewhere/late").exists()
+    assert run(*again, "--output", "late", "--to", "csv")[0] == 0
+    assert (tmp_path / "elsewhere/late/day.csv").is_file()
+
+
+def test_a_table_names_a_video_in_a_tar_file(run, model, video, tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(video, "day.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert run("timeline", "a.tar/day.mp4", "-m", model, "--output", "out", "--to", "csv")[0] == 0
+    (path,) = {sample.path for sample in load_manifest("out/day.csv").samples}
+    assert path == tmp_path / "a.tar/day.mp4"
 
 
 @pytest.mark.parametrize("how", ["redirect", "pipe"])
@@ -206,7 +276,7 @@ def test_a_model_of_whole_clips_needs_a_window(run, video, tmp_path):
     assert status == 2
     assert err == (
         "error: the model samples whole clips (sampling='uniform') and does not say how long they are: "
-        "pass window=..., their length in seconds\n"
+        "pass their length in seconds as window=... (--window)\n"
     )
     assert run("timeline", video, "-m", folder, "--window", "1")[0] == 0
     save(random_model(tiny_config(), info=replace(info, clip_seconds=1.2)), tmp_path / "n")

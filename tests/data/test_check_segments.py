@@ -106,6 +106,9 @@ def test_labeled_and_unlabeled_seconds_are_those_of_readable_videos(tmp_path: Pa
     (tmp_path / "list.csv").write_text("path,label,start,end\na.mp4,run,0,1\na.mp4,walk,0.5,1.5\nb.mp4,run,0,9\n")
     labeled, unlabeled = check_dataset(tmp_path / "list.csv", num_frames=1).labeled_seconds()
     assert (labeled, unlabeled) == (pytest.approx(1.5), pytest.approx(1.5))
+    (tmp_path / "out.csv").write_text("path,label,start,end\na.mp4,run,-2,0.5\na.mp4,walk,2.5,9\na.mp4,run,2,1\n")
+    labeled, unlabeled = check_dataset(tmp_path / "out.csv", num_frames=1).labeled_seconds()
+    assert (labeled, unlabeled) == (pytest.approx(1), pytest.approx(2))
 
 
 def test_json_has_the_times_of_each_finding(checked: DataCheck, planted: Path):

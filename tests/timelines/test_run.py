@@ -312,7 +312,7 @@ def test_what_cannot_work_is_one_clear_error(tmp_path, video):
         timeline(model, video, window=4)
     with pytest.raises(ConfigError, match=r"^stride=1 must be greater than 0 and at most the window of 0.8 seconds$"):
         timeline(model, video, stride=1)
-    with pytest.raises(ConfigError, match=r"pass window=\.\.\., their length in seconds$"):
+    with pytest.raises(ConfigError, match=r"pass their length in seconds as window=\.\.\. \(--window\)$"):
         timeline(random_model(tiny_config(), info=ModelInfo(clip=CLIPS["whole clip"])), video)
     with pytest.raises(ConfigError, match=r"^mode='both' is not one of 'exclusive', 'overlapping'$"):
         timeline(model, video, mode="both")

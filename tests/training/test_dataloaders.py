@@ -93,6 +93,19 @@ def test_videos_in_both_splits_are_a_warning(videos: Path, caplog: pytest.LogCap
     assert "12 videos are in both training and validation" in caplog.text
 
 
+def test_one_video_and_group_in_both_splits_are_told_in_the_singular(
+    videos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    manifest = load_manifest(videos / "train")
+    samples = tuple(replace(s, group=f"p{number}") for number, s in enumerate(manifest.samples))
+    save_manifest(Manifest(samples[:-2], manifest.class_names), tmp_path / "train.csv")
+    save_manifest(Manifest((samples[0], *samples[-2:]), manifest.class_names), tmp_path / "val.csv")
+    with caplog.at_level(logging.WARNING, logger="timesformer"):
+        load_data(DataConfig(train=str(tmp_path / "train.csv"), val=str(tmp_path / "val.csv")), seed=0)
+    assert "1 video is in both training and validation: validation accuracy will be too high" in caplog.text
+    assert "1 group is in both training and validation (p0): validation accuracy will be too high" in caplog.text
+
+
 def _write_groups(videos: Path, target: Path, group_of: Callable[[int], str]) -> Path:
     """List the 12 training videos, each with a group that depends on its number within its class."""
     manifest = load_manifest(videos / "train")

@@ -220,7 +220,9 @@ def summary(result: DataCheck) -> str:
         ]
     if result.listing.others:
         lines.append(f"not read    {describe_others(result.listing.others)}")
-    verdict = f"{result.num_errors} errors, {result.num_warnings} warnings" if result.findings else "nothing wrong"
+    kinds = (("error", result.num_errors), ("warning", result.num_warnings))
+    verdict = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for word, count in kinds)
+    verdict = verdict if result.findings else "nothing wrong"
     lines.append(f"found       {verdict}")
     return "\n".join(lines)
 

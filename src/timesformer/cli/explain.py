@@ -83,7 +83,7 @@ def explain(
     output
         Folder of the files, which are named like the videos.
     """
-    files = find_videos(paths)
+    files = _without_output(find_videos(paths), paths, output)
     names = [output / name for name in unique_names(files)]
     _check_output(output, names, reads=(*model_files(model), *map(file_of, files)), overwrite=overwrite)
     explainer = Explainer(
@@ -126,6 +126,27 @@ def unique_names(files: Sequence[Path]) -> list[str]:
         taken.add(compose(name).casefold())
         names.append(name)
     return names
+
+
+def _without_output(files: Sequence[Path], paths: Sequence[str], output: Path) -> list[Path]:
+    """The videos without those of the output folder, if that is inside a folder that was searched.
+
+    Raises:
+        ConfigError: The output folder is one that was searched, or holds all videos.
+    """
+    searched = [path.resolve() for path in (Path(text).expanduser() for text in paths) if path.is_dir()]
+    folder = output.resolve()
+    if folder in searched and folder not in (file.resolve() for file in files):  # not a folder of frames
+        raise ConfigError(f"--output {output}: is searched for videos, and would get new ones; choose another folder")
+    if not any(folder.is_relative_to(each) for each in searched):
+        return list(files)
+    named = {Path(text).expanduser() for text in paths}
+    kept = [file for file in files if file in named or not file.resolve().is_relative_to(folder)]
+    if len(kept) < len(files):
+        say(f"{output}: files of the output folder are not explained: {len(files) - len(kept)}")
+    if not kept:
+        raise ConfigError(f"{', '.join(paths)}: no videos besides those in the output folder {output}")
+    return kept
 
 
 def _steps(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`timesformer timeline`"""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from timesformer.cli.timeline_live import Stream, watch
 from timesformer.cli.timeline_text import gap_text, segment_text
 from timesformer.data.video.byte_source import Readable
 from timesformer.data.video.live import is_live
+from timesformer.data.video.tar_member import is_there
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.outputs import check_files, check_folder, writing
 from timesformer.timelines.curves_file import CURVES_FILE, read_curves, save_curves
@@ -40,7 +42,7 @@ from timesformer.timelines.formats import FORMATS
 from timesformer.timelines.formats.write import write
 from timesformer.timelines.run import timeline as run_timeline
 from timesformer.timelines.thresholds import Threshold
-from timesformer.timelines.timeline import Timeline
+from timesformer.timelines.timeline import Source, Timeline
 
 _STDIN = "-"
 
@@ -118,19 +120,22 @@ def timeline(
         Formats to write into `--output`: `json` (default), `csv`, `vtt`, `srt`, `eaf`, `activitynet`, `labelstudio`,
         `svg` or `mp4`.
     output
-        Folder for the files, and for the curves, `curves.npz`; or one file, if its extension tells a single format.
+        Folder for the files, and for the curves, `curves.npz`; or one file, if its extension is that of a format.
     """
     video = _STDIN if video == STDIN else video
     is_stream = is_live(video)
-    target = _Target.of(output, to=to, name=_STDIN if is_stream else video or curves)
-    reads = [curves] if is_stream else [video, curves]
-    target.check(overwrite=overwrite, reads=[path for path in reads if path and path != _STDIN])
-    target.refuse_pipe(_STDIN if is_stream else video)
     if not is_stream:
         stream.refuse(video)
+    saved = None
     if curves:
         _refuse_with_curves(video, model=model, window=window, stride=stride, overrides=overrides, compute=compute)
-        found = decide_again(read_curves(curves), mode=decision.mode, **decision.thresholds())
+        saved = read_curves(curves)
+    name = _STDIN if is_stream else video if saved is None else _file_name(saved.source)
+    target = _Target.of(output, to=to, name=name, curves=curves)
+    target.check(overwrite=overwrite, reads=[path for path in (curves, name) if path and path != _STDIN])
+    target.refuse_pipe(name)
+    if saved is not None:
+        found = decide_again(saved, mode=decision.mode, **decision.thresholds())
     else:
         settings: dict[str, Any] = {"window": window, "stride": stride, "mode": decision.mode or "exclusive"}
         settings |= decision.thresholds()
@@ -156,10 +161,12 @@ class _Target:
     files: Mapping[str, Path]
     """By format."""
     folder: Path | None
-    """Folder to make, which gets the curves too; None if a single file is written, or none."""
+    """Folder to make; None if a single file is written, or none."""
+    curves: Path | None = None
+    """File of the curves in the folder; None if they are read from it."""
 
     @classmethod
-    def of(cls, output: str, *, to: Sequence[str], name: str) -> "_Target":
+    def of(cls, output: str, *, to: Sequence[str], name: str, curves: str) -> "_Target":
         for format_ in to:
             if format_ not in FORMATS:
                 raise ConfigError(f"--to {format_}: is not one of {', '.join(FORMATS)}{did_you_mean(format_, FORMATS)}")
@@ -168,12 +175,13 @@ class _Target:
                 raise ConfigError(f"--to {','.join(to)} has no effect without --output, the folder to write into")
             return cls({}, None)
         path = Path(output)
-        by_suffix = [format_ for format_, suffix in FORMATS.items() if suffix == path.suffix.lower()]
-        fitting = to if len(to) == 1 and Path(FORMATS[to[0]]).suffix == path.suffix.lower() else () if to else by_suffix
-        if path.suffix and len(fitting) == 1 and not path.is_dir():
-            return cls({fitting[0]: path}, None)
+        single = None if output.endswith("/") or path.is_dir() else _format_of(path, to=to)
+        if single is not None:
+            return cls({single: path}, None)
         stem = Path(name).stem if name and name != _STDIN else "timeline"
-        return cls({format_: path / f"{stem}{FORMATS[format_]}" for format_ in to or ("json",)}, path)
+        files = {format_: path / f"{stem}{FORMATS[format_]}" for format_ in to or ("json",)}
+        is_source = bool(curves) and os.path.realpath(path / CURVES_FILE) == os.path.realpath(curves)
+        return cls(files, path, None if is_source else path / CURVES_FILE)
 
     def check(self, *, overwrite: bool, reads: Sequence[str]) -> None:
         """Refuse, before the work, what cannot be written after it.
@@ -183,7 +191,7 @@ class _Target:
         """
         if self.folder is not None:
             check_folder(self.folder)
-        files = [*self.files.values(), *([self.folder / CURVES_FILE] if self.folder else [])]
+        files = [*self.files.values(), *filter(None, [self.curves])]
         there = [file for file in files if self.folder is None or self.folder.is_dir()]
         check_files(*there, overwrite=overwrite, reads=[Path(read) for read in reads])
 
@@ -191,10 +199,12 @@ class _Target:
         """Refuse to annotate a video that can be read only once.
 
         Raises:
-            ConfigError: `mp4` is to be written, and the video is `-` or a stream.
+            ConfigError: `mp4` is to be written, and the video is `-` or a stream, or is gone.
         """
         if video == _STDIN and "mp4" in self.files:
             raise ConfigError("--to mp4 needs the video as a file: a pipe or a stream can be read only once")
+        if "mp4" in self.files and video and not is_there(Path(video).expanduser()):
+            raise ConfigError(f"--to mp4 needs the video: {video}: No such file or directory")
 
     def write(self, found: Timeline, *, overwrite: bool, compute: PredictCompute) -> None:
         """Write the files, and name them."""
@@ -208,10 +218,34 @@ class _Target:
                 found, path, to=format_, curves=found.curves, video=video, overwrite=overwrite,
                 allow_codecs=compute.allow_codecs,
             )  # fmt: skip
-        if self.folder is not None:
-            save_curves(found, self.folder / CURVES_FILE, overwrite=overwrite)
+        if self.curves is not None:
+            save_curves(found, self.curves, overwrite=overwrite)
         if self.files:
             note(f"written: {self.folder if self.folder is not None else next(iter(self.files.values()))}")
+
+
+def _format_of(file: Path, *, to: Sequence[str]) -> str | None:
+    """The format of a single file, by its extension; None for a folder.
+
+    Raises:
+        ConfigError: The extension is that of a file, and `to` asks for others.
+    """
+    suffixes = {suffix: format_ for format_, suffix in FORMATS.items()} | {".mp4": "mp4"}
+    fitting = [suffix for suffix in suffixes if file.suffix and file.name.lower().endswith(suffix)]
+    if not fitting:
+        return None
+    told = suffixes[max(fitting, key=len)]
+    if not to or list(to) == [told]:
+        return told
+    if len(to) == 1 and Path(FORMATS[to[0]]).suffix == file.suffix.lower():
+        return to[0]
+    raise ConfigError(f"--output {file}: is one file ({told}), but --to asks for {', '.join(to)}; name a folder")
+
+
+def _file_name(source: Source) -> str:
+    """The video of saved curves; `-` if it was none that can be read again."""
+    is_video = source.sha256 or is_there(source.path)  # a stream has no hash, nor has a folder of frames
+    return source.path if is_video else _STDIN
 
 
 def _source(video: str) -> str | Readable:

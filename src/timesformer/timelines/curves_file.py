@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from timesformer.data.video.tar_member import is_there
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 from timesformer.outputs import check_files, writing
 from timesformer.timelines.json_file import parse_timeline
-from timesformer.timelines.timeline import Curves, Timeline
+from timesformer.timelines.timeline import Curves, Source, Timeline
 
 CURVES_FILE = "curves.npz"
 _ARRAYS = ("times", "probabilities", "frame_times")
@@ -22,7 +23,7 @@ def save_curves(timeline: Timeline, path: str | os.PathLike[str], *, overwrite: 
     """Write the curves of a timeline, for `read_curves`.
 
     The file holds `times` `[n]`, `probabilities` `[n, k]`, `frame_times` `[frames]`, and the timeline as JSON in
-    `timeline`.
+    `timeline`. There, the path of a video that exists is absolute, so that the curves can be read in any folder.
 
     Raises:
         ConfigError: The timeline has no curves, or the file exists or cannot be written.
@@ -33,9 +34,13 @@ def save_curves(timeline: Timeline, path: str | os.PathLike[str], *, overwrite: 
         raise ConfigError("the timeline has no curves to save")
     check_files(path, overwrite=overwrite)
     arrays = {name: getattr(curves, name) for name in _ARRAYS}
-    text = json.dumps(timeline.to_dict(), allow_nan=False)
+    text = json.dumps(replace(timeline, source=_absolute(timeline.source)).to_dict(), allow_nan=False)
     with writing(path), replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, timeline=np.array(text), **arrays)
+
+
+def _absolute(source: Source) -> Source:
+    return replace(source, path=os.path.abspath(source.path)) if is_there(source.path) else source
 
 
 def read_curves(path: str | os.PathLike[str]) -> Timeline:

@@ -77,7 +77,7 @@ def _default_length(config: ModelConfig, info: ModelInfo) -> float:
     if info.clip_seconds is None:
         raise ConfigError(
             f"the model samples whole clips (sampling={clip.sampling!r}) and does not say how long they are: "
-            "pass window=..., their length in seconds"
+            "pass their length in seconds as window=... (--window)"
         )
     return info.clip_seconds
 

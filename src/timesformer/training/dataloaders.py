@@ -114,13 +114,13 @@ def with_num_classes(run: RunConfig, split: Split) -> RunConfig:
 def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
     shared = {sample.path.resolve() for sample in train.samples} & {sample.path.resolve() for sample in val.samples}
     if shared:
-        logger.warning(
-            "%d videos are in both training and validation: validation accuracy will be too high", len(shared)
-        )
+        who = "1 video is" if len(shared) == 1 else f"{len(shared)} videos are"
+        logger.warning("%s in both training and validation: validation accuracy will be too high", who)
     groups = sorted({*train.groups} & {*val.groups})
     if groups:
-        message = "%d groups are in both training and validation (%s): validation accuracy will be too high"
-        logger.warning(message, len(groups), _some(groups))
+        who = "1 group is" if len(groups) == 1 else f"{len(groups)} groups are"
+        message = "%s in both training and validation (%s): validation accuracy will be too high"
+        logger.warning(message, who, _some(groups))
 
 
 def _warn_about_classes_without_validation(split: Split) -> None:

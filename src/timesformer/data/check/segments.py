@@ -133,12 +133,17 @@ def _entry(video: ListedVideo) -> str:
 
 
 def labeled_seconds(videos: Sequence[ListedVideo], times: Mapping[Path, FrameTimes]) -> tuple[float, float]:
-    """Labeled and unlabeled seconds of the videos with segments; where segments overlap, a second counts once."""
+    """Labeled and unlabeled seconds of the videos with segments, of which only what lies in the video counts.
+
+    Where segments overlap, a second counts once.
+    """
     spans: dict[Path, list[Segment]] = defaultdict(list)
     for video in videos:
         if video.path in times and video.segment is not None and video.segment.start < video.segment.end:
             spans[video.path].append(video.segment)
     labeled = sum(
-        max(0.0, min(part.end, times[path].end) - part.start) for path, own in spans.items() for part in merged(own)
+        max(0.0, min(part.end, times[path].end) - max(0.0, part.start))
+        for path, own in spans.items()
+        for part in merged(own)
     )
     return labeled, sum(times[path].end for path in spans) - labeled

@@ -37,6 +37,12 @@ def split_member(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
     return None if shard is None else (shard, path.relative_to(shard).as_posix())
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether a path, or the tar file that it leads into, exists."""
+    parts = split_member(path)
+    return os.path.lexists(path if parts is None else parts[0])
+
+
 def find_member(path: str | os.PathLike[str]) -> Member | None:
     """Position of a video in its tar file; None if the path does not lead into a tar file.
 

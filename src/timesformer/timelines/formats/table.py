@@ -5,6 +5,7 @@ import io
 import os
 from pathlib import Path
 
+from timesformer.data.video.tar_member import is_there
 from timesformer.timelines.timeline import Timeline
 
 COLUMNS = ("path", "label", "start", "end", "score", "peak")
@@ -29,7 +30,7 @@ def to_csv(timeline: Timeline, *, folder: Path) -> str:
 
 
 def _listed(path: str, folder: Path) -> str:
-    if not os.path.lexists(path):
+    if not is_there(path):
         return path
     video, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
     return (video.relative_to(folder) if video.is_relative_to(folder) else video).as_posix()
