@@ -191,6 +191,7 @@ def test_a_slow_model_skips_whole_windows_and_memory_stays_bounded(model, monkey
     assert decide_again(found) == found
 
 
+@pytest.mark.usefixtures("waiting")
 def test_what_was_seen_before_a_stop_is_decided(model):
     feeds = []
     stream = Stream(2000, on_frame=lambda number: feeds[0].stop() if number == 100 else None)
