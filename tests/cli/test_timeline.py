@@ -208,6 +208,27 @@ def test_an_mp4_that_no_pipe_can_carry_is_one_line(model, tmp_path):
     )
 
 
+def test_a_file_that_is_cut_off_is_told(run, model, tmp_path, caplog):
+    whole = write_video(tmp_path / "whole.mkv", num_frames=250)
+    assert run("timeline", whole, "--model", model)[0] == 0
+    assert caplog.text == ""
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    status, out, _ = run("timeline", tmp_path / "cut.mkv", "--model", model, "--json")
+    found = json.loads(out)["source"]
+    assert status == 0
+    assert 1 < found["duration"] < 9
+    assert caplog.messages == [
+        f"{tmp_path / 'cut.mkv'}: the frames end at {found['duration']:.5g} s, its header says 10 s: "
+        "the file may be cut off"
+    ]
+
+
+def test_the_clock_of_a_recording_may_start_late(run, model, tmp_path, caplog):
+    path = write_timed(tmp_path / "v.ts", range(50_000, 52_400, 40))
+    assert run("timeline", path, "--model", model)[0] == 0
+    assert caplog.text == ""
+
+
 def test_gaps_are_told(run, model, tmp_path):
     times = [*range(0, 1200, 40), *range(61_200, 62_400, 40)]
     path = write_timed(tmp_path / "v.mkv", times)

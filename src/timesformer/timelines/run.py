@@ -1,6 +1,7 @@
 """`timeline`: what happens when in a long video."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
@@ -20,7 +21,7 @@ from timesformer.config.thresholds import NAMES, Thresholds
 from timesformer.data.video.byte_source import Readable
 from timesformer.data.video.feed import Feed, FrameGap
 from timesformer.data.video.sequential import open_feed
-from timesformer.data.video.timing import frame_timing
+from timesformer.data.video.timing import MIN_GAP_S, frame_timing
 from timesformer.errors import DataError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
@@ -33,6 +34,8 @@ from timesformer.timelines.thresholds import Threshold, default_thresholds, merg
 from timesformer.timelines.timeline import Curves, Gap, Source, Timeline
 from timesformer.timelines.window_logits import logits_of_windows
 from timesformer.timelines.windows import Windows, plan_windows
+
+logger = logging.getLogger(__name__)
 
 OnProgress = Callable[[float, float | None], None]
 """Called with the seconds of video that were computed, and its length in seconds, None if its header does not say."""
@@ -96,6 +99,7 @@ def timeline(
     with feed:
         scored = _score(task.predictor, feed, task.windows, on_progress=on_progress)
         undecided = task.undecided(feed, scored.read, gaps=scored.read.gaps, curves=scored.curves)
+        _warn_if_cut(feed, end=scored.read.end)
     return decide(undecided, mode=mode, thresholds=task.thresholds)
 
 
@@ -199,6 +203,13 @@ def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: O
 def log_probabilities(logits: Float[torch.Tensor, "crops k"], fusion: Fusion) -> Float64[np.ndarray, " k"]:
     """Log-probabilities of a window from the logits of its crops."""
     return fuse(logits.double(), fusion).clamp(min=1e-30).log().numpy()
+
+
+def _warn_if_cut(feed: Feed, *, end: float) -> None:
+    stated = feed.clock().length_s
+    if stated is not None and stated - end >= MIN_GAP_S:
+        message = "%s: the frames end at %.5g s, its header says %.5g s: the file may be cut off"
+        logger.warning(message, feed.path, end, stated)
 
 
 def _source(feed: Feed, read: Read) -> Source:

@@ -40,7 +40,7 @@ class Clock(NamedTuple):
     guessed: Fraction | None = None
     """FFmpeg's guess of the rate."""
     length_s: float | None = None
-    """Length of the video according to the header, in seconds; for progress only."""
+    """Length of the video according to the header, in seconds; for progress, and to notice that a file is cut off."""
 
 
 @runtime_checkable

@@ -99,7 +99,9 @@ class VideoFeed:
     def clock(self) -> Clock:
         """See `Feed`."""
         average, guessed = as_fraction(self.stream.average_rate), as_fraction(self.stream.guessed_rate)
-        return Clock(time_base_of(self.stream), average, guessed, stated_end_s(self.stream))
+        base, end_s = time_base_of(self.stream), stated_end_s(self.stream)
+        length_s = None if end_s is None else end_s - float((self.stream.start_time or 0) * base)
+        return Clock(base, average, guessed, length_s)
 
     def size(self) -> tuple[int, int]:
         """See `Feed`."""
