@@ -30,7 +30,7 @@ from timesformer.model.transposed import pull_back
 Residual = Literal["half", "norm"]
 """Weight of a step against the residual connection: one half each, or proportional to their norms per token."""
 
-_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 2
+_NUM_KEPT, NUM_KEPT_FOR_CLASS = 4, 1
 """Block inputs that are stored at a time; the others are recomputed from the last stored one. They take the room of the
 MLP's hidden layer, which a plain forward pass holds for all tokens, before and after its GELU."""
 _KEPT_BYTES = 2**26
