@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 [ -e "$RUN/index.html" ] || "$TIMESFORMER" demo --output "$RUN"
 "$TIMESFORMER" explain "$RUN/data/val/grow/grow_0000.mp4" --model "$RUN" --output "$work/explained"
 cp "$work/explained/grow_0000.png" docs/images/explain.png
-"$TIMESFORMER" timeline "$RUN/data/long.mp4" --model "$RUN" --window 0.5 --to svg,json --output "$work/timeline"
+"$TIMESFORMER" timeline "$RUN/data/long.mp4" --model "$RUN" --window 0.5 --min-on 0.5 --to svg,json --output "$work/timeline"
 cp "$work/timeline/long.svg" docs/images/timeline.svg
 if command -v "$CHROMIUM" > /dev/null; then
     "$CHROMIUM" --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$work/chromium" \
