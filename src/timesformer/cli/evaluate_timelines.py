@@ -20,6 +20,7 @@ from timesformer.evaluation.segments.result import SegmentEvaluation
 from timesformer.evaluation.segments.thresholds import Choice, choose_thresholds
 from timesformer.inference.onnx_model import Classifier
 from timesformer.outputs import check_files, check_folder, refuse_inputs
+from timesformer.timelines.thresholds import default_thresholds
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import store_thresholds, threshold_file
 
@@ -126,7 +127,11 @@ def run_timelines(model: Classifier, request: Request) -> None:
 
 def _choose(measured: MeasuredVideos, model: str) -> tuple[Thresholds, tuple[Choice, ...]]:
     """Choose thresholds and store them."""
-    thresholds, choices = choose_thresholds(measured.pairs(), class_names=measured.class_names)
+    thresholds, choices = choose_thresholds(
+        measured.pairs(),
+        class_names=measured.class_names,
+        defaults=default_thresholds(measured.windows.length),
+    )
     if not choices:
         raise ConfigError("--choose-thresholds: the videos have no segments to choose thresholds on")
     written = store_thresholds(model, thresholds)

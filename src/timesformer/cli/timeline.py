@@ -59,9 +59,9 @@ class Decision:
     offset: Annotated[tuple[str, ...], LIST, Parameter(metavar="P")] = ()
     """Probability below which it ends, in overlapping mode (default: of the model, or 0.4)."""
     min_on: Annotated[tuple[str, ...], LIST, Parameter(metavar="SECONDS")] = ()
-    """Shortest segment (default: of the model, or 0.5)."""
+    """Shortest segment (default: of the model, or half a window)."""
     min_off: Annotated[tuple[str, ...], LIST, Parameter(metavar="SECONDS")] = ()
-    """Shortest pause between segments of a class (default: of the model, or 0.5)."""
+    """Shortest pause between segments of a class (default: of the model, or half a window)."""
 
     def thresholds(self) -> dict[str, Any]:
         """The thresholds that were given, as keywords of `timesformer.timelines.run.timeline`.

@@ -110,3 +110,10 @@ def test_choice_is_never_worse_than_the_defaults_and_is_what_the_timeline_gives(
     thresholds, (choice,) = choose_thresholds([(truth, video)], class_names=("wave",))
     assert choice.f1 >= choice.f1_before
     assert f1_of(truth, detected(video, thresholds)) == pytest.approx(choice.f1)
+
+
+def test_classes_without_true_segments_keep_the_given_defaults():
+    video, truth = curves([0.0, 0.9, 0.9, 0.0], [0.1] * 4), events((0.5, 2.5, 0))
+    defaults = Thresholds(min_on=1.5, min_off=1.5)
+    thresholds, _ = choose_thresholds([(truth, video)], class_names=NAMES[:2], defaults=defaults)
+    assert thresholds.of("clap") == defaults.of("clap")

@@ -7,7 +7,7 @@ the defaults.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -24,7 +24,6 @@ ONSETS = (0.05, *(round(0.1 * tenth, 1) for tenth in range(1, 10)), 0.95)
 OFFSET_SHARES = (1.0, 0.75, 0.5, 0.25)
 LENGTH_SHARES = (0.0, 0.1, 0.25, 0.5)
 _TIOU = 0.5
-_DEFAULTS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +51,25 @@ class ClassCurve:
 
 
 def choose_thresholds(
-    videos: Sequence[tuple[Events, Timeline]], *, class_names: Sequence[str]
+    videos: Sequence[tuple[Events, Timeline]], *, class_names: Sequence[str], defaults: Thresholds | None = None
 ) -> tuple[Thresholds, tuple[Choice, ...]]:
     """Choose thresholds for each class that has true segments.
 
     Args:
         videos: True segments, and a timeline with curves, of each video.
         class_names: Names of the model's classes.
+        defaults: Thresholds of a model that has none; those of `Thresholds` by default.
 
     Returns:
         The thresholds, and the choice for each class with true segments.
     """
-    choices = []
+    defaults, choices = defaults or Thresholds(), []
     for index, label in enumerate(class_names):
         own = [class_curve(truth, timeline, index) for truth, timeline in videos]
         if label != BACKGROUND and any(len(curve.truth) for curve in own):
-            choices.append(_choose(own, label))
+            choices.append(_choose(own, label, defaults=defaults.of(label)))
     per_class = {choice.label: dict(zip(NAMES, choice.thresholds, strict=True)) for choice in choices}
-    return Thresholds(per_class=per_class), tuple(choices)
+    return replace(defaults, per_class=per_class), tuple(choices)
 
 
 def class_curve(truth: Events, timeline: Timeline, index: int) -> ClassCurve:
@@ -84,13 +84,13 @@ def class_curve(truth: Events, timeline: Timeline, index: int) -> ClassCurve:
     )
 
 
-def _choose(videos: Sequence[ClassCurve], label: str) -> Choice:
+def _choose(videos: Sequence[ClassCurve], label: str, *, defaults: ClassThresholds) -> Choice:
     truths = [video.truth for video in videos]
     lengths = np.concatenate([truth.end - truth.start for truth in truths])
     usual = float(np.median(lengths))
     durations = sorted({_rounded(share * usual) for share in LENGTH_SHARES})
-    before = _f1(truths, [spans_of(video, _DEFAULTS.of(label)) for video in videos])
-    best = (before, 0.0, _DEFAULTS.of(label))
+    before = _f1(truths, [spans_of(video, defaults) for video in videos])
+    best = (before, 0.0, defaults)
     for onset, share in product(ONSETS, OFFSET_SHARES):
         # `min_off` and `min_on` only join and remove segments, so the curves are gone through once for all of them
         raw = ClassThresholds(onset, _rounded(onset * share), 0.0, 0.0)
@@ -98,7 +98,7 @@ def _choose(videos: Sequence[ClassCurve], label: str) -> Choice:
         for min_off, min_on in product(durations, durations):
             tried = raw._replace(min_off=min_off, min_on=min_on)
             f1 = _f1(truths, [join_and_drop(spans, min_on=min_on, min_off=min_off) for spans in found])
-            best = max(best, (f1, -_distance(tried, usual), tried))
+            best = max(best, (f1, -_distance(tried, defaults, usual), tried))
     after = _f1(truths, [spans_of(video, best[2]) for video in videos])
     return Choice(label=label, support=len(lengths), thresholds=best[2], f1=after, f1_before=before)
 
@@ -132,11 +132,10 @@ def _f1(truths: Sequence[Events], spans: Sequence[Float64[np.ndarray, "_ 2"]]) -
     return 2 * hits / (found + sum(map(len, truths)))
 
 
-def _distance(tried: ClassThresholds, usual: float) -> float:
+def _distance(tried: ClassThresholds, defaults: ClassThresholds, usual: float) -> float:
     """Distance from the defaults; durations in units of the usual length."""
-    default = asdict(_DEFAULTS)
     units = {"onset": 1.0, "offset": 1.0, "min_on": usual, "min_off": usual}
-    return sum(abs(getattr(tried, name) - default[name]) / units[name] for name in NAMES)
+    return sum(abs(getattr(tried, name) - getattr(defaults, name)) / units[name] for name in NAMES)
 
 
 def _rounded(value: float) -> float:
