@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -26,6 +27,14 @@ def outputs_of(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> Float[Ten
     for stage in block.scheme.stages:
         x = add(x, updates_of(block, stage, x, grid))
     return _map_tokens(block.add_mlp, x)
+
+
+def stage_inputs(block: Block, x: Float[Tensor, "b n d"], grid: Grid) -> list[Float[Tensor, "b n d"]]:
+    """The tokens that each stage of a block reads, then those that its MLP reads."""
+    inputs = [x]
+    for stage in block.scheme.stages:
+        inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+    return inputs
 
 
 def updates_of(block: Block, stage: Stage, x: Float[Tensor, "b n d"], grid: Grid) -> dict[str, Float[Tensor, "b n d"]]:
@@ -78,6 +87,29 @@ def stage_gradient(
 def mlp_gradient(block: Block, x: Float[Tensor, "b n d"], gradient: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """Gradient at the tokens before the MLP, from that after it."""
     return _map_tokens(partial(_pullback, block.add_mlp), x, gradient)
+
+
+def cls_gradient(
+    block: Block,
+    x: Float[Tensor, "b n d"],
+    score: Callable[[Float[Tensor, "c d"]], Float[Tensor, ""]],
+    *,
+    num_clips: int,
+) -> Float[Tensor, "b n d"]:
+    """Gradient of a score of the class tokens at the tokens before the MLP of the last block: 0 for patches.
+
+    Args:
+        block: The last block.
+        x: The tokens.
+        score: Computes the score from the class token of each clip, the mean over frames if each is a row of `x`.
+        num_clips: Number of clips.
+    """
+    with torch.enable_grad():
+        cls = x[:, :1].detach().requires_grad_()
+        tokens = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
+        gradient = torch.zeros_like(x)
+        gradient[:, :1] = torch.autograd.grad(score(tokens), cls)[0]
+    return gradient
 
 
 class _GradientOnly(Function):

@@ -14,13 +14,13 @@ from functools import partial
 from typing import cast
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.chunked import add, mlp_gradient, stage_gradient, updates_of
+from timesformer.model.chunked import cls_gradient, mlp_gradient, stage_gradient, stage_inputs
 from timesformer.model.layers import MLP
 from timesformer.model.rollout import NUM_KEPT_FOR_CLASS, block_inputs, check_steps
 from timesformer.model.schemes import Grid
@@ -71,11 +71,14 @@ def _through(
     num_clips: int,
 ) -> Float[Tensor, "b n d"]:
     """Gradient at the tokens that a block reads, from that at its outputs; none is given for the last block."""
-    linear, inputs = _linear_block(block), [x]
-    for stage in block.scheme.stages:
-        inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+    linear, inputs = _linear_block(block), stage_inputs(block, x, grid)
+
+    def logit_above_mean(tokens: Tensor) -> Tensor:
+        logits = model.head(model.head_norm(LinearNorm(model.norm)(tokens)))
+        return (logits[:, target] - logits.mean(dim=1)).sum()
+
     if not gradients:
-        gradient = _logit_gradient(model, linear, inputs.pop(), target=target, num_clips=num_clips)
+        gradient = cls_gradient(linear, inputs.pop(), logit_above_mean, num_clips=num_clips)
     else:
         gradient = mlp_gradient(linear, inputs.pop(), gradients.pop())
     for stage in reversed(block.scheme.stages):
@@ -88,19 +91,6 @@ def _linear_block(block: Block) -> Block:
     """A block with the same outputs, linear in its tokens: only its gradient differs."""
     linear = {name: LinearStep(cast(Step, step)) for name, step in block.steps.items()}
     return Block(block.scheme, steps=linear, mlp_norm=block.mlp_norm, mlp=LinearMLP(cast(MLP, block.mlp)))
-
-
-def _logit_gradient(
-    model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
-) -> Float[Tensor, "b n d"]:
-    """Gradient of a logit above the mean logit at the tokens before the MLP of the last block."""
-    with torch.enable_grad():
-        cls = x[:, :1].detach().requires_grad_()
-        features = reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips)
-        logits = model.head(model.head_norm(LinearNorm(model.norm)(features)))
-        gradient = torch.zeros_like(x)
-        gradient[:, :1] = torch.autograd.grad((logits[:, target] - logits.mean(dim=1)).sum(), cls)[0]
-    return gradient
 
 
 class LinearNorm(nn.Module):

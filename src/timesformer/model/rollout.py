@@ -22,7 +22,15 @@ from torch import Tensor
 from timesformer.config.checks import check_choice
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.model.block import Block
-from timesformer.model.chunked import add, mlp_gradient, outputs_of, stage_gradient, updates_of
+from timesformer.model.chunked import (
+    add,
+    cls_gradient,
+    mlp_gradient,
+    outputs_of,
+    stage_gradient,
+    stage_inputs,
+    updates_of,
+)
 from timesformer.model.schemes import Grid, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, embed
 from timesformer.model.transposed import pull_back
@@ -110,13 +118,14 @@ def class_rollout(
     check_steps(steps, model.scheme)
     gradient: Tensor | None = None  # of the logit at the outputs of the block; None for the last block
 
+    def logit(tokens: Tensor) -> Tensor:
+        return model.head(model.head_norm(model.norm(tokens)))[:, target].sum()
+
     def through(block: Block, x: Tensor, grid: Grid, v: Tensor) -> Tensor:
         nonlocal gradient
-        inputs = [x]
-        for stage in block.scheme.stages:
-            inputs.append(add(inputs[-1], updates_of(block, stage, inputs[-1], grid)))
+        inputs = stage_inputs(block, x, grid)
         if gradient is None:
-            gradient = _logit_gradient(model, block, inputs.pop(), target=target, num_clips=len(clips))
+            gradient = cls_gradient(block, inputs.pop(), logit, num_clips=len(clips))
         else:
             gradient = mlp_gradient(block, inputs.pop(), gradient)
         for stage in reversed(block.scheme.stages):
@@ -291,16 +300,3 @@ def _step_weights(
         elif not regroup.with_cls:
             weights[name][:, 0] = 0
     return weights
-
-
-def _logit_gradient(
-    model: TimeSformer, block: Block, x: Float[Tensor, "b n d"], *, target: int, num_clips: int
-) -> Float[Tensor, "b n d"]:
-    """Gradient of the logit of a class at the tokens before the MLP of the last block: 0 but for the class token."""
-    with torch.enable_grad():
-        cls = x[:, :1].detach().requires_grad_()
-        features = model.norm(reduce(block.add_mlp(cls), "(c f) 1 d -> c d", "mean", c=num_clips))
-        logit = model.head(model.head_norm(features))[:, target].sum()
-        gradient = torch.zeros_like(x)
-        gradient[:, :1] = torch.autograd.grad(logit, cls)[0]
-    return gradient
