@@ -33,9 +33,8 @@ from timesformer.data.video.container import (
 )
 from timesformer.data.video.feed import Clock, Feed, FrameGap, TimedFrame
 from timesformer.data.video.frame_clock import FrameClock
-from timesformer.data.video.frame_folder import FRAMES_PER_SECOND, check_size, picture_size, read_picture
+from timesformer.data.video.frame_folder import FRAMES_PER_SECOND, FrameFolderReader
 from timesformer.data.video.header import as_fraction, stated_end_s
-from timesformer.data.video.paths import list_frames
 from timesformer.data.video.tar_member import MemberFile, find_member
 from timesformer.data.video.timing import frame_timing
 from timesformer.data.video.upright import UprightFrames
@@ -175,18 +174,18 @@ class FolderFeed:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        self._reader = FrameFolderReader(path)
         self.num_decoded = 0
         """Number of pictures that were passed so far; each is decoded when its pixels are asked for."""
 
     def __enter__(self) -> "FolderFeed":
-        self._frames = list_frames(self._path)
-        self._size = picture_size(self._frames[0])
+        self._reader.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del self._frames
+        self._reader.__exit__(kind, error, trace)
 
     @property
     def path(self) -> str:
@@ -199,26 +198,24 @@ class FolderFeed:
             Fraction(1, int(FRAMES_PER_SECOND)),
             Fraction(FRAMES_PER_SECOND),
             None,
-            len(self._frames) / FRAMES_PER_SECOND,
+            self._reader.info.duration_s,
         )
 
     def size(self) -> tuple[int, int]:
         """See `Feed`."""
-        return self._size
+        return self._reader.info.height, self._reader.info.width
 
     def sha256(self) -> str:
         """Empty: a folder is not a file."""
         return ""
 
     def __iter__(self) -> Iterator[TimedFrame | FrameGap]:
-        for number, path in enumerate(self._frames):
+        for number, time in enumerate(self._reader.times.tolist()):
             self.num_decoded += 1
-            yield TimedFrame(number, number / FRAMES_PER_SECOND, partial(self._read, path))
+            yield TimedFrame(number, time, partial(self._read, number))
 
-    def _read(self, path: Path) -> UInt8[np.ndarray, "h w 3"]:
-        picture = read_picture(path)
-        check_size(path, picture, size=self._size)
-        return picture
+    def _read(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
+        return self._reader.read([number])[0]
 
 
 def open_feed(
