@@ -236,6 +236,11 @@ def test_a_timeline_tells_its_source_its_model_and_its_settings(video):
     assert weights_sha256(model) != weights_sha256(random_model(model.config, seed=1))
 
 
+def test_overrides_of_a_model_that_is_loaded_are_refused(video):
+    with pytest.raises(ConfigError, match=r"^num_frames: overrides apply to weights that are loaded, not to a model$"):
+        timeline(model_of(), video, num_frames=4)
+
+
 @pytest.mark.parametrize(("window", "shortest"), [(None, 0.4), (0.5, 0.25)])
 def test_the_shortest_segment_is_half_a_window_if_nobody_says_otherwise(video, window: float | None, shortest: float):
     settings = timeline(model_of(), video, window=window).settings

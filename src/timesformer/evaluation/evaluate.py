@@ -14,7 +14,7 @@ from timesformer.evaluation.predictions import Outcome, predict_batches
 from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
-from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.onnx_model import Classifier, opened
 from timesformer.inference.options import ComputeKeywords, merge_options
 
 OnProgress = Callable[[int, int], None]
@@ -80,7 +80,7 @@ def open_both(model: Classifier | str | Path, videos: Manifest | str | Path) -> 
         WeightsError: The weights cannot be loaded.
         DataError: The manifest cannot be read, or has classes that the model does not have.
     """
-    model = model if isinstance(model, Classifier) else open_model(model)
+    model = opened(model, {})
     manifest = videos if isinstance(videos, Manifest) else read_manifest(videos, labels=model.info.labels)
     return model, match_classes(manifest, labels=model.info.labels, num_classes=model.config.num_classes)
 

@@ -17,24 +17,21 @@ from torch import Tensor
 from timesformer.config.checks import check_choice, check_count, refuse
 from timesformer.config.compute import EVALUATION_ONLY, ComputeOptions
 from timesformer.config.info import ModelInfo
-from timesformer.data.clips.center_view import CenterView, read_center_view
+from timesformer.data.clips.center_view import read_center_view
 from timesformer.data.clips.dataset import warn_of_timing
 from timesformer.data.clips.transforms import to_floats
-from timesformer.data.video.frame_array import FrameArrayReader
-from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.device import resolve_device
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.explanation.explanation import Explanation, Method
 from timesformer.explanation.occlusion import occlusion
 from timesformer.inference.fusion import check_finite
-from timesformer.inference.onnx_model import OnnxModel, is_onnx
+from timesformer.inference.onnx_model import OnnxModel, is_onnx, opened
 from timesformer.inference.options import PredictorKeywords, effective_options, split_keywords
-from timesformer.inference.predictor import Predictor, Video
+from timesformer.inference.predictor import Predictor, Video, source_of
 from timesformer.model.contribution import contribution
 from timesformer.model.rollout import Residual, check_steps, class_rollout, rollout
 from timesformer.model.timesformer import TimeSformer
 from timesformer.names import compose
-from timesformer.weights.load import load
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +134,8 @@ class Explainer:
         """Explain one video; for arguments and errors see `explain`."""
         wanted = find_target(target, self.info, num_classes=self.config.num_classes, method=self.method)
         path = str(video) if isinstance(video, str | Path) else ""
-        view = self._read(video, fps=fps)
+        source = source_of(video, fps=fps)
+        view = read_center_view(source, self.config, self.info.clip, allow_codecs=self._allow_codecs)
         warn_of_timing(path or _MEMORY, view.info, self.info.clip)
         clip = to_floats(view.view[None], self.info.clip).to(self._device)
         logits = self._logits(clip)
@@ -158,15 +156,6 @@ class Explainer:
             box=view.box,
             pixels=view.pixels,
         )
-
-    def _read(self, video: Video, *, fps: float | None) -> CenterView:
-        is_path = isinstance(video, str | Path)
-        refuse(
-            is_path and fps is not None,
-            f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate",
-        )
-        source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
-        return read_center_view(source, self.config, self.info.clip, allow_codecs=self._allow_codecs)
 
     def _logits(self, clips: Float[Tensor, "b 3 t s1 s2"]) -> Float[Tensor, "b k"]:
         return self._model(clips).cpu() if self._model else cast(Predictor, self._predictor).logits(clips)
@@ -249,10 +238,7 @@ def _load(model: TimeSformer | str | Path, overrides: Mapping[str, Any]) -> Time
             f"{name}: an ONNX file cannot be explained, because its attention is not accessible; name the run or model "
             f"folder that it was exported from"
         )
-    if isinstance(model, TimeSformer):
-        refuse(bool(overrides), f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
-        return model
-    return load(model, **overrides)
+    return cast(TimeSformer, opened(model, overrides))
 
 
 def _normalized(

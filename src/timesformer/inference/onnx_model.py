@@ -170,6 +170,20 @@ def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
         raise WeightsError(f"{path}: {key} in its metadata is not JSON: {error}") from error
 
 
+def opened(model: Classifier | str | Path, overrides: Mapping[str, Any]) -> Classifier:
+    """A model as it is, or opened by `open_model`.
+
+    Raises:
+        WeightsError, DependencyError: As `open_model`.
+        ConfigError: An override is invalid, or one is given for a model.
+    """
+    if not isinstance(model, Classifier):
+        return open_model(model, **overrides)
+    if overrides:
+        raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
+    return model
+
+
 def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Classifier:
     """A model for prediction: an ONNX file that `timesformer export` wrote, or anything that `load` accepts.
 

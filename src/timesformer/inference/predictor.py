@@ -21,7 +21,7 @@ from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
 from timesformer.inference.fusion import check_finite, fuse
-from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
 from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.fast import FastTimeSformer
@@ -101,10 +101,8 @@ class Predictor:
     ) -> None:
         compute, overrides = split_keywords(keywords)
         options = predictor_options(options, compute)
-        if isinstance(model, Classifier) and overrides:
-            raise ConfigError(f"{', '.join(overrides)}: overrides apply to weights that are loaded, not to a model")
         self.device = resolve_device(options.device)
-        model = model if isinstance(model, Classifier) else open_model(model, **overrides)
+        model = opened(model, overrides)
         self.dtype = DTYPES[options.precision]
         if isinstance(model, OnnxModel):
             _refuse_for_onnx(options)
@@ -195,16 +193,13 @@ class Predictor:
                     yield video
 
     def _read(self, video: Video, *, fps: float | None) -> "_Read | DecodeError":
-        is_path = isinstance(video, str | Path)
-        if is_path and fps is not None:
-            raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
-        source = video if is_path else FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
+        source = source_of(video, fps=fps)
         config, clip = self.model.config, self.model.info.clip
         try:
             views, info = read_eval_views(source, config, clip, allow_codecs=self._allow_codecs)
         except DecodeError as error:
             return error
-        return _Read(str(video) if is_path else "", views, info)
+        return _Read(str(video) if isinstance(video, str | Path) else "", views, info)
 
     def _groups(self, videos: Iterable["_Read | DecodeError"]) -> Iterator[list["_Read | DecodeError"]]:
         """Groups of videos whose views fit a batch."""
@@ -258,6 +253,24 @@ class Predictor:
             raise DependencyError(
                 f"the model cannot be compiled here; leave out compile=True (--compile), or fix this: {reason}"
             ) from error
+
+
+def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayReader:
+    """A path as it is, or a reader of frames in memory.
+
+    Args:
+        video: A path or frames.
+        fps: Frame rate of frames in memory; 30 by default.
+
+    Raises:
+        DataError: Frames in memory have the wrong shape or type.
+        ConfigError: `fps` is given for a path.
+    """
+    if not isinstance(video, str | Path):
+        return FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
+    if fps is not None:
+        raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
+    return video
 
 
 def _refuse_for_onnx(options: ComputeOptions) -> None:

@@ -24,7 +24,7 @@ from timesformer.data.video.sequential import open_feed
 from timesformer.data.video.timing import MIN_GAP_S, frame_timing
 from timesformer.errors import DataError
 from timesformer.inference.fusion import check_finite, fuse
-from timesformer.inference.onnx_model import Classifier, OnnxModel, open_model
+from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
 from timesformer.inference.options import PredictorKeywords, split_keywords
 from timesformer.inference.predictor import Predictor
 from timesformer.timelines.decision import Mode, decide
@@ -155,7 +155,7 @@ def prepare(
     """Load the model and check the settings; see `timeline`."""
     check_choice("mode", mode, Mode)
     compute, overrides = split_keywords(keywords)
-    model = open_model(model, **overrides) if isinstance(model, str | Path) else model
+    model = opened(model, overrides)
     classes = tuple(model.info.label(index) for index in range(model.config.num_classes))
     refuse_without_effect(mode, classes=classes, given=given)
     windows = plan_windows(model.config, model.info, window=window, stride=stride)
