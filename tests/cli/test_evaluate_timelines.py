@@ -13,7 +13,7 @@ from timesformer.data.synthetic.motion import render_clip
 from timesformer.data.video.writer import write_mp4
 from timesformer.evaluation.segments import evaluate as of_segments
 from timesformer.evaluation.segments.evaluate import evaluate_segments
-from timesformer.timelines.run import timeline
+from timesformer.timelines.run import run_task, timeline
 from timesformer.weights.load import load
 
 ORDER = ("move_left", "shrink", "move_right")
@@ -86,7 +86,7 @@ def test_curves_are_computed_once_for_each_file_model_and_window(
     run, segments: Path, model: Path, tmp_path, monkeypatch
 ):
     calls = []
-    monkeypatch.setattr(of_segments, "timeline", lambda *a, **k: calls.append(a[1].name) or timeline(*a, **k))
+    monkeypatch.setattr(of_segments, "run_task", lambda *a, **k: calls.append(a[1].name) or run_task(*a, **k))
     curves = ("--curves", tmp_path / "curves")
     first = ok(run, segments, "-m", model, *curves)
     assert calls == ["0.mp4", "1.mp4"]

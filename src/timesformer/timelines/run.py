@@ -8,7 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Unpack
+from types import MappingProxyType
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -95,12 +96,22 @@ def timeline(
         model, window=window, stride=stride, mode=mode, thresholds=thresholds, given=given, options=options,
         keywords=keywords,
     )  # fmt: skip
+    return run_task(task, video, on_progress=on_progress)
+
+
+def run_task(
+    task: "Task",
+    video: str | os.PathLike[str] | Readable | Feed,
+    *,
+    on_progress: OnProgress = lambda done, length: None,
+) -> Timeline:
+    """The timeline of one of several videos, whose model is prepared once; arguments and errors as for `timeline`."""
     feed = video if isinstance(video, Feed) else open_feed(video, allow_codecs=task.codecs)
     with feed:
         scored = _score(task.predictor, feed, task.windows, on_progress=on_progress)
         undecided = task.undecided(feed, scored.read, gaps=scored.read.gaps, curves=scored.curves)
         _warn_if_cut(feed, end=scored.read.end)
-    return decide(undecided, mode=mode, thresholds=task.thresholds)
+    return decide(undecided, mode=task.mode, thresholds=task.thresholds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,6 +126,8 @@ class Task:
     thresholds: Thresholds
     codecs: Collection[str]
     """Codecs to decode besides the default ones."""
+    sha256: str
+    """`weights_sha256` of the model."""
 
     def undecided(self, feed: Feed, read: Read, *, gaps: Iterable[FrameGap], curves: Curves | None) -> Timeline:
         """The timeline of a feed that was read, without segments.
@@ -130,7 +143,7 @@ class Task:
             )
         return Timeline(
             source=source,
-            model={"sha256": weights_sha256(self.model), "scheme": scheme_text(self.model)},
+            model={"sha256": self.sha256, "scheme": self.model.config.scheme_text},
             window=length,
             stride=self.windows.stride,
             settings={},
@@ -146,11 +159,11 @@ def prepare(
     *,
     window: float | None,
     stride: float | None,
-    mode: str,
-    thresholds: Thresholds | None,
-    given: Mapping[str, Threshold],
+    mode: str = "exclusive",
+    thresholds: Thresholds | None = None,
+    given: Mapping[str, Threshold] = MappingProxyType({}),
     options: ComputeOptions | None,
-    keywords: PredictorKeywords,
+    keywords: Mapping[str, Any] = MappingProxyType({}),
 ) -> Task:
     """Load the model and check the settings; see `timeline`."""
     check_choice("mode", mode, Mode)
@@ -168,6 +181,7 @@ def prepare(
         mode=mode,
         thresholds=merge_thresholds(stored, classes=classes, **given),
         codecs=compute.get("allow_codecs", () if options is None else options.allow_codecs),
+        sha256=weights_sha256(model),
     )
 
 
@@ -245,9 +259,3 @@ def weights_sha256(model: Classifier) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def scheme_text(model: Classifier) -> str:
-    """Name of a model's scheme, or its stages: `time,space`, steps of one stage joined by `+`."""
-    scheme = model.config.scheme
-    return scheme if isinstance(scheme, str) else ",".join("+".join(stage) for stage in scheme)

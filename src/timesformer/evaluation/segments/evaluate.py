@@ -22,10 +22,10 @@ from timesformer.inference.options import ComputeKeywords, merge_options
 from timesformer.outputs import writing
 from timesformer.timelines.curves_file import read_curves, save_curves
 from timesformer.timelines.decision import decide
-from timesformer.timelines.run import timeline, weights_sha256
+from timesformer.timelines.run import Task, prepare, run_task
 from timesformer.timelines.thresholds import default_thresholds
 from timesformer.timelines.timeline import Timeline
-from timesformer.timelines.windows import Windows, plan_windows
+from timesformer.timelines.windows import Windows
 
 OnProgress = Callable[[int, int], None]
 
@@ -121,14 +121,14 @@ def measure_videos(
         manifest: The videos, with the classes of the model.
         model, window, stride, curves, options, on_progress: As in `evaluate_segments`.
     """
-    windows = plan_windows(model.config, model.info, window=window, stride=stride)
+    task = prepare(model, window=window, stride=stride, options=options.for_predictor())
     annotated = annotated_videos(manifest)
-    store = None if curves is None else _Store(folder=curves, weights=_identity(model), windows=windows)
+    store = None if curves is None else _Store(folder=curves, weights=_identity(task), windows=task.windows)
     found: list[MeasuredVideo] = []
     skipped: list[Skipped] = []
     for done, video in enumerate(annotated, 1):
         try:
-            found.append(_measure(model, video, windows, store=store, options=options))
+            found.append(_measure(task, video, store=store))
         except DecodeError as error:
             if options.on_error == "raise":
                 raise
@@ -137,9 +137,7 @@ def measure_videos(
     if not found:
         reason = f"; the first: {skipped[0].reason}" if skipped else ""
         raise DataError(f"none of {len(annotated)} videos could be decoded{reason}")
-    return MeasuredVideos(
-        videos=tuple(found), class_names=found[0].timeline.classes, windows=windows, skipped=tuple(skipped)
-    )
+    return MeasuredVideos(videos=tuple(found), class_names=task.classes, windows=task.windows, skipped=tuple(skipped))
 
 
 def evaluate_measured(measured: MeasuredVideos, *, thresholds: Thresholds) -> SegmentEvaluation:
@@ -189,27 +187,23 @@ class _Store:
         return self.folder / f"{stem}-{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.npz"
 
 
-def _identity(model: Classifier) -> str:
+def _identity(task: Task) -> str:
     """What the curves depend on, besides video and windows: weights, and how clips are read."""
-    return f"{weights_sha256(model)} {model.config} {model.info.clip} {model.info.labels}"
+    model = task.model
+    return f"{task.sha256} {model.config} {model.info.clip} {model.info.labels}"
 
 
-def _measure(
-    model: Classifier, video: AnnotatedVideo, windows: Windows, *, store: _Store | None, options: ComputeOptions
-) -> MeasuredVideo:
-    found = _timeline(model, video.path, windows, store=store, options=options)
+def _measure(task: Task, video: AnnotatedVideo, *, store: _Store | None) -> MeasuredVideo:
+    found = _timeline(task, video.path, store=store)
     truth = within(video.truth, duration=found.source.duration, path=video.path)
     return MeasuredVideo(path=video.path, group=video.group, truth=truth, timeline=found)
 
 
-def _timeline(
-    model: Classifier, path: Path, windows: Windows, *, store: _Store | None, options: ComputeOptions
-) -> Timeline:
+def _timeline(task: Task, path: Path, *, store: _Store | None) -> Timeline:
     file = store.path(path) if store is not None and path.is_file() else None
     if file is not None and file.is_file():
         return read_curves(file)
-    length, stride = windows
-    found = timeline(model, path, window=length, stride=stride, options=options.for_predictor())
+    found = run_task(task, path)
     if file is not None:
         with writing(file.parent, error=DataError):
             file.parent.mkdir(parents=True, exist_ok=True)
