@@ -7,12 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64
 from PIL import Image
 
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.reader import Reader, open_reader
-from timesformer.data.video.writer import write_timed_mp4
+from timesformer.data.video.writer import with_even_sides, write_timed_mp4
 from timesformer.errors import ConfigError, DataError
 from timesformer.explanation.curve import svg
 from timesformer.explanation.explanation import Explanation
@@ -125,7 +125,7 @@ def _check_video(explanation: Explanation, reader: Reader) -> None:
 def _write_mp4(explanation: Explanation, path: Path, *, reader: Reader) -> None:
     indices = np.arange(explanation.frames.min(), explanation.frames.max() + 1)
     times = reader.times[indices]
-    frames = map(_even, _overlays(explanation, indices, times=times, reader=reader))
+    frames = map(with_even_sides, _overlays(explanation, indices, times=times, reader=reader))
     write_timed_mp4(path, frames, times=times - times[0], quality=_QUALITY)
 
 
@@ -157,11 +157,6 @@ def _overlays(
         maps = interpolated(explanation.map, seconds=seconds, at=times[part])
         for frame, relevance in zip(reader.read(indices[part].tolist()), maps, strict=True):
             yield overlay(frame, relevance, scale=scale, box=explanation.box)
-
-
-def _even(frame: Picture) -> UInt8[np.ndarray, "even_height even_width 3"]:
-    height, width = frame.shape[:2]
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _step(times: Float64[np.ndarray, " n"]) -> int:

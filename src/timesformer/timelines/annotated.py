@@ -11,7 +11,7 @@ from jaxtyping import Float64, UInt8
 from timesformer.data.video.feed import FrameGap
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.sequential import open_feed
-from timesformer.data.video.writer import write_timed_mp4
+from timesformer.data.video.writer import with_even_sides, write_timed_mp4
 from timesformer.errors import DataError
 from timesformer.timelines.captions import Caption, burn_in
 from timesformer.timelines.strip import Strip, draw_strip
@@ -102,8 +102,7 @@ def _pages(
 ) -> Iterator[UInt8[np.ndarray, "page_height page_width 3"]]:
     """Frames with captions, each above the strip."""
     for number, (time, frame) in enumerate(zip(times.tolist(), frames, strict=True), 1):
-        height, width = frame.shape[:2]
-        picture = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = with_even_sides(frame)
         burn_in(picture, _captions(timeline, curves, time=time))
         yield np.concatenate([picture, strip.at(time)])
         if on_progress is not None:

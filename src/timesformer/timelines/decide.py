@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from timesformer.config.thresholds import ClassThresholds, Thresholds
-from timesformer.timelines.thresholds import BACKGROUND
+from timesformer.data.manifest.background import BACKGROUND
 from timesformer.timelines.timeline import Curves
 
 _LEAST = 1e-30

@@ -10,9 +10,9 @@ from jaxtyping import Float64
 
 from timesformer.config.checks import check_choice
 from timesformer.config.thresholds import NAMES, Thresholds
-from timesformer.data.video.timing import MIN_GAP_S
 from timesformer.errors import ConfigError
 from timesformer.timelines.decide import Piece, Run, exclusive, in_pieces, mean_and_peak, overlapping
+from timesformer.timelines.frame_rates import cuts
 from timesformer.timelines.thresholds import Threshold, merge_thresholds, refuse_without_effect
 from timesformer.timelines.timeline import Gap, LabeledSegment, Timeline
 
@@ -86,7 +86,7 @@ def decide_again(
 
 def pieces_between(gaps: Sequence[Gap], *, duration: float) -> list[Piece]:
     """The parts of a video between gaps of at least a second; shorter gaps do not part it."""
-    long = [gap for gap in gaps if gap.end - gap.start >= MIN_GAP_S]
+    long = [gap for gap in gaps if cuts(gap)]
     starts, ends = [0.0, *(gap.end for gap in long)], [*(gap.start for gap in long), duration]
     return [Piece(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 

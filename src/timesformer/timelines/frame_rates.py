@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple
 
 from timesformer.data.video.feed import Clock, FrameGap, TimedFrame
 from timesformer.data.video.timing import MIN_GAP_S, frame_timing
+from timesformer.timelines.timeline import Gap
 
 _NUM_FRAMES = 64
 """Frames over which the rate is measured."""
@@ -22,7 +22,7 @@ class Rated(NamedTuple):
     rate: float
 
 
-def cuts(gap: FrameGap) -> bool:
+def cuts(gap: FrameGap | Gap) -> bool:
     """Whether a gap is long enough to cut a timeline; a few lost frames are not."""
     return gap.end - gap.start >= MIN_GAP_S
 
@@ -80,6 +80,6 @@ class _Meter:
 
     def _measure(self) -> float:
         base, average, guessed, _ = self._clock
-        self._rate = frame_timing(list(islice(self._ticks, None)), time_base=base, average=average, guessed=guessed).fps
+        self._rate = frame_timing(list(self._ticks), time_base=base, average=average, guessed=guessed).fps
         self._num_since = 0
         return self._rate

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from timesformer.config.thresholds import ClassThresholds, Thresholds
+from timesformer.data.manifest.background import BACKGROUND
 from timesformer.timelines.decide import (
     Piece,
     Run,
@@ -22,7 +23,6 @@ from timesformer.timelines.decide import (
     shortest_runs,
     without_short,
 )
-from timesformer.timelines.thresholds import BACKGROUND
 
 
 class Column(NamedTuple):

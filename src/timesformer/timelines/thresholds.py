@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from timesformer.config.thresholds import NAMES, Thresholds, check_classes
+from timesformer.data.manifest.background import BACKGROUND
 from timesformer.errors import ConfigError
 
 Threshold = float | Mapping[str, float] | None
@@ -77,7 +78,3 @@ def refuse_without_effect(mode: str, *, classes: tuple[str, ...], given: Mapping
             f"min_off has no effect on mode='exclusive' here: the model has no class {BACKGROUND!r}, "
             "so there are no pauses"
         )
-
-
-BACKGROUND = "background"
-"""The class that stands for none of the others; it gives no segments."""

@@ -23,7 +23,7 @@ from timesformer.errors import DataError, DecodeError
 logger = logging.getLogger(__name__)
 
 BACKGROUND = "background"
-"""Name of the class."""
+"""Name of the class, which stands for none of the others and gives no segments in a timeline."""
 
 _EPSILON = 1e-9  # s: free time that rounding leaves between labels that meet
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from fractions import Fraction
 from importlib import import_module
 from typing import Any
 
@@ -10,10 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from timesformer.data.video.feed import Clock, TimedFrame
-from timesformer.data.video.live_connection import Now, StreamCut
+from timesformer.data.video.live_connection import ARRIVAL_BASE, Now, StreamCut
 from timesformer.errors import DecodeError, DependencyError
-
-_ARRIVAL_BASE = Fraction(1, 1_000_000)
 
 
 def connect_camera(number: int, *, timeout: float, now: Now) -> "CameraConnection":
@@ -75,7 +72,7 @@ class CameraConnection:
 
     def clock(self) -> Clock:
         """See `Connection`."""
-        return Clock(_ARRIVAL_BASE)
+        return Clock(ARRIVAL_BASE)
 
     def close(self) -> None:
         """See `Connection`."""

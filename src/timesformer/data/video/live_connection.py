@@ -1,9 +1,13 @@
 """`Connection`: frames of a camera or a network stream until it is cut."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 from timesformer.data.video.feed import Clock, FrameGap, TimedFrame
+
+ARRIVAL_BASE = Fraction(1, 1_000_000)
+"""Unit, in seconds, of the times of frames that have those of their arrival."""
 
 Now = Callable[[], float]
 """A clock in seconds that is never set back."""

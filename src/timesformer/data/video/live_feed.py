@@ -6,12 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from fractions import Fraction
 from statistics import median_low
 from types import TracebackType
 
 from timesformer.data.video.feed import Clock, FrameGap, TimedFrame
-from timesformer.data.video.live_connection import Connect, Connection, Now, StreamCut
+from timesformer.data.video.live_connection import ARRIVAL_BASE, Connect, Connection, Now, StreamCut
 from timesformer.errors import DecodeError
 
 _LONGEST_WAIT_S = 30.0
@@ -63,7 +62,7 @@ class LiveFeed:
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
         self._connection: Connection | None = None
-        self._clock = Clock(Fraction(1, 1_000_000))
+        self._clock = Clock(ARRIVAL_BASE)
         self._size = (0, 0)
         self._start = self._heard = 0.0
         self._last: tuple[int, float] | None = None

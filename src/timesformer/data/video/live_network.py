@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Collection, Iterator
-from fractions import Fraction
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -21,14 +20,13 @@ from timesformer.data.video.feed import Clock, FrameGap, TimedFrame
 from timesformer.data.video.frame_clock import FrameClock
 from timesformer.data.video.header import as_fraction
 from timesformer.data.video.live_address import access_to
-from timesformer.data.video.live_connection import Now, StreamCut
+from timesformer.data.video.live_connection import ARRIVAL_BASE, Now, StreamCut
 from timesformer.data.video.upright import UprightFrames
 from timesformer.errors import DecodeError
 from timesformer.files import without_secrets
 
 _USUAL_S = 1 / 25
 """Frame interval until some are known, in seconds."""
-_ARRIVAL_BASE = Fraction(1, 1_000_000)
 _ANALYSIS_US = 1_000_000
 """Length of a stream that FFmpeg looks at before its first frame comes, in microseconds."""
 
@@ -128,7 +126,7 @@ class NetworkConnection:
     def clock(self) -> Clock:
         """See `Connection`."""
         if not self._is_timed:
-            return Clock(_ARRIVAL_BASE)
+            return Clock(ARRIVAL_BASE)
         length_s = self._container.duration / av.time_base if self._container.duration else None
         return Clock(time_base_of(self._stream), as_fraction(self._stream.average_rate), None, length_s)
 

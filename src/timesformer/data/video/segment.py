@@ -77,11 +77,10 @@ class SegmentReader:
         try:
             self._frames = self._segment.frames(self._reader.times)
             if not self._frames:
-                start, end = self._segment
                 info = self._reader.info
                 raise DataError(
-                    f"{self._path}: no frame in the segment from {start:g} to {end:g} s; the video has "
-                    f"{info.num_frames} frames and ends at {info.num_frames / info.fps:g} s"
+                    f"{self._path}: no frame in the segment from {span_text(self._segment)}; the video has "
+                    f"{info.num_frames} frames and ends at {info.duration_s:g} s"
                 )
         except BaseException as error:
             self._reader.__exit__(type(error), error, error.__traceback__)

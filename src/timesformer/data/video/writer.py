@@ -12,6 +12,12 @@ _TICK = Fraction(1, 90_000)
 """Unit of explicit times, in seconds: exact for 24, 25, 30 and 30000/1001 frames a second."""
 
 
+def with_even_sides(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """A frame whose odd sides are made even, as 4:2:0 needs, by repeating the last row or column."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
 def write_mp4(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, rate: Fraction, quality: Mapping[str, str]) -> None:
     """Write an H.264 MP4 in 4:2:0.
 

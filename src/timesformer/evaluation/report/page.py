@@ -81,8 +81,8 @@ def write_report(
 
 
 def _measures(evaluation: Evaluation) -> list[str]:
-    sections = (confusion_table, mistakes_table, class_table, _calibration, _skipped)
-    return [section(evaluation) for section in sections]
+    sections = (confusion_table, mistakes_table, class_table, _calibration)
+    return [*(section(evaluation) for section in sections), skipped_section(evaluation.skipped)]
 
 
 def write_page(page: str, path: Path, *, overwrite: bool) -> Path:
@@ -181,10 +181,11 @@ def _calibration(evaluation: Evaluation) -> str:
     )
 
 
-def _skipped(evaluation: Evaluation) -> str:
-    if not evaluation.skipped:
+def skipped_section(skipped: Sequence[Skipped]) -> str:
+    """Section of the videos that could not be decoded; empty if there are none."""
+    if not skipped:
         return ""
-    items = "".join(f"<li class=name>{escape(_reason(video))}</li>" for video in evaluation.skipped)
+    items = "".join(f"<li class=name>{escape(_reason(video))}</li>" for video in skipped)
     return f"<h2>Skipped videos</h2><p class=soft>Not decodable, not counted.</p><ul>{items}</ul>"
 
 

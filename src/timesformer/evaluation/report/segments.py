@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.evaluation.report.page import STYLE, write_page
+from timesformer.evaluation.report.page import STYLE, skipped_section, write_page
 from timesformer.evaluation.report.timelines import timeline_figure
 from timesformer.evaluation.segments.result import Measure, SegmentEvaluation, VideoTimeline
 from timesformer.html import document, escape
@@ -29,7 +29,7 @@ def write_segment_report(
         DataError: The file cannot be written.
     """
     body = f"{_headline(evaluation, title=title)}{_timelines(evaluation, num_videos)}{_classes(evaluation)}"
-    page = document(title, style=STYLE + _STYLE, body=body + _skipped(evaluation))
+    page = document(title, style=STYLE + _STYLE, body=body + skipped_section(evaluation.skipped))
     return write_page(page, Path(path), overwrite=overwrite)
 
 
@@ -97,13 +97,6 @@ def _classes(evaluation: SegmentEvaluation) -> str:
         "precision, mean over overlaps of 0.5 to 0.95. Classes without true segments are left out.</p>"
         f"<div class=scroll><table class=lines><tr><th>class<th>F1@50<th>AP<th>segments</tr>{rows}</table></div>"
     )
-
-
-def _skipped(evaluation: SegmentEvaluation) -> str:
-    if not evaluation.skipped:
-        return ""
-    items = "".join(f"<li class=name>{escape(video.reason)}</li>" for video in evaluation.skipped)
-    return f"<h2>Skipped videos</h2><p class=soft>Not decodable, not counted.</p><ul>{items}</ul>"
 
 
 def _percent(measure: Measure) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from timesformer.config.thresholds import NAMES, ClassThresholds, Thresholds
+from timesformer.data.manifest.background import BACKGROUND
 from timesformer.evaluation.segments.metrics import Events, match_segments, merge_touching
 from timesformer.timelines.decide import Piece, overlapping
 from timesformer.timelines.decision import pieces_between
-from timesformer.timelines.thresholds import BACKGROUND
 from timesformer.timelines.timeline import Curves, Timeline
 
 ONSETS = (0.05, *(round(0.1 * tenth, 1) for tenth in range(1, 10)), 0.95)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from timesformer.data.manifest.background import BACKGROUND
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import DataError
 from timesformer.evaluation.segments.metrics import Events
-from timesformer.timelines.thresholds import BACKGROUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
