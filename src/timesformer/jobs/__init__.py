@@ -1,0 +1,1 @@
+"""Batch jobs: one row per video for millions of videos, in a folder that survives kills."""

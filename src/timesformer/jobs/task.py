@@ -1,0 +1,44 @@
+"""What a job computes: the interface between a verb and the engines."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from timesformer.jobs.item import Failure, Item, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Compute = Callable[[Sequence[Item]], list[Row | Failure]]
+"""The results of a chunk, in the order of its items."""
+
+
+class Task(Protocol):
+    """The work of one verb: a picklable description, opened once in each worker process.
+
+    Results depend on the task, the item and the other items of its chunk only, never on the engine or the worker.
+    """
+
+    @property
+    def verb(self) -> str:
+        """The verb, such as `predict`."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """JSON values that, with the hash of the model, decide the rows; a job is resumed with equal ones only."""
+        ...
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Columns of a row, without `id`, `path`, `start` and `end`."""
+        ...
+
+    @property
+    def chunk_size(self) -> int:
+        """Items computed together, from 1; a worker that dies loses one chunk."""
+        ...
+
+    def open(self) -> AbstractContextManager[Compute]:
+        """Load the model; called in the worker process."""
+        ...
