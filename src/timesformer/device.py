@@ -19,6 +19,14 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device is too small for a tensor."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    texts = "DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory"
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+
+
 def resolve_device(name: str) -> torch.device:
     """The device of a name: `auto` is a GPU if there is one, otherwise the CPU.
 

@@ -3,6 +3,7 @@
 A fault is a function of `faults.injections`, called in the new process before the command line.
 """
 
+import atexit
 import json
 import os
 import re
@@ -61,7 +62,9 @@ class Host:
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        return Command(self, pid=self._next()["started"], logs=logs)
+        while "started" not in (event := self._next()):
+            pass
+        return Command(self, pid=event["started"], logs=logs)
 
     def run(self, *arguments: object, folder: Path, fault: Sequence[object] = ()) -> Result:
         """Run `timesformer ARGUMENTS` in a folder to its end."""
@@ -88,7 +91,6 @@ class Host:
         event: dict[str, int] = json.loads(self._process.stdout.readline())
         if "ended" in event:
             self._ended[event["ended"]] = event["status"]
-            return event if "started" in event else event
         return event
 
 
@@ -186,7 +188,11 @@ def _fork(request: dict[str, Any]) -> int:
     if request["fault"]:
         name, *arguments = request["fault"]
         getattr(injections, name)(*arguments)
-    main(request["arguments"])
+    try:
+        main(request["arguments"])
+    except SystemExit as stop:  # ending a process that has imported torch takes a second
+        atexit._run_exitfuncs()
+        os._exit(int(stop.code or 0))
     raise AssertionError("main returned")
 
 

@@ -17,6 +17,7 @@ from timesformer.cli.streams import STDIN, finish_streams, prepare_streams, say,
 from timesformer.cli.verbosity import GLOBAL, Quiet, Verbose, verbosity
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 from timesformer.processes import read_process_info
+from timesformer.signals import ending_at_once
 
 VERBS = {
     "demo": "Make videos, train, evaluate and predict: all of it in minutes.",
@@ -116,7 +117,7 @@ def _name_stdin(tokens: Sequence[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + n ended by signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     prepare_streams()
     _widen(os.environ)
@@ -136,7 +137,8 @@ def _run(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
         _refuse_empty(arguments)
-        return build_app(verb).meta(arguments, result_action="return_int_as_exit_code_else_zero")
+        with ending_at_once(say):
+            return build_app(verb).meta(arguments, result_action="return_int_as_exit_code_else_zero")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TimeSformerError as error:

@@ -22,6 +22,7 @@ from timesformer.data.manifest.manifest import Manifest, holds_splits, load_trai
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.signals import outlive_end
 from timesformer.training.resume import DataSize
 
 logger = logging.getLogger(__name__)
@@ -307,6 +308,7 @@ def _loader(
         sampler=sampler,
         num_workers=run.data.num_workers,
         persistent_workers=run.data.num_workers > 0,
+        worker_init_fn=outlive_end,
         collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise it would draw from the global one, which dropout uses

@@ -239,8 +239,9 @@ def clear(folder: RunFolder) -> None:
     with writing(folder.root, error=ConfigError):
         if folder.model.exists() and not is_model_folder(folder.model):
             raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
-        # checkpoints first and the config last: if killed here, the remains are a run that starts from the beginning
-        for path in (folder.last, folder.best):
+        # checkpoints first, the best before the last, and the config last: if killed here, the remains are a run that
+        # goes on from its last checkpoint or starts from the beginning
+        for path in (folder.best, folder.last):
             path.unlink(missing_ok=True)
         for tree in (folder.model, folder.tensorboard):
             if tree.exists():

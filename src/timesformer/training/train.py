@@ -1,8 +1,7 @@
 """`train`: run training from a config into a folder."""
 
 import logging
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +15,15 @@ from timesformer.data.manifest.durations import median_seconds
 from timesformer.device import resolve_device
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
+from timesformer.signals import EndRequest
 from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar, write_curve
 from timesformer.training.dataloaders import DataLoaders, EpochOrder, Split, load_data, make_loaders, with_num_classes
+from timesformer.training.failures import explaining_failures, telling_the_end
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 from timesformer.training.init_weights import initial_model
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import check_trackers, open_trackers
-from timesformer.training.memory import MOMENTS, memory_advice
+from timesformer.training.memory import MOMENTS, free_memory, memory_advice
 from timesformer.training.resume import DataSize, ResumeState, read_resume_state
 from timesformer.training.run_folder import (
     RunFolder,
@@ -83,6 +84,8 @@ def train(
         WeightsError: `run.init_from` cannot be loaded, or the checkpoint to resume from is damaged.
         TimeSformerError: The loss is no longer finite, or the disk refused during the run.
         KeyboardInterrupt: The run was interrupted; the last checkpoint is kept.
+        SystemExit: SIGTERM, SIGHUP or SIGUSR1 asked to end; a checkpoint after the present step is kept. In the main
+            thread only.
     """
     folder = RunFolder(Path(run.output).expanduser())
     if resume and overwrite:
@@ -94,8 +97,9 @@ def train(
     check_precision(run, device)
     split = load_data(run.data, seed=run.seed)
     run = with_num_classes(run, split)
-    state = _resume_state(folder, run, split) if resume else ResumeState()
-    job = _Job(run, folder, device, split, state)
+    checkpoint = _checkpoint_to_resume(folder, run) if resume else None
+    state = ResumeState() if checkpoint is None else read_resume_state(checkpoint, size=split.size)
+    job = _Job(run, folder, device, split, state, checkpoint, free_memory(device))
     output = _Output(on_message)
     with alone_in(folder):
         if not resume and not overwrite:
@@ -135,6 +139,10 @@ class _Job:
     device: torch.device
     split: Split
     state: ResumeState
+    checkpoint: Path | None
+    """The checkpoint that `state` comes from."""
+    free_memory: int | None
+    """Free bytes of the device before the run; None if unknown."""
 
     @property
     def size(self) -> DataSize:
@@ -156,10 +164,11 @@ class _Output:
         return [self.bar] if self.bar else []
 
 
-def _resume_state(folder: RunFolder, run: RunConfig, split: Split) -> ResumeState:
+def _checkpoint_to_resume(folder: RunFolder, run: RunConfig) -> Path | None:
+    """The last checkpoint of the run in a folder, or its best one, of an earlier epoch; None if it has none."""
     check_same_run(folder, run)
     tidy(folder)
-    return read_resume_state(folder.last, size=split.size) if folder.last.exists() else ResumeState()
+    return next((path for path in (folder.last, folder.best) if path.exists()), None)
 
 
 def _train(job: _Job, output: _Output) -> None:
@@ -196,14 +205,18 @@ def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
     with open_trackers(run, folder, history=job.state.history) as trackers:
         on_epoch = [show, *(tracker.log for tracker in trackers)]
-        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch)
+        end = EndRequest()
+        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch, end=end)
         clips = loaders.clips
         set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: clips.set_epoch(trainer.current_epoch))
         callbacks = [set_epoch, recorder, *output.callbacks]
         trainer = build_trainer(run, device=job.device, root=folder.checkpoints, callbacks=callbacks)
-        with _interruptible(job, recorder=recorder, say=output.say):
-            checkpoint = folder.last if job.state.has_begun else None
-            trainer.fit(module, loaders.train, loaders.val, ckpt_path=checkpoint, weights_only=True)
+        with (
+            telling_the_end(run, root=folder.root, recorder=recorder, end=end, say=output.say),
+            explaining_failures(run, device=job.device, available=job.free_memory),
+            end.listening(),
+        ):
+            trainer.fit(module, loaders.train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
     last = recorder.history[-1]
     if last.is_data_bound:
         output.say(loading_advice(run.data, wait_fraction=last.data_wait_fraction))
@@ -255,17 +268,3 @@ def _bytes_needed(model: TimeSformer, optim: OptimConfig) -> int:
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
     moments = MOMENTS[optim.optimizer] + (optim.ema_decay > 0)
     return 2 * weights + 4 * (1 + moments) * weights
-
-
-@contextmanager
-def _interruptible(job: _Job, *, recorder: Recorder, say: OnMessage) -> Generator[None]:
-    """Turn the `SystemExit` that the trainer raises on Ctrl-C back into `KeyboardInterrupt`."""
-    try:
-        yield
-    except SystemExit as stop:
-        message = (
-            f"interrupted after {len(recorder.history)} of {job.run.epochs} epochs; they are kept in "
-            f"{job.folder.root}: pass resume=True (--resume) to continue"
-        )
-        say(message)
-        raise KeyboardInterrupt(message) from stop

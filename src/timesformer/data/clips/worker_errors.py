@@ -1,5 +1,8 @@
-"""Errors of a dataset as values, so that they leave a worker process unchanged."""
+"""Errors of worker processes: those of a dataset as values, which leave the process unchanged, and its own death."""
 
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset
@@ -33,3 +36,26 @@ class ErrorsAsValues(Dataset[Any]):
             return self._dataset[index]
         except TimeSformerError as error:
             return error
+
+
+@contextmanager
+def naming_dead_workers(num_workers: str) -> Generator[None]:
+    """Turn the error of a loader whose process died, which may come at any time, into one line.
+
+    Args:
+        num_workers: Name of the parameter with the number of processes.
+
+    Raises:
+        TimeSformerError: A process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        death = re.match(r"DataLoader worker \(.*?\) (is killed by signal: [\w ]+|exited unexpectedly)", str(error))
+        if death is None:
+            raise
+        how = death[1].replace("is killed by signal: ", "was killed by a signal: ")
+        raise TimeSformerError(
+            f"a data loading process {how.lower()}; the usual reasons are too little memory, or shared memory in a "
+            f"container (docker run --shm-size): free some, or lower {num_workers}"
+        ) from error
