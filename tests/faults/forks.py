@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faults.small_disk import SmallDisk, enter_namespaces
+
 LIMIT_S = 200.0
 """A command that takes longer hangs; the slowest takes 5 s."""
 TERMINATED = 128
@@ -45,13 +47,16 @@ class Host:
     _process: subprocess.Popen[str]
     _ended: dict[int, int] = field(default_factory=dict)
 
-    def start(self, *arguments: object, folder: Path, fault: Sequence[object] = ()) -> "Command":
+    def start(
+        self, *arguments: object, folder: Path, fault: Sequence[object] = (), disk: SmallDisk | None = None
+    ) -> "Command":
         """Start `timesformer ARGUMENTS` in a folder.
 
         Args:
             arguments: The arguments.
             folder: The working folder.
             fault: Name of a function of `faults.injections`, and its arguments.
+            disk: A disk to see.
         """
         logs = Path(tempfile.mkdtemp(dir=folder.parent, prefix="logs-"))
         request = {
@@ -59,6 +64,7 @@ class Host:
             "fault": [str(part) for part in fault],
             "folder": str(folder),
             "logs": str(logs),
+            "disk": disk.pid if disk else 0,
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -66,9 +72,11 @@ class Host:
             pass
         return Command(self, pid=event["started"], logs=logs)
 
-    def run(self, *arguments: object, folder: Path, fault: Sequence[object] = ()) -> Result:
-        """Run `timesformer ARGUMENTS` in a folder to its end."""
-        return self.start(*arguments, folder=folder, fault=fault).wait()
+    def run(
+        self, *arguments: object, folder: Path, fault: Sequence[object] = (), disk: SmallDisk | None = None
+    ) -> Result:
+        """Run `timesformer ARGUMENTS` in a folder to its end; see `start`."""
+        return self.start(*arguments, folder=folder, fault=fault, disk=disk).wait()
 
     def wait(self, pid: int) -> int:
         """Exit status of a process; the negative number of the signal that killed it."""
@@ -181,10 +189,12 @@ def _fork(request: dict[str, Any]) -> int:
     from faults import injections
     from timesformer.cli.main import main
 
-    os.chdir(request["folder"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(request["logs"]) / name, os.O_WRONLY | os.O_APPEND), descriptor)
+    if request["disk"]:
+        enter_namespaces(request["disk"])
+    os.chdir(request["folder"])
     if request["fault"]:
         name, *arguments = request["fault"]
         getattr(injections, name)(*arguments)

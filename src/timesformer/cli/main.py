@@ -153,15 +153,21 @@ def _run(arguments: list[str]) -> int:
     except MemoryError:
         return _fail(_NO_MEMORY)
     except RuntimeError as error:
-        if "DefaultCPUAllocator: can't allocate memory" in str(error):
-            return _fail(_NO_MEMORY)
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+        from timesformer.device import is_out_of_memory  # imports torch, which most errors do not need
+
+        if not is_out_of_memory(error):
             raise
-        return _fail("out of memory on the GPU: use a smaller --batch-size, or --device cpu")
+        is_on_gpu = type(error).__name__ == "OutOfMemoryError"
+        return _fail("out of memory on the GPU: use a smaller --batch-size, or --device cpu" if is_on_gpu else _NO_MEMORY)
     except BrokenPipeError:  # the reader of the pipe has gone
         return 1
     except OSError as error:  # of a path that the verb did not check
-        return 1 if stdout_error() else _fail(str(error))
+        return 1 if stdout_error() else _fail(_describe(error))
+
+
+def _describe(error: OSError) -> str:
+    """The error of a file, which comes first."""
+    return str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

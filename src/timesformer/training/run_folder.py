@@ -208,9 +208,13 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
     used = sum(path.stat().st_size for path in (*folder.files, *folder.model.glob("*")) if path.is_file())
     if free + used < num_bytes:
         raise ConfigError(
-            f"output={str(folder.root)!r}: the run needs up to {num_bytes / 1e9:.1f} GB and the disk has "
-            f"{(free + used) / 1e9:.1f} GB free"
+            f"output={str(folder.root)!r}: the run needs up to {_size(num_bytes)} and the disk has "
+            f"{_size(free + used)} free"
         )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.2f} MB"
 
 
 def tidy(folder: RunFolder) -> None:
