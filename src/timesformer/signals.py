@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Thread
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """The signals."""
@@ -66,9 +67,22 @@ class EndRequest:
 
 
 def outlive_end(worker: int = 0) -> None:
-    """In a data loading process: end a while after a signal, which schedulers send to all processes at once."""
-    for number in ENDING:
-        signal.signal(number, lambda *_: signal.alarm(GRACE_S))
+    """In a data loading process: end a while after a signal that schedulers send to all processes of a job at once.
+
+    A signal of the parent, which ends its processes by SIGTERM, ends this one at once.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    Thread(target=_wait_for_end, args=(os.getppid(),), daemon=True).start()
+
+
+def _wait_for_end(parent: int) -> None:
+    while True:
+        received = signal.sigwaitinfo(ENDING)
+        if received.si_pid == parent:
+            os._exit(128 + received.si_signo)
+        signal.alarm(GRACE_S)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import signal
+import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset
@@ -70,7 +72,21 @@ def naming_dead_workers(num_workers: str) -> Generator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: its pipe ends before its death is known
         if isinstance(error, RuntimeError) and not re.match(r"DataLoader worker \(.*\) (is killed|exited)", str(error)):
             raise
+        _silence_later_deaths()
         raise TimeSformerError(
             f"a data loading process was killed or crashed; the usual reasons are too little memory, or shared memory in a "
             f"container (docker run --shm-size): free some, or lower {num_workers}"
         ) from error
+
+
+def _silence_later_deaths() -> None:
+    """Keep torch's handler from raising once more, wherever the main thread is; loaders still notice within 5 s."""
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        with suppress(RuntimeError):
+            handler(number, frame)
+
+    signal.signal(signal.SIGCHLD, handle)
