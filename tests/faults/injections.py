@@ -57,8 +57,13 @@ def kill_at_moment(number: str, record: str) -> None:
 
 
 def signal_at(moment: str, number: str, name: str) -> None:
-    """Send this process a signal."""
-    at(moment, number, lambda: os.kill(os.getpid(), getattr(signal, name)))
+    """Send a signal to this process and its children, as a scheduler does."""
+
+    def send() -> None:
+        for pid in (*map(int, _children()), os.getpid()):
+            os.kill(pid, getattr(signal, name))
+
+    at(moment, number, send)
 
 
 def kill_worker_at(moment: str, number: str) -> None:

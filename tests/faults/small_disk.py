@@ -44,18 +44,10 @@ class SmallDisk:
         """Free what `fill` took."""
         (self.root / ".filler").unlink()
 
-    def make_read_only(self, name: str = ".") -> None:
-        """Make a folder read-only for all files that are opened from now on."""
-        folder = self.point / name
-        self._do(f"mount --bind {folder} {folder}; mount -o remount,ro,bind {folder}")
-
-    def vanish(self) -> None:
-        """Unmount it, as a share whose server has gone; files that are open stay open."""
-        self._do(f"umount -l {self.point}")
-
-    def _do(self, command: str) -> None:
+    def undo_mount(self, name: str) -> None:
+        """Undo a mount that a command has made over a folder."""
         assert self._holder.stdin is not None and self._holder.stdout is not None
-        print(command, file=self._holder.stdin, flush=True)
+        print(f"umount {self.point / name}", file=self._holder.stdin, flush=True)
         assert self._holder.stdout.readline() == "done\n"
 
 

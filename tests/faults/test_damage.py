@@ -1,0 +1,81 @@
+"""Damaged files of a run, a model and a cache."""
+
+from pathlib import Path
+
+import pytest
+
+from faults.conftest import RESUME, TRAIN, Scene, same_run
+from faults.injections import STEP
+
+PREDICT = ("predict", "videos/val", "--model")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle, which is a weight in checkpoints and models."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def begun(scene: Scene) -> Scene:
+    """A scene with a run that was interrupted in its third epoch."""
+    scene.run(*TRAIN, "run", fault=("signal_at", STEP, 8, "SIGTERM"))
+    return scene
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damaged_checkpoint(begun: Scene, damage):
+    last = begun.folder / "run/checkpoints/last.ckpt"
+    damage(last)
+    begun.see(f"checkpoint {damage.__name__}", begun.run(*RESUME, "run"))
+    last.unlink()
+    begun.check(*RESUME, "run")
+    assert same_run(begun.folder / "run", begun.folder / "whole")
+
+
+def test_damaged_config(begun: Scene):
+    config = begun.folder / "run/config.toml"
+    cut(config)
+    begun.see("config damaged", begun.run(*RESUME, "run"))
+    config.write_text((begun.folder / "run.toml").read_text().replace('output = "run"', f'output = "{begun.folder}/run"'))
+    begun.check(*RESUME, "run")
+    assert same_run(begun.folder / "run", begun.folder / "whole")
+
+
+def test_damaged_table(begun: Scene):
+    table = begun.folder / "run/metrics.csv"
+    cut(table)
+    begun.see("table damaged", begun.run(*RESUME, "run"))
+    assert same_run(begun.folder / "run", begun.folder / "whole")
+    assert len(table.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damaged_weights(scene: Scene, damage):
+    damage(scene.folder / "whole/model/model.safetensors")
+    scene.see(f"weights {damage.__name__}", scene.run(*PREDICT, "whole"))
+
+
+def test_damaged_config_of_a_model(scene: Scene):
+    cut(scene.folder / "whole/model/config.json")
+    scene.see("model config damaged", scene.run(*PREDICT, "whole"))
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damaged_cache_of_check(scene: Scene, damage):
+    first = scene.check("check", "videos").out
+    damage(scene.folder / "videos/.timesformer-check")
+    result = scene.run("check", "videos")
+    scene.see("cache damaged", result)
+    assert result.out == first
+
+
+def test_damaged_export(scene: Scene):
+    scene.check("export", "whole", "--output", "m.onnx")
+    cut(scene.folder / "m.onnx")
+    scene.see("ONNX file cut", scene.run(*PREDICT, "m.onnx"))
