@@ -87,7 +87,7 @@ def replacing(path: Path) -> Generator[Path]:
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None  # a failed write names no file
         if is_full or error.filename == str(partial):
-            error.filename = str(path)
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         partial.unlink(missing_ok=True)

@@ -106,7 +106,8 @@ def test_lines_that_were_replaced_do_not_pile_up(paths, decoded):
     lines = (paths[0].parent / CACHE_FILE).read_text().split("\n")
     assert len(lines) < 45
     run(paths)
-    names = [json.loads(line)["path"] for line in (paths[0].parent / CACHE_FILE).read_text().split("\n") if line]
+    lines = filter(None, (paths[0].parent / CACHE_FILE).read_text().split("\n"))
+    names = [json.loads(line.partition(" ")[2])["path"] for line in lines]
     assert len(names) <= 2 * 4 + 33
 
 

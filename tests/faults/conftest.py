@@ -10,7 +10,6 @@ import pytest
 
 from faults.forks import Host, Result, open_host
 from faults.small_disk import SmallDisk, open_small_disk
-from faults.table import FAULTS
 from timesformer.config.io import dump_toml
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
@@ -49,6 +48,7 @@ class Scene:
     def see(self, key: str, result: Result) -> None:
         """Compare the exit status and the last line on stderr with a row of the table."""
         import json
+
         with open("/tmp/observed.jsonl", "a") as file:
             file.write(json.dumps([key, self.describe(result)]) + "\n")
 
@@ -92,7 +92,9 @@ def scene(host: Host, template: Path, tmp_path: Path) -> Scene:
     folder = tmp_path / "work"
     shutil.copytree(template, folder)
     config = folder / "run/config.toml"
-    config.write_text(config.read_text().replace(f"{template}/run", f"{folder}/whole").replace(str(template), str(folder)))
+    config.write_text(
+        config.read_text().replace(f"{template}/run", f"{folder}/whole").replace(str(template), str(folder))
+    )
     (folder / "run").rename(folder / "whole")
     return Scene(host, folder)
 

@@ -60,8 +60,8 @@ def signal_at(moment: str, number: str, name: str) -> None:
     """Send a signal to this process and its children, as a scheduler does."""
 
     def send() -> None:
-        for pid in (*map(int, _children()), os.getpid()):
-            os.kill(pid, getattr(signal, name))
+        pids = (*_children(), str(os.getpid()))
+        os.waitpid(os.spawnvp(os.P_NOWAIT, "kill", ["kill", f"-{name.removeprefix('SIG')}", *pids]), 0)
 
     at(moment, number, send)
 
@@ -119,10 +119,14 @@ def no_memory_for(moment: str, clips: str) -> None:
     setattr(owner, name, call)
 
 
-def limit_memory(megabytes: str) -> None:
+def limit_memory_at(moment: str, number: str, megabytes: str) -> None:
     """Let this process have no more than some megabytes besides what it has, as `ulimit -d` does."""
+    at(moment, number, lambda: _limit_memory(int(megabytes)))
+
+
+def _limit_memory(megabytes: int) -> None:
     pages = int(_read("/proc/self/statm").split()[5])
-    limit = pages * resource.getpagesize() + int(megabytes) * 2**20
+    limit = pages * resource.getpagesize() + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

@@ -40,9 +40,10 @@ def test_damaged_checkpoint(begun: Scene, damage):
 
 def test_damaged_config(begun: Scene):
     config = begun.folder / "run/config.toml"
+    whole = config.read_bytes()
     cut(config)
     begun.see("config damaged", begun.run(*RESUME, "run"))
-    config.write_text((begun.folder / "run.toml").read_text().replace('output = "run"', f'output = "{begun.folder}/run"'))
+    config.write_bytes(whole)
     begun.check(*RESUME, "run")
     assert same_run(begun.folder / "run", begun.folder / "whole")
 
@@ -68,14 +69,8 @@ def test_damaged_config_of_a_model(scene: Scene):
 
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_damaged_cache_of_check(scene: Scene, damage):
-    first = scene.check("check", "videos").out
+    first = scene.run("check", "videos").out
     damage(scene.folder / "videos/.timesformer-check")
     result = scene.run("check", "videos")
     scene.see("cache damaged", result)
     assert result.out == first
-
-
-def test_damaged_export(scene: Scene):
-    scene.check("export", "whole", "--output", "m.onnx")
-    cut(scene.folder / "m.onnx")
-    scene.see("ONNX file cut", scene.run(*PREDICT, "m.onnx"))

@@ -15,8 +15,12 @@ def test_trainer_killed_at_random_moments_ends_with_the_same_bits(scene: Scene):
     choose, kinds = random.Random(SEED), []
     record = scene.folder / "kind"
     for _ in range(40):
-        verb = RESUME if (scene.folder / "run/config.toml").exists() else TRAIN
-        result = scene.run(*verb, "run", fault=("kill_at_moment", choose.randint(1, 9), record))
+        verb = (
+            (*RESUME, "run")
+            if (scene.folder / "run/config.toml").exists()
+            else (*TRAIN, "run", "--set", "checkpoint_every=1")
+        )
+        result = scene.run(*verb, fault=("kill_at_moment", choose.randint(1, 14), record))
         if result.status == 0:
             break
         assert result.status == -9
@@ -72,7 +76,8 @@ def test_signal_removes_what_a_verb_has_begun(scene: Scene):
 
 
 def test_second_training_into_one_folder_is_refused(scene: Scene):
-    first = scene.host.start(*TRAIN, "run", folder=scene.folder, fault=("run_at", STEP, 2, "sh", "-c", "echo > go; sleep 600"))
+    fault = ("run_at", STEP, 2, "sh", "-c", "echo > go; sleep 600")
+    first = scene.host.start(*TRAIN, "run", folder=scene.folder, fault=fault)
     while not (scene.folder / "go").exists():
         time.sleep(0.01)
     scene.see("two trainings", scene.run(*TRAIN, "run", "--overwrite"))

@@ -158,7 +158,9 @@ def _run(arguments: list[str]) -> int:
         if not is_out_of_memory(error):
             raise
         is_on_gpu = type(error).__name__ == "OutOfMemoryError"
-        return _fail("out of memory on the GPU: use a smaller --batch-size, or --device cpu" if is_on_gpu else _NO_MEMORY)
+        return _fail(
+            "out of memory on the GPU: use a smaller --batch-size, or --device cpu" if is_on_gpu else _NO_MEMORY
+        )
     except BrokenPipeError:  # the reader of the pipe has gone
         return 1
     except OSError as error:  # of a path that the verb did not check

@@ -137,6 +137,8 @@ class Recorder(Checkpoint):
             WeightsError: The disk refused the model folder.
         """
         assert isinstance(pl_module, ClipClassifier)
+        with writing(self._folder.checkpoints):  # a share that has gone: its folder would be made again in its place
+            self._folder.checkpoints.stat()
         self.history.append(self._record(trainer))
         self._batches = 0
         is_best = best_epoch(self.history) is self.history[-1]

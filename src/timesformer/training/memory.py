@@ -143,7 +143,7 @@ def out_of_memory_advice(run: RunConfig, device: torch.device, *, available: int
     ways.append("fewer frames or a smaller model")
     return (
         f"out of memory on {device} in a step of {clips} clips of {run.model.num_frames} frames of {size[0]} x "
-        f"{size[1]}; about {fitting} fit at a time: use {'; or '.join(ways)}"
+        f"{size[1]}; there is room for about {fitting}: use {'; or '.join(ways)}"
     )
 
 

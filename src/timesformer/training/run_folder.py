@@ -111,12 +111,17 @@ def alone_in(folder: RunFolder) -> Generator[None]:
             file = stack.enter_context(path.open("a"))
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # owned by this process, not by its workers
-                stack.callback(path.unlink, missing_ok=True)
+                stack.callback(_unlink_if_possible, path)
             except (BlockingIOError, PermissionError) as error:
                 raise ConfigError(
                     f"output={str(folder.root)!r}: another process is training into it: name another folder"
                 ) from error
         yield
+
+
+def _unlink_if_possible(path: Path) -> None:
+    with suppress(OSError):  # a disk that fails now must not hide the error that ended the run
+        path.unlink(missing_ok=True)
 
 
 def check_same_run(folder: RunFolder, run: RunConfig) -> None:

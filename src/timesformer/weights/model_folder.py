@@ -29,6 +29,7 @@ from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.outputs import refuse_existing, writing
 from timesformer.weights.checkpoint import Checkpoint, parameter_shapes
+from timesformer.weights.checksum import KEY, check_intact, checksum
 from timesformer.weights.fields import read_json_object
 from timesformer.weights.pickles import read_tensors
 
@@ -108,7 +109,7 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
         if info.labels:
             (target / _LABELS).write_text("\n".join(info.labels) + "\n", "utf-8")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
+        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt", KEY: checksum(tensors)})
 
     return write_folder(Path(folder), write, overwrite=overwrite)
 
@@ -277,6 +278,7 @@ def read_folder(folder: Path) -> Checkpoint:
     ]
     if wrong:
         raise WeightsError(f"{folder / _WEIGHTS}: does not match config.json at {', '.join(sorted(wrong)[:4])}")
+    check_intact(folder / _WEIGHTS, tensors)
     return Checkpoint("model folder", stored.model, info, tensors)
 
 

@@ -1,6 +1,6 @@
 """Fingerprints of many files: decoded by all cores, and cached so that unchanged files are not read again.
 
-The cache is a text file next to the data, with one JSON object per line. Lines are only appended, a batch at once, and
+The cache is a text file next to the data, with a CRC-32 and a JSON object on each line. Lines are only appended, a batch at once, and
 unreadable lines are skipped, so that interrupted or concurrent runs lose nothing but time.
 """
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 CACHE_FILE = ".timesformer-check"
 """Name of the cache in the folder of the data."""
 
-_FORMAT = 4
+_FORMAT = 5
 """Version, incremented when the fingerprint of the same file changes."""
 _BATCH = 32
 """Fingerprints written at once."""
@@ -166,14 +166,16 @@ def _format(name: str, key: _Key, found: Fingerprint) -> str:
     pixels = zlib.compress(found.thumbnails.tobytes(), level=1)
     content = {each.name: getattr(found, each.name) for each in fields(found)}
     content["thumbnails"] = base64.b64encode(pixels).decode()
-    return json.dumps({"format": _FORMAT, "path": name, "key": key, "found": content}) + "\n"
+    text = json.dumps({"format": _FORMAT, "path": name, "key": key, "found": content})
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
 def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
     """Parse a line; None if it is damaged or has another version."""
     try:
-        content: dict[str, Any] = json.loads(line)
-        if content["format"] != _FORMAT:
+        crc, _, text = line.partition(b" ")
+        content: dict[str, Any] = json.loads(text)
+        if int(crc, 16) != zlib.crc32(text) or content["format"] != _FORMAT:
             return None
         found = dict(content["found"])
         pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
