@@ -50,6 +50,4 @@ def chunks_of(manifest: JobManifest, todo: Bool[np.ndarray, " items"], *, chunk_
         start = number * chunk_size
         wanted = todo[start : start + chunk_size]
         items = manifest.items(start, start + len(wanted))
-        yield Chunk(
-            number=number, items=tuple(item for item, is_wanted in zip(items, wanted, strict=True) if is_wanted)
-        )
+        yield Chunk(number=number, items=tuple(compress(items, wanted)))
