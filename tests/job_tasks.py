@@ -1,5 +1,6 @@
 """Tasks of batch jobs for tests: they compute next to nothing, and fail, die or hang at items whose names say so."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from timesformer.errors import ConfigError
 from timesformer.jobs.engine import Chunk, ChunkResult, Limits
@@ -104,3 +106,24 @@ def run_backwards(task: Task, chunks, *, workers: Workers, limits: Limits):
                 for each in reversed(waiting):
                     yield ChunkResult(number=each.number, results=tuple(compute(each.items)))
                 waiting = []
+
+
+def rows_of(folder: Path) -> list[Row]:
+    """The rows of a job, in the order of their files."""
+    return pq.read_table(folder / "rows").to_pylist()
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Content of each file of rows."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "rows").iterdir())}
+
+
+def quarantine_of(folder: Path) -> list[dict[str, Any]]:
+    """Entries of the quarantine."""
+    path = folder / "quarantine.jsonl"
+    return [json.loads(line) for line in path.read_text("ascii").splitlines()] if path.exists() else []
+
+
+def computed(log: Path) -> list[str]:
+    """Paths that were computed, one for each time."""
+    return log.read_text("utf-8", errors="surrogateescape").splitlines() if log.exists() else []

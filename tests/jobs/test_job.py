@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from job_tasks import NameTask, items_of, run_backwards, run_here
+from job_tasks import NameTask, bytes_of, computed, items_of, quarantine_of, rows_of, run_backwards, run_here
 from timesformer.errors import ConfigError, DataError
 from timesformer.jobs.folder import Shard
 from timesformer.jobs.item import Item
@@ -16,23 +16,6 @@ from timesformer.jobs.recorder import Flush
 from timesformer.jobs.run import run_job
 
 NAMES = [f"{number:02d}.mp4" for number in range(11)]
-
-
-def rows_of(folder):
-    return pq.read_table(folder / "rows").to_pylist()
-
-
-def bytes_of(folder):
-    return {path.name: path.read_bytes() for path in sorted((folder / "rows").iterdir())}
-
-
-def quarantine_of(folder):
-    path = folder / "quarantine.jsonl"
-    return [json.loads(line) for line in path.read_text("ascii").splitlines()] if path.exists() else []
-
-
-def computed(log):
-    return log.read_text("utf-8", errors="surrogateescape").splitlines() if log.exists() else []
 
 
 def run(task, items, folder, **options):

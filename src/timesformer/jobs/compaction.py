@@ -111,8 +111,6 @@ def finish_compaction(folder: JobFolder) -> None:
         sync_folder(folder.rows)
         for name in replaced:
             (folder.root / name).unlink(missing_ok=True)
-        for leftover in folder.root.glob(".compacting-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
         merged.unlink(missing_ok=True)
         folder.staged.rmdir()
     sync_folder(folder.root)

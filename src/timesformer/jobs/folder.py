@@ -124,6 +124,20 @@ def create(folder: JobFolder) -> None:
             path.mkdir(parents=True, exist_ok=True)
 
 
+def tidy(folder: JobFolder) -> None:
+    """Remove what killed drivers left half-written.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    with writing(folder.root):
+        for pattern in (".*.part", ".job-*", "parts/.*.part"):
+            for leftover in folder.root.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        for leftover in folder.root.glob(".compacting-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def clear(folder: JobFolder) -> None:
     """Remove the files of a job, its identity last: killed in between, it is still the old job.
 
