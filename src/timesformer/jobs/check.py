@@ -39,6 +39,11 @@ class CheckTask:
         return "check"
 
     @property
+    def model_sha256(self) -> str:
+        """No model."""
+        return ""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What decides the rows."""
         return {"allow_codecs": sorted(self.allow_codecs), "with_times": self.with_times}
@@ -108,23 +113,24 @@ class Scans:
     """Files that changed since they were scanned."""
 
 
-def scans_of(rows: Iterable[Row], failures: Iterable[tuple[str, Failure]]) -> Scans:
+def scans_of(paths: Mapping[str, Path], *, rows: Iterable[Row], quarantined: Iterable[Mapping[str, Any]]) -> Scans:
     """The scans of a job.
 
     Args:
-        rows: Its rows, with `path`.
-        failures: Path and failure of each file in quarantine.
+        paths: Path of each item by its id.
+        rows: Rows of the job, with their `id`.
+        quarantined: Entries of its quarantine, each with `id` and `reason`.
     """
     scans = Scans({}, {}, [])
     for row in rows:
-        path = Path(row["path"])
+        path = paths[row["id"]]
         scans.fingerprints[path] = _fingerprint(row)
         if row["frame_times"] is not None:
             scans.frame_times[path] = FrameTimes(np.array(row["frame_times"]), row["video_end"])
         if (video_stamp(path) or (None, None)) != (row["size"], row["mtime_ns"]):
             scans.changed.append(path)
-    for name, failure in failures:
-        scans.fingerprints[Path(name)] = Fingerprint(error=failure.reason)
+    for entry in quarantined:
+        scans.fingerprints[paths[entry["id"]]] = Fingerprint(error=entry["reason"])
     return scans
 
 

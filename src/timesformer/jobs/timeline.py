@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.thresholds import Thresholds
-from timesformer.errors import DataError, DecodeError
+from timesformer.errors import ConfigError, DataError, DecodeError
 from timesformer.jobs.item import Failure, Item, Row
 from timesformer.jobs.task import Compute
 from timesformer.timelines.decision import settings_of
@@ -27,7 +27,9 @@ class TimelineTask:
     """Timelines of whole videos, one after the other; curves are not kept."""
 
     model: str
-    """As `timesformer timeline --model`."""
+    """Anything that `timesformer.inference.onnx_model.open_model` accepts."""
+    model_sha256: str
+    """Hash of its weights."""
     overrides: Mapping[str, Any]
     """Fields of `ModelConfig` to change."""
     options: ComputeOptions
@@ -88,6 +90,8 @@ class TimelineTask:
             options=self.options,
             keywords=self.overrides,
         )
+        if prepared.sha256 != self.model_sha256:
+            raise ConfigError(f"{self.model}: the model has changed since the job was started")
         yield lambda items: [_result(prepared, item) for item in items]
 
 
@@ -100,8 +104,8 @@ def timeline_task(
     given: Mapping[str, Threshold],
     options: ComputeOptions,
     overrides: Mapping[str, Any],
-) -> tuple[TimelineTask, str]:
-    """The task with the windows and thresholds of its model, and the hash of the weights.
+) -> TimelineTask:
+    """The task with the windows and thresholds of its model, which is loaded here once to know them.
 
     Raises:
         ConfigError: A value is out of range, has no effect on the mode, or belongs to an unknown class.
@@ -110,8 +114,9 @@ def timeline_task(
     prepared = prepare(
         model, window=window, stride=stride, mode=mode, given=given, options=options, keywords=overrides
     )  # fmt: skip
-    task = TimelineTask(
+    return TimelineTask(
         model=model,
+        model_sha256=prepared.sha256,
         overrides=overrides,
         options=options,
         window=prepared.windows.length,
@@ -119,7 +124,6 @@ def timeline_task(
         mode=mode,
         thresholds=prepared.thresholds,
     )
-    return task, prepared.sha256
 
 
 def _result(prepared: PreparedTimeline, item: Item) -> Row | Failure:

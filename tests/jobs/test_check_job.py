@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,8 @@ from planted_faults import plant
 from timesformer.data.check.data_check import assess, check_dataset, present_files
 from timesformer.data.check.fingerprint import Fingerprint, fingerprint
 from timesformer.data.check.listing import read_listing
-from timesformer.jobs.check_task import CheckTask, scans_of
-from timesformer.jobs.item import Failure, Item
+from timesformer.jobs.check import CheckTask, scans_of
+from timesformer.jobs.item import Item
 from videos import touch, write_video
 
 
@@ -21,16 +22,22 @@ def _rows(task, paths):
     items = [Item(path=str(path)) for path in paths]
     with task.open() as compute:
         rows = compute(items)
-    columns = pa.schema([("path", pa.string()), *task.schema])
-    named = [{"path": item.path, **row} for item, row in zip(items, rows, strict=True)]
+    columns = pa.schema([("id", pa.string()), *task.schema])
+    named = [{"id": item.path, **row} for item, row in zip(items, rows, strict=True)]
     assert [set(row) for row in named] == [set(columns.names)] * len(rows)
     return pa.Table.from_pylist(named, schema=columns).to_pylist()
+
+
+def _scans(rows, quarantined=()):
+    """Scans of rows whose ids are their paths."""
+    paths = {row["id"]: Path(row["id"]) for row in [*rows, *quarantined]}
+    return scans_of(paths, rows=rows, quarantined=quarantined)
 
 
 def _checked(source, **options):
     listing = read_listing(source)
     rows = _rows(CheckTask(with_times=listing.has_segments), present_files(listing))
-    scans = scans_of(rows, [])
+    scans = _scans(rows)
     return assess(
         source, listing, fingerprints=scans.fingerprints, frame_times=scans.frame_times, num_frames=8, **options
     )
@@ -52,7 +59,7 @@ def test_segments_are_checked_by_the_times_in_the_rows(tmp_path):
 
 def test_a_file_that_killed_its_worker_is_unreadable(tmp_path):
     video = touch(tmp_path, "wave/a.mp4") / "wave/a.mp4"
-    scans = scans_of([], [(str(video), Failure(reason="the process was killed", signal="SIGSEGV"))])
+    scans = _scans([], [{"id": str(video), "reason": "the process was killed"}])
     found = assess(tmp_path, read_listing(tmp_path), fingerprints=scans.fingerprints, frame_times={}, num_frames=8)
     assert [(each.kind, each.reason) for each in found.findings] == [("unreadable", "the process was killed")]
 
@@ -60,14 +67,14 @@ def test_a_file_that_killed_its_worker_is_unreadable(tmp_path):
 def test_a_file_that_changed_after_its_scan_is_named(tmp_path):
     videos = [write_video(tmp_path / f"{number}.mp4") for number in range(2)]
     rows = _rows(CheckTask(), videos)
-    assert scans_of(rows, []).changed == []
+    assert _scans(rows).changed == []
     write_video(videos[1], num_frames=12)
-    assert scans_of(rows, []).changed == [videos[1]]
+    assert _scans(rows).changed == [videos[1]]
 
 
 def test_a_row_gives_the_fingerprint_back(tmp_path):
     video = write_video(tmp_path / "a.mp4")
-    [found] = scans_of(_rows(CheckTask(), [video]), []).fingerprints.values()
+    [found] = _scans(_rows(CheckTask(), [video])).fingerprints.values()
     expected = fingerprint(video)
     for each in fields(Fingerprint):
         np.testing.assert_array_equal(getattr(found, each.name), getattr(expected, each.name), err_msg=each.name)
