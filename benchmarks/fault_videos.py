@@ -3,6 +3,7 @@
 Deaths and hangs are real, but the product has no hook for them: the folder that `write_traps` makes comes first on
 `PYTHONPATH`, and its `sitecustomize.py` wraps `av.open` in every Python process started with it. A file whose name
 contains `kills` then ends the process that opens it by SIGSEGV, and one whose name contains `hangs` never returns.
+The name of each file that is opened is written to a pipe, if `OPENED` names one.
 """
 
 import shutil
@@ -15,6 +16,8 @@ import numpy as np
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 
+OPENED = "TIMESFORMER_FAULT_VIDEOS_OPENED"
+"""Environment variable with the pipe."""
 _NUM_SOURCES = 40
 """Different videos; the others are copies of these, each with a comment of its own at the end of the file."""
 
@@ -38,6 +41,10 @@ class Finder(MetaPathFinder):
 
             def trapped(file, *arguments, **keywords):
                 name = os.path.basename(str(getattr(file, "name", file)))
+                if pipe := os.environ.get("TIMESFORMER_FAULT_VIDEOS_OPENED"):
+                    descriptor = os.open(pipe, os.O_WRONLY)  # a child of the product may write no file, but a pipe
+                    os.write(descriptor, os.fsencode(name) + b"\\n")
+                    os.close(descriptor)
                 if "kills" in name:
                     os.kill(os.getpid(), signal.SIGSEGV)
                 while "hangs" in name:
@@ -69,10 +76,17 @@ class FaultVideos:
         return self.corrupt | self.kills | self.hangs
 
 
-def write_fault_videos(folder: Path, *, count: int, seed: int) -> FaultVideos:
-    """Write `count` files into a folder, in a random order: 1 % corrupt, 1 % that kill the decoder, one that hangs."""
+def write_fault_videos(folder: Path, *, count: int, share: int = 0, seed: int) -> FaultVideos:
+    """Write `count` files into a folder, in a random order: 1 % corrupt, 1 % that kill the decoder, one that hangs.
+
+    Args:
+        folder: Folder to make.
+        count: Number of files.
+        share: Number of corrupt files, and of those that kill; 0 takes 1 %.
+        seed: Of the order.
+    """
     sources = _write_sources(folder.parent / f"{folder.name}-sources")
-    share = max(1, count // 100)
+    share = share or max(1, count // 100)
     kinds = ["corrupt"] * share + ["kills"] * share + ["hangs"]
     kinds = np.random.default_rng(seed).permutation(kinds + ["whole"] * (count - len(kinds))).tolist()
     folder.mkdir()

@@ -4,6 +4,7 @@ Every process of a job has a variable in its environment that names the job, so 
 parent is dead. Linux only.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,8 +17,6 @@ from pathlib import Path
 
 _MARK = "TIMESFORMER_JOB_FAULTS"
 _POLL_S = 0.02
-_PATIENCE_S = 3600.0
-"""Seconds after which a condition is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,27 @@ class Process:
     command: str
 
 
+class OpenedFiles:
+    """A pipe to which processes write the name of each file that they open, at most a megabyte between two reads.
+
+    Args:
+        path: The pipe to make.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, 2**20)
+
+    def names(self) -> set[str]:
+        """The names since the last call."""
+        content = b""
+        with suppress(BlockingIOError):
+            while read := os.read(self._descriptor, 2**16):
+                content += read
+        return set(os.fsdecode(content).splitlines())
+
+
 @dataclass(slots=True, kw_only=True)
 class Job:
     """A command that fills a folder, and its processes."""
@@ -38,6 +58,7 @@ class Job:
     environment: Mapping[str, str]
     log: Path
     """File that stdout and stderr of every start are appended to."""
+    opened: OpenedFiles
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -67,28 +88,14 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], bool], *, what: str) -> float:
-    """Wait until a condition holds, and give the seconds.
-
-    Raises:
-        TimeoutError: It does not hold for an hour.
-    """
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > _PATIENCE_S:
-            raise TimeoutError(f"{what}: not within {_PATIENCE_S:g} s")
-        time.sleep(_POLL_S)
-    return time.monotonic() - start
-
-
 @dataclass(slots=True, kw_only=True)
 class Disturbance:
-    """What was killed, and what it cost."""
+    """What was killed, and what came of it."""
 
     kills: list[tuple[str, int]] = field(default_factory=list)
-    """`driver` or `worker`, and the number of finished files at that moment."""
-    restart_s: list[float] = field(default_factory=list)
-    """Seconds from each start to the first new result in the folder."""
+    """`driver` or `worker`, and the number of files in quarantine at that moment."""
+    read_again: set[str] = field(default_factory=set)
+    """Files that were opened although they had a result in the folder when the driver was started."""
 
 
 def run_undisturbed(job: Job) -> float:
@@ -103,50 +110,58 @@ def run_undisturbed(job: Job) -> float:
 
 
 def run_disturbed(
-    job: Job, kills: Sequence[tuple[int, str]], *, count: Callable[[], int], workers: Callable[[int], Sequence[int]]
+    job: Job,
+    kills: Sequence[tuple[int, str]],
+    *,
+    count: Callable[[], int],
+    finished: Callable[[], set[str]],
+    is_worker: Callable[[Process], bool],
 ) -> Disturbance:
-    """Run a job, kill its processes, start it again whenever its driver died, until it ends by itself.
+    """Run a job, kill its processes, and start it again whenever its driver died, until it ends by itself.
 
     Args:
         job: The job.
-        kills: Number of finished files at which to kill, ascending, and what: `driver` or `worker`.
-        count: Number of finished files in the folder.
-        workers: Ids of the worker processes of a driver.
+        kills: Values of `count` at which to kill, ascending, and what: `driver` or `worker`.
+        count: Number of files in quarantine.
+        finished: Names of the files with a result in the folder.
+        is_worker: Whether a process of the job is a worker.
+
+    Raises:
+        RuntimeError: It ended with another exit status than a job with bad files.
     """
     disturbance, left = Disturbance(), list(kills)
-    while True:
-        driver, start, before = job.start(), time.monotonic(), count()
-        wait_for(lambda: count() > before or driver.poll() is not None, what="a first result")  # noqa: B023
-        disturbance.restart_s.append(time.monotonic() - start)
+    status: int | None = -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        job.opened.names()
+        before, driver = finished(), job.start()
         while left and driver.poll() is None:
-            wait_for(lambda: count() >= left[0][0] or driver.poll() is not None, what="the next kill")  # noqa: B023
-            if not _kill_next(job, driver, left, workers=workers, count=count, disturbance=disturbance):
-                break
+            if count() < left[0][0] or not _kill_next(job, driver, left[0][1], count(), is_worker, disturbance):
+                time.sleep(_POLL_S)
+                continue
+            del left[0]
         status = driver.wait()
-        if status != -signal.SIGKILL:
-            _check_status(job, status)
-            return disturbance
+        disturbance.read_again |= before & job.opened.names()
+    _check_status(job, status)
+    return disturbance
 
 
 def _kill_next(
     job: Job,
     driver: subprocess.Popen[bytes],
-    left: list[tuple[int, str]],
-    *,
-    workers: Callable[[int], Sequence[int]],
-    count: Callable[[], int],
+    what: str,
+    done: int,
+    is_worker: Callable[[Process], bool],
     disturbance: Disturbance,
 ) -> bool:
-    """Kill the next of `left`; False if it was the driver."""
-    _, what = left[0]
-    victims = [driver.pid] if what == "driver" else list(workers(driver.pid))
-    if not victims:  # between two workers
-        time.sleep(_POLL_S)
-        return True
-    disturbance.kills.append((what, count()))
-    kill(victims[len(disturbance.kills) % len(victims)])
-    left.pop(0)
-    return what != "driver"
+    """Kill the driver, which is waited for, or a worker; False if there is none at this moment."""
+    pids = [driver.pid] if what == "driver" else sorted(each.pid for each in job.processes() if is_worker(each))
+    if not pids:
+        return False
+    disturbance.kills.append((what, done))
+    kill(pids[len(disturbance.kills) % len(pids)])
+    if what == "driver":
+        driver.wait()
+    return True
 
 
 def _check_status(job: Job, status: int) -> None:
