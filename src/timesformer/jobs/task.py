@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Compute = Callable[[Sequence[Item]], list[Row | Failure]]
-"""The results of a chunk, in the order of its items."""
+"""The results of a chunk, in the order of its items. An attribute `waited_s`, if there is one, is the time in seconds
+that it has waited for videos to be decoded, in all its calls."""
 
 
 class Task(Protocol):
@@ -22,6 +23,11 @@ class Task(Protocol):
     @property
     def verb(self) -> str:
         """The verb, such as `predict`."""
+        ...
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's weights, as `timesformer.inference.weights_hash`; empty without a model."""
         ...
 
     @property
