@@ -73,7 +73,7 @@ def run(folder: Path, *, engine: str, files: int, workers: int, seed: int, share
     for name in ("undisturbed", "disturbed"):
         command = [sys.executable, "-m", "timesformer", "predict", str(folder / "videos"), "--model", str(model),
                    "--job", str(folder / name), "--engine", engine, "--workers", str(workers),
-                   "--timeout", f"{TIMEOUT_S:g}"]  # fmt: skip
+                   "--seconds-per-video", f"{TIMEOUT_S:g}"]  # fmt: skip
         jobs[name] = Job(
             command=command,
             folder=folder / name,

@@ -70,7 +70,7 @@ def test_settings_are_those_of_the_decision_and_of_the_windows(model):
     expected = {"mode": "overlapping", "onset": 0.7, "offset": 0.4, "min_on": 0.4, "window": 0.8, "stride": 0.2}
     assert expected.items() <= settings.items()
     assert settings["precision"] == "fp32"
-    assert settings["overrides"] == {}
+    assert settings["labels"] == list("abcdefg")
 
 
 def test_settings_without_effect_are_refused_before_the_work(model):

@@ -43,7 +43,8 @@ class Limits:
     """
 
     seconds_per_item: float = 300.0
-    """Time limit for an item; a chunk has that of all its items."""
+    """Time limit for an item, or, of a task that calls `timesformer.isolation.progress.report_progress`, for a step of
+    one; a chunk has that of all its items."""
     seconds_to_start: float = 1800.0
     """Time limit for loading the model."""
     memory: int = 0

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.thresholds import Thresholds
 from timesformer.errors import ConfigError, DataError, DecodeError
+from timesformer.isolation.progress import report_progress
 from timesformer.jobs.item import Failure, Item, Row
+from timesformer.jobs.job_model import model_settings, model_source
 from timesformer.jobs.task import Compute
 from timesformer.timelines.decision import settings_of
 from timesformer.timelines.run import Task as PreparedTimeline
@@ -42,18 +44,12 @@ class TimelineTask:
     """`exclusive` or `overlapping`."""
     thresholds: Thresholds
     """When a class begins and ends."""
+    settings: Mapping[str, Any]
 
     @property
     def verb(self) -> str:
         """The verb."""
         return "timeline"
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What decides the rows."""
-        compute = {"precision": self.options.precision, "allow_codecs": sorted(self.options.allow_codecs)}
-        windows = {"window": self.window, "stride": self.stride}
-        return windows | settings_of(self.mode, self.thresholds) | compute | {"overrides": dict(self.overrides)}
 
     @property
     def schema(self) -> "pa.Schema":
@@ -114,21 +110,24 @@ def timeline_task(
     prepared = prepare(
         model, window=window, stride=stride, mode=mode, given=given, options=options, keywords=overrides
     )  # fmt: skip
+    length, distance = prepared.windows
+    decision = settings_of(mode, prepared.thresholds)
     return TimelineTask(
-        model=model,
+        model=model_source(model),
         model_sha256=prepared.sha256,
         overrides=overrides,
         options=options,
-        window=prepared.windows.length,
-        stride=prepared.windows.stride,
+        window=length,
+        stride=distance,
         mode=mode,
         thresholds=prepared.thresholds,
+        settings={"window": length, "stride": distance} | decision | model_settings(prepared.model, options),
     )
 
 
 def _result(prepared: PreparedTimeline, item: Item) -> Row | Failure:
     try:
-        return _row(run_task(prepared, item.path))
+        return _row(run_task(prepared, item.path, on_progress=lambda done, length: report_progress()))
     except (DecodeError, DataError) as error:
         return Failure(reason=str(error))
 

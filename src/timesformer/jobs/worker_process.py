@@ -17,6 +17,7 @@ from subprocess import DEVNULL, PIPE, Popen
 from typing import IO, Any, BinaryIO
 
 from timesformer.errors import TimeSformerError
+from timesformer.isolation.progress import on_progress
 from timesformer.jobs.engine import Limits
 from timesformer.jobs.item import Failure, Item, Row
 from timesformer.jobs.task import Task
@@ -36,6 +37,8 @@ _TAIL = 2000
 _MOST_STDERR = 2**20
 """Length of stderr, in bytes, from which it is emptied between calls."""
 _POLL_S = 1.0
+_ALIVE = "alive"
+"""Kind of a message that a call makes progress."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -140,24 +143,28 @@ class WorkerProcess:
         return process
 
     def _exchange(self, process: Popen[bytes], request: bytes, *, within_s: float) -> tuple[str, Any]:
-        deadline = time.monotonic() + within_s
+        """Send a request and wait for its answer; the time limit starts again at each sign of progress."""
         self._send(process, request)
-        header = self._receive(process, _LENGTH.size, deadline=deadline, within_s=within_s)
-        (length,) = _LENGTH.unpack(header)
-        return pickle.loads(self._receive(process, length, deadline=deadline, within_s=within_s))
+        kind, value, late = _ALIVE, None, f"took longer than {within_s:.6g} s"
+        while kind == _ALIVE:
+            deadline = time.monotonic() + within_s
+            (length,) = _LENGTH.unpack(self._receive(process, _LENGTH.size, deadline=deadline, late=late))
+            kind, value = pickle.loads(self._receive(process, length, deadline=deadline, late=late))
+            late = f"made no progress for {within_s:.6g} s"
+        return kind, value
 
     def _send(self, process: Popen[bytes], content: bytes, *, framed: bool = True) -> None:
         assert process.stdin is not None
         process.stdin.write(_LENGTH.pack(len(content)) + content if framed else content)
         process.stdin.flush()
 
-    def _receive(self, process: Popen[bytes], length: int, *, deadline: float, within_s: float) -> bytes:
+    def _receive(self, process: Popen[bytes], length: int, *, deadline: float, late: str) -> bytes:
         assert process.stdout is not None
         content = bytearray()
         while len(content) < length:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise self._kill(f"took longer than {within_s:.6g} s")
+                raise self._kill(late)
             if select.select([process.stdout], [], [], min(left, _POLL_S))[0]:
                 read = os.read(process.stdout.fileno(), min(length - len(content), 2**20))
                 if not read:
@@ -237,6 +244,7 @@ def serve(requests: BinaryIO, responses: BinaryIO) -> None:
         _write(responses, ("refused", error))
         return
     _write(responses, ("ready", None))
+    on_progress(_Reporter(responses).report)
     with suppress(EOFError):
         while True:
             items = pickle.loads(_read(requests))
@@ -251,6 +259,20 @@ def _answer(compute: Any, items: Sequence[Item]) -> tuple[str, Any]:
     except (MemoryError, RuntimeError, TimeSformerError) as error:  # of torch, most often out of memory
         return "failed", f"{type(error).__name__}: {error}"
     return "done", (results, getattr(compute, "waited_s", 0.0) - waited)
+
+
+class _Reporter:
+    """Tells the driver that a call makes progress, at most once a second."""
+
+    def __init__(self, responses: BinaryIO) -> None:
+        self._responses = responses
+        self._reported = time.monotonic()
+
+    def report(self) -> None:
+        """Report progress, unless that was done a moment ago."""
+        if time.monotonic() >= self._reported + _POLL_S:
+            self._reported = time.monotonic()
+            _write(self._responses, (_ALIVE, None))
 
 
 def _read(requests: BinaryIO) -> bytes:
