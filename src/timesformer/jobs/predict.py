@@ -1,6 +1,5 @@
 """The task of `predict`: the most probable classes of each video."""
 
-import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer.config.checks import MOST_WORKERS, check_count, check_positive
 from timesformer.config.compute import ComputeOptions
-from timesformer.config.io import to_dict
 from timesformer.errors import ConfigError, TimeSformerError
-from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.onnx_model import open_model
 from timesformer.inference.predictor import Prediction, Predictor, ReadVideo
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.isolation.progress import report_progress
 from timesformer.jobs.decode import ReadItems, decoding
 from timesformer.jobs.engine import Limits
 from timesformer.jobs.item import Failure, Item, Row
+from timesformer.jobs.job_model import model_settings, model_source
 from timesformer.jobs.parquet import arrow
 from timesformer.jobs.task import Compute
 
@@ -156,26 +155,13 @@ def predict_task(
     options = (options or ComputeOptions()).for_predictor()
     opened = open_model(model, **(overrides or {}))
     Predictor(opened, options=replace(options, compile=False))  # refuses what cannot work before a worker does
-    source = os.path.abspath(os.path.expanduser(model)) if os.path.exists(os.path.expanduser(model)) else model
     return PredictTask(
-        model=source,
+        model=model_source(model),
         model_sha256=weights_sha256(opened),
         overrides=dict(overrides or {}),
         options=options,
         top_k=top_k,
-        settings=_settings(opened, top_k=top_k, options=options),
+        settings={"top_k": top_k} | model_settings(opened, options),
         num_decoders=num_decoders,
         seconds_per_video=seconds_per_video,
     )
-
-
-def _settings(model: Classifier, *, top_k: int, options: ComputeOptions) -> dict[str, Any]:
-    """What decides the rows besides the weights; what changes them by rounding only may differ at a restart."""
-    return {
-        "top_k": top_k,
-        "model": to_dict(model.config),
-        "clip": to_dict(model.info.clip),
-        "labels": [model.info.label(index) for index in range(model.config.num_classes)],
-        "precision": options.precision,
-        "allow_codecs": sorted(options.allow_codecs),
-    }
