@@ -99,10 +99,8 @@ def build_trainer(
         callbacks: Callbacks, in the order of their calls.
         ranks: The ranks that train together.
     """
-    # no buffer needs to be broadcast: head_norm="batch", which alone has some, is refused
-    strategy = "auto" if ranks.is_alone else DDPStrategy(broadcast_buffers=False)
     return Trainer(
-        strategy=strategy,
+        strategy="auto" if ranks.is_alone else DDPStrategy(),
         num_nodes=ranks.size,
         accelerator=device.type,
         devices=[device.index] if device.index is not None else 1,
