@@ -103,12 +103,19 @@ def weightless(run: RunConfig) -> Weightless:
     return Weightless(model, configured["optimizer"])
 
 
-def memory_advice(run: RunConfig, device: torch.device) -> str | None:
-    """Advice if a step of a run does not fit into memory; None if it fits or free memory is unknown."""
+def memory_advice(run: RunConfig, device: torch.device, *, sharing: int = 1) -> str | None:
+    """Advice if a step of a run does not fit into memory; None if it fits or free memory is unknown.
+
+    Args:
+        run: The run.
+        device: Its device.
+        sharing: Processes with such a step that share the device.
+    """
     available = free_memory(device)
+    available = None if available is None else available // sharing
     if available is None or _rough_total(run) < available / 4:
         return None
-    estimate = estimate_memory(run, device)
+    estimate = replace(estimate_memory(run, None), available=available)
     fitting = estimate.fitting_batch
     if fitting is None or fitting >= estimate.clips:
         return None
