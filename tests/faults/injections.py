@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -183,12 +184,9 @@ def _find(moment: str) -> tuple[Any, str]:
 
 
 def _fill(folder: str) -> None:
-    with open(Path(folder) / ".filler", "ab", buffering=0) as file:
-        try:
-            while file.write(bytes(2**16)):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    with open(Path(folder) / ".filler", "ab", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**12)):
+            pass
 
 
 def _obey_permissions() -> None:

@@ -1,29 +1,11 @@
-"""The faults, what is expected, and what the tests observed: the one source of the table in `docs/reliability.md`.
+"""The table in `docs/reliability.md`: `PYTHONPATH=tests python -m faults.table` writes it."""
 
-`observed` is the exit status and the last line of stderr, to which each test compares what ran.
-`python tests/faults/table.py` writes the table into the page.
-"""
-
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from faults.rows import FAULTS
 
 PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 _MARKS = "<!-- table: tests/faults/table.py -->\n", "<!-- end of table -->\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A row of the table."""
-
-    group: str
-    fault: str
-    command: str
-    expected: str
-    observed: str
-
-
-FAULTS: dict[str, Fault] = {}
 
 
 def format_table() -> str:
@@ -51,4 +33,3 @@ def _cell(observed: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(format_page(), "utf-8")
-    sys.exit()
