@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from faults.forks import Host, Result, open_host
+from faults.rows import FAULTS
 from faults.small_disk import SmallDisk, open_small_disk
 from timesformer.config.io import dump_toml
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig

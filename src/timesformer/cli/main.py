@@ -1,5 +1,6 @@
 """`timesformer`: finds the verb, runs it, and turns every expected error into one line and an exit status."""
 
+import errno
 import logging
 import os
 import re
@@ -169,8 +170,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _describe(error: OSError) -> str:
-    """The error of a file, which comes first."""
-    return str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+    """The error of a file, which comes first; without one, a full disk is that of stdout."""
+    name = "stdout" if error.filename is None and error.errno == errno.ENOSPC else error.filename
+    return str(error) if name is None else f"{name}: {error.strerror}"
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

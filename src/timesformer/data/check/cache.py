@@ -1,7 +1,7 @@
 """Fingerprints of many files: decoded by all cores, and cached so that unchanged files are not read again.
 
-The cache is a text file next to the data, with a CRC-32 and a JSON object on each line. Lines are only appended, a batch at once, and
-unreadable lines are skipped, so that interrupted or concurrent runs lose nothing but time.
+The cache is a text file next to the data, with a CRC-32 and a JSON object on each line. Lines are only appended, a
+batch at once, and unreadable lines are skipped, so that interrupted or concurrent runs lose nothing but time.
 """
 
 import base64

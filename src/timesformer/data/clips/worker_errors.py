@@ -47,7 +47,7 @@ class ErrorsAsValues(Dataset[Any]):
 
 
 def _lost_storage(error: DecodeError) -> DataError | None:
-    """The error of a disk or a network share that has gone, which must not pass for a damaged video; None for others."""
+    """The error of a disk or a network share that has gone, which must not pass for a damaged video; else None."""
     cause = error.__cause__
     if not isinstance(cause, OSError):
         return None
@@ -74,8 +74,8 @@ def naming_dead_workers(num_workers: str) -> Generator[None]:
             raise
         _silence_later_deaths()
         raise TimeSformerError(
-            f"a data loading process was killed or crashed; the usual reasons are too little memory, or shared memory in a "
-            f"container (docker run --shm-size): free some, or lower {num_workers}"
+            "a data loading process was killed or crashed; the usual reasons are too little memory, or shared memory "
+            f"in a container (docker run --shm-size): free some, or lower {num_workers}"
         ) from error
 
 
