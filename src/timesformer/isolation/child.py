@@ -63,8 +63,8 @@ class Child:
 
         Raises:
             ProcessError: The process died, or was killed for its limits.
-            Exception: The error of the function; one of another kind than `TimeSformerError` has the child's traceback as a
-                note.
+            Exception: The error of the function; an unexpected one, which is not a `TimeSformerError`, has the
+                traceback of the child as a note.
         """
         with self._running() as process:
             write_message(process.requests, Kind.CALL, (args, kwargs))
@@ -115,7 +115,7 @@ class Child:
         except LateError:
             raise ProcessError(f"gave no result for {self._limits.call_s:g} s", stderr=self._tail()) from None
         except (EOFError, OSError) as error:
-            raise self._death() from error
+            raise self._death(error) from error
         except GarbledError as error:
             raise ProcessError(f"gave a result that cannot be read ({error})", stderr=self._tail()) from error
         finally:
@@ -158,10 +158,10 @@ class Child:
             return ProcessError(f"needed more than {_size(self._limits.memory)} of memory", stderr=self._tail())
         return error
 
-    def _death(self) -> ProcessError:
+    def _death(self, error: Exception) -> ProcessError:
         """How a process ended that closed its end of the channels."""
         if self._process is None:
-            return ProcessError("could not be started")
+            return ProcessError(f"could not be started ({error})")
         self._process.kill()  # in case that it closed them and goes on
         code = self._process.wait()
         if code >= 0:

@@ -22,6 +22,7 @@ from timesformer.data.video.header import as_fraction, stated_end_s
 from timesformer.data.video.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
 from timesformer.data.video.tar_member import MemberFile, find_member
 from timesformer.errors import CodecError, DecodeError
+from timesformer.isolation.progress import report_progress
 
 _PLAYLISTS = frozenset(
     {"concat", "concatf", "dash", "hls", "imf", "mlv", "rtsp", "sdp", "vobsub", "webm_dash_manifest"}
@@ -106,6 +107,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     # in which a stream appears late.
     with suppress(av.FFmpegError, IndexError):
         for packet in container.demux(stream):
+            report_progress()
             if packet.size:
                 yield packet
 
