@@ -39,6 +39,7 @@ Outcomes = dict[str, tuple[str, str]]
 def open_readers() -> Callable[[str], tuple[Outcomes, int]]:
     """Target of the child process: reads a file in all ways; the outcomes, and the peak memory so far in bytes."""
     from timesformer.data.check.scan import Scanner
+    from timesformer.data.video.feed import TimedFrame
     from timesformer.data.video.reader import open_reader
     from timesformer.data.video.sequential import open_feed
 
@@ -61,7 +62,7 @@ def open_readers() -> Callable[[str], tuple[Outcomes, int]]:
     def sequence(path: Path) -> str:
         with open_feed(path) as feed:
             for number, frame in enumerate(feed):
-                if number % 4 == 0 and hasattr(frame, "pixels"):
+                if number % 4 == 0 and isinstance(frame, TimedFrame):
                     frame.pixels()
         return "read"
 
@@ -149,7 +150,9 @@ def fuzz(
     return _report(tally, kinds, limits=limits, num_files=num_files, seed=seed, grown=peak_bytes() - peak_before)
 
 
-def _report(tally: Tally, kinds: Counter[str], *, limits: Limits, num_files: int, seed: int, grown: int) -> dict[str, Any]:  # fmt: skip
+def _report(
+    tally: Tally, kinds: Counter[str], *, limits: Limits, num_files: int, seed: int, grown: int
+) -> dict[str, Any]:
     seconds = sorted(tally.seconds)
     return {
         "files": num_files,

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from timesformer.data.video.codecs import DEFAULT_CODECS
 from timesformer.data.video.paths import VIDEO_SUFFIXES
@@ -81,7 +83,7 @@ def mutate(sources: Sequence[Source], *, seed: int, number: int) -> tuple[Source
 
 
 def _flip_bits(content: bytearray, draw: random.Random, _: Sequence[Source]) -> bytearray:
-    for _ in range(draw.choice((1, 4, 32, 256))):
+    for _flip in range(draw.choice((1, 4, 32, 256))):
         if content:
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
     return content
@@ -145,7 +147,8 @@ def _change_number(content: bytearray, draw: random.Random, _: Sequence[Source])
     size = draw.choice((1, 2, 4, 4, 8))
     reach = min(len(content), 4096)
     at = draw.randrange(reach + 1) if draw.random() < 0.5 else len(content) - draw.randrange(reach + 1)
-    content[at : at + size] = (draw.choice(LENGTHS) & (2 ** (8 * size) - 1)).to_bytes(size, draw.choice(("big", "little")))  # fmt: skip
+    number = draw.choice(LENGTHS) % 2 ** (8 * size)
+    content[at : at + size] = number.to_bytes(size, draw.choice(("big", "little")))
     return content
 
 
@@ -188,7 +191,7 @@ def _write(path: Path, *, codec: str, encoder: str) -> bool:
     formats = av.Codec(encoder, "w").video_formats
     try:
         with av.open(path, "w") as container:
-            stream = container.add_stream(encoder, rate=25)
+            stream = cast(VideoStream, container.add_stream(encoder, rate=25))
             stream.width, stream.height = width, height
             stream.pix_fmt = formats[0].name if formats else "yuv420p"
             stream.gop_size = 6

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import logging
+import math
 import os
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -36,6 +37,8 @@ _FORMAT = 4
 """Version, incremented when the fingerprint of the same file changes."""
 _BATCH = 32
 """Fingerprints written at once."""
+
+_THUMBNAIL_BYTES = math.prod(THUMBNAILS_SHAPE)
 
 _Key = tuple[int, int]
 
@@ -177,7 +180,7 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
         if content["format"] != _FORMAT:
             return None
         found = dict(content["found"])
-        pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
+        pixels = zlib.decompressobj().decompress(base64.b64decode(found.pop("thumbnails")), _THUMBNAIL_BYTES)
         thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
         size, mtime_ns = content["key"]
         return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**found, thumbnails=thumbnails)

@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from timesformer.bounds import max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.video.file_stat import video_digest
@@ -200,12 +201,14 @@ class _Pass:
         # local variables, since a frame of a small video takes less than a tenth of a millisecond
         num_frames = num_packets = num_hidden = num_damaged = 0
         times: list[int | None] = []
-        next_thumbnail = _thumbnail_frame(0, self._num_expected)
+        next_thumbnail, most = _thumbnail_frame(0, self._num_expected), max_frames()
         for packet in chain(demux(container, stream), [None]):
             if packet is not None:
                 num_packets += 1
                 if packet.is_discard:
                     num_hidden += 1
+                if num_packets > most:
+                    raise DecodeError(too_many_frames(num_packets))
             try:
                 frames = stream.decode(packet)
             except av.error.MemoryError:
