@@ -40,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="engine of the job")
     parser.add_argument("--files", type=int, default=2000, help="number of files")
+    parser.add_argument("--share", type=int, default=0, help="corrupt files, and files that kill (default: 1 %% each)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the files and the moments of the kills")
     arguments = parser.parse_args()
@@ -48,6 +49,7 @@ def main() -> int:
             Path(folder),
             engine=arguments.engine,
             files=arguments.files,
+            share=arguments.share,
             workers=arguments.workers,
             seed=arguments.seed,
         )
@@ -140,7 +142,7 @@ def audit(videos: FaultVideos, undisturbed: Job, disturbed: Job) -> dict[str, Se
     counts = Counter([*rows, *(entry["path"] for entry in quarantine)])
     names = {str(path) for path in videos.order}
     bad = set(map(str, videos.bad))
-    signals = {str(path): {"SIGSEGV"} for path in videos.kills} | {str(path): {"SIGKILL"} for path in videos.hangs}
+    signals = {str(path): {"SIGSEGV"} for path in videos.kills} | {str(path): {"", "SIGKILL"} for path in videos.hangs}
     return {
         "missing": sorted(names - set(counts)),
         "more than once": sorted(path for path, count in counts.items() if count > 1),
