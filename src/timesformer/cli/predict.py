@@ -79,7 +79,7 @@ def predict(
         task = predict_task(given_model(model), top_k=count, options=options, overrides=overridden)
         workers = plan_workers(job.workers, device=options.device)
         items = _items(paths, list_file)
-        return run_job(task, items, job, workers=workers, overwrite=overwrite, as_json=json)
+        return run_job(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
     job.refuse_without_job()
     if overwrite:
         raise ConfigError("--overwrite has no effect without --job")
