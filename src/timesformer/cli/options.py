@@ -118,7 +118,7 @@ class Job:
     """Compute part I of N of the job, from 0, next to the drivers of the other parts: for job arrays."""
     retry: Annotated[bool, FLAG] = False
     """Compute the videos in quarantine again."""
-    seconds_per_video: Annotated[float, Parameter(metavar="SECONDS")] = 300.0
+    seconds_per_video: Annotated[float, Parameter(metavar="SECONDS")] = 300
     """Time limit for a video."""
     memory_per_worker: Annotated[float, Parameter(metavar="GIB", show_default=False)] = 0.0
     """Limit of the memory of a worker process (default: none)."""

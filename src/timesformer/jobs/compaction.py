@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int64
 
+from timesformer.errors import TimeSformerError
 from timesformer.jobs.durable import sync_folder, write_durably
 from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.ids import shortened
 from timesformer.jobs.manifest import JobManifest
 from timesformer.jobs.parquet import arrow, read_table, write_table
 from timesformer.jobs.parts import Stored, read_stored
-from timesformer.jobs.quarantine import read_entries
+from timesformer.jobs.quarantine import quarantined_ids, read_entries
+from timesformer.jobs.state import read_state
 from timesformer.outputs import writing
 
 if TYPE_CHECKING:
@@ -41,34 +43,51 @@ def compact(
 ) -> None:
     """Put all rows in the order of the manifest, and the quarantine as well; safe if two do it at once.
 
+    Args:
+        folder: Folder of a job, in which every item has a result.
+        manifest: Its items.
+        schema: Columns of its rows.
+        rows_per_file: Rows of each file but the last.
+
     Raises:
         DataError: A file is damaged.
         TimeSformerError: The disk refused.
     """
     finish_compaction(folder)
-    if not folder.part_files() and folder.quarantines() in ([], [folder.quarantine]):
-        return
-    own = folder.root / f".compacting-{platform.node()}-{os.getpid()}"
-    with writing(folder.root):
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir()
-    try:
-        _stage(folder, manifest, own, schema=schema, rows_per_file=rows_per_file)
-        sync_folder(own)
-        _commit(own, folder)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-    sync_folder(folder.root)
-    finish_compaction(folder)
+    while not _is_compact(folder, manifest):
+        own = folder.root / f".compacting-{platform.node()}-{os.getpid()}"
+        try:
+            with writing(folder.root):
+                shutil.rmtree(own, ignore_errors=True)
+                own.mkdir()
+            _stage(folder, manifest, own, schema=schema, rows_per_file=rows_per_file)
+            _commit(own, folder)
+        except (FileNotFoundError, TimeSformerError) as error:
+            if not isinstance(error.__cause__ or error, FileNotFoundError):
+                raise
+            # another driver has compacted meanwhile, and removed what this one was reading or writing
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+        finish_compaction(folder)
+
+
+def _is_compact(folder: JobFolder, manifest: JobManifest) -> bool:
+    files = [*folder.part_files(), *folder.quarantines()]
+    if files not in ([], [folder.quarantine]):
+        return False
+    missing = read_state(folder, manifest).is_quarantined
+    return np.array_equal(quarantined_ids(files), manifest.ids[missing])
 
 
 def _commit(own: Path, folder: JobFolder) -> None:
+    sync_folder(own)
     with writing(folder.staged):
         try:
             own.rename(folder.staged)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another driver was first, with the same files
                 raise
+    sync_folder(folder.root)
 
 
 def finish_compaction(folder: JobFolder) -> None:

@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 from timesformer._version import __version__
 from timesformer.errors import ConfigError, DataError
 from timesformer.jobs.durable import append_lines, sync_folder, write_durably
-from timesformer.outputs import check_folder, writing
+from timesformer.outputs import check_folder, locked, writing
 
 FORMAT_VERSION = 1
-_KEPT = ".lock"
+_OURS = ("manifest", "job", "runs", "quarantine", "rows", "parts", "staged", "compacting", "lock")
+"""Beginnings of the names of a job's files, without a dot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,8 @@ class JobFolder:
 
     def quarantines(self) -> list[Path]:
         """The quarantine files of all drivers, oldest content first."""
-        return [*filter(Path.exists, [self.quarantine]), *sorted(self.root.glob("quarantine-*-of-*.jsonl"))]
+        of_shards = sorted(self.root.glob("quarantine-*-of-*.jsonl"))  # first: a compaction may move them meanwhile
+        return [*filter(Path.exists, [self.quarantine]), *of_shards]
 
     def part_files(self) -> list[Path]:
         """Files of rows in the order of computation."""
@@ -111,8 +113,7 @@ def create(folder: JobFolder) -> None:
     """
     check_folder(folder.root)
     if folder.root.is_dir() and not folder.job.exists():
-        ours = ("manifest", "job", "runs", "quarantine", "rows", "parts", "staged")
-        others = [path.name for path in folder.root.iterdir() if not path.name.lstrip(".").startswith((*ours, "lock"))]
+        others = [path.name for path in folder.root.iterdir() if not path.name.lstrip(".").startswith(_OURS)]
         if others:
             raise ConfigError(
                 f"job={str(folder.root)!r}: the folder is not empty and is not that of a job (such as {others[0]}): "
@@ -121,6 +122,20 @@ def create(folder: JobFolder) -> None:
     with writing(folder.root, error=ConfigError):
         for path in (folder.root, folder.rows, folder.parts):
             path.mkdir(parents=True, exist_ok=True)
+
+
+def tidy(folder: JobFolder) -> None:
+    """Remove what killed drivers left half-written.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    with writing(folder.root):
+        for pattern in (".*.part", ".job-*", "parts/.*.part"):
+            for leftover in folder.root.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        for leftover in folder.root.glob(".compacting-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def clear(folder: JobFolder) -> None:
@@ -137,29 +152,15 @@ def clear(folder: JobFolder) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def alone_in(folder: JobFolder, shard: Shard) -> Generator[None]:
+def alone_in(folder: JobFolder, shard: Shard) -> AbstractContextManager[None]:
     """Lock a folder against other drivers of the same shard, until this process ends in any way.
 
     Raises:
         ConfigError: Another process computes it.
     """
-    with ExitStack() as stack:
-        with suppress(ImportError, OSError):  # no locks on this disk
-            import fcntl
-
-            path = folder.root / f".lock{shard.suffix}"
-            file = stack.enter_context(path.open("a"))
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                stack.callback(path.unlink, missing_ok=True)
-            except (BlockingIOError, PermissionError) as error:
-                which = f", shard {shard}" if shard.count > 1 else ""
-                raise ConfigError(
-                    f"job={str(folder.root)!r}{which}: another process is computing it: wait for it, or name another "
-                    "folder"
-                ) from error
-        yield
+    which = f", shard {shard}" if shard.count > 1 else ""
+    message = f"job={str(folder.root)!r}{which}: another process is computing it: wait for it, or name another folder"
+    return locked(folder.root / f".lock{shard.suffix}", message=message)
 
 
 def read_job(folder: JobFolder) -> dict[str, Any] | None:

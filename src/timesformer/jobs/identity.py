@@ -45,6 +45,7 @@ def _identity(task: Task, manifest: JobManifest) -> dict[str, Any]:
         "verb": task.verb,
         "model_sha256": task.model_sha256,
         "settings": dict(task.settings),
+        "columns": [f"{field.name}: {field.type}" for field in task.schema],
         "manifest": {"sha256": manifest.sha256, "num_items": len(manifest)},
         "working_folder": printable(os.getcwd()) if manifest.has_relative_paths() else "",
         "chunk_size": task.chunk_size,
@@ -54,7 +55,7 @@ def _identity(task: Task, manifest: JobManifest) -> dict[str, Any]:
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     old, new = stored["settings"], given["settings"]
-    for key in ("verb", "model_sha256", "working_folder"):
+    for key in ("verb", "model_sha256", "columns", "working_folder"):
         if stored[key] != given[key]:
             yield f"{key} was {_short(stored[key])} and is {_short(given[key])}"
     for key in sorted({*old, *new}):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt64
 
+from timesformer.errors import ConfigError, DataError
 from timesformer.jobs.ids import short_id
 from timesformer.jobs.item import Item
 from timesformer.jobs.parquet import arrow, read_table, write_table
@@ -61,12 +62,15 @@ def make_manifest(items: Iterable[Item], *, salt: bytes) -> JobManifest:
     Args:
         items: The items, drawn once.
         salt: That of the task.
+
+    Raises:
+        ConfigError: A path cannot be that of a file.
     """
     pa = arrow()
     schema = pa.schema([("path", pa.binary()), ("start", pa.float64()), ("end", pa.float64())])
     ids, batches = [], []
     for batch in _batches(items):
-        columns = [[os.fsencode(item.path) for item in batch], [item.start for item in batch],
+        columns = [[_encoded(item.path) for item in batch], [item.start for item in batch],
                    [item.end for item in batch]]  # fmt: skip
         batches.append(pa.record_batch(columns, schema=schema))
         ids.append(np.array([short_id(item, salt) for item in batch], dtype=np.uint64))
@@ -84,12 +88,27 @@ def read_manifest(path: Path, *, salt: bytes) -> JobManifest:
     Raises:
         DataError: The file is missing or damaged.
     """
-    return make_manifest(_items(read_table(path)), salt=salt)
+    try:
+        table = read_table(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing, and the job cannot be compared with this command") from error
+    return make_manifest(_items(table), salt=salt)
 
 
 def _items(table: "pa.Table") -> list[Item]:
     columns = (table[name].to_pylist() for name in ("path", "start", "end"))
     return [Item(path=os.fsdecode(path), start=start, end=end) for path, start, end in zip(*columns, strict=True)]
+
+
+def _encoded(path: str) -> bytes:
+    """A path as the file system has it."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b""
+    if not encoded or b"\0" in encoded:
+        raise ConfigError(f"path={path!r} cannot be the path of a file")
+    return encoded
 
 
 def _hash(table: "pa.Table") -> str:

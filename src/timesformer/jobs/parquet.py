@@ -46,11 +46,14 @@ def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
     """Read a file that `write_table` wrote.
 
     Raises:
-        DataError: The file is missing or damaged.
+        DataError: The file is damaged.
+        FileNotFoundError: There is none.
     """
     pa = arrow()
     try:
         with open(path, "rb") as file:
             return pa.parquet.ParquetFile(file).read(columns=columns)
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{printable(str(path))}: cannot be read: {error}") from error

@@ -1,6 +1,6 @@
 """Rows as Parquet files: `id`, `path`, `start`, `end`, then the columns of the task."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,13 +40,27 @@ def stored_row(item: Item, row: Row, *, salt: bytes) -> dict[str, Any]:
     return {**row, "id": item_id(item, salt), "path": printable(item.path), **times}
 
 
-def write_rows(rows: Sequence[dict[str, Any]], path: Path, *, schema: "pa.Schema") -> None:
+def write_rows(rows: list[dict[str, Any]], path: Path, *, schema: "pa.Schema") -> None:
     """Write rows as a file.
 
     Raises:
         TimeSformerError: The disk refused.
     """
-    write_table(arrow().Table.from_pylist(list(rows), schema=schema), path)
+    pa = arrow()
+    try:
+        table = pa.Table.from_pylist(rows, schema=schema)
+    except UnicodeEncodeError:  # names of files in other columns than `path`
+        table = pa.Table.from_pylist(_printable(rows), schema=schema)
+    write_table(table, path)
+
+
+def _printable(value: Any) -> Any:
+    """The same with all texts printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from timesformer.jobs.compaction import compact, finish_compaction
 from timesformer.jobs.durable import drop_torn_line
 from timesformer.jobs.engine import Chunk, ChunkResult, Engine, Limits
 from timesformer.jobs.engine_local import run_local
-from timesformer.jobs.folder import JobFolder, Shard, alone_in, clear, create, record_run
+from timesformer.jobs.folder import JobFolder, Shard, alone_in, clear, create, record_run, tidy
 from timesformer.jobs.identity import claim
 from timesformer.jobs.ids import salt
 from timesformer.jobs.item import Item
@@ -126,6 +126,7 @@ def run_job(
         state = read_state(job, manifest)
         if state.is_done.all():
             compact(job, manifest, schema=row_schema(task))
+            tidy(job)
     return _summary(job, state, num_computed=int(todo.sum()), seconds=time.monotonic() - start)
 
 

@@ -1,6 +1,7 @@
 """What is done of a job, read from its folder."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 
@@ -34,6 +35,13 @@ def read_state(folder: JobFolder, manifest: JobManifest) -> JobState:
     Raises:
         DataError: A file is damaged.
     """
+    while True:
+        with suppress(FileNotFoundError):  # another driver has compacted meanwhile
+            return _read(folder, manifest)
+
+
+def _read(folder: JobFolder, manifest: JobManifest) -> JobState:
+    # parts before rows: a compaction makes the rows first, and then removes the parts
     has_row = np.isin(manifest.ids, read_stored([*folder.part_files(), *folder.row_files()]).ids)
     quarantined = np.isin(manifest.ids, quarantined_ids(folder.quarantines()))
     return JobState(has_row, quarantined & ~has_row)
@@ -50,6 +58,4 @@ def chunks_of(manifest: JobManifest, todo: Bool[np.ndarray, " items"], *, chunk_
         start = number * chunk_size
         wanted = todo[start : start + chunk_size]
         items = manifest.items(start, start + len(wanted))
-        yield Chunk(
-            number=number, items=tuple(item for item, is_wanted in zip(items, wanted, strict=True) if is_wanted)
-        )
+        yield Chunk(number=number, items=tuple(compress(items, wanted)))
