@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -22,6 +23,8 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Object store of a local cluster; paths and rows need little."""
 _LONGEST_TEMP = 25
 """A longer temporary folder makes the paths of Ray's sockets exceed the 103 bytes that macOS allows (Linux: 107)."""
+_REACH_S = 10.0
+"""Time limit for connecting to a given address."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 # The address of a node is that of its network card, even if 127.0.0.1 is given, unless clusters of machines are
 # switched off, as they are on Windows and macOS. Ray's servers listen on that address, or on all.
@@ -114,13 +117,39 @@ def _connected(ray: ModuleType, address: str) -> Generator[None]:
         )
     with tempfile.TemporaryDirectory() as folder:
         try:
+            _reach(ray, address)
             _init(ray, Path(folder) / "start.log", address=address)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(f"no Ray cluster at {address}: {_first_line(error)}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(ray: ModuleType, address: str) -> None:
+    """Check that something listens at an address, for which Ray itself tries for a quarter of an hour.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return  # `auto`, and what Ray refuses
+    # a cluster of this machine may listen on its network card only, whose address Ray takes for 127.0.0.1
+    hosts = [host.strip("[]"), *([ray.util.get_node_ip_address()] if host in ("localhost", "127.0.0.1") else [])]
+    refusals = [_refusal(each, int(port)) for each in hosts]
+    if refusals[0] is not None and None not in refusals:
+        raise refusals[0]
+
+
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why a port cannot be reached; None if it can."""
+    try:
+        socket.create_connection((host, port), timeout=_REACH_S).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _init(ray: ModuleType, log: Path, **options: Any) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from timesformer.config.run import DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig, OnDecodeError
@@ -22,7 +23,9 @@ from timesformer.data.manifest.manifest import Manifest, holds_splits, load_trai
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
+from timesformer.training.shares import Shares, consecutive_share, paired_share
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +216,8 @@ class Batch(NamedTuple):
     """The class of each clip."""
     skipped: tuple[str, ...] = ()
     """The error message of each skipped video, with its path."""
+    partners: Int[Tensor, " b"] | None = None
+    """Index of the clip that each clip is mixed with, see `mix_partners`; None if no video was skipped."""
 
 
 Loader = DataLoader[Batch | TimeSformerError]
@@ -235,21 +240,40 @@ def collate(
     fatal = [error for error in errors if on_decode_error == "raise" or not isinstance(error, DecodeError)]
     if fatal:
         return fatal[0]
-    read = [item for item in items if not isinstance(item, TimeSformerError)]
+    is_read = [not isinstance(item, TimeSformerError) for item in items]
+    read = list(compress(items, is_read))
     clips = torch.cat([torch.empty(0, *clip_shape, dtype=torch.uint8), *(clips for clips, _ in read)])
     labels = [label for clips, label in read for _ in range(len(clips))]
-    return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)))
+    partners = mix_partners(is_read, repeats=len(read[0][0])) if read and errors else None
+    return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)), partners)
+
+
+def mix_partners(is_read: Sequence[bool], *, repeats: int) -> Int[Tensor, " b"]:
+    """Partners for MixUp and CutMix of the clips of videos that were read.
+
+    The first clip of all videos of the batch and the last one are partners, the second and the last but one, and so on.
+    A clip whose partner was skipped is its own: skipped videos change no other pair.
+
+    Args:
+        is_read: Whether each video of the batch was read.
+        repeats: Clips per video.
+    """
+    count = len(is_read) * repeats
+    kept = [clip for clip in range(count) if is_read[clip // repeats]]
+    index = {clip: place for place, clip in enumerate(kept)}
+    return torch.tensor([index.get(count - 1 - clip, index[clip]) for clip in kept], dtype=torch.int64)
 
 
 class DataLoaders(NamedTuple):
     """Loaders of random training clips and of one view per validation video.
 
-    `clips` is the dataset of `train`; call its `set_epoch` before each epoch.
+    `clips` is the dataset of `train`; call its `set_epoch` before each epoch. `order` is that of its videos.
     """
 
     train: Loader
     val: Loader
     clips: TrainClips
+    order: EpochOrder
 
 
 def make_loaders(
@@ -259,6 +283,7 @@ def make_loaders(
     device: torch.device,
     first_epoch: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ranks: Ranks = ALONE,
 ) -> DataLoaders:
     """Set up the loaders of a run, and decode the training videos in advance if `run.data.cache` is set.
 
@@ -271,6 +296,7 @@ def make_loaders(
         device: The device that trains.
         first_epoch: Number of the first epoch, from 0.
         on_progress: Progress callback with the number of decoded videos and their total.
+        ranks: The ranks that share each micro-batch; the loaders have the share of this one.
 
     Raises:
         ConfigError: The model does not have 3 input channels.
@@ -284,27 +310,23 @@ def make_loaders(
     order.set_epoch(first_epoch)
     clips.set_epoch(first_epoch)
     pin_memory = device.type == "cuda"
+    mixes = run.augment.mixup > 0 or run.augment.cutmix > 0
+    shares = partial(Shares, rank=ranks.rank, num_ranks=ranks.size)
+    train = shares(order, batch_size=run.videos_per_micro_batch, divide=paired_share if mixes else consecutive_share)
+    val = shares(SequentialSampler(views), batch_size=run.micro_batch_size, divide=consecutive_share)
     return DataLoaders(
-        train=_loader(clips, run=run, num_videos=run.videos_per_micro_batch, pin_memory=pin_memory, sampler=order),
-        val=_loader(
-            OneView(views, cache=run.data.cache),
-            run=run,
-            num_videos=run.micro_batch_size,
-            pin_memory=pin_memory,
-            sampler=None,
-        ),
+        train=_loader(clips, run=run, batches=train, pin_memory=pin_memory),
+        val=_loader(OneView(views, cache=run.data.cache), run=run, batches=val, pin_memory=pin_memory),
         clips=clips,
+        order=order,
     )
 
 
-def _loader(
-    dataset: TrainClips | OneView, *, run: RunConfig, num_videos: int, pin_memory: bool, sampler: EpochOrder | None
-) -> Loader:
+def _loader(dataset: TrainClips | OneView, *, run: RunConfig, batches: Shares, pin_memory: bool) -> Loader:
     shape = (run.model.in_channels, run.model.num_frames, *run.model.image_size)
     return DataLoader(
         ErrorsAsValues(dataset),
-        batch_size=num_videos,
-        sampler=sampler,
+        batch_sampler=batches,
         num_workers=run.data.num_workers,
         persistent_workers=run.data.num_workers > 0,
         collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),

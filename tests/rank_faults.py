@@ -1,0 +1,144 @@
+"""What is planted into the ranks of a training before it starts: listeners, and faults of one rank."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from timesformer.cli import train as cli_train
+from timesformer.config.run import DataConfig, RunConfig
+from timesformer.data.clips.dataset import TrainClips
+from timesformer.errors import ConfigError, DataError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.processes import read_process_info
+from timesformer.training import train as training
+from timesformer.training.callbacks import DirectCheckpointIO, Recorder
+from timesformer.training.dataloaders import Split
+from timesformer.training.lightning_module import ClipClassifier
+
+
+def nothing() -> None:
+    """Change nothing."""
+
+
+def list_samples(folder: str) -> None:
+    """Append the index of each training video that is read to a file per rank and epoch."""
+    read = TrainClips.__getitem__
+
+    def listed(self: TrainClips, index: int) -> Any:
+        epoch = int(self._epoch)
+        with open(Path(folder) / f"epoch{epoch}_rank{read_process_info(os.environ).rank}.txt", "a") as file:
+            print(index, file=file)
+        return read(self, index)
+
+    TrainClips.__getitem__ = listed
+
+
+def list_draws(folder: str) -> None:
+    """Append the seed of the dropout of each micro-batch to a file per rank."""
+    forward = TimeSformer.forward
+
+    def drawn(self: TimeSformer, clips: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            with open(Path(folder) / f"draws_rank{read_process_info(os.environ).rank}.txt", "a") as file:
+                print(torch.initial_seed(), file=file)
+        return forward(self, clips)
+
+    TimeSformer.forward = drawn
+
+
+def is_rank(rank: int) -> bool:
+    """Whether this process is a rank."""
+    return read_process_info(os.environ).rank == rank
+
+
+def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None:
+    """Do something in one rank before the first micro-batch of a step, counted from 0."""
+    if not is_rank(rank):
+        return
+    train = ClipClassifier.training_step
+
+    def stepped(self: ClipClassifier, batch: Any, batch_index: int) -> Any:
+        if self.global_step == step:
+            act(self)
+        return train(self, batch, batch_index)
+
+    ClipClassifier.training_step = stepped
+
+
+def die(module: ClipClassifier) -> None:
+    """End as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out_of_memory(module: ClipClassifier) -> None:
+    """Fail as an allocation does."""
+    raise MemoryError
+
+
+def interrupt(module: ClipClassifier) -> None:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def spoil_loss(module: ClipClassifier) -> None:
+    """Make the next loss NaN, in this rank alone."""
+    module.model.head.register_forward_hook(lambda head, inputs, output: output * torch.nan)
+
+
+def spoil_gradient(module: ClipClassifier) -> None:
+    """Make the gradients infinite, in this rank alone, with a loss that is finite."""
+    module.model.head.weight.register_hook(lambda gradient: gradient + torch.inf)
+
+
+def find_no_videos(rank: int) -> None:
+    """Let a rank find no videos, as on a machine without the disk that holds them."""
+
+    def missing(data: DataConfig, *, seed: int) -> Split:
+        raise DataError(f"{data.train}: no such folder")
+
+    if is_rank(rank):
+        training.load_data = missing
+
+
+def find_other_videos(rank: int) -> None:
+    """Let a rank find one video less."""
+    load = training.load_data
+
+    def changed(data: DataConfig, *, seed: int) -> Split:
+        train, val = load(data, seed=seed)
+        return Split(replace(train, samples=train.samples[1:]), val)
+
+    if is_rank(rank):
+        training.load_data = changed
+
+
+def find_no_config(rank: int) -> None:
+    """Let the command line of a rank fail before it meets the others."""
+
+    def missing(*arguments: Any, **options: Any) -> RunConfig:
+        raise ConfigError("run.toml: No such file or directory")
+
+    if is_rank(rank):
+        cli_train.requested_run = missing
+
+
+def fail_to_write(epochs: int) -> None:
+    """Let the disk refuse the checkpoint of an epoch, in rank 0."""
+    write = Recorder._write_checkpoints
+
+    def refused(self: Recorder, held: DirectCheckpointIO, *, is_best: bool) -> None:
+        if len(self.history) == epochs:
+            held.write = lambda path: _refuse()
+        write(self, held, is_best=is_best)
+
+    Recorder._write_checkpoints = refused
+
+
+def _refuse() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
