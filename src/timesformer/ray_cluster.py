@@ -21,8 +21,10 @@ from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Object store of a local cluster; paths and rows need little."""
-_LONGEST_TEMP = 25
+_LONGEST_TEMP = 23
 """A longer temporary folder makes the paths of Ray's sockets exceed the 103 bytes that macOS allows (Linux: 107)."""
+_ATTEMPTS = 3
+"""Attempts to start a cluster."""
 _REACH_S = 10.0
 """Time limit for connecting to a given address."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
@@ -99,13 +101,37 @@ def _local(ray: ModuleType, *, num_cpus: int | None) -> Generator[None]:
         )
     with _folder() as folder, _environment({"RAY_AUTH_TOKEN": os.urandom(32).hex()}):
         try:
-            _init(
-                ray, folder / "start.log", address="local", num_cpus=num_cpus, include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES, _node_ip_address="127.0.0.1", _temp_dir=str(folder),
-            )  # fmt: skip
+            _start(ray, folder, num_cpus=num_cpus)
             yield
         finally:
             ray.shutdown()
+
+
+def _start(ray: ModuleType, folder: Path, *, num_cpus: int | None) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        session = folder / str(attempt)
+        session.mkdir()
+        try:
+            return _init(
+                ray, folder / "start.log", address="local", num_cpus=num_cpus, include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES, _node_ip_address="127.0.0.1", _temp_dir=str(session),
+            )  # fmt: skip
+        except Exception as error:  # of a busy machine, where Ray waits 30 s; the error has no class of its own
+            _end_processes(session)
+            if attempt == _ATTEMPTS:
+                raise TimeSformerError(f"Ray did not start: {_first_line(error)}") from error
+    return None
+
+
+def _end_processes(session: Path) -> None:
+    """End the processes of a cluster that did not start, which Ray leaves."""
+    import psutil  # comes with Ray
+
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(f"{session}{os.sep}" in argument for argument in process.cmdline()):
+                process.kill()
+                process.wait()
 
 
 @contextmanager
@@ -153,20 +179,12 @@ def _refusal(host: str, port: int) -> OSError | None:
 
 
 def _init(ray: ModuleType, log: Path, **options: Any) -> None:
-    """`ray.init` without its output and its handler of SIGTERM.
-
-    Raises:
-        TimeSformerError: A local cluster did not start.
-    """
+    """`ray.init` without its output and its handler of SIGTERM."""
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         with _stderr_to(log):
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, RuntimeError, TimeoutError) as error:
-        if options["address"] != "local":
-            raise
-        raise TimeSformerError(f"Ray did not start: {_first_line(error)}") from error
     finally:
         if is_main and handler is not None:
             signal.signal(signal.SIGTERM, handler)

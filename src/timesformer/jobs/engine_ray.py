@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import platform
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -59,7 +60,7 @@ def ray_engine(address: str | None = None, *, count: int | None = None, device: 
             nodes = cluster.nodes()
             has_gpus = device in ("auto", "cuda") and any(node.get("GPU", 0) >= 1 for node in nodes)
             planned = wanted if cluster.is_own else plan_cluster(nodes, count=count, has_gpus=has_gpus)
-            worker = (pickle.dumps(task), limits, planned.threads, os.getcwd())
+            worker = (pickle.dumps(task), limits, planned.threads, os.getcwd(), tuple(sys.path))
             size = max(CHUNKS_PER_RUN, _CHUNKS_PER_WORKER * planned.count)
             while run := [*islice(chunks, size)]:
                 with closing(_computed(cluster, worker, run, workers=planned, num_gpus=int(has_gpus))) as results:
@@ -138,9 +139,11 @@ class _Worker:
         limits: Limits of the process.
         threads: Its threads.
         folder: Working folder of the driver, at which relative paths start.
+        modules: `sys.path` of the driver, where the task may be defined.
     """
 
-    def __init__(self, task: bytes, limits: Limits, threads: int, folder: str) -> None:
+    def __init__(self, task: bytes, limits: Limits, threads: int, folder: str, modules: tuple[str, ...]) -> None:
+        sys.path.extend(path for path in modules if path not in sys.path)
         self._has_folder = os.path.isdir(folder)
         self._folder = folder
         self._worker = Supervised(
