@@ -129,17 +129,16 @@ def _run(cluster: RayCluster, launch: Launch, *, restart: int) -> int | None:
     queue = Queue(actor_options={"num_cpus": 0})
     resources = {"CPU": launch.cpus} | ({"GPU": 1} if launch.gpus else {})
     with _storage(cluster) as storage, _relayed(queue) as statuses:
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config={"queue": queue, "launch": launch, "restart": restart},
-            torch_config=TorchConfig(backend="gloo"),
-            scaling_config=ScalingConfig(
+        options: dict[str, Any] = {
+            "train_loop_config": {"queue": queue, "launch": launch, "restart": restart},
+            "torch_config": TorchConfig(backend="gloo"),
+            "scaling_config": ScalingConfig(
                 num_workers=launch.workers, use_gpu=launch.gpus, resources_per_worker=resources
             ),
-            run_config=RunConfig(storage_path=storage, name="launch"),  # ty: ignore[invalid-argument-type]
-        )
+            "run_config": RunConfig(storage_path=storage, name="launch"),
+        }
         with suppress(RuntimeError):  # of Ray Train, after a process failed or was lost
-            trainer.fit()
+            TorchTrainer(_work, **options).fit()
     failed = next((status for status in statuses if status), 0)
     if failed > 0:
         return failed
