@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ class NameTask:
 
 def _misbehave(name: str) -> None:
     if "die" in name:
-        print("about to die", file=os.sys.stderr, flush=True)
+        print("about to die", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
     if "exit" in name:
         os._exit(3)
@@ -127,3 +128,9 @@ def quarantine_of(folder: Path) -> list[dict[str, Any]]:
 def computed(log: Path) -> list[str]:
     """Paths that were computed, one for each time."""
     return log.read_text("utf-8", errors="surrogateescape").splitlines() if log.exists() else []
+
+
+def die_at_start(*setup: object) -> None:
+    """A target of a worker that cannot start."""
+    print("no mood", file=sys.stderr, flush=True)
+    os._exit(5)

@@ -58,13 +58,30 @@ def run(
         ConfigError: An option is invalid.
         TimeSformerError: As `timesformer.jobs.run.run_job`.
     """
+    summary = compute_job(task, items, job, workers=workers, device=device, overwrite=overwrite)
+    if isinstance(summary, int):
+        return summary
+    _print(summary, JobFolder(Path(job.job)), shard=parse_shard(job.shard), as_json=as_json)
+    return 1 if summary.num_quarantined else 0
+
+
+def compute_job(
+    task: Task,
+    items: Iterable[Item],
+    job: Job,
+    *,
+    workers: Workers,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> JobSummary | int:
+    """As `run`, without the print: the summary, or the exit status after Ctrl-C or SIGTERM."""
     shard = parse_shard(job.shard)
     if overwrite and shard.count > 1:
         raise ConfigError("--overwrite with --shard would remove the work of other shards: remove the folder instead")
     limits = Limits(seconds_per_item=job.seconds_per_video, memory=round(job.memory_per_worker * 2**30))
     try:
         with _terminable(), _shown(task.verb) as on_progress:
-            summary = run_job(
+            return run_job(
                 task, items, job.job, engine=_engine(job, device=device), workers=workers, limits=limits, shard=shard,
                 overwrite=overwrite, retry=job.retry, on_progress=on_progress,
             )  # fmt: skip
@@ -74,8 +91,6 @@ def run(
     except _Terminated:
         say(f"terminated: {_CONTINUE}")
         return _TERMINATED
-    _print(summary, JobFolder(Path(job.job)), shard=shard, as_json=as_json)
-    return 1 if summary.num_quarantined else 0
 
 
 def parse_shard(text: str) -> Shard:

@@ -42,7 +42,7 @@ _USAGE = {
     "evaluate": "DATA",
     "predict": "[PATH...]",
     "explain": "PATH... --output PATH",
-    "timeline": "[VIDEO]",
+    "timeline": "[VIDEO]...",
     "export": "MODEL --output PATH",
     "convert": "SOURCE --output PATH",
     "info": "[MODEL]",

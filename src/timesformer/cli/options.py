@@ -61,6 +61,16 @@ _PRECISION = Parameter(
 )
 
 Val = Annotated[str, Parameter(group=DATA, metavar="PATH", help="Validation videos, if DATA does not contain them.")]
+ListFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--list",
+        group=DATA,
+        metavar="FILE",
+        help="File with the path of a video on each line, or CSV with a column `path` and, for segments, `start` and "
+        "`end`; relative paths start at its folder.",
+    ),
+]
 AllowCodecs = Annotated[tuple[str, ...], LIST, _CODECS]
 Device = Annotated[str, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES}.")]
 DeviceOfConfig = Annotated[str | None, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES} (default: auto).")]
@@ -119,7 +129,7 @@ class Job:
     retry: Annotated[bool, FLAG] = False
     """Compute the videos in quarantine again."""
     seconds_per_video: Annotated[float, Parameter(metavar="SECONDS")] = 300
-    """Time limit for a video."""
+    """Time limit for a video; in timeline, for a step of one."""
     memory_per_worker: Annotated[float, Parameter(metavar="GIB", show_default=False)] = 0.0
     """Limit of the memory of a worker process (default: none)."""
 

@@ -17,6 +17,7 @@ from timesformer.cli.options import (
     PREDICT_COMPUTE,
     AsJson,
     Job,
+    ListFile,
     Model,
     Overrides,
     Overwriting,
@@ -43,7 +44,7 @@ def predict(
     paths: Annotated[tuple[str, ...], Parameter(negative=(), group=DATA)] = (),
     /,
     *,
-    list_file: Annotated[Path | None, Parameter(name="--list", group=DATA, metavar="FILE")] = None,
+    list_file: ListFile = None,
     model: Model = DEFAULT_MODEL,
     overrides: Overrides = (),
     compute: PredictCompute = PREDICT_COMPUTE,
@@ -65,9 +66,6 @@ def predict(
     paths
         Video files, folders of frames, videos in tar files (`shard-000000.tar/clip.mp4`), folders (searched for videos
         at any depth) and patterns such as `'videos/*.mp4'`.
-    list_file
-        File with the path of a video on each line, or CSV with a column `path` and, for segments, `start` and `end`;
-        relative paths start at its folder.
     top_k
         Show the k most probable classes of each video.
     """
@@ -76,9 +74,12 @@ def predict(
     count = _top_k(top_k)
     if job.job:
         options, overridden = compute_options(compute), model_overrides(overrides)
-        task = predict_task(given_model(model), top_k=count, options=options, overrides=overridden)
         workers = plan_workers(job.workers, device=options.device)
-        items = _items(paths, list_file)
+        task = predict_task(
+            given_model(model), top_k=count, options=options, overrides=overridden, num_decoders=workers.decoders,
+            seconds_per_video=job.seconds_per_video,
+        )  # fmt: skip
+        items = job_items(paths, list_file)
         return run_job(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
     job.refuse_without_job()
     if overwrite:
@@ -97,7 +98,7 @@ def predict(
     return 1 if failures else 0
 
 
-def _items(paths: Sequence[str], list_file: Path | None) -> Iterator[Item]:
+def job_items(paths: Sequence[str], list_file: Path | None) -> Iterator[Item]:
     """The items of a job, listed as they are drawn."""
     for path in find_videos(paths):
         yield Item(path=str(path))

@@ -43,11 +43,11 @@ class Limits:
     """
 
     seconds_per_item: float = 300.0
-    """Time limit for an item; a chunk has that of all its items."""
+    """Longest time without a result or a report of progress; see `Compute`."""
     seconds_to_start: float = 1800.0
     """Time limit for loading the model."""
     memory: int = 0
-    """Limit of the resident memory of a worker in bytes; 0 for none."""
+    """Bytes that a worker may allocate beyond those that it starts with; 0 for no limit."""
 
     def __post_init__(self) -> None:
         check_positive("seconds_per_item", self.seconds_per_item)

@@ -6,9 +6,8 @@ from queue import Empty, Queue
 from threading import Lock, Thread
 
 from timesformer.jobs.engine import Chunk, ChunkResult, Limits
-from timesformer.jobs.supervised import Supervised
+from timesformer.jobs.supervised import StoppedError, Supervised, starter_for
 from timesformer.jobs.task import Task
-from timesformer.jobs.worker_process import Stopped
 from timesformer.jobs.workers import Workers
 
 _Message = ChunkResult | BaseException | None
@@ -17,9 +16,17 @@ _Message = ChunkResult | BaseException | None
 
 def run_local(task: Task, chunks: Iterator[Chunk], *, workers: Workers, limits: Limits) -> Generator[ChunkResult]:
     """Compute chunks in worker processes; see `Engine`."""
-    messages: Queue[_Message] = Queue(maxsize=2 * workers.count)
+    with starter_for(task) as starter:
+        crew = [
+            Supervised(task, limits=limits, environment=workers.environment(number), starter=starter)
+            for number in range(workers.count)
+        ]
+        yield from _results(crew, chunks)
+
+
+def _results(crew: list[Supervised], chunks: Iterator[Chunk]) -> Generator[ChunkResult]:
+    messages: Queue[_Message] = Queue(maxsize=2 * len(crew))
     lock = Lock()
-    crew = [Supervised(task, limits=limits, environment=workers.environment(number)) for number in range(workers.count)]
     threads = [Thread(target=_work, args=(worker, chunks, lock, messages), daemon=True) for worker in crew]
     try:
         for thread in threads:
@@ -40,13 +47,13 @@ def run_local(task: Task, chunks: Iterator[Chunk], *, workers: Workers, limits: 
 
 
 def _work(worker: Supervised, chunks: Iterator[Chunk], lock: Lock, messages: "Queue[_Message]") -> None:
-    """Compute chunks until there are none; run in the thread of a worker, which its process ends with."""
+    """Compute chunks until there are none; run in the thread of a worker."""
     try:
         with worker:
             while (chunk := _next(chunks, lock)) is not None:
                 messages.put(worker.run_chunk(chunk))
         messages.put(None)
-    except Stopped:
+    except StoppedError:
         return
     except BaseException as error:  # any error must reach the main thread, which waits for a message
         messages.put(error)

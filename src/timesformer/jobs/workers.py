@@ -21,6 +21,11 @@ class Workers:
     """GPUs as in `CUDA_VISIBLE_DEVICES`; worker i has number i modulo their number. Empty: workers share what the
     process sees."""
 
+    @property
+    def decoders(self) -> int:
+        """Processes of each worker that decode videos: 2 next to a CPU, the cores that are left next to a GPU."""
+        return max(2, self.threads - 1) if self.gpus else 2
+
     def environment(self, worker: int) -> dict[str, str]:
         """Environment variables of a worker, counted from 0, in addition to those of this process."""
         variables = {"OMP_NUM_THREADS": str(self.threads)}
