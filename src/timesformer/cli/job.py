@@ -31,7 +31,14 @@ _CONTINUE = "run the same command to continue"
 
 
 def run(
-    task: Task, items: Iterable[Item], job: Job, *, workers: Workers, overwrite: bool = False, as_json: bool = False
+    task: Task,
+    items: Iterable[Item],
+    job: Job,
+    *,
+    workers: Workers,
+    device: str = "cpu",
+    overwrite: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Run a job and print its result.
 
@@ -40,6 +47,7 @@ def run(
         items: The items.
         job: The options.
         workers: Number of workers and their threads.
+        device: Device of the task.
         overwrite: Remove the job in the folder.
         as_json: Print the summary as JSON.
 
@@ -50,7 +58,7 @@ def run(
         ConfigError: An option is invalid.
         TimeSformerError: As `timesformer.jobs.run.run_job`.
     """
-    summary = compute_job(task, items, job, workers=workers, overwrite=overwrite)
+    summary = compute_job(task, items, job, workers=workers, device=device, overwrite=overwrite)
     if isinstance(summary, int):
         return summary
     _print(summary, JobFolder(Path(job.job)), shard=parse_shard(job.shard), as_json=as_json)
@@ -58,7 +66,13 @@ def run(
 
 
 def compute_job(
-    task: Task, items: Iterable[Item], job: Job, *, workers: Workers, overwrite: bool = False
+    task: Task,
+    items: Iterable[Item],
+    job: Job,
+    *,
+    workers: Workers,
+    device: str = "cpu",
+    overwrite: bool = False,
 ) -> JobSummary | int:
     """As `run`, without the print: the summary, or the exit status after Ctrl-C or SIGTERM."""
     shard = parse_shard(job.shard)
@@ -68,7 +82,7 @@ def compute_job(
     try:
         with _terminable(), _shown(task.verb) as on_progress:
             return run_job(
-                task, items, job.job, engine=_engine(job), workers=workers, limits=limits, shard=shard,
+                task, items, job.job, engine=_engine(job, device=device), workers=workers, limits=limits, shard=shard,
                 overwrite=overwrite, retry=job.retry, on_progress=on_progress,
             )  # fmt: skip
     except KeyboardInterrupt:
@@ -97,12 +111,14 @@ def parse_shard(text: str) -> Shard:
     return Shard(index=index, count=count)
 
 
-def _engine(job: Job) -> Engine:
+def _engine(job: Job, *, device: str) -> Engine:
     if job.engine == "local":
+        if job.ray_address:
+            raise ConfigError("--ray-address has no effect without --engine ray")
         return run_local
-    from timesformer.jobs.engine_ray import run_ray
+    from timesformer.jobs.engine_ray import ray_engine
 
-    return run_ray
+    return ray_engine(job.ray_address or None, count=job.workers, device=device)
 
 
 class _Terminated(BaseException):

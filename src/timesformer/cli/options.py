@@ -120,6 +120,8 @@ class Job:
     """Compute a row for each video in worker processes, into this folder; the same command goes on after a kill."""
     engine: Annotated[str, choice("engine", get_args(EngineName)), Parameter(metavar="ENGINE")] = "local"
     """Where the workers run: `local`, this machine, or `ray`, a Ray cluster."""
+    ray_address: Annotated[str, Parameter(metavar="ADDRESS")] = ""
+    """Address of the Ray cluster (default: `RAY_ADDRESS` or, without it, a cluster on this machine for this job)."""
     workers: Annotated[int | None, Parameter(metavar="N")] = None
     """Worker processes, each with its own model (default: one for each GPU, or for each 8 cores)."""
     shard: Annotated[str, Parameter(metavar="I/N")] = ""

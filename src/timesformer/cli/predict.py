@@ -80,7 +80,7 @@ def predict(
             seconds_per_video=job.seconds_per_video,
         )  # fmt: skip
         items = job_items(paths, list_file)
-        return run_job(task, items, job, workers=workers, overwrite=overwrite, as_json=json)
+        return run_job(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
     job.refuse_without_job()
     if overwrite:
         raise ConfigError("--overwrite has no effect without --job")

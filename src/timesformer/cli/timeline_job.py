@@ -53,7 +53,7 @@ def run_timelines(
     task = timeline_task(model, **windows, given=given, options=options, overrides=overrides)
     workers = plan_workers(job.workers, device=options.device)
     items = _whole(job_items(videos, list_file), list_file)
-    return run(task, items, job, workers=workers, overwrite=overwrite, as_json=as_json)
+    return run(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=as_json)
 
 
 def refuse_files(*, to: Sequence[str], output: str, curves: str) -> None:
