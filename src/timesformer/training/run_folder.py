@@ -15,12 +15,13 @@ from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.files import replacing_durably
 from timesformer.outputs import refuse_inputs, writing
+from timesformer.training.shards import SHARDS, remove_unused
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import is_model_folder
 
 _LOCK = ".training.lock"
 """File that a training process keeps locked, and removes at its end."""
-_FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
+_FREE_TO_CHANGE = ("output", "device", "strategy", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """Keys that may differ when a run is resumed: they do not change the result."""
 _PATHS = ("data.train", "data.val", "init_from")
 """Keys with paths, which are compared as absolute paths."""
@@ -66,6 +67,11 @@ class RunFolder:
     def best(self) -> Path:
         """The checkpoint at the end of the best epoch."""
         return self.checkpoints / "best.ckpt"
+
+    @property
+    def shards(self) -> list[Path]:
+        """Folders with the tensors of sharded checkpoints."""
+        return sorted(self.checkpoints.glob(f"{SHARDS}-*"))
 
     @property
     def tensorboard(self) -> Path:
@@ -205,7 +211,12 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
         folder.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.root):
             free = shutil.disk_usage(folder.root).free
-    used = sum(path.stat().st_size for path in (*folder.files, *folder.model.glob("*")) if path.is_file())
+    replaced = (
+        *folder.files,
+        *folder.model.glob("*"),
+        *(file for shards in folder.shards for file in shards.iterdir()),
+    )
+    used = sum(path.stat().st_size for path in replaced if path.is_file())
     if free + used < num_bytes:
         raise ConfigError(
             f"output={str(folder.root)!r}: the run needs up to {num_bytes / 1e9:.1f} GB and the disk has "
@@ -226,6 +237,7 @@ def tidy(folder: RunFolder) -> None:
         for path in folder.files:
             for partial in path.parent.glob(f".{path.name}.*.part"):
                 partial.unlink(missing_ok=True)
+        remove_unused(folder.shards, (folder.last, folder.best))
         for staging in folder.root.glob(f".{folder.model.name}-*"):
             shutil.rmtree(staging)
 
@@ -242,7 +254,7 @@ def clear(folder: RunFolder) -> None:
         # checkpoints first and the config last: if killed here, the remains are a run that starts from the beginning
         for path in (folder.last, folder.best):
             path.unlink(missing_ok=True)
-        for tree in (folder.model, folder.tensorboard):
+        for tree in (*folder.shards, folder.model, folder.tensorboard):
             if tree.exists():
                 shutil.rmtree(tree)
         for path in (folder.curve, folder.metrics, folder.config):

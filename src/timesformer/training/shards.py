@@ -9,7 +9,7 @@ import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,8 +23,6 @@ from timesformer.errors import WeightsError
 
 SHARDS = "shards"
 """Key of a checkpoint with the name of its folder of tensors."""
-PATTERN = "shards-*"
-"""Names of such folders."""
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
 _PLAIN = {
     ("torch.distributed.checkpoint.metadata", "Metadata"),
@@ -126,23 +124,33 @@ def twins(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Twin:
     return twin
 
 
-def remove_unused(folder: Path, *checkpoints: Path) -> None:
-    """Remove the folders of tensors in `folder` that none of the checkpoints names."""
-    used = {shards.name for path in checkpoints for shards in shards_of(path)}
-    for shards in folder.glob(PATTERN):
-        if shards.name not in used:
-            shutil.rmtree(shards)
+def remove_unused(folders: Iterable[Path], checkpoints: Iterable[Path]) -> None:
+    """Remove the folders of tensors that none of the checkpoints names; none if a checkpoint cannot be read.
 
-
-def shards_of(checkpoint: Path) -> list[Path]:
-    """The folder that a checkpoint names, if it exists and is sharded."""
-    if not checkpoint.exists():
-        return []
+    Raises:
+        OSError: A folder cannot be removed.
+    """
     try:
-        name = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True).get(SHARDS)
-    except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError):
-        return []
-    return [checkpoint.parent / name] if name else []
+        states = [_read(path) for path in checkpoints if path.exists()]
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return
+    used = {state.get(SHARDS) for state in states}
+    for folder in folders:
+        if folder.name not in used:
+            shutil.rmtree(folder)
+
+
+def check_shards(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint whose folder of tensors is gone.
+
+    Raises:
+        WeightsError: The folder, or its table, does not exist.
+    """
+    if SHARDS in checkpoint and not (path.parent / checkpoint[SHARDS] / ".metadata").exists():
+        raise WeightsError(
+            f"{path}: its tensors are missing: copy the folder {checkpoint[SHARDS]} next to it, or pass "
+            "overwrite=True (--overwrite) to start again"
+        )
 
 
 def complete(checkpoint: dict[str, Any], path: Path, *, twin: Twin = lambda key: None) -> dict[str, Any]:
@@ -171,6 +179,10 @@ class _PlainUnpickler(pickle.Unpickler):
         if (module, name) not in _PLAIN:
             raise pickle.UnpicklingError(f"its table holds {module}.{name}, which could run code")
         return super().find_class(module, name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _target(stored: Any, twin: Tensor | None) -> Tensor:
