@@ -7,7 +7,7 @@ from timesformer.cli.main import VERBS, refuse_several_processes
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "evaluate"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("evaluate", "train")])
 def test_verb_that_shares_no_work_is_refused_in_one_line(run, monkeypatch, verb):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
@@ -15,7 +15,7 @@ def test_verb_that_shares_no_work_is_refused_in_one_line(run, monkeypatch, verb)
     assert (status, out) == (2, "")
     assert err == (
         f"error: WORLD_SIZE=2: `timesformer {verb}` runs in one process, and each of 2 would do all of the work; "
-        "start it without torchrun, srun or mpirun. Only evaluate can share its work\n"
+        "start it without torchrun, srun or mpirun. Only evaluate and train can share their work\n"
     )
 
 
@@ -31,14 +31,14 @@ def test_verb_that_shares_no_work_is_refused_in_one_line(run, monkeypatch, verb)
 def test_other_processes_end_without_a_word(run, monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert run("train", "videos") == (2, "", "")
+    assert run("predict", "videos") == (2, "", "")
 
 
 def test_number_of_processes_is_enough(run, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "8")
-    status, _, err = run("train", "videos")
+    status, _, err = run("predict", "videos")
     assert status == 2
-    assert "WORLD_SIZE=8: `timesformer train` runs in one process" in err
+    assert "WORLD_SIZE=8: `timesformer predict` runs in one process" in err
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,18 @@ def test_number_of_processes_is_enough(run, monkeypatch):
 def test_one_process_may_do_anything(environment):
     for verb in VERBS:
         refuse_several_processes(verb, environment)
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--preview"])
+def test_options_of_train_that_share_no_work_are_refused(run, monkeypatch, option):
+    value = ("sheet.png",) if option == "--preview" else ()
+    for rank, expected in (("0", f"error: {option} runs in one process, not in 2: start it without"), ("1", "")):
+        for name, text in (TORCHRUN | {"RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
+            monkeypatch.setenv(name, text)
+        status, out, err = run("train", "videos", option, *value)
+        assert (status, out) == (2, "")
+        assert err.startswith(expected)
+        assert bool(err) == bool(expected)
 
 
 def test_help_is_shown_to_all(run, monkeypatch):

@@ -1,13 +1,15 @@
-"""Seven video files, of which the fourth is not a video, and a model for them."""
+"""Seven video files, of which the fourth is not a video, and a model for them; videos to train on in several ranks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from launching import Launch, rank_host
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.synthetic.dataset import write_clip
+from timesformer.data.synthetic.dataset import write_clip, write_motion_dataset
 from timesformer.data.synthetic.motion import render_clip
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.model_folder import save
@@ -40,6 +42,25 @@ def video_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(f"{path.name},{label}\n")
     (folder / "list.csv").write_text("".join(lines))
     return folder / "list.csv"
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train/` (11 videos, one of them unreadable) and `val/` (5 videos)."""
+    folder = tmp_path_factory.mktemp("motion") / "data"
+    write_motion_dataset(folder, clips_per_class=4, val_clips_per_class=2, classes=LABELS, num_frames=5, size=(16, 20))
+    train, val = (sorted((folder / split).rglob("*.mp4")) for split in ("train", "val"))
+    train[4].unlink()
+    train[7].write_bytes(b"no video")
+    val[2].unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
+    """Run the command line in several ranks."""
+    with rank_host(tmp_path_factory.mktemp("host") / "errors.txt") as launch:
+        yield launch
 
 
 @pytest.fixture(autouse=True)

@@ -75,11 +75,11 @@ def test_several_processes_without_an_address_are_wrong_usage(
     assert "MASTER_ADDR and MASTER_PORT are not both set" in err
 
 
-def test_training_is_refused_before_it_writes_anything(video_list: Path, tmp_path: Path):
-    command = ["-m", "timesformer", "train", video_list, "--output", tmp_path / "run"]
+def test_verb_that_shares_no_work_is_refused_before_it_writes_anything(video_list: Path, tmp_path: Path):
+    command = ["-m", "timesformer", "demo", "--output", tmp_path / "run"]
     status, out, err = finish(start(*TORCHRUN, *command))
     assert (status, out) == (1, "")
-    assert err.count("error: WORLD_SIZE=2: `timesformer train` runs in one process") == 1
+    assert err.count("error: WORLD_SIZE=2: `timesformer demo` runs in one process") == 1
     assert not (tmp_path / "run").exists()
 
 

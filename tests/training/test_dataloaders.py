@@ -210,7 +210,7 @@ def test_epoch_does_not_depend_on_the_first_epoch_of_a_run(run: RunConfig):
     resumed = next(iter(_loaders(run, first_epoch=1).train))
     loaders = _loaders(run)
     loaders.clips.set_epoch(1)
-    loaders.train.sampler.set_epoch(1)
+    loaders.order.set_epoch(1)
     torch.testing.assert_close(next(iter(loaders.train)), resumed)
 
 
@@ -256,7 +256,7 @@ def test_unreadable_video_is_skipped_and_listed_once_an_epoch_if_skipped(
     loaders = make_loaders(split, run=run, device=CPU, first_epoch=0)
     for epoch in range(2):
         loaders.clips.set_epoch(epoch)
-        loaders.train.sampler.set_epoch(epoch)
+        loaders.order.set_epoch(epoch)
         for loader, num_clips in ((loaders.train, 22), (loaders.val, 5)):
             batches = list(loader)
             assert sum(len(batch.clips) for batch in batches) == num_clips
@@ -271,7 +271,7 @@ def test_remaining_clips_do_not_depend_on_skipped_ones(run: RunConfig, tmp_path:
     (whole,) = make_loaders(split, run=run, device=CPU, first_epoch=0).train
     loaders = make_loaders(_with_broken(split, tmp_path), run=run, device=CPU, first_epoch=0)
     (rest,) = loaders.train
-    kept = [position for position, index in enumerate(loaders.train.sampler) if index != 1]
+    kept = [position for position, index in enumerate(loaders.order) if index != 1]
     torch.testing.assert_close(rest.clips, whole.clips[kept], rtol=0, atol=0)
     assert rest.labels.tolist() == whole.labels[kept].tolist()
 
@@ -303,7 +303,7 @@ def test_batches_count_clips_and_keep_those_of_a_video_together(run: RunConfig):
     loaders = _loaders(run)
     first, second, third = loaders.train
     assert [len(batch.clips) for batch in (first, second, third)] == [8, 8, 8]
-    order = list(loaders.train.sampler)
+    order = list(loaders.order)
     for batch, indices in zip((first, second, third), (order[:4], order[4:8], order[8:]), strict=True):
         videos = [loaders.clips[index] for index in indices]
         torch.testing.assert_close(batch.clips, torch.cat([clips for clips, _ in videos]), rtol=0, atol=0)

@@ -351,8 +351,10 @@ def test_disk_that_refuses_stops_the_run_which_goes_on_once_it_does_not(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_checkpoint_writer_says_that_the_disk_is_full():
+    plugin = DirectCheckpointIO()
+    plugin.save_checkpoint({"weights": torch.zeros(300_000)}, "last.ckpt")
     with pytest.raises(OSError, match="No space left on device"):
-        DirectCheckpointIO().save_checkpoint({"weights": torch.zeros(300_000)}, "/dev/full")
+        plugin.write("/dev/full")
 
 
 def test_missing_trainer_names_the_extra(monkeypatch: pytest.MonkeyPatch):

@@ -53,7 +53,7 @@ _USAGE = {
 }
 """Inputs and required options of the verbs that have any."""
 
-_DISTRIBUTED = ("evaluate",)
+_DISTRIBUTED = ("evaluate", "train")
 """Verbs whose work several processes can share."""
 
 _NO_MEMORY = "out of memory on this machine: use a smaller batch, fewer frames or a smaller image"
@@ -197,7 +197,7 @@ def refuse_several_processes(verb: str, environment: Mapping[str, str]) -> None:
     if int(size) > 1:
         raise ConfigError(
             f"{name}={size}: `timesformer {verb}` runs in one process, and each of {size} would do all of the work; "
-            f"start it without torchrun, srun or mpirun. Only {', '.join(_DISTRIBUTED)} can share its work"
+            f"start it without torchrun, srun or mpirun. Only {' and '.join(_DISTRIBUTED)} can share their work"
             if process.rank == 0
             else ""
         )

@@ -1,6 +1,8 @@
 """`timesformer train`"""
 
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +10,15 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
 from timesformer.cli.options import DATA, FLAG, OUTPUT, AsJson, Overwrite
+from timesformer.cli.ranks import run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run
 from timesformer.cli.streams import say
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
+from timesformer.evaluation.process_group import ProcessGroup, find_process_info
 from timesformer.outputs import check_files
+from timesformer.processes import ProcessInfo
 from timesformer.training.augmentation_preview import write_preview
 from timesformer.training.dry_run import dry_run_as_dict, format_dry_run, make_dry_run
 from timesformer.training.run_folder import RunFolder
@@ -59,18 +64,36 @@ def train(
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
     if resume and not (data or options.config or options.model or options.init_from):
         options = replace(options, config=_config_to_resume(options.output))
-    run = requested_run(data, options, weights_may_lack=dry_run or resume or preview is not None)
+    process = find_process_info(os.environ)
+    if not (dry_run or preview):
+        return run_in_ranks(process, partial(_train, data, options, resume=resume, overwrite=overwrite, as_json=json))
+    _refuse_ranks(process, option="--dry-run" if dry_run else "--preview")
+    run = requested_run(data, options, weights_may_lack=True)
     if dry_run:
         return _show_dry_run(run, as_json=json, may_lack_data=options.config is not None)
-    if preview:
-        image = str(_write_preview(run, preview, config=options.config, overwrite=overwrite))
-        _show_result({"preview": image, "sheet": image}, as_json=json)
-        return 0
-    folder = run_training(run, overwrite=overwrite, resume=resume)
-    _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=json)
-    if not json:
-        note(f"try it: timesformer predict VIDEO --model {folder}")
+    assert preview is not None
+    image = str(_write_preview(run, preview, config=options.config, overwrite=overwrite))
+    _show_result({"preview": image, "sheet": image}, as_json=json)
     return 0
+
+
+def _train(
+    data: str, options: TrainOptions, group: ProcessGroup | None, *, resume: bool, overwrite: bool, as_json: bool
+) -> int:
+    """Train, and print the paths of the result, in rank 0 only."""
+    run = requested_run(data, options, weights_may_lack=resume)
+    folder = run_training(run, overwrite=overwrite, resume=resume, group=group)
+    if group is None or group.process.rank == 0:
+        _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=as_json)
+        if not as_json:
+            note(f"try it: timesformer predict VIDEO --model {folder}")
+    return 0
+
+
+def _refuse_ranks(process: ProcessInfo, *, option: str) -> None:
+    if process.num_processes > 1:
+        message = f"{option} runs in one process, not in {process.num_processes}: start it without torchrun or srun"
+        raise ConfigError(message if process.rank == 0 else "")
 
 
 def _config_to_resume(output: str) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -22,6 +22,7 @@ from timesformer.outputs import writing
 from timesformer.training.curve import draw_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_record
 from timesformer.training.lightning_module import ClipClassifier
+from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
 from timesformer.training.run_folder import RunFolder, replace_text
 from timesformer.training.throughput import DataWaitMeter
@@ -32,13 +33,21 @@ _REDRAW_S = 30.0
 
 
 class DirectCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint directly to its path; the caller makes the write atomic.
+    """Holds a checkpoint until `write` writes it directly to its path; the caller makes the write atomic.
 
     The default implementation copies the checkpoint to memory and to the temporary folder, where a killed process
-    leaves it.
+    leaves it. All ranks take part in making a checkpoint; only then rank 0 writes it, which may fail.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[str, Any] = {}
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Hold the checkpoint, without a copy."""
+        self._held = checkpoint
+
+    def write(self, path: str | Path) -> None:
         """Write the file.
 
         Raises:
@@ -46,11 +55,13 @@ class DirectCheckpointIO(TorchCheckpointIO):
         """
         try:
             with open(path, "wb") as file:
-                torch.save(checkpoint, file)
+                torch.save(self._held, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch hides the cause of the failure
                 raise error.__context__ from error
             raise
+        finally:
+            self._held = {}
 
 
 class Recorder(Checkpoint):
@@ -65,12 +76,20 @@ class Recorder(Checkpoint):
         run: The run.
         size: Number of videos of the run, stored in the checkpoint.
         on_epoch: Functions called at the end of each epoch with its record.
+        ranks: The ranks of the run, of which the first one writes and calls `on_epoch`.
     """
 
     def __init__(
-        self, folder: RunFolder, *, run: RunConfig, size: DataSize, on_epoch: Sequence[Callable[[EpochRecord], None]]
+        self,
+        folder: RunFolder,
+        *,
+        run: RunConfig,
+        size: DataSize,
+        on_epoch: Sequence[Callable[[EpochRecord], None]],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.history: list[EpochRecord] = []
+        self._ranks = ranks
         self._folder = folder
         self._run = run
         self._size = size
@@ -115,21 +134,20 @@ class Recorder(Checkpoint):
         self.history.append(self._record(trainer))
         self._batches = 0
         is_best = best_epoch(self.history) is self.history[-1]
-        if is_best or self._run.keep == "last":
-            save(pl_module.kept_model, self._folder.model, overwrite=True)
+        with self._ranks.agreed():
+            if self._ranks.is_first and (is_best or self._run.keep == "last"):
+                save(pl_module.kept_model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
-        replace_text(self._folder.metrics, format_metrics(self.history))
-        # not every epoch: drawing takes as long as several steps of a tiny model
-        if time.monotonic() - self._last_drawing > _REDRAW_S:
-            self._draw()
-        for on_epoch in self._on_epoch:
-            on_epoch(self.history[-1])
+        with self._ranks.agreed():
+            if self._ranks.is_first:
+                self._write_epoch()
         if is_over(self.history, epochs=self._run.epochs, patience=self._run.patience):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the learning curve."""
-        self._draw()
+        with self._ranks.agreed():
+            self._draw()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw the learning curve of a run that fails or is interrupted."""
@@ -147,6 +165,7 @@ class Recorder(Checkpoint):
 
     def _record(self, trainer: Trainer) -> EpochRecord:
         names = {field.name for field in fields(EpochRecord)}
+        wait_fraction = max(self._ranks.gather(self._wait_meter.fraction))  # all wait for the slowest rank
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name in names}
         return EpochRecord(
             epoch=trainer.current_epoch + 1,
@@ -154,20 +173,34 @@ class Recorder(Checkpoint):
             seconds=time.monotonic() - self._epoch_start,
             train_skipped=int(metrics.pop("train_skipped", 0)),
             val_skipped=int(metrics.pop("val_skipped", 0)),
-            data_wait_fraction=self._wait_meter.fraction,
+            data_wait_fraction=wait_fraction,
             **metrics,
         )
 
     def _save_checkpoints(self, trainer: Trainer, *, is_best: bool) -> None:
+        trainer.save_checkpoint(self._folder.last, weights_only=False)  # held by `DirectCheckpointIO`
+        with self._ranks.agreed():
+            if self._ranks.is_first:
+                self._write_checkpoints(cast(DirectCheckpointIO, trainer.strategy.checkpoint_io), is_best=is_best)
+
+    def _write_checkpoints(self, held: DirectCheckpointIO, *, is_best: bool) -> None:
         last, best = self._folder.last, self._folder.best
         with writing(last), replacing_durably(last) as partial:
-            trainer.save_checkpoint(partial, weights_only=False)
+            held.write(partial)
             if is_best:
                 with writing(best), replacing_durably(best) as copy:
                     shutil.copyfile(partial, copy)
 
+    def _write_epoch(self) -> None:
+        replace_text(self._folder.metrics, format_metrics(self.history))
+        # not every epoch: drawing takes as long as several steps of a tiny model
+        if time.monotonic() - self._last_drawing > _REDRAW_S:
+            self._draw()
+        for on_epoch in self._on_epoch:
+            on_epoch(self.history[-1])
+
     def _draw(self) -> None:
-        if self.history:
+        if self.history and self._ranks.is_first:
             write_curve(self._folder, self.history)
             self._last_drawing = time.monotonic()
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from timesformer.config.run import DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig, OnDecodeError
@@ -22,7 +22,9 @@ from timesformer.data.manifest.manifest import Manifest, holds_splits, load_trai
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
+from timesformer.training.shares import Shares, consecutive_share, paired_share
 
 logger = logging.getLogger(__name__)
 
@@ -244,12 +246,13 @@ def collate(
 class DataLoaders(NamedTuple):
     """Loaders of random training clips and of one view per validation video.
 
-    `clips` is the dataset of `train`; call its `set_epoch` before each epoch.
+    `clips` is the dataset of `train`; call its `set_epoch` before each epoch. `order` is that of its videos.
     """
 
     train: Loader
     val: Loader
     clips: TrainClips
+    order: EpochOrder
 
 
 def make_loaders(
@@ -259,6 +262,7 @@ def make_loaders(
     device: torch.device,
     first_epoch: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ranks: Ranks = ALONE,
 ) -> DataLoaders:
     """Set up the loaders of a run, and decode the training videos in advance if `run.data.cache` is set.
 
@@ -271,6 +275,7 @@ def make_loaders(
         device: The device that trains.
         first_epoch: Number of the first epoch, from 0.
         on_progress: Progress callback with the number of decoded videos and their total.
+        ranks: The ranks that share each micro-batch; the loaders have the share of this one.
 
     Raises:
         ConfigError: The model does not have 3 input channels.
@@ -284,27 +289,23 @@ def make_loaders(
     order.set_epoch(first_epoch)
     clips.set_epoch(first_epoch)
     pin_memory = device.type == "cuda"
+    mixes = run.augment.mixup > 0 or run.augment.cutmix > 0
+    shares = partial(Shares, rank=ranks.rank, num_ranks=ranks.size)
+    train = shares(order, batch_size=run.videos_per_micro_batch, divide=paired_share if mixes else consecutive_share)
+    val = shares(SequentialSampler(views), batch_size=run.micro_batch_size, divide=consecutive_share)
     return DataLoaders(
-        train=_loader(clips, run=run, num_videos=run.videos_per_micro_batch, pin_memory=pin_memory, sampler=order),
-        val=_loader(
-            OneView(views, cache=run.data.cache),
-            run=run,
-            num_videos=run.micro_batch_size,
-            pin_memory=pin_memory,
-            sampler=None,
-        ),
+        train=_loader(clips, run=run, batches=train, pin_memory=pin_memory),
+        val=_loader(OneView(views, cache=run.data.cache), run=run, batches=val, pin_memory=pin_memory),
         clips=clips,
+        order=order,
     )
 
 
-def _loader(
-    dataset: TrainClips | OneView, *, run: RunConfig, num_videos: int, pin_memory: bool, sampler: EpochOrder | None
-) -> Loader:
+def _loader(dataset: TrainClips | OneView, *, run: RunConfig, batches: Shares, pin_memory: bool) -> Loader:
     shape = (run.model.in_channels, run.model.num_frames, *run.model.image_size)
     return DataLoader(
         ErrorsAsValues(dataset),
-        batch_size=num_videos,
-        sampler=sampler,
+        batch_sampler=batches,
         num_workers=run.data.num_workers,
         persistent_workers=run.data.num_workers > 0,
         collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),

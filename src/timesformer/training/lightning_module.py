@@ -24,6 +24,7 @@ from timesformer.training.ema import ema_copy, update_ema
 from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
 from timesformer.training.optim import build_optimizer, freeze, lr_factor
+from timesformer.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,14 @@ class Tally:
         self.loss += loss * len(labels)
         self.top1 += hits[0]
         self.top5 += sum(hits)
+
+    def merge(self, other: "Tally") -> None:
+        """Add the sums of another tally."""
+        self.count += other.count
+        self.loss += other.loss
+        self.top1 += other.top1
+        self.top5 += other.top5
+        self.skip(other.skipped)
 
     def skip(self, messages: Sequence[str]) -> None:
         """Add the messages of skipped videos."""
@@ -82,13 +91,20 @@ class ClipClassifier(LightningModule):
         total_steps: Optimizer steps in the whole run.
         newly_initialized: Names of the parameters without pretrained values; by default read from the model's load
             report.
+        ranks: The ranks that train together, each on its share of every micro-batch.
 
     Raises:
         ConfigError: `optim.freeze` names more blocks than the model has.
     """
 
     def __init__(
-        self, model: TimeSformer, *, run: RunConfig, total_steps: int, newly_initialized: Collection[str] | None = None
+        self,
+        model: TimeSformer,
+        *,
+        run: RunConfig,
+        total_steps: int,
+        newly_initialized: Collection[str] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
         self.model = model
@@ -98,6 +114,8 @@ class ClipClassifier(LightningModule):
         self._train = Tally()
         self._val = Tally()
         self._step_clips = 0
+        self._ranks = ranks
+        self._failure: TimeSformerError | None = None
         self._warned: set[str] = set()
         if newly_initialized is None:
             newly_initialized = newly_initialized_parameters(model)
@@ -158,10 +176,13 @@ class ClipClassifier(LightningModule):
             self._step_clips = 0
         clips, labels = self._unwrap(batch, self._train)
         if len(clips) == 0:
-            return None
+            return None if self._ranks.is_alone else self._no_loss()
         # a function of seed, step and micro-batch only, so that a resumed run draws the same numbers
-        source = np.random.SeedSequence([self._run.seed, self.global_step, micro_batch])
-        torch.manual_seed(int(source.generate_state(1)[0]))
+        draw = [self._run.seed, self.global_step, micro_batch]
+        source = np.random.SeedSequence(draw)
+        # the dropout of each rank is its own: the same draws would give its clips the masks of another rank's clips
+        own = source if self._ranks.is_first else np.random.SeedSequence([*draw, self._ranks.rank])
+        torch.manual_seed(int(own.generate_state(1)[0]))
         clips, targets = self._mix(clips, labels, generator=np.random.default_rng(source.spawn(1)[0]))
         logits = self.model(clips).float()
         smoothing = 0.0 if targets.is_floating_point() else self._run.optim.label_smoothing
@@ -170,12 +191,39 @@ class ClipClassifier(LightningModule):
         return self._weighted(loss, num_clips=len(clips))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Rescale the gradients of a step with fewer clips than `batch_size` to the mean over its clips."""
-        if self._run.accumulate == 1 or not 0 < self._step_clips < self._run.batch_size:
+        """Rescale the gradients of a step with fewer clips than `batch_size` to the mean over its clips.
+
+        Raises:
+            TimeSformerError: A rank has failed in this step.
+        """
+        num_clips = self._ranks.total(self._step_clips, failure=self._failure)
+        is_scaled = self._run.accumulate == 1 and self._ranks.is_alone  # by the loss itself
+        if is_scaled or num_clips == self._run.batch_size:
             return
         for parameter in self.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(self._run.batch_size / self._step_clips)
+            if num_clips == 0:
+                parameter.grad = None  # as in one process, where nothing was computed
+            elif parameter.grad is not None:
+                parameter.grad.mul_(self._run.batch_size / num_clips)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together, which are those of all ranks by now.
+
+        Raises:
+            TimeSformerError: The norm is not finite; in fp16 such a step is skipped instead.
+        """
+        gradients = {weight: weight.grad for weight in self.model.parameters() if weight.grad is not None}
+        if self._run.optim.clip_grad_norm:
+            norm = torch.nn.utils.clip_grad_norm_(gradients, self._run.optim.clip_grad_norm)
+        else:
+            norm = torch.nn.utils.get_total_norm(gradients.values())
+        if self._run.precision != "fp16" and not torch.isfinite(norm):
+            raise self._diverged(f"the norm of the gradients is {norm.item()}", step=self.global_step + 1)
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Take a step and update the moving average."""
@@ -192,6 +240,7 @@ class ClipClassifier(LightningModule):
             TimeSformerError: The loss is not finite.
         """
         clips, labels = self._unwrap(batch, self._val)
+        self._ranks.check(self._failure)
         if len(clips) == 0:
             return
         logits = self.kept_model(clips).float()
@@ -212,7 +261,8 @@ class ClipClassifier(LightningModule):
         Raises:
             DataError: All videos were skipped.
         """
-        tally = self._val
+        self._ranks.check(self._failure)
+        tally = self._sum_over_ranks(self._val)
         tally.check_not_empty("validation")
         self.log("val_loss", tally.loss / tally.count)
         self.log("val_accuracy", tally.top1 / tally.count)
@@ -225,7 +275,7 @@ class ClipClassifier(LightningModule):
         Raises:
             DataError: All videos were skipped.
         """
-        tally = self._train
+        tally = self._sum_over_ranks(self._train)
         tally.check_not_empty("training")
         self.log("train_loss", tally.loss / tally.count)
         self.log("train_accuracy", tally.top1 / tally.count)
@@ -234,11 +284,12 @@ class ClipClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the training sums, to resume within the epoch."""
-        checkpoint["train_tally"] = asdict(self._train)
+        checkpoint["train_tally"] = asdict(self._sum_over_ranks(self._train))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the training sums."""
-        self._train = Tally(**checkpoint.get("train_tally", {}))
+        """Restore the training sums, which rank 0 continues."""
+        if self._ranks.is_first:
+            self._train = Tally(**checkpoint.get("train_tally", {}))
 
     def _lr_factor(self, step: int) -> float:
         return lr_factor(step, total_steps=self._total_steps, optim=self._run.optim)
@@ -248,13 +299,41 @@ class ClipClassifier(LightningModule):
     ) -> tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]:
         """Clips and labels of a batch. Counts its skipped videos and warns about each once per run."""
         if isinstance(batch, TimeSformerError):
-            raise batch
+            self._fail(batch)
+            return torch.empty(0), torch.empty(0, dtype=torch.int64)
         tally.skip(batch.skipped)
-        for message in batch.skipped:
+        if self._ranks.is_first:
+            self._warn(batch.skipped)
+        return batch.clips, batch.labels
+
+    def _warn(self, skipped: Sequence[str]) -> None:
+        for message in skipped:
             if message not in self._warned:
                 logger.warning("skipped: %s", message)
                 self._warned.add(message)
-        return batch.clips, batch.labels
+
+    def _fail(self, error: TimeSformerError) -> None:
+        """Raise an error now if there is one rank, otherwise when the ranks meet next."""
+        if self._ranks.is_alone:
+            raise error
+        self._failure = self._failure or error
+
+    def _sum_over_ranks(self, tally: Tally) -> Tally:
+        """The sums of all ranks; rank 0 warns about the skipped videos of the others."""
+        if self._ranks.is_alone:
+            return tally
+        total = Tally()
+        for part in self._ranks.gather(tally):
+            total.merge(part)
+        if self._ranks.is_first:
+            self._warn(total.skipped)
+        return total
+
+    def _no_loss(self) -> Float[Tensor, ""]:
+        """A loss of weight zero for a rank without clips, which takes part in the reduction of gradients."""
+        config = self.model.config
+        shape = (1, config.in_channels, config.num_frames, *config.image_size)
+        return 0.0 * self.model(torch.zeros(shape, device=self.device)).float().sum()
 
     def _mix(
         self, clips: Float[Tensor, "b 3 t h w"], labels: Int[Tensor, " b"], *, generator: np.random.Generator
@@ -273,18 +352,21 @@ class ClipClassifier(LightningModule):
         )
 
     def _weighted(self, loss: Float[Tensor, ""], *, num_clips: int) -> Float[Tensor, ""]:
-        """The loss scaled by the size of its micro-batch; the trainer takes the mean over `accumulate` of them."""
+        """The loss scaled by the number of its clips; the mean over micro-batches and ranks is taken of it."""
         self._step_clips += num_clips
-        count = self._run.accumulate
+        count = self._run.accumulate * self._ranks.size
         return loss if count == 1 else loss * (num_clips * count / self._run.batch_size)
 
     def _finite(self, loss: Float[Tensor, ""], *, step: int) -> float:
         value = loss.item()
-        if math.isfinite(value):
-            return value
+        if not math.isfinite(value):
+            self._fail(self._diverged(f"the loss is {value}", step=step))
+        return value
+
+    def _diverged(self, what: str, *, step: int) -> TimeSformerError:
         optim = self._run.optim
-        raise TimeSformerError(
-            f"the loss is {value} at step {step} (epoch {self.current_epoch + 1}): training has diverged. Try a lower "
+        return TimeSformerError(
+            f"{what} at step {step} (epoch {self.current_epoch + 1}): training has diverged. Try a lower "
             f"optim.lr (now {optim.lr:g}), a larger optim.warmup_fraction (now {optim.warmup_fraction:g}) or a lower "
             f"optim.clip_grad_norm (now {optim.clip_grad_norm:g}; 0 does not clip)"
         )

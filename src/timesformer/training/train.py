@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +15,16 @@ from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.data.manifest.durations import median_seconds
 from timesformer.device import resolve_device
 from timesformer.errors import ConfigError
+from timesformer.evaluation.process_group import ProcessGroup
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar, write_curve
-from timesformer.training.dataloaders import DataLoaders, EpochOrder, Split, load_data, make_loaders, with_num_classes
+from timesformer.training.dataloaders import DataLoaders, Split, load_data, make_loaders, with_num_classes
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 from timesformer.training.init_weights import initial_model
 from timesformer.training.lightning_module import ClipClassifier
-from timesformer.training.loggers import check_trackers, open_trackers
+from timesformer.training.loggers import Tracker, check_trackers, open_trackers
 from timesformer.training.memory import MOMENTS, memory_advice
+from timesformer.training.ranks import Ranks, joined_ranks
 from timesformer.training.resume import DataSize, ResumeState, read_resume_state
 from timesformer.training.run_folder import (
     RunFolder,
@@ -37,6 +39,7 @@ from timesformer.training.run_folder import (
     replace_text,
     tidy,
 )
+from timesformer.training.shares import check_same_task, check_shares
 from timesformer.training.throughput import loading_advice
 from timesformer.training.trainer import build_trainer, check_precision, own_randomness, quiet_trainer
 
@@ -46,7 +49,12 @@ OnMessage = Callable[[str], None]
 
 
 def train(
-    run: RunConfig, *, overwrite: bool = False, resume: bool = False, on_message: OnMessage | None = None
+    run: RunConfig,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_message: OnMessage | None = None,
+    group: ProcessGroup | None = None,
 ) -> Path:
     """Train a model and write the run folder:
 
@@ -68,15 +76,17 @@ def train(
         resume: Whether to continue the run in the folder from its last checkpoint: from the last completed epoch, or
             within an epoch if `run.checkpoint_every` is set. Keys that change the result must be those of that run.
             Without a checkpoint it starts from the beginning.
-        on_message: Called with a line for each event. By default a progress bar on stderr if that is a terminal, and
-            log messages otherwise.
+        on_message: Called with a line for each event, in rank 0 only. By default a progress bar on stderr if that is a
+            terminal, and log messages otherwise.
+        group: The process group in which each process calls this once with equal arguments: they train together, and
+            rank 0 writes the folder, which all can read. None trains in this process alone.
 
     Returns:
         The folder of the run.
 
     Raises:
-        ConfigError: A value is invalid; the folder holds a run and neither flag is set; the folder holds inputs of the
-            run; or it cannot be written to.
+        ConfigError: A value is invalid; the processes cannot divide a micro-batch equally; the folder holds a run and
+            neither flag is set; the folder holds inputs of the run; or it cannot be written to.
         DataError: The videos cannot be used.
         DecodeError: A video cannot be decoded; the message names it.
         DependencyError: The package of a tracker is not installed.
@@ -84,22 +94,35 @@ def train(
         TimeSformerError: The loss is no longer finite, or the disk refused during the run.
         KeyboardInterrupt: The run was interrupted; the last checkpoint is kept.
     """
-    folder = RunFolder(Path(run.output).expanduser())
     if resume and overwrite:
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
-    if not resume and not overwrite:
-        check_is_free(folder)
-    device = resolve_device(run.device)
-    check_trackers(run)
-    check_precision(run, device)
-    split = load_data(run.data, seed=run.seed)
-    run = with_num_classes(run, split)
-    state = _resume_state(folder, run, split) if resume else ResumeState()
-    job = _Job(run, folder, device, split, state)
-    output = _Output(on_message)
-    with alone_in(folder):
-        if not resume and not overwrite:
-            check_is_free(folder)  # another process may have finished since
+    if group is not None:
+        check_shares(run, num_ranks=group.process.num_processes)
+    with joined_ranks(group, device=run.device) as (ranks, device):
+        return _train_in_folder(run, ranks, device=device, overwrite=overwrite, resume=resume, on_message=on_message)
+
+
+def _train_in_folder(
+    run: RunConfig, ranks: Ranks, *, device: str, overwrite: bool, resume: bool, on_message: OnMessage | None
+) -> Path:
+    folder = RunFolder(Path(run.output).expanduser())
+    is_new = not resume and not overwrite
+    if is_new:
+        ranks.first(lambda: check_is_free(folder))
+    with ranks.agreed():
+        checked_device = resolve_device(device)
+        check_trackers(run)
+        check_precision(run, checked_device)
+        split = load_data(run.data, seed=run.seed)
+        run = with_num_classes(run, split)
+    check_same_task(run, split, ranks)
+    state = ranks.first(lambda: _resume_state(folder, run, split)) if resume else ResumeState()
+    job = _Job(run, folder, checked_device, split, state, ranks)
+    output = _Output(on_message, is_silent=not ranks.is_first)
+    with ExitStack() as stack:
+        ranks.first(lambda: stack.enter_context(alone_in(folder)))
+        if is_new:
+            ranks.first(lambda: check_is_free(folder))  # another process may have finished since
         _finish(job, output)
     return folder.root
 
@@ -107,7 +130,7 @@ def train(
 def _finish(job: "_Job", output: "_Output") -> None:
     run = job.run
     if is_over(job.state.history, epochs=run.epochs, patience=run.patience):
-        _write_missing_files(job, output)
+        job.ranks.first(lambda: _write_missing_files(job, output))
     else:
         _train(job, output)
 
@@ -135,6 +158,7 @@ class _Job:
     device: torch.device
     split: Split
     state: ResumeState
+    ranks: Ranks
 
     @property
     def size(self) -> DataSize:
@@ -144,7 +168,8 @@ class _Job:
 class _Output:
     """Destination of messages: the caller's function, the terminal above a progress bar, or the log."""
 
-    def __init__(self, on_message: OnMessage | None) -> None:
+    def __init__(self, on_message: OnMessage | None, *, is_silent: bool) -> None:
+        on_message = _ignore if is_silent else on_message
         is_quiet = on_message is not None or not logger.isEnabledFor(logging.WARNING)
         self.console = Console(stderr=True, quiet=is_quiet, markup=False, highlight=False)
         self.bar = ProgressBar(self.console) if self.console.is_terminal and not is_quiet else None
@@ -156,6 +181,10 @@ class _Output:
         return [self.bar] if self.bar else []
 
 
+def _ignore(line: str) -> None:
+    """The messages of other ranks than the first."""
+
+
 def _resume_state(folder: RunFolder, run: RunConfig, split: Split) -> ResumeState:
     check_same_run(folder, run)
     tidy(folder)
@@ -164,43 +193,48 @@ def _resume_state(folder: RunFolder, run: RunConfig, split: Split) -> ResumeStat
 
 def _train(job: _Job, output: _Output) -> None:
     run, split, first_epoch = job.run, job.split, job.state.epochs
-    model = initial_model(run, labels=split.train.class_names)
-    seconds = median_seconds(split.train.samples, allow_codecs=run.data.allow_codecs)
-    model.info = replace(model.info, clip_seconds=seconds)
-    check_keeps_inputs(job.folder, run)
-    check_can_write(job.folder, num_bytes=_bytes_needed(model, run.optim))
+    with job.ranks.agreed():
+        model = initial_model(run, labels=split.train.class_names)
+    if job.ranks.is_first:
+        seconds = median_seconds(split.train.samples, allow_codecs=run.data.allow_codecs)
+        model.info = replace(model.info, clip_seconds=seconds)
+    job.ranks.first(lambda: _check_output(model, job))
     _warn_about_memory(job, output)
     with own_randomness(job.device), quiet_trainer():
-        with counting_bar(output.console, "decoding") as on_progress:
-            loaders = make_loaders(split, run=run, device=job.device, first_epoch=first_epoch, on_progress=on_progress)
-        _skip(loaders, batches=job.state.batches)
+        with job.ranks.agreed(), counting_bar(output.console, "decoding") as on_progress:
+            loaders = make_loaders(
+                split, run=run, device=job.device, first_epoch=first_epoch, on_progress=on_progress, ranks=job.ranks
+            )
+        # a resumed epoch skips the micro-batches that it has already done
+        loaders.order.skip(job.state.batches * run.videos_per_micro_batch)
         _fit(model, loaders, job, output)
 
 
-def _skip(loaders: DataLoaders, *, batches: int) -> None:
-    """Skip the micro-batches that a resumed epoch has already done."""
-    order, size = loaders.train.sampler, loaders.train.batch_size
-    if batches:
-        assert isinstance(order, EpochOrder)
-        assert size is not None
-        order.skip(batches * size)
+def _check_output(model: TimeSformer, job: _Job) -> None:
+    check_keeps_inputs(job.folder, job.run)
+    check_can_write(job.folder, num_bytes=_bytes_needed(model, job.run.optim))
 
 
 def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -> None:
-    run, folder = job.run, job.folder
+    run, folder, ranks = job.run, job.folder, job.ranks
     steps = run.steps_per_epoch(job.size.train)
-    module = ClipClassifier(model, run=run, total_steps=steps * run.epochs)
+    with ranks.agreed():
+        module = ClipClassifier(model, run=run, total_steps=steps * run.epochs, ranks=ranks)
     if not job.state.has_begun:
-        begin(folder, anchored(run))
+        ranks.first(lambda: begin(folder, anchored(run)))
     output.say(_describe(job, steps=steps))
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
-    with open_trackers(run, folder, history=job.state.history) as trackers:
+    with ExitStack() as stack:
+        trackers: tuple[Tracker, ...] = ()
+        with ranks.agreed():
+            if ranks.is_first:
+                trackers = stack.enter_context(open_trackers(run, folder, history=job.state.history))
         on_epoch = [show, *(tracker.log for tracker in trackers)]
-        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch)
+        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch, ranks=ranks)
         clips = loaders.clips
         set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: clips.set_epoch(trainer.current_epoch))
         callbacks = [set_epoch, recorder, *output.callbacks]
-        trainer = build_trainer(run, device=job.device, root=folder.checkpoints, callbacks=callbacks)
+        trainer = build_trainer(run, device=job.device, root=folder.checkpoints, callbacks=callbacks, ranks=ranks)
         with _interruptible(job, recorder=recorder, say=output.say):
             checkpoint = folder.last if job.state.has_begun else None
             trainer.fit(module, loaders.train, loaders.val, ckpt_path=checkpoint, weights_only=True)
@@ -231,8 +265,12 @@ def _describe(job: _Job, *, steps: int) -> str:
     held = split.val.describe_size() if split.val.has_segments else job.size.val
     return (
         f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation{groups}; "
-        f"{run.epochs} epochs of {steps} steps on {job.device}"
+        f"{run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}"
     )
+
+
+def _others(ranks: Ranks) -> str:
+    return "" if ranks.is_alone else f", {ranks.size} processes"
 
 
 def _conclude(job: _Job, history: Sequence[EpochRecord]) -> str:

@@ -1,0 +1,86 @@
+"""What is planted into the ranks of a training: listeners, and faults of one rank."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from timesformer.data.clips.dataset import TrainClips
+from timesformer.training.callbacks import DirectCheckpointIO, Recorder
+from timesformer.training.lightning_module import ClipClassifier
+
+
+def nothing() -> None:
+    """Change nothing."""
+
+
+def list_samples(folder: str) -> None:
+    """Append the index of each training video that is read to a file per rank and epoch."""
+    read = TrainClips.__getitem__
+
+    def listed(self: TrainClips, index: int) -> Any:
+        epoch = int(self._epoch)
+        with open(Path(folder) / f"epoch{epoch}_rank{os.environ['RANK']}.txt", "a") as file:
+            print(index, file=file)
+        return read(self, index)
+
+    TrainClips.__getitem__ = listed
+
+
+def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None:
+    """Do something in one rank before the first micro-batch of a step, counted from 0."""
+    if os.environ["RANK"] != str(rank):
+        return
+    train = ClipClassifier.training_step
+
+    def stepped(self: ClipClassifier, batch: Any, batch_index: int) -> Any:
+        if self.global_step == step:
+            act(self)
+        return train(self, batch, batch_index)
+
+    ClipClassifier.training_step = stepped
+
+
+def die(module: ClipClassifier) -> None:
+    """End as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_out_of_memory(module: ClipClassifier) -> None:
+    """Fail as an allocation does."""
+    raise MemoryError
+
+
+def interrupt(module: ClipClassifier) -> None:
+    """Stop as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def spoil_loss(module: ClipClassifier) -> None:
+    """Make the next loss NaN, in this rank alone."""
+    module.model.head.register_forward_hook(lambda head, inputs, output: output * torch.nan)
+
+
+def spoil_gradient(module: ClipClassifier) -> None:
+    """Make the gradients infinite, in this rank alone, with a loss that is finite."""
+    module.model.head.weight.register_hook(lambda gradient: gradient + torch.inf)
+
+
+def fail_to_write(epochs: int) -> None:
+    """Let the disk refuse the checkpoint of an epoch, in rank 0."""
+    write = Recorder._write_checkpoints
+
+    def refused(self: Recorder, held: DirectCheckpointIO, *, is_best: bool) -> None:
+        if len(self.history) == epochs:
+            held.write = lambda path: _refuse()
+        write(self, held, is_best=is_best)
+
+    Recorder._write_checkpoints = refused
+
+
+def _refuse() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
