@@ -211,11 +211,7 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
         folder.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.root):
             free = shutil.disk_usage(folder.root).free
-    replaced = (
-        *folder.files,
-        *folder.model.glob("*"),
-        *(file for shards in folder.shards for file in shards.iterdir()),
-    )
+    replaced = [*folder.files, *folder.model.glob("*"), *folder.checkpoints.glob(f"{SHARDS}-*/*")]
     used = sum(path.stat().st_size for path in replaced if path.is_file())
     if free + used < num_bytes:
         raise ConfigError(
@@ -261,8 +257,13 @@ def clear(folder: RunFolder) -> None:
             path.unlink(missing_ok=True)
 
 
-def begin(folder: RunFolder, run: RunConfig) -> None:
+def begin(folder: RunFolder, run: RunConfig, *, marks: str = "") -> None:
     """Remove an existing run, and write the config of the new one.
+
+    Args:
+        folder: The folder.
+        run: The new run.
+        marks: Comments for its config.
 
     Raises:
         ConfigError: `model` is not a model folder, or a file cannot be removed.
@@ -273,7 +274,7 @@ def begin(folder: RunFolder, run: RunConfig) -> None:
     with writing(folder.checkpoints):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     header = "# The full configuration of this run.\n"
-    replace_text(folder.config, header + dump_toml(run))
+    replace_text(folder.config, header + marks + dump_toml(run))
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -19,10 +19,32 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from timesformer.config.run import RunConfig
+from timesformer.device import resolve_device
+from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import writing
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.shards import SHARDS, complete, put_tensors, take_tensors, twins, write_shards
+
+
+@contextmanager
+def sharing_group(run: RunConfig, *, is_alone: bool) -> Generator[None]:
+    """What the strategy of a run needs in a single process.
+
+    Raises:
+        ConfigError: The strategy copies to several processes, or does not run on the device.
+    """
+    if run.strategy == "ddp" and is_alone:
+        raise ConfigError("strategy='ddp' needs several processes: start with torchrun or srun, or use 'auto'")
+    if run.strategy != "fsdp":
+        yield
+        return
+    device = str(resolve_device(run.device))
+    if device == "mps":
+        raise ConfigError("strategy='fsdp' runs on the CPU and on CUDA GPUs, not on device='mps'")
+    with group_of_one(device=device):
+        yield
 
 
 @contextmanager

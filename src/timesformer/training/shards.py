@@ -130,6 +130,9 @@ def remove_unused(folders: Iterable[Path], checkpoints: Iterable[Path]) -> None:
     Raises:
         OSError: A folder cannot be removed.
     """
+    folders = list(folders)
+    if not folders:
+        return
     try:
         states = [_read(path) for path in checkpoints if path.exists()]
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
