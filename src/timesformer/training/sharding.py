@@ -136,6 +136,10 @@ class ShardedStrategy(DDPStrategy):
             WeightsError: A file of tensors is missing or damaged.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        for saved, group in zip(
+            checkpoint["optimizer_states"][0]["param_groups"], self.optimizers[0].param_groups, strict=True
+        ):
+            saved["fused"] = group["fused"]  # SGD has no fused kernel for shards
         twin = twins(self._module, self.optimizers[0])
         if SHARDS in checkpoint:
             return complete(checkpoint, Path(checkpoint_path), twin=twin)
