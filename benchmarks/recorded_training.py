@@ -2,8 +2,9 @@
 
     torchrun ... recorded_training.py FOLDER KILL ARGUMENTS...
 
-Each process appends to a file of its own in FOLDER. KILL is `never`, or `STEP:RANK`: this rank is killed (-9) in the
-second micro-batch of this step, counted from 0, unless the processes were started again.
+Each process appends to a file of its own in FOLDER, one for each start: RECORDED_START in the environment counts those of
+torchrun, which counts its restarts. KILL is `never`, or `STEP:RANK`: this rank is
+killed (-9) in the last micro-batch of this step, counted from 0, unless torchrun has started the processes again.
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,19 +34,17 @@ class Step(NamedTuple):
 
 
 def read_steps(folder: Path) -> list[Step]:
-    """The steps that led to the final weights; those that were lost with a killed process are left out.
-
-    Steps done again after a restart replace the first ones.
-    """
-    starts: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for path in folder.glob("start*_rank*.jsonl"):
-        starts[int(path.name.removeprefix("start").split("_")[0])] += _lines(path)
-    parts: dict[int, list[dict[str, Any]]] = {}
-    for _, found in sorted(starts.items()):
-        first = min((part["step"] for part in found), default=0)
-        kept = {step: listed for step, listed in parts.items() if step < first}
-        parts = kept | {step: [part for part in found if part["step"] == step] for step in {p["step"] for p in found}}
-    return [_merged(step, listed) for step, listed in sorted(parts.items())]
+    """The steps that led to the final weights: those that a restart did again replace those lost with a process."""
+    starts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(folder.glob("start*_rank*.jsonl")):
+        starts[path.name.split("_")[0]] += map(json.loads, path.read_text().splitlines())
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for parts in starts.values():
+        first = min(part["step"] for part in parts)
+        steps = {step: kept for step, kept in steps.items() if step < first}
+        for part in parts:
+            steps.setdefault(part["step"], []).append(part)
+    return [_merged(step, parts) for step, parts in sorted(steps.items())]
 
 
 def epochs_of(steps: Iterable[Step]) -> list[list[int]]:
@@ -62,18 +61,14 @@ def _merged(step: int, parts: list[dict[str, Any]]) -> Step:
     return Step(parts[0]["epoch"], step, loss, tuple(sorted(video for part in parts for video in part["videos"])))
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
-        yield json.loads(line)
-
-
 def record(folder: Path, *, kill: str) -> None:
     """Record the steps of this process from now on."""
     from timesformer.data.clips.dataset import TrainClips
     from timesformer.training.lightning_module import ClipClassifier
 
-    start, rank = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "RANK"))
-    path = folder / f"start{start}_rank{rank}.jsonl"
+    names = ("RECORDED_START", "TORCHELASTIC_RESTART_COUNT", "RANK")
+    start, restarts, rank = (os.environ.get(name, "0") for name in names)
+    path = folder / f"start{start}.{restarts}_rank{rank}.jsonl"
     pending: dict[str, Any] = {"clips": 0, "loss": 0.0, "videos": []}
     read, transfer = TrainClips.__getitem__, ClipClassifier.on_after_batch_transfer
     train, update = ClipClassifier.training_step, ClipClassifier.optimizer_step
@@ -88,8 +83,8 @@ def record(folder: Path, *, kill: str) -> None:
         return batch._replace(labels=batch.labels % _MANY)
 
     def trained(self: ClipClassifier, batch: Any, number: int) -> Any:
-        is_second = number % self._run.accumulate == min(1, self._run.accumulate - 1)
-        if start == "0" and is_second and kill == f"{self.global_step}:{rank}":
+        is_last = (number + 1) % self._run.accumulate == 0
+        if restarts == "0" and is_last and kill == f"{self.global_step}:{rank}":
             os.kill(os.getpid(), signal.SIGKILL)
         clips, loss = self._train.count, self._train.loss
         result = train(self, batch, number)

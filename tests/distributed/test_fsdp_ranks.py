@@ -1,6 +1,5 @@
 """Sharded training in several processes gives the weights of one, and goes on in any number of them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,9 @@ import pytest
 import torch
 
 from launching import Launch
-from recorded_training import epochs_of, read_steps
 from timesformer.config.io import dump_toml
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.training.run_folder import RunFolder
 from timesformer.training.train import train
 from timesformer.weights.load import load
 from training_runs import quiet
@@ -50,11 +47,15 @@ def start(launch: Launch, run: RunConfig, *flags: str, ranks: int, plant: str = 
 def assert_same_model(found: RunConfig, expected: RunConfig) -> None:
     first, second = load(found.output).state_dict(), load(expected.output).state_dict()
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize("changes", [{}, {"accumulate": 2}], ids=["plain", "accumulate"])
-def test_two_sharded_ranks_give_the_weights_of_one(launch: Launch, run: RunConfig, tmp_path: Path, changes: dict[str, Any]):
+def test_two_sharded_ranks_give_the_weights_of_one(
+    launch: Launch, run: RunConfig, tmp_path: Path, changes: dict[str, Any]
+):
     run = replace(run, **changes)
     train(run, on_message=quiet)
     both = replace(run, strategy="fsdp", output=str(tmp_path / "both"))

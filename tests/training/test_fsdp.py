@@ -123,7 +123,9 @@ def test_copies_need_several_processes(run: RunConfig):
 
 
 def test_scaled_loss_is_refused(run: RunConfig):
-    with pytest.raises(ConfigError, match="strategy='fsdp' does not train with precision='fp16', which scales the loss"):
+    with pytest.raises(
+        ConfigError, match="strategy='fsdp' does not train with precision='fp16', which scales the loss"
+    ):
         replace(run, strategy="fsdp", precision="fp16")
 
 
@@ -142,7 +144,9 @@ def _assert_same_model(found: RunConfig, expected: RunConfig) -> None:
     first, second = load(found.output).state_dict(), load(expected.output).state_dict()
     assert first.keys() == second.keys()
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def _used(folder: RunFolder) -> list[Path]:

@@ -26,8 +26,8 @@ from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import Tracker, check_trackers, open_trackers
 from timesformer.training.memory import MOMENTS, memory_advice
 from timesformer.training.ranks import Ranks, joined_ranks
-from timesformer.training.resume import DataSize, ResumeState, read_resume_state
 from timesformer.training.restarts import check_can_restart, continues, find_jobs, marks_of
+from timesformer.training.resume import DataSize, ResumeState, read_resume_state
 from timesformer.training.run_folder import (
     RunFolder,
     alone_in,
