@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from timesformer.config.run import AugmentConfig, DataConfig, RunConfig
 from timesformer.config.schema import ClipConfig
@@ -22,6 +24,7 @@ from timesformer.training.dataloaders import (
     collate,
     load_data,
     make_loaders,
+    mix_partners,
     validation_clip,
     validation_of,
     with_num_classes,
@@ -296,6 +299,15 @@ def test_only_decode_errors_are_skipped():
     batch = collate([broken, good], on_decode_error="skip", clip_shape=(3, 1, 2, 2))
     assert isinstance(batch, Batch)
     assert (batch.labels.tolist(), batch.skipped) == ([4], ("a.mp4: no video",))
+
+
+@given(st.lists(st.booleans(), max_size=9), st.integers(1, 3))
+def test_skipped_videos_change_no_pair_of_the_others(is_read: list[bool], repeats: int):
+    clips = [(video, repeat) for video in range(len(is_read)) for repeat in range(repeats)]
+    pairs = dict(zip(clips, reversed(clips), strict=True))
+    kept = [clip for clip in clips if is_read[clip[0]]]
+    expected = [pairs[clip] if pairs[clip] in kept else clip for clip in kept]
+    assert [kept[place] for place in mix_partners(is_read, repeats=repeats)] == expected
 
 
 def test_batches_count_clips_and_keep_those_of_a_video_together(run: RunConfig):

@@ -69,7 +69,7 @@ def test_top_five_of_two_classes_is_everything():
 
 def test_loss_is_the_cross_entropy_with_smoothed_labels():
     module = _module(OptimConfig(label_smoothing=0.3))
-    clips, labels, _ = batch = _batch()
+    clips, labels, *_ = batch = _batch()
     logits = module.model(clips)
     targets = 0.7 * F.one_hot(labels, 3) + 0.3 / 3
     expected = -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
@@ -78,7 +78,7 @@ def test_loss_is_the_cross_entropy_with_smoothed_labels():
 
 def test_validation_does_not_smooth():
     module = _module(OptimConfig(label_smoothing=0.3)).eval()
-    clips, labels, _ = batch = _batch()
+    clips, labels, *_ = batch = _batch()
     module.on_validation_epoch_start()
     module.validation_step(batch, 0)
     assert module._val.loss / module._val.count == pytest.approx(F.cross_entropy(module.model(clips), labels).item())
@@ -321,7 +321,7 @@ def test_loss_is_in_fp32_if_the_model_computes_in_bf16(monkeypatch: pytest.Monke
 def test_loss_of_half_precision_logits_is_in_fp32():
     module = _module()
     module.model.bfloat16()
-    clips, labels, _ = _batch()
+    clips, labels, *_ = _batch()
     loss = module.training_step(Batch(clips.bfloat16(), labels), 0)
     assert loss is not None
     assert loss.dtype == torch.float32

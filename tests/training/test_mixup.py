@@ -1,5 +1,7 @@
 """Mixed batches against blends computed by hand, and targets against torch's label smoothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,11 +71,27 @@ def test_cutmix_weight_is_the_fraction_of_the_pixels(seed):
 def test_cutmix_copies_a_box_of_the_partner_in_all_frames():
     clips = random_clips(4)
     before = clips.clone()
-    cut = cut_mix(clips, Box(1, 2, 3, 4))
+    cut = cut_mix(clips, clips.flip(0), Box(1, 2, 3, 4))
     want = before.clone()
     want[:, :, :, 1:4, 2:6] = before.flip(0)[:, :, :, 1:4, 2:6]
     torch.testing.assert_close(cut, want)
     torch.testing.assert_close(clips, before)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_clip_that_is_its_own_partner_is_unchanged(name):
+    clips, labels = random_clips(3), LABELS[:3]
+    mixing = AugmentConfig(**{name: 1.0})
+    generators = [np.random.default_rng(4) for _ in range(2)]
+    settings: Any = {"num_classes": 4, "label_smoothing": 0.0}
+    some, targets = mix_batch(
+        clips, labels, mixing, **settings, generator=generators[0], partners=torch.tensor([1, 0, 2])
+    )
+    pair, wanted = mix_batch(clips[:2], labels[:2], mixing, **settings, generator=generators[1])
+    torch.testing.assert_close(some, torch.cat([pair, clips[2:]]))
+    torch.testing.assert_close(
+        targets, torch.cat([wanted, smooth_targets(labels[2:], num_classes=4, label_smoothing=0)])
+    )
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -215,6 +216,8 @@ class Batch(NamedTuple):
     """The class of each clip."""
     skipped: tuple[str, ...] = ()
     """The error message of each skipped video, with its path."""
+    partners: Int[Tensor, " b"] | None = None
+    """Index of the clip that each clip is mixed with, see `mix_partners`; None if no video was skipped."""
 
 
 Loader = DataLoader[Batch | TimeSformerError]
@@ -237,10 +240,28 @@ def collate(
     fatal = [error for error in errors if on_decode_error == "raise" or not isinstance(error, DecodeError)]
     if fatal:
         return fatal[0]
-    read = [item for item in items if not isinstance(item, TimeSformerError)]
+    is_read = [not isinstance(item, TimeSformerError) for item in items]
+    read = list(compress(items, is_read))
     clips = torch.cat([torch.empty(0, *clip_shape, dtype=torch.uint8), *(clips for clips, _ in read)])
     labels = [label for clips, label in read for _ in range(len(clips))]
-    return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)))
+    partners = mix_partners(is_read, repeats=len(read[0][0])) if read and errors else None
+    return Batch(clips, torch.tensor(labels, dtype=torch.int64), tuple(map(str, errors)), partners)
+
+
+def mix_partners(is_read: Sequence[bool], *, repeats: int) -> Int[Tensor, " b"]:
+    """Partners for MixUp and CutMix of the clips of videos that were read.
+
+    The first clip of all videos of the batch and the last one are partners, the second and the last but one, and so on.
+    A clip whose partner was skipped is its own: skipped videos change no other pair.
+
+    Args:
+        is_read: Whether each video of the batch was read.
+        repeats: Clips per video.
+    """
+    count = len(is_read) * repeats
+    kept = [clip for clip in range(count) if is_read[clip // repeats]]
+    index = {clip: place for place, clip in enumerate(kept)}
+    return torch.tensor([index.get(count - 1 - clip, index[clip]) for clip in kept], dtype=torch.int64)
 
 
 class DataLoaders(NamedTuple):

@@ -176,7 +176,7 @@ class ClipClassifier(LightningModule):
         micro_batch = batch_index % self._run.accumulate
         if micro_batch == 0:
             self._step_clips = 0
-        clips, labels = self._unwrap(batch, self._train)
+        clips, labels, _, partners = self._unwrap(batch, self._train)
         if len(clips) == 0:
             return None if self._ranks.is_alone else self._no_loss()
         # a function of seed, step and micro-batch only, so that a resumed run draws the same numbers
@@ -185,7 +185,7 @@ class ClipClassifier(LightningModule):
         # the dropout of each rank is its own: the same draws would give its clips the masks of another rank's clips
         own = source if self._ranks.is_first else np.random.SeedSequence([*draw, self._ranks.rank])
         torch.manual_seed(int(own.generate_state(1)[0]))
-        clips, targets = self._mix(clips, labels, generator=np.random.default_rng(source.spawn(1)[0]))
+        clips, targets = self._mix(clips, labels, partners, generator=np.random.default_rng(source.spawn(1)[0]))
         logits = self.model(clips).float()
         smoothing = 0.0 if targets.is_floating_point() else self._run.optim.label_smoothing
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
@@ -242,7 +242,7 @@ class ClipClassifier(LightningModule):
             DecodeError: A video of the batch cannot be decoded.
             TimeSformerError: The loss is not finite.
         """
-        clips, labels = self._unwrap(batch, self._val)
+        clips, labels, *_ = self._unwrap(batch, self._val)
         self._ranks.check(self._failure)
         if len(clips) == 0:
             if isinstance(self.kept_model, FSDPModule):
@@ -299,17 +299,15 @@ class ClipClassifier(LightningModule):
     def _lr_factor(self, step: int) -> float:
         return lr_factor(step, total_steps=self._total_steps, optim=self._run.optim)
 
-    def _unwrap(
-        self, batch: Batch | TimeSformerError, tally: Tally
-    ) -> tuple[Float[Tensor, "b 3 t h w"], Int[Tensor, " b"]]:
-        """Clips and labels of a batch. Counts its skipped videos and warns about each once per run."""
+    def _unwrap(self, batch: Batch | TimeSformerError, tally: Tally) -> Batch:
+        """A batch, empty if reading it failed. Counts its skipped videos and warns about each once per run."""
         if isinstance(batch, TimeSformerError):
             self._fail(batch)
-            return torch.empty(0), torch.empty(0, dtype=torch.int64)
+            return Batch(torch.empty(0, 3, 1, 1, 1), torch.empty(0, dtype=torch.int64))
         tally.skip(batch.skipped)
         if self._ranks.is_first:
             self._warn(batch.skipped)
-        return batch.clips, batch.labels
+        return batch
 
     def _warn(self, skipped: Sequence[str]) -> None:
         for message in skipped:
@@ -345,7 +343,12 @@ class ClipClassifier(LightningModule):
         return model(torch.zeros(shape, device=self.device))
 
     def _mix(
-        self, clips: Float[Tensor, "b 3 t h w"], labels: Int[Tensor, " b"], *, generator: np.random.Generator
+        self,
+        clips: Float[Tensor, "b 3 t h w"],
+        labels: Int[Tensor, " b"],
+        partners: Int[Tensor, " b"] | None,
+        *,
+        generator: np.random.Generator,
     ) -> tuple[Float[Tensor, "b 3 t h w"], Float[Tensor, "b k"] | Int[Tensor, " b"]]:
         """Mixed clips and their soft targets; clips and labels unchanged if the run mixes nothing."""
         augment = self._run.augment
@@ -358,6 +361,7 @@ class ClipClassifier(LightningModule):
             num_classes=self.model.config.num_classes,
             label_smoothing=self._run.optim.label_smoothing,
             generator=generator,
+            partners=partners,
         )
 
     def _weighted(self, loss: Float[Tensor, ""], *, num_clips: int) -> Float[Tensor, ""]:

@@ -20,11 +20,11 @@ def mix_batch(
     num_classes: int,
     label_smoothing: float,
     generator: np.random.Generator,
+    partners: Int[Tensor, " b"] | None = None,
 ) -> tuple[Float[Tensor, "b 3 t h w"], Float[Tensor, "b k"]]:
     """Mix each clip of a batch with its partner, with one weight for the whole batch.
 
-    Partners are the first and the last clip, the second and the last but one, and so on; the middle one of an odd
-    number is unchanged. Nothing is drawn if mixing is off.
+    Nothing is drawn if mixing is off.
 
     Args:
         clips: Normalized clips; not modified.
@@ -33,6 +33,8 @@ def mix_batch(
         num_classes: Number of classes, k.
         label_smoothing: Weight of each target that is spread over all classes.
         generator: Source of all random numbers.
+        partners: Index of the partner of each clip, its own if it stays unmixed; by default the first and the last clip
+            are partners, the second and the last but one, and so on.
 
     Returns:
         The mixed clips and their soft targets, which sum to 1.
@@ -42,17 +44,19 @@ def mix_batch(
     targets = smooth_targets(labels, num_classes=num_classes, label_smoothing=label_smoothing)
     if not (augment.mixup or augment.cutmix) or generator.random() >= augment.mix_probability:
         return clips, targets
+    partners = torch.arange(len(clips) - 1, -1, -1, device=clips.device) if partners is None else partners
+    others = clips[partners]
     cuts = augment.cutmix > 0 and (augment.mixup == 0 or generator.random() < 0.5)
     alpha = augment.cutmix if cuts else augment.mixup
     weight = float(generator.beta(alpha, alpha))  # of the clip itself; its partner has 1 - weight
     if cuts:
         height, width = clips.shape[3:]
         box = draw_box(height, width, area=1 - weight, generator=generator)
-        mixed = cut_mix(clips, box)
+        mixed = cut_mix(clips, others, box)
         weight = 1 - box.height * box.width / (height * width)
     else:
-        mixed = torch.lerp(clips.flip(0), clips, weight)
-    return mixed, torch.lerp(targets.flip(0), targets, weight)
+        mixed = torch.lerp(others, clips, weight)
+    return mixed, torch.lerp(targets[partners], targets, weight)
 
 
 def smooth_targets(labels: Int[Tensor, " b"], *, num_classes: int, label_smoothing: float) -> Float[Tensor, "b k"]:
@@ -68,11 +72,13 @@ def draw_box(height: int, width: int, *, area: float, generator: np.random.Gener
     return Box(top, left, bottom - top, right - left)
 
 
-def cut_mix(clips: Float[Tensor, "b 3 t h w"], box: Box) -> Float[Tensor, "b 3 t h w"]:
+def cut_mix(
+    clips: Float[Tensor, "b 3 t h w"], others: Float[Tensor, "b 3 t h w"], box: Box
+) -> Float[Tensor, "b 3 t h w"]:
     """Copy a box from each clip's partner into the clip, in all frames."""
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     mixed = clips.clone()
-    mixed[..., rows, columns] = clips.flip(0)[..., rows, columns]
+    mixed[..., rows, columns] = others[..., rows, columns]
     return mixed
 
 
