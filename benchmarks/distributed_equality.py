@@ -5,7 +5,8 @@
 Every training is the real command line under torchrun, on tiny videos, with gradients clipped and accumulated and a
 smaller last batch. Prints JSON: the largest absolute difference of a weight and of the loss of a step, for each case;
 then for a training that 4 processes begin and 2 and 1 go on with; and for one that loses a process in the middle of an
-epoch, with the videos of each epoch on stderr. The exit status is 1 if a difference exceeds 1e-5 or a video was not seen once.
+epoch, with the videos of each epoch on stderr. The exit status is 1 if a difference exceeds 1e-5 or an epoch does not
+have every video once.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     torchrun ... recorded_training.py FOLDER KILL ARGUMENTS...
 
-Each process appends to a file of its own in FOLDER, one for each start: RECORDED_START in the environment counts those of
-torchrun, which counts its restarts. KILL is `never`, or `STEP:RANK`: this rank is
-killed (-9) in the last micro-batch of this step, counted from 0, unless torchrun has started the processes again.
+Each process appends to a file of its own in FOLDER, one for each start: RECORDED_START in the environment counts those
+of torchrun, which counts its restarts. KILL is `never`, or `STEP:RANK`: this rank is killed (-9) in the last
+micro-batch of this step, counted from 0, unless torchrun has started the processes again.
 """
 
 import json

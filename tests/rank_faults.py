@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+import recorded_training
 from timesformer.data.clips.dataset import TrainClips
+from timesformer.training import shards
 from timesformer.training.callbacks import DirectCheckpointIO, Recorder
 from timesformer.training.lightning_module import ClipClassifier
 
@@ -31,6 +33,27 @@ def list_samples(folder: str) -> None:
     TrainClips.__getitem__ = listed
 
 
+def recorded(folder: str, *, start: int = 0, kill: str = "never", job: str = "", restarts: int = 0) -> None:
+    """List the steps of this rank as in `recorded_training`, perhaps in a job of torchrun."""
+    os.environ["RECORDED_START"] = str(start)
+    if job:
+        os.environ |= {"TORCHELASTIC_RUN_ID": job, "TORCHELASTIC_RESTART_COUNT": str(restarts)}
+    Path(folder).mkdir(exist_ok=True)
+    recorded_training.record(Path(folder), kill=kill)
+
+
+def amid_shards(checkpoint: int, rank: int, act: Callable[..., Any]) -> None:
+    """Do something in one rank instead of writing its tensors of a checkpoint, counted from 0."""
+    write, count = shards.dcp.save, iter(range(1000))
+
+    def counted(tensors: Any, *, storage_writer: Any) -> Any:
+        if next(count) == checkpoint and os.environ["RANK"] == str(rank):
+            storage_writer.write_data = act
+        return write(tensors, storage_writer=storage_writer)
+
+    shards.dcp.save = counted
+
+
 def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None:
     """Do something in one rank before the first micro-batch of a step, counted from 0."""
     if os.environ["RANK"] != str(rank):
@@ -45,7 +68,7 @@ def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None
     ClipClassifier.training_step = stepped
 
 
-def die(module: ClipClassifier) -> None:
+def die(*arguments: Any) -> None:
     """End as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -67,7 +90,8 @@ def spoil_loss(module: ClipClassifier) -> None:
 
 def spoil_gradient(module: ClipClassifier) -> None:
     """Make the gradients infinite, in this rank alone, with a loss that is finite."""
-    module.model.head.weight.register_hook(lambda gradient: gradient + torch.inf)
+    # that of the output, because the gradients of shards run no hooks
+    module.model.head.register_forward_hook(lambda head, inputs, output: _with_infinite_gradient(output))
 
 
 def fail_to_write(epochs: int) -> None:
@@ -76,11 +100,17 @@ def fail_to_write(epochs: int) -> None:
 
     def refused(self: Recorder, held: DirectCheckpointIO, *, is_best: bool) -> None:
         if len(self.history) == epochs:
-            held.write = lambda path: _refuse()
+            held.write = refuse
         write(self, held, is_best=is_best)
 
     Recorder._write_checkpoints = refused
 
 
-def _refuse() -> None:
+def refuse(*arguments: Any) -> None:
+    """Be a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _with_infinite_gradient(output: torch.Tensor) -> torch.Tensor:
+    output.register_hook(lambda gradient: gradient + torch.inf)
+    return output

@@ -1,4 +1,4 @@
-"""Training with `strategy="fsdp"` in one process: the same weights, and checkpoints of shards that any strategy reads."""
+"""Training with `strategy="fsdp"` in one process: the same weights, and checkpoints that any strategy reads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -144,9 +144,7 @@ def _assert_same_model(found: RunConfig, expected: RunConfig) -> None:
     first, second = load(found.output).state_dict(), load(expected.output).state_dict()
     assert first.keys() == second.keys()
     for name in first:
-        torch.testing.assert_close(
-            first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
 
 
 def _used(folder: RunFolder) -> list[Path]:

@@ -119,7 +119,7 @@ def test_damaged_folder_is_refused(folder: Path, name: str):
 @pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata"])
 def test_incomplete_folder_is_refused(folder: Path, name: str):
     (folder / name).unlink()
-    with pytest.raises(WeightsError, match="shards-1: is damaged: .*No such file"):
+    with pytest.raises(WeightsError, match=r"shards-1: is damaged: .*No such file"):
         read_shards(folder)
 
 
