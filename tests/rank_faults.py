@@ -1,18 +1,26 @@
-"""What is planted into the ranks of a training: listeners, and faults of one rank."""
+"""What is planted into the ranks of a training before it starts: listeners, and faults of one rank."""
 
 import errno
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import recorded_training
+from timesformer.cli import train as cli_train
+from timesformer.config.run import DataConfig, RunConfig
 from timesformer.data.clips.dataset import TrainClips
+from timesformer.errors import ConfigError, DataError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.processes import read_process_info
 from timesformer.training import shards
+from timesformer.training import train as training
 from timesformer.training.callbacks import DirectCheckpointIO, Recorder
+from timesformer.training.dataloaders import Split
 from timesformer.training.lightning_module import ClipClassifier
 
 
@@ -26,7 +34,7 @@ def list_samples(folder: str) -> None:
 
     def listed(self: TrainClips, index: int) -> Any:
         epoch = int(self._epoch)
-        with open(Path(folder) / f"epoch{epoch}_rank{os.environ['RANK']}.txt", "a") as file:
+        with open(Path(folder) / f"epoch{epoch}_rank{read_process_info(os.environ).rank}.txt", "a") as file:
             print(index, file=file)
         return read(self, index)
 
@@ -47,16 +55,34 @@ def amid_shards(checkpoint: int, rank: int, act: Callable[..., Any]) -> None:
     write, count = shards.dcp.save, iter(range(1000))
 
     def counted(tensors: Any, *, storage_writer: Any) -> Any:
-        if next(count) == checkpoint and os.environ["RANK"] == str(rank):
+        if next(count) == checkpoint and is_rank(rank):
             storage_writer.write_data = act
         return write(tensors, storage_writer=storage_writer)
 
     shards.dcp.save = counted
 
 
+def list_draws(folder: str) -> None:
+    """Append the seed of the dropout of each micro-batch to a file per rank."""
+    forward = TimeSformer.forward
+
+    def drawn(self: TimeSformer, clips: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            with open(Path(folder) / f"draws_rank{read_process_info(os.environ).rank}.txt", "a") as file:
+                print(torch.initial_seed(), file=file)
+        return forward(self, clips)
+
+    TimeSformer.forward = drawn
+
+
+def is_rank(rank: int) -> bool:
+    """Whether this process is a rank."""
+    return read_process_info(os.environ).rank == rank
+
+
 def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None:
     """Do something in one rank before the first micro-batch of a step, counted from 0."""
-    if os.environ["RANK"] != str(rank):
+    if not is_rank(rank):
         return
     train = ClipClassifier.training_step
 
@@ -92,6 +118,38 @@ def spoil_gradient(module: ClipClassifier) -> None:
     """Make the gradients infinite, in this rank alone, with a loss that is finite."""
     # that of the output, because the gradients of shards run no hooks
     module.model.head.register_forward_hook(lambda head, inputs, output: _with_infinite_gradient(output))
+
+
+def find_no_videos(rank: int) -> None:
+    """Let a rank find no videos, as on a machine without the disk that holds them."""
+
+    def missing(data: DataConfig, *, seed: int) -> Split:
+        raise DataError(f"{data.train}: no such folder")
+
+    if is_rank(rank):
+        training.load_data = missing
+
+
+def find_other_videos(rank: int) -> None:
+    """Let a rank find one video less."""
+    load = training.load_data
+
+    def changed(data: DataConfig, *, seed: int) -> Split:
+        train, val = load(data, seed=seed)
+        return Split(replace(train, samples=train.samples[1:]), val)
+
+    if is_rank(rank):
+        training.load_data = changed
+
+
+def find_no_config(rank: int) -> None:
+    """Let the command line of a rank fail before it meets the others."""
+
+    def missing(*arguments: Any, **options: Any) -> RunConfig:
+        raise ConfigError("run.toml: No such file or directory")
+
+    if is_rank(rank):
+        cli_train.requested_run = missing
 
 
 def fail_to_write(epochs: int) -> None:

@@ -25,7 +25,9 @@ _LONGEST_S = 100
 
 def serve() -> None:
     torch.set_num_threads(1)
-    import timesformer.cli.train  # noqa: F401 - imported before the forks
+    import matplotlib.figure  # noqa: F401 - all that a training imports on its way
+
+    import timesformer.cli.train  # noqa: F401
 
     for line in sys.stdin:
         print(json.dumps(_run(**json.loads(line))), flush=True)

@@ -12,7 +12,9 @@ from timesformer.processes import ProcessInfo
 
 _SPOKEN = "spoken"
 _PATIENCE = timedelta(seconds=10)
-"""Time that a rank waits for another one to print an error, or to end."""
+"""Time that a rank waits for rank 0 to print an error."""
+_FAREWELL = timedelta(seconds=3)
+"""Time that rank 0, which may hold the store, waits for the other ranks to end; a rank that was killed says nothing."""
 
 
 def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int]) -> int:
@@ -46,27 +48,30 @@ def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int
         if process.rank > 0:
             raise SystemExit(130) from None
         raise
+    except BaseException:
+        if group is not None and process.rank > 0:
+            _leave(group)  # rank 0 need not wait: nobody can learn of its error before it is gone
+        raise
 
 
 def _was_printed(error: TimeSformerError, group: ProcessGroup) -> bool:
-    """Print an error in rank 0 and wait for the other ranks to end; elsewhere, wait until it is printed."""
-    if group.process.rank > 0:
-        return _has_spoken(group)
-    say(f"error: {error}")
-    with suppress(RuntimeError):  # ranks that were killed never leave
+    """Print an error in rank 0; elsewhere, wait until rank 0 has printed it."""
+    if group.process.rank == 0:
+        say(f"error: {error}")
+    else:
+        try:
+            group.store.wait([_SPOKEN], _PATIENCE)
+        except RuntimeError:  # torch's, of a store without an answer
+            return False
+    _leave(group)
+    return True
+
+
+def _leave(group: ProcessGroup) -> None:
+    """Tell the others that this process ends; rank 0 waits for them."""
+    with suppress(RuntimeError):
+        if group.process.rank > 0:
+            group.store.set(f"{group.process.rank}/left", "")
+            return
         group.store.set(_SPOKEN, "")
-        group.store.wait([_left(rank) for rank in range(1, group.process.num_processes)], _PATIENCE)
-    return True
-
-
-def _has_spoken(group: ProcessGroup) -> bool:
-    try:
-        group.store.wait([_SPOKEN], _PATIENCE)
-        group.store.set(_left(group.process.rank), "")
-    except RuntimeError:  # torch's, of a store without an answer
-        return False
-    return True
-
-
-def _left(rank: int) -> str:
-    return f"{rank}/left"
+        group.store.wait([f"{rank}/left" for rank in range(1, group.process.num_processes)], _FAREWELL)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _TIMEOUT = timedelta(minutes=30)
 """Time to wait for the other ranks in one exchange: rank 0 may be writing a large checkpoint to a slow disk."""
-_NEWS_S = 3.0
+_NEWS_S = 2.0
 """Time for the error of a rank that stopped to arrive, after the connection to it was lost."""
 _CONNECTION = ("gloo", "nccl", "connection", "socket", "timed out", "store")
 """Words of torch's errors about lost connections."""

@@ -126,8 +126,7 @@ def build_trainer(
 def _strategy(run: RunConfig, ranks: Ranks) -> DDPStrategy | Literal["auto"]:
     if run.strategy == "fsdp":
         return ShardedStrategy()
-    # no buffer needs to be broadcast: head_norm="batch", which alone has some, is refused
-    return "auto" if ranks.is_alone else DDPStrategy(broadcast_buffers=False)
+    return "auto" if ranks.is_alone else DDPStrategy()
 
 
 def check_precision(run: RunConfig, device: torch.device) -> None:
