@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from timesformer.config.io import dump_toml
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig, Strategy
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.synthetic.dataset import write_motion_dataset
+from timesformer.training.history import read_metrics
 from timesformer.weights.load import load
 
 BOUND = 1e-5
@@ -164,13 +165,22 @@ def restart(run: RunConfig, folder: Path, *, strategy: Strategy) -> dict[str, An
     }
 
 
+def metric_difference(first: RunConfig, second: RunConfig) -> float:
+    """Largest absolute difference in the tables of epochs, without the times."""
+    tables = [read_metrics(Path(run.output) / "metrics.csv") for run in (first, second)]
+    timeless = [[replace(row, seconds=0.0, data_wait_fraction=0.0) for row in table] for table in tables]
+    values = [[value for row in table for value in asdict(row).values()] for table in timeless]
+    return max(abs(one - other) for one, other in zip(*values, strict=True))
+
+
 def differences(run: RunConfig, other: RunConfig, steps: Sequence[Step], found: Sequence[Step]) -> dict[str, Any]:
-    """Largest absolute differences of weights, and of the losses of steps, of another training."""
+    """Largest absolute differences of weights, losses of steps and metrics of epochs, of another training."""
     return {
         "optimizer": run.optim.optimizer,
         "steps": len(found),
         "max_weight_difference": weight_difference(run, other),
         "max_loss_difference": loss_difference(steps, found),
+        "max_metric_difference": metric_difference(run, other),
     }
 
 
@@ -205,7 +215,7 @@ def main() -> None:
     with nullcontext(chosen) if chosen else tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder))
     rows = [row for kind in results.values() for row in kind]
-    worst = max(max(row["max_weight_difference"], row["max_loss_difference"]) for row in rows)
+    worst = max(value for row in rows for key, value in row.items() if key.startswith("max_"))
     are_equal = worst <= BOUND and all(row["each_video_once_per_epoch"] for row in results["restart"])
     print(
         json.dumps({"machine": describe_machine() | {"torch": torch.__version__}, "bound": BOUND, **results}, indent=2)
