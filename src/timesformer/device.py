@@ -9,6 +9,12 @@ from timesformer.errors import ConfigError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Floating-point types by the name of their precision."""
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "could not create a primitive",  # oneDNN, for a convolution without memory for its scratch space
+    "MPS backend out of memory",
+)
+"""What torch says in a plain `RuntimeError`."""
 
 
 def processor_name() -> str:
@@ -17,6 +23,13 @@ def processor_name() -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a device is too small for a tensor."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -85,8 +85,9 @@ def replacing(path: Path) -> Generator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(path)  # a failed write names no file
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None  # a failed write names no file
+        if is_full or error.filename == str(partial):
+            error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from timesformer.cli.streams import STDIN, finish_streams, prepare_streams, say,
 from timesformer.cli.verbosity import GLOBAL, Quiet, Verbose, verbosity
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 from timesformer.processes import read_process_info
+from timesformer.signals import ending_at_once
 
 VERBS = {
     "demo": "Make videos, train, evaluate and predict: all of it in minutes.",
@@ -116,7 +117,7 @@ def _name_stdin(tokens: Sequence[str]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + n ended by signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     prepare_streams()
     _widen(os.environ)
@@ -136,7 +137,8 @@ def _run(arguments: list[str]) -> int:
     verb = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
         _refuse_empty(arguments)
-        return build_app(verb).meta(arguments, result_action="return_int_as_exit_code_else_zero")
+        with ending_at_once(say):
+            return build_app(verb).meta(arguments, result_action="return_int_as_exit_code_else_zero")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TimeSformerError as error:
@@ -151,15 +153,23 @@ def _run(arguments: list[str]) -> int:
     except MemoryError:
         return _fail(_NO_MEMORY)
     except RuntimeError as error:
-        if "DefaultCPUAllocator: can't allocate memory" in str(error):
-            return _fail(_NO_MEMORY)
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+        from timesformer.device import is_out_of_memory  # imports torch, which most errors do not need
+
+        if not is_out_of_memory(error):
             raise
-        return _fail("out of memory on the GPU: use a smaller --batch-size, or --device cpu")
+        is_on_gpu = type(error).__name__ == "OutOfMemoryError"
+        return _fail(
+            "out of memory on the GPU: use a smaller --batch-size, or --device cpu" if is_on_gpu else _NO_MEMORY
+        )
     except BrokenPipeError:  # the reader of the pipe has gone
         return 1
     except OSError as error:  # of a path that the verb did not check
-        return 1 if stdout_error() else _fail(str(error))
+        return 1 if stdout_error() else _fail(_describe(error))
+
+
+def _describe(error: OSError) -> str:
+    """The error of a file, which comes first."""
+    return str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

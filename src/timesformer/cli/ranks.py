@@ -1,19 +1,24 @@
 """Processes that run one verb together: rank 0 alone speaks, and all end with the same status."""
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from timesformer.cli.streams import say
 from timesformer.errors import ConfigError, TimeSformerError
-from timesformer.evaluation.process_group import ProcessGroup, process_group
+from timesformer.evaluation.process_group import ProcessGroup, process_group, raise_failure
 from timesformer.processes import ProcessInfo
 
 _SPOKEN = "spoken"
 _PATIENCE = timedelta(seconds=10)
 """Time that a rank waits for rank 0 to print an error."""
-_FAREWELL = timedelta(seconds=3)
+_POLL_S = 0.5
+_GRACE_S = 3.0
+"""Time that this process has to notice the error of another one by itself: it may be stuck in an exchange with it."""
+_FAREWELL = timedelta(seconds=_GRACE_S + 2)
 """Time that rank 0, which may hold the store, waits for the other ranks to end; a rank that was killed says nothing."""
 
 
@@ -21,7 +26,8 @@ def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int
     """Run a verb in the group of this process, and return the exit status.
 
     An error is printed once, by rank 0, and the process exits after that: launchers end the other processes as soon as
-    one has failed. If rank 0 says nothing for ten seconds, each rank prints its own error.
+    one has failed. If rank 0 says nothing for ten seconds, each rank prints its own error. A process that does not
+    notice the error of another one within three seconds, as it waits for data of that one, is ended.
 
     Args:
         process: Rank of this process.
@@ -38,7 +44,7 @@ def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int
             logging.getLogger(name).setLevel(logging.ERROR)
     group: ProcessGroup | None = None
     try:
-        with process_group(process) as group:
+        with process_group(process) as group, _not_stuck(group):
             return work(group)
     except TimeSformerError as error:
         if group is None or not _was_printed(error, group):
@@ -52,6 +58,33 @@ def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int
         if group is not None and process.rank > 0:
             _leave(group)  # rank 0 need not wait: nobody can learn of its error before it is gone
         raise
+
+
+@contextmanager
+def _not_stuck(group: ProcessGroup | None) -> Generator[None]:
+    """End this process if another one has stopped, and this one does not notice."""
+    assert group is not None
+    is_done = threading.Event()
+    threading.Thread(target=_watch, args=(group, is_done), daemon=True).start()
+    try:
+        yield
+    finally:
+        is_done.set()
+
+
+def _watch(group: ProcessGroup, is_done: threading.Event) -> None:
+    error: TimeSformerError | None = None
+    while error is None:
+        if is_done.wait(_POLL_S):
+            return
+        try:
+            raise_failure(group)
+        except TimeSformerError as found:
+            error = found
+    if not is_done.wait(_GRACE_S):
+        if not _was_printed(error, group):
+            say(f"error: {error}")
+        os._exit(1)  # the main thread waits outside Python
 
 
 def _was_printed(error: TimeSformerError, group: ProcessGroup) -> bool:

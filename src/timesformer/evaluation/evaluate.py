@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Unpack
 
 from timesformer.config.compute import ComputeOptions
+from timesformer.data.clips.worker_errors import naming_dead_workers
 from timesformer.data.manifest.background import BACKGROUND, with_background
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.data.manifest.model_classes import match_classes, read_manifest
@@ -138,11 +139,12 @@ def run_batches(
     was_training = model.training
     outcomes: list[Outcome] = []
     try:
-        for number, batch in enumerate(predict_batches(model, manifest, batches, options=options)):
-            on_batch(number, batch)
-            for outcome in batch:
-                outcomes.append(outcome)
-                on_progress(len(outcomes), len(manifest.samples))
+        with naming_dead_workers("num_workers (--num-workers)"):
+            for number, batch in enumerate(predict_batches(model, manifest, batches, options=options)):
+                on_batch(number, batch)
+                for outcome in batch:
+                    outcomes.append(outcome)
+                    on_progress(len(outcomes), len(manifest.samples))
     finally:
         model.train(was_training)
     return outcomes

@@ -135,4 +135,4 @@ def _write(content: bytes, path: Path) -> None:
         with replacing(path) as partial:
             partial.write_bytes(content)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error}") from error
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -20,6 +20,7 @@ from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
+from timesformer.inference.fitting_batch import compute_or_advise
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
 from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
@@ -241,11 +242,16 @@ class Predictor:
 
         Raises:
             DependencyError: The model cannot be compiled, because no compiler works.
+            TimeSformerError: Out of memory; the message names the largest batch that fits, which is measured.
         """
         clip = self.model.info.clip
-        batches = (model_input(batch.to(self.device), clip) for batch in clips.split(self.batch_size))
+
+        def compute(batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
+            return self._compute(model_input(batch.to(self.device), clip).to(self.dtype)).float().cpu()
+
         try:
-            return torch.cat([self._compute(batch.to(self.dtype)).float().cpu() for batch in batches])
+            batches = clips.split(self.batch_size)
+            return torch.cat([compute_or_advise(compute, batch, device=self.device) for batch in batches])
         except RuntimeError as error:
             if type(error).__name__ != "InductorError":  # its module is imported by compilation only
                 raise

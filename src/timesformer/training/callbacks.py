@@ -19,6 +19,7 @@ from timesformer.config.run import RunConfig
 from timesformer.errors import TimeSformerError
 from timesformer.files import replacing_durably
 from timesformer.outputs import writing
+from timesformer.signals import EndRequest
 from timesformer.training.curve import draw_curve
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_record
 from timesformer.training.lightning_module import ClipClassifier
@@ -86,6 +87,7 @@ class Recorder(Checkpoint):
         run: The run.
         size: Number of videos of the run, stored in the checkpoint.
         on_epoch: Functions called at the end of each epoch with its record.
+        end: Whether a signal has asked to end: the run then ends after the present step, or after the validation.
         ranks: The ranks of the run, of which the first one writes and calls `on_epoch`.
     """
 
@@ -96,6 +98,7 @@ class Recorder(Checkpoint):
         run: RunConfig,
         size: DataSize,
         on_epoch: Sequence[Callable[[EpochRecord], None]],
+        end: EndRequest,
         ranks: Ranks = ALONE,
     ) -> None:
         self.history: list[EpochRecord] = []
@@ -104,10 +107,20 @@ class Recorder(Checkpoint):
         self._run = run
         self._size = size
         self._on_epoch = on_epoch
+        self._end = end
         self._batches = 0
         self._epoch_start = time.monotonic()
         self._last_drawing = time.monotonic()
         self._wait_meter = DataWaitMeter()
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the next epoch in the last checkpoint."""
+        return self._batches // self._run.accumulate
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to signals: the trainer's own handler of SIGTERM leaves within a step, without a checkpoint."""
+        self._end.listen_again()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the timers of the epoch."""
@@ -121,22 +134,29 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write a checkpoint within the epoch if one is due; always right after an optimizer step.
+        """Write a checkpoint within the epoch if one is due or the run has to end; always right after a step.
 
         Raises:
             TimeSformerError: The disk refused; the previous checkpoint is intact.
+            SystemExit: A signal has asked to end.
         """
         self._wait_meter.end_step()
         done, every = batch_idx + 1, self._run.checkpoint_every * self._run.accumulate
-        if every and done % every == 0 and done < trainer.num_training_batches:
+        if done % self._run.accumulate or done >= trainer.num_training_batches:
+            return
+        must_end = self._must_end()
+        if must_end or (every and done % every == 0):
             self._batches = done
             self._save_checkpoints(trainer, is_best=False)
             self._wait_meter.pause()
+        if must_end:
+            raise SystemExit(self._end.status)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write everything, and stop the run if its patience is exhausted.
 
         Raises:
+            SystemExit: A signal has asked to end.
             TimeSformerError: The disk refused; the previous files are intact.
             WeightsError: The disk refused the model folder.
         """
@@ -155,6 +175,8 @@ class Recorder(Checkpoint):
                 self._write_epoch()
         if is_over(self.history, epochs=self._run.epochs, patience=self._run.patience):
             trainer.should_stop = True
+        elif self._must_end():
+            raise SystemExit(self._end.status)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the learning curve."""
@@ -174,6 +196,13 @@ class Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the epochs of a checkpoint."""
         self.history = [read_record(record) for record in state_dict["history"]]
+
+    def _must_end(self) -> bool:
+        """Whether a signal has asked any process of the run to end."""
+        if not self._ranks.total(int(self._end.number > 0)):
+            return False
+        self._end.number = max(self._ranks.gather(self._end.number))
+        return True
 
     def _record(self, trainer: Trainer) -> EpochRecord:
         names = {field.name for field in fields(EpochRecord)}

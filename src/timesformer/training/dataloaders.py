@@ -23,6 +23,7 @@ from timesformer.data.manifest.manifest import Manifest, holds_splits, load_trai
 from timesformer.data.manifest.model_classes import read_validation
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.signals import outlive_end
 from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
 from timesformer.training.shares import Shares, consecutive_share, paired_share
@@ -329,6 +330,7 @@ def _loader(dataset: TrainClips | OneView, *, run: RunConfig, batches: Shares, p
         batch_sampler=batches,
         num_workers=run.data.num_workers,
         persistent_workers=run.data.num_workers > 0,
+        worker_init_fn=outlive_end,
         collate_fn=partial(collate, on_decode_error=run.data.on_decode_error, clip_shape=shape),
         pin_memory=pin_memory,
         generator=torch.Generator(),  # otherwise it would draw from the global one, which dropout uses

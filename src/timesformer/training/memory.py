@@ -103,18 +103,24 @@ def weightless(run: RunConfig) -> Weightless:
     return Weightless(model, configured["optimizer"])
 
 
-def memory_advice(run: RunConfig, device: torch.device) -> str | None:
-    """Advice if a step of a run does not fit into memory; None if it fits or free memory is unknown."""
+def memory_advice(run: RunConfig, device: torch.device, *, sharing: int = 1) -> str | None:
+    """Advice if a step of a run does not fit into memory; None if it fits or free memory is unknown.
+
+    Args:
+        run: The run.
+        device: Its device.
+        sharing: Processes with such a step that share the device.
+    """
     available = free_memory(device)
+    available = None if available is None else available // sharing
     if available is None or _rough_total(run) < available / 4:
         return None
-    estimate = estimate_memory(run, device)
+    estimate = replace(estimate_memory(run, None), available=available)
     fitting = estimate.fitting_batch
     if fitting is None or fitting >= estimate.clips:
         return None
     size = run.model.image_size
-    counts = range(1, run.batch_size + 1)
-    cure = next((f"accumulate={count} fits" for count in counts if _fits(run, accumulate=count, fitting=fitting)), "")
+    cure = next((f"accumulate={count} fits" for count in _accumulations(run, fitting=fitting)), "")
     if not cure:
         cure = "no micro-batch fits: use a smaller model, fewer frames or checkpoint_activations=true"
     return (
@@ -123,19 +129,50 @@ def memory_advice(run: RunConfig, device: torch.device) -> str | None:
     )
 
 
+def out_of_memory_advice(run: RunConfig, device: torch.device, *, available: int | None) -> str:
+    """What to do after a step of a run that did not fit into memory.
+
+    Args:
+        run: The run.
+        device: Its device.
+        available: Free memory of the device before the run, in bytes; None if unknown.
+    """
+    estimate = replace(estimate_memory(run, None), available=available)
+    fitting, clips, size = estimate.fitting_batch, run.micro_batch_size, run.model.image_size
+    if fitting is None or fitting >= clips:  # other processes use the memory, too
+        fitting = clips // 2
+    ways = [f"accumulate={count}, for the same steps" for count in _accumulations(run, fitting=fitting)][:1]
+    if not run.checkpoint_activations:
+        lean = estimate_memory(replace(run, checkpoint_activations=True), None).activations_per_clip
+        if lean < estimate.activations_per_clip:
+            share = lean / estimate.activations_per_clip
+            ways.append(f"checkpoint_activations=true, with which a clip needs {share:.0%} of the memory")
+    ways.append("fewer frames or a smaller model")
+    return (
+        f"out of memory on {device} in a step of {clips} clips of {run.model.num_frames} frames of {size[0]} x "
+        f"{size[1]}; about {fitting} fit at a time: use {'; or '.join(ways)}"
+    )
+
+
 def free_memory(device: torch.device) -> int | None:
-    """Free bytes of a device; for the CPU, what both the system and the container have left."""
+    """Free bytes of a device; for the CPU, what the system, the container and the limits of the process have left."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    free = [value for value in (_system_memory(), _container_memory()) if value is not None]
+    sources = _system_memory(), _container_memory(), _memory_to_limit()
+    free = [value for value in sources if value is not None]
     return min(free, default=None)
 
 
 def gigabytes(num_bytes: int) -> str:
     """A number of bytes, in gigabytes for people."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes < 1e10 else f"{num_bytes / 1e9:.0f} GB"
+
+
+def _accumulations(run: RunConfig, *, fitting: int) -> list[int]:
+    """Values of `accumulate` with micro-batches of at most `fitting` clips, in ascending order."""
+    return [count for count in range(1, run.batch_size + 1) if _fits(run, accumulate=count, fitting=fitting)]
 
 
 def _fits(run: RunConfig, *, accumulate: int, fitting: int) -> bool:
@@ -207,3 +244,17 @@ def _container_memory() -> int | None:
     if limit == "max":
         return None
     return max(int(limit) - used + int(stat.get("inactive_file", 0)), 0)
+
+
+def _memory_to_limit() -> int | None:
+    """Bytes left of the limits of this process (`ulimit -v`, `ulimit -d`)."""
+    try:
+        import resource  # Unix alone
+
+        pages = Path("/proc/self/statm").read_text("utf-8").split()
+    except (ImportError, OSError):
+        return None
+    used = {resource.RLIMIT_AS: int(pages[0]), resource.RLIMIT_DATA: int(pages[5])}
+    limits = {which: resource.getrlimit(which)[0] for which in used}
+    left = [limits[which] - used[which] * resource.getpagesize() for which in used if limits[which] >= 0]
+    return max(min(left), 0) if left else None

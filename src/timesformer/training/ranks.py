@@ -128,6 +128,11 @@ class Ranks:
         dist.broadcast_object_list(result, src=0, group=self.control)
         return result[0]
 
+    def num_sharing(self, device: torch.device) -> int:
+        """Number of ranks that share the memory of this one's device: those of the machine on a CPU, else one."""
+        hosts = self.gather(socket.gethostname() if device.type == "cpu" else str(self.rank))
+        return hosts.count(hosts[self.rank])
+
     def _raise_first(self, failure: TimeSformerError | None) -> None:
         failures = self.gather(failure)
         rank = next(rank for rank, error in enumerate(failures) if error is not None)

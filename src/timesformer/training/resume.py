@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -43,21 +44,45 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
     """Read the progress of a run from its checkpoint.
 
     Raises:
-        WeightsError: The file is damaged.
+        WeightsError: The file is damaged, be it in a single byte.
         ConfigError: The run had another number of videos when the checkpoint was written.
     """
     try:
+        _check_bytes(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         check_shards(state, checkpoint)
         recorder = state["callbacks"]["Recorder"]
         history = tuple(read_record(record) for record in recorder["history"])
         resumed = ResumeState(history=history, batches=recorder.get("batches", 0))
         saved = DataSize(**recorder["size"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}") from error
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, BadZipFile, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}{_other_start(checkpoint)}"
+        ) from error
     if saved != size:
         raise ConfigError(
             f"{checkpoint}: the run had {saved.train} training and {saved.val} validation videos, now there are "
             f"{size.train} and {size.val}; resume it with the same videos"
         )
     return resumed
+
+
+def _other_start(checkpoint: Path) -> str:
+    """What to do without a checkpoint."""
+    best = checkpoint.with_name("best.ckpt")
+    if checkpoint.name == best.name or not best.exists():
+        return "; restore it, or start again with overwrite=True (--overwrite)"
+    return f"; restore it, or delete it to resume from {best.name}, the end of the best epoch, with equal results"
+
+
+def _check_bytes(checkpoint: Path) -> None:
+    """Compare the bytes of a checkpoint with the CRC-32 that `torch.save` stores for each tensor and never checks.
+
+    Raises:
+        OSError: The file cannot be read.
+        BadZipFile: It is damaged.
+    """
+    with ZipFile(checkpoint) as file:
+        damaged = file.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"the checksum of {damaged!r} is wrong")

@@ -215,9 +215,13 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
     used = sum(path.stat().st_size for path in replaced if path.is_file())
     if free + used < num_bytes:
         raise ConfigError(
-            f"output={str(folder.root)!r}: the run needs up to {num_bytes / 1e9:.1f} GB and the disk has "
-            f"{(free + used) / 1e9:.1f} GB free"
+            f"output={str(folder.root)!r}: the run needs up to {_size(num_bytes)} and the disk has "
+            f"{_size(free + used)} free"
         )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.2f} MB"
 
 
 def tidy(folder: RunFolder) -> None:
@@ -247,8 +251,9 @@ def clear(folder: RunFolder) -> None:
     with writing(folder.root, error=ConfigError):
         if folder.model.exists() and not is_model_folder(folder.model):
             raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
-        # checkpoints first and the config last: if killed here, the remains are a run that starts from the beginning
-        for path in (folder.last, folder.best):
+        # checkpoints first, the best before the last, and the config last: if killed here, the remains are a run that
+        # goes on from its last checkpoint or starts from the beginning
+        for path in (folder.best, folder.last):
             path.unlink(missing_ok=True)
         for tree in (*folder.shards, folder.model, folder.tensorboard):
             if tree.exists():

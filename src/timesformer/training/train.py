@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +18,15 @@ from timesformer.device import resolve_device
 from timesformer.errors import ConfigError
 from timesformer.evaluation.process_group import ProcessGroup
 from timesformer.model.timesformer import TimeSformer
+from timesformer.signals import EndRequest
 from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar, write_curve
 from timesformer.training.dataloaders import DataLoaders, Split, load_data, make_loaders, with_num_classes
+from timesformer.training.failures import explaining_failures, telling_the_end
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 from timesformer.training.init_weights import initial_model
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import Tracker, check_trackers, open_trackers
-from timesformer.training.memory import MOMENTS, memory_advice
+from timesformer.training.memory import MOMENTS, free_memory, memory_advice
 from timesformer.training.ranks import Ranks, joined_ranks
 from timesformer.training.restarts import check_can_restart, continues, find_jobs, marks_of
 from timesformer.training.resume import DataSize, ResumeState, read_resume_state
@@ -96,6 +98,8 @@ def train(
         WeightsError: `run.init_from` cannot be loaded, or the checkpoint to resume from is damaged.
         TimeSformerError: The loss is no longer finite, or the disk refused during the run.
         KeyboardInterrupt: The run was interrupted; the last checkpoint is kept.
+        SystemExit: SIGTERM, SIGHUP or SIGUSR1 asked to end; a checkpoint after the present step is kept. In the main
+            thread only.
     """
     if resume and overwrite:
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
@@ -123,8 +127,8 @@ def _train_in_folder(
         split = load_data(run.data, seed=run.seed)
         run = with_num_classes(run, split)
     check_same_task(run, split, ranks)
-    state = ranks.first(lambda: _resume_state(folder, run, split)) if resume else ResumeState()
-    job = _Job(run, folder, checked_device, split, state, ranks)
+    checkpoint, state = ranks.first(lambda: _state_to_resume(folder, run, split)) if resume else (None, ResumeState())
+    job = _Job(run, folder, checked_device, split, state, checkpoint, free_memory(checked_device), ranks)
     output = _Output(on_message, is_silent=not ranks.is_first)
     with ExitStack() as stack:
         ranks.first(lambda: stack.enter_context(alone_in(folder)))
@@ -165,7 +169,16 @@ class _Job:
     device: torch.device
     split: Split
     state: ResumeState
+    checkpoint: Path | None
+    """The checkpoint that `state` comes from."""
+    free_memory: int | None
+    """Free bytes of the device before the run; None if unknown."""
     ranks: Ranks
+
+    @property
+    def share(self) -> RunConfig:
+        """The run with the batch that one rank computes."""
+        return replace(self.run, batch_size=self.run.batch_size // self.ranks.size)
 
     @property
     def size(self) -> DataSize:
@@ -192,10 +205,13 @@ def _ignore(line: str) -> None:
     """The messages of other ranks than the first."""
 
 
-def _resume_state(folder: RunFolder, run: RunConfig, split: Split) -> ResumeState:
+def _state_to_resume(folder: RunFolder, run: RunConfig, split: Split) -> tuple[Path | None, ResumeState]:
+    """The last checkpoint of the run in a folder, or its best one, of an earlier epoch, and its state; None if it has
+    none."""
     check_same_run(folder, run)
     tidy(folder)
-    return read_resume_state(folder.last, size=split.size) if folder.last.exists() else ResumeState()
+    checkpoint = next((path for path in (folder.last, folder.best) if path.exists()), None)
+    return checkpoint, ResumeState() if checkpoint is None else read_resume_state(checkpoint, size=split.size)
 
 
 def _train(job: _Job, output: _Output) -> None:
@@ -237,14 +253,18 @@ def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -
             if ranks.is_first:
                 trackers = stack.enter_context(open_trackers(run, folder, history=job.state.history))
         on_epoch = [show, *(tracker.log for tracker in trackers)]
-        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch, ranks=ranks)
+        end = EndRequest()
+        recorder = Recorder(folder, run=run, size=job.size, on_epoch=on_epoch, end=end, ranks=ranks)
         clips = loaders.clips
         set_epoch = LambdaCallback(on_train_epoch_start=lambda trainer, _: clips.set_epoch(trainer.current_epoch))
         callbacks = [set_epoch, recorder, *output.callbacks]
         trainer = build_trainer(run, device=job.device, root=folder.checkpoints, callbacks=callbacks, ranks=ranks)
-        with _interruptible(job, recorder=recorder, say=output.say):
-            checkpoint = folder.last if job.state.has_begun else None
-            trainer.fit(module, loaders.train, loaders.val, ckpt_path=checkpoint, weights_only=True)
+        with (
+            telling_the_end(run, root=folder.root, recorder=recorder, end=end, say=output.say),
+            explaining_failures(job.share, device=job.device, available=job.free_memory),
+            end.listening(),
+        ):
+            trainer.fit(module, loaders.train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
     last = recorder.history[-1]
     if last.is_data_bound:
         output.say(loading_advice(run.data, wait_fraction=last.data_wait_fraction))
@@ -290,7 +310,7 @@ def _conclude(job: _Job, history: Sequence[EpochRecord]) -> str:
 
 
 def _warn_about_memory(job: _Job, output: _Output) -> None:
-    advice = memory_advice(job.run, job.device)
+    advice = memory_advice(job.share, job.device, sharing=job.ranks.num_sharing(job.device))
     if advice:
         output.say(f"warning: {advice}")
 
@@ -300,17 +320,3 @@ def _bytes_needed(model: TimeSformer, optim: OptimConfig) -> int:
     weights = sum(4 * parameter.numel() for parameter in model.parameters())
     moments = MOMENTS[optim.optimizer] + (optim.ema_decay > 0)
     return 2 * weights + 4 * (1 + moments) * weights
-
-
-@contextmanager
-def _interruptible(job: _Job, *, recorder: Recorder, say: OnMessage) -> Generator[None]:
-    """Turn the `SystemExit` that the trainer raises on Ctrl-C back into `KeyboardInterrupt`."""
-    try:
-        yield
-    except SystemExit as stop:
-        message = (
-            f"interrupted after {len(recorder.history)} of {job.run.epochs} epochs; they are kept in "
-            f"{job.folder.root}: pass resume=True (--resume) to continue"
-        )
-        say(message)
-        raise KeyboardInterrupt(message) from stop

@@ -188,7 +188,8 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
             file.chmod(0o644)  # safetensors lets only the owner read its files
         _swap(staging, folder)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{folder}: cannot be written: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise WeightsError(f"{folder}: cannot be written: {reason or error}") from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)

@@ -146,7 +146,8 @@ def save_released(model: TimeSformer, path: str | Path, *, overwrite: bool = Fal
         with replacing(path) as partial:
             torch.save(content, partial)
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: cannot be written: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise WeightsError(f"{path}: cannot be written: {reason or error}") from error
     return path
 
 
