@@ -70,8 +70,9 @@ def record(folder: Path, *, kill: str) -> None:
     start, restarts, rank = (os.environ.get(name, "0") for name in names)
     path = folder / f"start{start}.{restarts}_rank{rank}.jsonl"
     pending: dict[str, Any] = {"clips": 0, "loss": 0.0, "videos": []}
-    read, transfer = TrainClips.__getitem__, ClipClassifier.on_after_batch_transfer
-    train, update = ClipClassifier.training_step, ClipClassifier.optimizer_step
+    classifier: Any = ClipClassifier  # whose methods are replaced
+    read, transfer = TrainClips.__getitem__, classifier.on_after_batch_transfer
+    train, update = classifier.training_step, classifier.optimizer_step
 
     def numbered(self: TrainClips, index: int) -> Any:
         clips, label = read(self, index)
@@ -100,9 +101,9 @@ def record(folder: Path, *, kill: str) -> None:
         pending.update(clips=0, loss=0.0, videos=[])
 
     TrainClips.__getitem__ = numbered
-    ClipClassifier.on_after_batch_transfer = transferred
-    ClipClassifier.training_step = trained
-    ClipClassifier.optimizer_step = updated
+    classifier.on_after_batch_transfer = transferred
+    classifier.training_step = trained
+    classifier.optimizer_step = updated
 
 
 if __name__ == "__main__":

@@ -165,5 +165,14 @@ def test_checkpoint_without_its_folder_is_refused(folder: Path, tmp_path: Path):
         check_shards({"shards": "shards-9"}, tmp_path / "last.ckpt")
 
 
+def test_single_wrong_byte_is_noticed(folder: Path, tmp_path: Path):
+    path = folder / "__0_0.distcp"
+    content = bytearray(path.read_bytes())
+    content[content.index(TENSORS["model/a"].numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"shards-1: is damaged: the checksum of 'model/a' is wrong"):
+        check_shards({"shards": "shards-1"}, tmp_path / "last.ckpt")
+
+
 def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -167,7 +167,7 @@ class Recorder(Checkpoint):
         if is_best or self._run.keep == "last":
             model = gathered(pl_module.kept_model)
             with self._ranks.agreed():
-                if self._ranks.is_first:
+                if model is not None and self._ranks.is_first:
                     save(model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
         with self._ranks.agreed():

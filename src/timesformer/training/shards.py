@@ -5,13 +5,16 @@ torch.distributed.checkpoint wrote. It replaces its predecessor after the folder
 leaves the last complete checkpoint. Folders that no checkpoint names are removed.
 """
 
+import io
 import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -45,6 +48,11 @@ _PLAIN = {
 }
 """Classes that the table of a folder may name; they run no code."""
 
+_DAMAGED = (  # what reading damaged pickles and archives raises
+    AttributeError, BadZipFile, EOFError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError,
+)  # fmt: skip
+
 Twin = Callable[[str], Tensor | None]
 """The tensor of the running training with a key, whose sharding the one to read gets; None for a plain tensor."""
 
@@ -75,16 +83,11 @@ def read_shards(folder: Path, *, twin: Twin = lambda key: None) -> dict[str, Ten
         WeightsError: A file is missing or damaged.
     """
     reader = _PlainReader(str(folder))
-    try:
+    with _damage_as_error(folder), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # each process reads its own
         found = reader.read_metadata().state_dict_metadata
         targets = {key: _target(stored, twin(key)) for key, stored in found.items()}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # each process reads its own
-            dcp.load(targets, storage_reader=reader, no_dist=True)
-    except CheckpointException as error:
-        raise WeightsError(f"{folder}: is damaged: {_cause(error)}") from error
-    except (OSError, EOFError, TypeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{folder}: is damaged: {error}") from error
+        dcp.load(targets, storage_reader=reader, no_dist=True)
     return targets
 
 
@@ -144,16 +147,27 @@ def remove_unused(folders: Iterable[Path], checkpoints: Iterable[Path]) -> None:
 
 
 def check_shards(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint whose folder of tensors is gone.
+    """Refuse a checkpoint whose folder of tensors is gone or damaged, be it in a single byte.
 
     Raises:
-        WeightsError: The folder, or its table, does not exist.
+        WeightsError: The folder, or its table, does not exist, or a tensor has another checksum than when written.
     """
-    if SHARDS in checkpoint and not (path.parent / checkpoint[SHARDS] / ".metadata").exists():
+    if SHARDS not in checkpoint:
+        return
+    folder = path.parent / checkpoint[SHARDS]
+    if not (folder / ".metadata").exists():
         raise WeightsError(
             f"{path}: its tensors are missing: copy the folder {checkpoint[SHARDS]} next to it, or pass "
             "overwrite=True (--overwrite) to start again"
         )
+    with _damage_as_error(folder):
+        for key, place in _PlainReader(str(folder)).read_metadata().storage_data.items():
+            with open(folder / place.relative_path, "rb") as file:
+                file.seek(place.offset)
+                content = io.BytesIO(file.read(place.length))
+            # torch.save stores a checksum of each tensor, which torch.load does not look at
+            if ZipFile(content).testzip() is not None:
+                raise BadZipFile(f"the checksum of {key.fqn!r} is wrong")
 
 
 def complete(checkpoint: dict[str, Any], path: Path, *, twin: Twin = lambda key: None) -> dict[str, Any]:
@@ -182,6 +196,16 @@ class _PlainUnpickler(pickle.Unpickler):
         if (module, name) not in _PLAIN:
             raise pickle.UnpicklingError(f"its table holds {module}.{name}, which could run code")
         return super().find_class(module, name)
+
+
+@contextmanager
+def _damage_as_error(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except CheckpointException as error:
+        raise WeightsError(f"{folder}: is damaged: {_cause(error)}") from error
+    except (*_DAMAGED, OSError) as error:
+        raise WeightsError(f"{folder}: is damaged: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
