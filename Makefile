@@ -10,6 +10,12 @@ OUTPUT ?= $(if $(DATA),runs/mine,runs/demo)
 # (PIP_FIND_LINKS), or that index cannot be reached, pip's ordinary sources are used.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),cuda,cpu)
 
+# Every file that pip installs must have a SHA-256 of requirements.lock. Where an index has other files, such as wheels
+# built in house, say PINS='-c constraints.txt': the same versions without hashes.
+PINS ?= --require-hashes -c requirements.lock
+INSTALL = .venv/bin/pip install -q $(PINS) -r
+ITSELF = .venv/bin/pip install -q --no-deps --no-build-isolation -e .
+
 .PHONY: help demo test coverage lint format clean
 help:
 	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
@@ -38,22 +44,25 @@ format: .venv/.tested
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-.venv/.pip: 
+.venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -U 'pip>=25.1'
+	.venv/bin/python -m pip install -q $(PINS) -U 'pip>=25.1'
 	touch $@
 
-.venv/.torch: .venv/.pip constraints.txt
-	PIP=.venv/bin/pip TORCH=$(TORCH) sh tools/install_torch.sh
+.venv/.torch: .venv/.pip requirements.lock
+	PIP=.venv/bin/pip TORCH=$(TORCH) PINS='$(PINS)' sh tools/install_torch.sh
 	touch $@
 
 .venv/.installed: .venv/.torch pyproject.toml
-	.venv/bin/pip install -q -c constraints.txt -e '.[train]'
+	$(PYTHON) tools/requirements.py core train build > .venv/train.txt
+	$(INSTALL) .venv/train.txt
+	$(ITSELF)
 	touch $@
 
 .venv/.tested: .venv/.installed
-	.venv/bin/pip install -q -c constraints.txt -e '.[train]' --group dev
+	$(PYTHON) tools/requirements.py core train build dev > .venv/dev.txt
+	$(INSTALL) .venv/dev.txt
 	touch $@
 
 clean:
