@@ -56,7 +56,7 @@ def with_cpu_builds(locked: str) -> str:
     if foreign := [name for _, name in wheels if not name.startswith(f"torch-{TORCH}+cpu-")]:
         sys.exit(f"{TORCH_HASHES} must list the CPU builds of torch {TORCH}, not {foreign[0]}")
     extra = "".join(f" \\\n    --hash=sha256:{digest}" for digest, _ in wheels)
-    return re.sub(r"(?m)^(torch==.*(?:\\\n.*)*)$", lambda found: found[1] + extra, locked, count=1)
+    return re.sub(r"(?m)^(torch==.*(?:(?<=\\)\n.*)*)", lambda found: found[1] + extra, locked, count=1)
 
 
 def without_hashes(locked: str) -> str:
