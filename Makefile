@@ -47,7 +47,7 @@ format: .venv/.tested
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q $(PINS) -U 'pip>=25.1'
+	.venv/bin/python -m pip install -q $(PINS) "$$(grep '^pip==' constraints.txt)"
 	touch $@
 
 .venv/.torch: .venv/.pip requirements.lock
