@@ -47,7 +47,8 @@ format: .venv/.tested
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q $(PINS) "$$(grep '^pip==' constraints.txt)"
+	awk '/^pip==/ {on = 1} on {print} on && !/\\$$/ {exit}' $(lastword $(PINS)) > .venv/pip.txt
+	.venv/bin/python -m pip install -q -r .venv/pip.txt
 	touch $@
 
 .venv/.torch: .venv/.pip requirements.lock
