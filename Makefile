@@ -16,13 +16,16 @@ PINS ?= --require-hashes -c requirements.lock
 INSTALL = .venv/bin/pip install -q $(PINS) -r
 ITSELF = .venv/bin/pip install -q --no-deps --no-build-isolation -e .
 
-.PHONY: help demo test coverage lint format clean
+.PHONY: help demo test coverage lint format lock audit sbom clean
 help:
 	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
 	@echo "make demo DATA=folder   the same on your videos: one folder of videos for each class"
 	@echo "make test               the checks and the test suite"
 	@echo "make coverage           the test suite with branch coverage; half as long again"
 	@echo "make lint | format | clean"
+	@echo "make lock               pin versions and hashes anew (needs uv; UV=--upgrade for newer versions)"
+	@echo "make audit              look the pinned versions up in PyPI's vulnerability database"
+	@echo "make sbom               build/sbom.json: what is installed in .venv, as CycloneDX"
 	@echo "make ... TORCH=cpu|cuda which build of torch to install (now: $(TORCH))"
 
 demo: .venv/.installed
@@ -44,6 +47,17 @@ format: .venv/.tested
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+lock:
+	$(PYTHON) tools/lock.py $(UV)
+
+# Status 3 of the script, which make reports as an error: the database could not be reached.
+audit: .venv/security/.installed
+	.venv/security/bin/python tools/audit.py
+
+sbom: .venv/.installed .venv/security/.installed
+	mkdir -p build
+	.venv/security/bin/cyclonedx-py environment .venv/bin/python --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
@@ -64,6 +78,13 @@ format: .venv/.tested
 .venv/.tested: .venv/.installed
 	$(PYTHON) tools/requirements.py core train build dev > .venv/dev.txt
 	$(INSTALL) .venv/dev.txt
+	touch $@
+
+.venv/security/.installed: .venv/.pip requirements.lock
+	$(PYTHON) -m venv .venv/security
+	$(PYTHON) tools/requirements.py security > .venv/security.txt
+	.venv/security/bin/python -m pip install -q -r .venv/pip.txt
+	.venv/security/bin/pip install -q $(PINS) -r .venv/security.txt
 	touch $@
 
 clean:
