@@ -1,8 +1,8 @@
 """Look up every pin of requirements.lock in the vulnerability database of PyPI: `python tools/audit.py [LOCK]`.
 
-Exit status: 0 no known vulnerability, 1 there are some, 3 the audit was not done, for all packages or for some. An index
-that mirrors PyPI often lacks the database; pip-audit alone would then report that nothing was found. Runs pip-audit,
-which must be installed for this Python. The packages are those that the lock names for this Python and platform.
+Exit status: 0 no known vulnerability, 1 there are some, 3 the audit was not done, for all packages or for some. An
+index that mirrors PyPI often lacks the database; pip-audit alone would then report that nothing was found. Runs
+pip-audit, which must be installed for this Python. The packages are those of the lock for this Python and platform.
 """
 
 import json
@@ -25,10 +25,12 @@ def main(lock: Path) -> int:
         sys.exit(f"{lock}: has no pin with hashes")
     # one package tells whether there is a database at all, without a request for each of the others
     dependencies = _audited(probe[0])
-    if isinstance(dependencies, list) and any("vulns" in each for each in dependencies):
+    if isinstance(dependencies, list) and all("skip_reason" in each for each in dependencies):
+        dependencies = dependencies[0]["skip_reason"] if dependencies else "no package was looked up"
+    if isinstance(dependencies, list):
         dependencies = _audited(content)
     if isinstance(dependencies, str):
-        print(f"audit: not done: {dependencies}")
+        print(f"audit: not done: the vulnerability database cannot be read: {dependencies}")
         return NOT_DONE
     status, lines = judge(dependencies)
     print("\n".join(lines))
