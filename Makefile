@@ -16,7 +16,7 @@ PINS ?= --require-hashes -c requirements.lock
 INSTALL = .venv/bin/pip install -q $(PINS) -r
 ITSELF = .venv/bin/pip install -q --no-deps --no-build-isolation -e .
 
-.PHONY: help demo test coverage lint format lock audit sbom clean
+.PHONY: help demo test coverage lint format lint-ci lock audit sbom dist clean
 help:
 	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
 	@echo "make demo DATA=folder   the same on your videos: one folder of videos for each class"
@@ -25,7 +25,9 @@ help:
 	@echo "make lint | format | clean"
 	@echo "make lock               pin versions and hashes anew (needs uv; UV=--upgrade for newer versions)"
 	@echo "make audit              look the pinned versions up in PyPI's vulnerability database"
+	@echo "make lint-ci            check the Dockerfile, the workflows and the shell scripts"
 	@echo "make sbom               build/sbom.json: what is installed in .venv, as CycloneDX"
+	@echo "make dist               the source archive and the wheel in dist/"
 	@echo "make ... TORCH=cpu|cuda which build of torch to install (now: $(TORCH))"
 
 demo: .venv/.installed
@@ -58,6 +60,14 @@ sbom: .venv/.installed .venv/security/.installed
 	mkdir -p build
 	.venv/security/bin/cyclonedx-py environment .venv/bin/python --pyproject pyproject.toml --output-reproducible -o build/sbom.json
 
+lint-ci: .venv/security/.installed
+	.venv/security/bin/hadolint Dockerfile
+	.venv/security/bin/zizmor --offline --quiet .github/workflows
+	.venv/security/bin/shellcheck .ci/run tools/*.sh $(wildcard examples/*/*.sh examples/*/*.sbatch)
+
+dist: .venv/security/.installed
+	.venv/security/bin/python -m build --no-isolation --outdir dist .
+
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
@@ -82,7 +92,7 @@ sbom: .venv/.installed .venv/security/.installed
 
 .venv/security/.installed: .venv/.pip requirements.lock
 	$(PYTHON) -m venv .venv/security
-	$(PYTHON) tools/requirements.py security > .venv/security.txt
+	$(PYTHON) tools/requirements.py build security > .venv/security.txt
 	.venv/security/bin/python -m pip install -q -r .venv/pip.txt
 	.venv/security/bin/pip install -q $(PINS) -r .venv/security.txt
 	touch $@

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the torch of constraints.txt: its CPU build (TORCH=cpu) or its CUDA build (TORCH=cuda), and never gigabytes of
 # CUDA by accident. PINS are the options of pip that hold versions and hashes.
+# shellcheck disable=SC2086 # options
 set -eu
 wanted=$(sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
 
