@@ -6,6 +6,7 @@
     ├── DecodeError       a file that holds no video, or whose frames cannot be decoded
     │   └── CodecError    a video whose codec is decoded only on request
     ├── WeightsError      weights that do not fit, are unreadable or unexplained
+    ├── ProcessError      a child process that crashed, hung or needed too much memory
     └── DependencyError   an optional dependency that is not installed
 
 Each message says what was given, what is allowed, and where the value came from.
@@ -43,6 +44,18 @@ class CodecError(DecodeError):
 
 class WeightsError(TimeSformerError, ValueError):
     """Weights are unreadable, do not fit the model, or hold tensors that nothing explains."""
+
+
+class ProcessError(TimeSformerError):
+    """A child process crashed, hung or needed more memory than it may use; the message says how it ended."""
+
+    def __init__(self, message: str, *, signal: str = "", stderr: str = "") -> None:
+        super().__init__(message)
+        self.signal = signal
+        """Name of the signal that ended the process, such as `SIGSEGV`; empty if none did, or if it was killed for
+        its limits."""
+        self.stderr = stderr
+        """Last lines that the process wrote to stderr."""
 
 
 class DependencyError(TimeSformerError, ImportError):

@@ -5,7 +5,7 @@ import stat
 import tempfile
 import unicodedata
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -85,6 +85,36 @@ def check_folder(folder: Path) -> None:
         )
     with writing(folder, error=ConfigError), tempfile.TemporaryFile(dir=existing):
         pass
+
+
+@contextmanager
+def locked(path: Path, *, message: str) -> Generator[None]:
+    """Lock a file against other processes, until this one ends in any way; the file is removed at the end.
+
+    Has no effect on Windows, and on a disk without locks.
+
+    Args:
+        path: The file, which is made with its folder.
+        message: Message of the error.
+
+    Raises:
+        ConfigError: Another process has locked it.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):  # a disk that cannot be written to is reported later
+            import fcntl
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            is_ours = False
+            while not is_ours:
+                file = stack.enter_context(path.open("a"))
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # owned by this process, not by its workers
+                except (BlockingIOError, PermissionError) as error:
+                    raise ConfigError(message) from error
+                is_ours = _identity(path) == _identity(file.fileno())  # its owner may have removed it meanwhile
+            stack.callback(path.unlink, missing_ok=True)
+        yield
 
 
 @contextmanager

@@ -15,7 +15,8 @@ def test_verb_that_shares_no_work_is_refused_in_one_line(run, monkeypatch, verb)
     assert (status, out) == (2, "")
     assert err == (
         f"error: WORLD_SIZE=2: `timesformer {verb}` runs in one process, and each of 2 would do all of the work; "
-        "start it without torchrun, srun or mpirun. Only evaluate can share its work\n"
+        "start it without torchrun, srun or mpirun. Only evaluate can share its work, "
+        "and batch jobs with --shard I/N\n"
     )
 
 

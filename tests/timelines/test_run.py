@@ -18,10 +18,11 @@ from timesformer.data.video.segment import Segment
 from timesformer.data.video.sequential import open_feed
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.inference.predictor import Predictor
+from timesformer.inference.weights_hash import weights_sha256
 from timesformer.timelines.decision import decide_again
 from timesformer.timelines.frame_views import clip_views, frame_views
 from timesformer.timelines.reading import WindowReader
-from timesformer.timelines.run import timeline, weights_sha256
+from timesformer.timelines.run import timeline
 from timesformer.timelines.timeline import Gap
 from timesformer.timelines.window_logits import SharedFrames, logits_of_windows
 from timesformer.timelines.windows import Windows, plan_windows

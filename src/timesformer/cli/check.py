@@ -13,8 +13,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from timesformer.cli.check_job import check_by_job, refuse_with_job
 from timesformer.cli.console import note, print_json, progress
-from timesformer.cli.options import COMPUTE, DATA, OUTPUT, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite, Val
+from timesformer.cli.options import (
+    COMPUTE,
+    DATA,
+    NO_JOB,
+    OUTPUT,
+    OUTPUT_NAMES,
+    AllowCodecs,
+    AsJson,
+    Job,
+    Overwrite,
+    Val,
+)
 from timesformer.data.check.clean import CleanData, LeftOut, check_target, clean, save_clean
 from timesformer.data.check.data_check import KINDS, DataCheck, check_dataset, spread
 from timesformer.data.check.report import write_check_page
@@ -44,6 +56,7 @@ def check(
     fix: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     overwrite: Overwrite = False,
     json: AsJson = False,
+    job: Job = NO_JOB,
 ) -> int:
     """Find what is wrong with a data set before you train on it.
 
@@ -54,6 +67,9 @@ def check(
     without errors (warnings are possible), 1 with errors.
 
     Example: `timesformer check my_videos --output checks/my_videos`
+
+    With `--job`, the scans are rows of a batch job instead of entries of the cache. `--overwrite` then removes the job,
+    unless it is for `--output` or `--fix`.
 
     Parameters
     ----------
@@ -70,22 +86,25 @@ def check(
     num_workers
         Processes that decode videos; 0 decodes in the main process (default: one per core).
     """
-    if overwrite and fix is None and output is None:
-        raise ConfigError("--overwrite has no effect without --fix or --output")
+    if job.job:
+        refuse_with_job(job, num_workers=num_workers, output=output, fix=fix)
+    else:
+        job.refuse_without_job()
+    has_files = fix is not None or output is not None
+    if overwrite and not (has_files or job.job):
+        raise ConfigError("--overwrite has no effect without --fix, --output or --job")
     has_val = bool(val) or holds_splits(data)
     if fix is not None:
         _check_fix(fix, data=data, val=val, has_val=has_val, overwrite=overwrite)
     if output is not None:
         _check_output(output, reads=list_files(data, val), overwrite=overwrite)
-    with progress("checking") as on_progress:
-        result = check_dataset(
-            data,
-            val=val,
-            num_frames=num_frames,
-            num_workers=_num_cores() if num_workers is None else num_workers,
-            allow_codecs=allow_codecs,
-            on_progress=on_progress,
-        )
+    settings: dict[str, Any] = {"val": val, "num_frames": num_frames, "allow_codecs": allow_codecs}
+    if job.job:
+        result = check_by_job(data, job, **settings, overwrite=overwrite and not has_files)
+    else:
+        result = _checked(data, **settings, num_workers=_num_cores() if num_workers is None else num_workers)
+    if isinstance(result, int):  # the exit status of a job that has no findings yet
+        return result
     content = result.to_dict()
     if output is not None:
         content["page"] = str(_write_output(result, content, output, overwrite=overwrite))
@@ -99,6 +118,11 @@ def check(
         else:
             _print(result, content)
     return 1 if result.num_errors else 0
+
+
+def _checked(data: str, **settings: Any) -> DataCheck:
+    with progress("checking") as on_progress:
+        return check_dataset(data, **settings, on_progress=on_progress)
 
 
 def _check_fix(fix: Path, *, data: str, val: str, has_val: bool, overwrite: bool) -> None:

@@ -40,9 +40,9 @@ _USAGE = {
     "check": "DATA",
     "train": "[DATA]",
     "evaluate": "DATA",
-    "predict": "PATH...",
+    "predict": "[PATH...]",
     "explain": "PATH... --output PATH",
-    "timeline": "[VIDEO]",
+    "timeline": "[VIDEO]...",
     "export": "MODEL --output PATH",
     "convert": "SOURCE --output PATH",
     "info": "[MODEL]",
@@ -100,7 +100,8 @@ def _launch(
 ) -> int:
     """Run a verb with the options that all verbs have."""
     with verbosity(quiet=quiet, verbose=verbose):
-        if verb in VERBS and not {"--help", "-h"} & set(tokens):
+        is_shard = any(token.partition("=")[0] == "--shard" for token in tokens)
+        if verb in VERBS and not {"--help", "-h"} & set(tokens) and not is_shard:
             refuse_several_processes(verb, os.environ)
         tokens = tuple(_name_stdin(tokens)) if verb == "timeline" else tokens
         return app(tokens, result_action="return_int_as_exit_code_else_zero")
@@ -197,7 +198,8 @@ def refuse_several_processes(verb: str, environment: Mapping[str, str]) -> None:
     if int(size) > 1:
         raise ConfigError(
             f"{name}={size}: `timesformer {verb}` runs in one process, and each of {size} would do all of the work; "
-            f"start it without torchrun, srun or mpirun. Only {', '.join(_DISTRIBUTED)} can share its work"
+            f"start it without torchrun, srun or mpirun. Only {', '.join(_DISTRIBUTED)} can share its work, "
+            "and batch jobs with --shard I/N"
             if process.rank == 0
             else ""
         )

@@ -1,9 +1,9 @@
 """Options that several verbs share: one meaning, one help text and one group in `--help` for each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field, make_dataclass
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Group, Parameter, Token
 
@@ -18,6 +18,7 @@ MODEL = Group("Model", sort_key=2)
 OPTIMIZATION = Group("Optimization", sort_key=3)
 COMPUTE = Group("Compute", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
+JOB = Group("Batch job", sort_key=6)
 
 DEFAULT_MODEL = "runs/demo"
 """The model of `predict` and `evaluate` unless one is named: what `timesformer demo` trains."""
@@ -60,6 +61,16 @@ _PRECISION = Parameter(
 )
 
 Val = Annotated[str, Parameter(group=DATA, metavar="PATH", help="Validation videos, if DATA does not contain them.")]
+ListFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--list",
+        group=DATA,
+        metavar="FILE",
+        help="File with the path of a video on each line, or CSV with a column `path` and, for segments, `start` and "
+        "`end`; relative paths start at its folder.",
+    ),
+]
 AllowCodecs = Annotated[tuple[str, ...], LIST, _CODECS]
 Device = Annotated[str, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES}.")]
 DeviceOfConfig = Annotated[str | None, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES} (default: auto).")]
@@ -95,7 +106,44 @@ RunOverrides = Annotated[
 ]
 OUTPUT_NAMES = Parameter(name=("--output", "-o"), group=OUTPUT, metavar="PATH")
 Overwrite = Annotated[bool, FLAG, Parameter(group=OUTPUT, help="Replace existing files.")]
+Overwriting = Annotated[bool, FLAG, Parameter(group=JOB, help="Remove the job in the folder and start anew.")]
+EngineName = Literal["local", "ray"]
 AsJson = Annotated[bool, FLAG, Parameter(name="--json", group=OUTPUT, help="Print results as JSON.")]
+
+
+@Parameter(name="*", group=JOB)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How the work on many videos is done, and where its results lie."""
+
+    job: Annotated[str, Parameter(metavar="DIR")] = ""
+    """Compute a row for each video in worker processes, into this folder; the same command goes on after a kill."""
+    engine: Annotated[str, choice("engine", get_args(EngineName)), Parameter(metavar="ENGINE")] = "local"
+    """Where the workers run: `local`, this machine, or `ray`, a Ray cluster."""
+    workers: Annotated[int | None, Parameter(metavar="N")] = None
+    """Worker processes, each with its own model (default: one for each GPU, or for each 8 cores)."""
+    shard: Annotated[str, Parameter(metavar="I/N")] = ""
+    """Compute part I of N of the job, from 0, next to the drivers of the other parts: for job arrays."""
+    retry: Annotated[bool, FLAG] = False
+    """Compute the videos in quarantine again."""
+    seconds_per_video: Annotated[float, Parameter(metavar="SECONDS")] = 300
+    """Time limit for a video; in timeline, for a step of one."""
+    memory_per_worker: Annotated[float, Parameter(metavar="GIB", show_default=False)] = 0.0
+    """Limit of the memory of a worker process (default: none)."""
+
+    def refuse_without_job(self) -> None:
+        """Refuse options that have an effect on a job only.
+
+        Raises:
+            ConfigError: One is given without `--job`.
+        """
+        for name, value in asdict(replace(self, job="")).items():
+            if value != getattr(NO_JOB, name):
+                raise ConfigError(f"--{name.replace('_', '-')} has no effect without --job, the folder of a batch job")
+
+
+NO_JOB = Job()
+
 
 _COMPUTE: Mapping[str, Any] = {
     "device": Device,

@@ -1,21 +1,26 @@
 """`timesformer predict`"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json, progress
+from timesformer.cli.job import run as run_job
 from timesformer.cli.options import (
     DATA,
     DEFAULT_MODEL,
     LIST,
+    NO_JOB,
     OUTPUT,
     PREDICT_COMPUTE,
     AsJson,
+    Job,
+    ListFile,
     Model,
     Overrides,
+    Overwriting,
     PredictCompute,
     compute_options,
     given_model,
@@ -23,29 +28,38 @@ from timesformer.cli.options import (
     parse_top_k,
 )
 from timesformer.cli.streams import say
+from timesformer.data.manifest.path_list import read_path_list
 from timesformer.data.manifest.patterns import find_matches, is_pattern
 from timesformer.data.manifest.video_search import describe_passed_over, find_videos_below
 from timesformer.data.video.paths import SUFFIXES_IN_SHORT, holds_frames, is_visible_video
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.files import is_address
 from timesformer.inference.predictor import Prediction, Predictor
+from timesformer.jobs.item import Item
+from timesformer.jobs.predict import predict_task
+from timesformer.jobs.workers import plan_workers
 
 
 def predict(
-    paths: Annotated[list[str], Parameter(negative=(), group=DATA)],
+    paths: Annotated[tuple[str, ...], Parameter(negative=(), group=DATA)] = (),
     /,
     *,
+    list_file: ListFile = None,
     model: Model = DEFAULT_MODEL,
     overrides: Overrides = (),
     compute: PredictCompute = PREDICT_COMPUTE,
     top_k: Annotated[tuple[str, ...], LIST, Parameter(group=OUTPUT, metavar="K")] = ("5",),
     json: AsJson = False,
+    job: Job = NO_JOB,
+    overwrite: Overwriting = False,
 ) -> int:
     """Classify videos.
 
     An unreadable video is reported on one line; the others are still classified, and the exit status is 1.
 
     Example: `timesformer predict clip.mp4 more/ 'videos/*.webm' --model runs/demo --top-k 3`
+
+    Any number of videos, in worker processes and with restarts: `timesformer predict --list videos.txt --job jobs/1`
 
     Parameters
     ----------
@@ -55,8 +69,22 @@ def predict(
     top_k
         Show the k most probable classes of each video.
     """
-    files = find_videos(paths)
+    if not paths and list_file is None:
+        raise ConfigError("which videos? Give PATH..., or --list with a file of paths")
     count = _top_k(top_k)
+    if job.job:
+        options, overridden = compute_options(compute), model_overrides(overrides)
+        workers = plan_workers(job.workers, device=options.device)
+        task = predict_task(
+            given_model(model), top_k=count, options=options, overrides=overridden, num_decoders=workers.decoders,
+            seconds_per_video=job.seconds_per_video,
+        )  # fmt: skip
+        items = job_items(paths, list_file)
+        return run_job(task, items, job, workers=workers, overwrite=overwrite, as_json=json)
+    job.refuse_without_job()
+    if overwrite:
+        raise ConfigError("--overwrite has no effect without --job")
+    files = [*find_videos(paths), *_listed(list_file)]
     predictor = Predictor(given_model(model), options=compute_options(compute), **model_overrides(overrides))
     failures = 0
     with progress("predicting") as on_progress:
@@ -68,6 +96,23 @@ def predict(
     if failures:
         say(f"{failures} of {len(files)} videos could not be read")
     return 1 if failures else 0
+
+
+def job_items(paths: Sequence[str], list_file: Path | None) -> Iterator[Item]:
+    """The items of a job, listed as they are drawn."""
+    for path in find_videos(paths):
+        yield Item(path=str(path))
+    if list_file is not None:
+        for path, segment in read_path_list(list_file):
+            start, end = segment or (None, None)
+            yield Item(path=path, start=start, end=end)
+
+
+def _listed(list_file: Path | None) -> Iterator[Path]:
+    for path, segment in read_path_list(list_file) if list_file is not None else ():
+        if segment is not None:
+            raise ConfigError(f"--list {list_file}: segments need --job, the folder of a batch job")
+        yield Path(path)
 
 
 def _top_k(items: Sequence[str]) -> int:

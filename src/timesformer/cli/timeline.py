@@ -15,10 +15,13 @@ from timesformer.cli.options import (
     DEFAULT_MODEL,
     LIST,
     MODEL,
+    NO_JOB,
     OUTPUT,
     OUTPUT_NAMES,
     PREDICT_COMPUTE,
     AsJson,
+    Job,
+    ListFile,
     Model,
     Overrides,
     Overwrite,
@@ -29,6 +32,7 @@ from timesformer.cli.options import (
     model_overrides,
 )
 from timesformer.cli.streams import STDIN
+from timesformer.cli.timeline_job import refuse_files, run_timelines
 from timesformer.cli.timeline_live import Stream, watch
 from timesformer.cli.timeline_text import gap_text, segment_text
 from timesformer.data.video.byte_source import Readable
@@ -78,9 +82,10 @@ _STREAM = Stream()
 
 
 def timeline(
-    video: Annotated[str, Parameter(group=DATA)] = "",
+    videos: Annotated[tuple[str, ...], Parameter(negative=(), group=DATA)] = (),
     /,
     *,
+    list_file: ListFile = None,
     model: Model = DEFAULT_MODEL,
     overrides: Overrides = (),
     window: Annotated[float | None, Parameter(group=MODEL, metavar="SECONDS")] = None,
@@ -93,7 +98,8 @@ def timeline(
     output: Annotated[str, OUTPUT_NAMES] = "",
     overwrite: Overwrite = False,
     json: AsJson = False,
-) -> None:
+    job: Job = NO_JOB,
+) -> int:
     """Find what happens when in a long video or a live stream.
 
     The model sees overlapping windows of the video; every frame is decoded once, and memory does not grow with the
@@ -105,11 +111,14 @@ def timeline(
 
     Other thresholds need no model: `timesformer timeline --curves day/curves.npz --mode overlapping --onset 0.7`
 
+    Many videos, a row for each: `timesformer timeline videos/ --model runs/demo --job jobs/1`
+
     Parameters
     ----------
-    video
+    videos
         Video file, folder of frames, video in a tar file, `-` for a video file on stdin, number of a camera (`0`), or
-        address of a stream (`rtsp://`, `rtsps://`, `http://`, `https://`, `tcp://`, `udp://`, `srt://`).
+        address of a stream (`rtsp://`, `rtsps://`, `http://`, `https://`, `tcp://`, `udp://`, `srt://`). With `--job`
+        any number of files, folders and patterns, as for `predict`.
     window
         Length of a window (default: of the clips that the model was trained on).
     stride
@@ -122,7 +131,16 @@ def timeline(
     output
         Folder for the files, and for the curves, `curves.npz`; or one file, if its extension is that of a format.
     """
-    video = _STDIN if video == STDIN else video
+    settings: dict[str, Any] = {"window": window, "stride": stride, "mode": decision.mode or "exclusive"}
+    if job.job:
+        refuse_files(to=to, output=output, curves=curves)
+        stream.refuse("--job")
+        return run_timelines(
+            videos, list_file, job, model=given_model(model), settings=settings | decision.thresholds(),
+            options=compute_options(compute), overrides=model_overrides(overrides), overwrite=overwrite, as_json=json,
+        )  # fmt: skip
+    job.refuse_without_job()
+    video = _only(videos, list_file)
     is_stream = is_live(video)
     if not is_stream:
         stream.refuse(video)
@@ -137,7 +155,6 @@ def timeline(
     if saved is not None:
         found = decide_again(saved, mode=decision.mode, **decision.thresholds())
     else:
-        settings: dict[str, Any] = {"window": window, "stride": stride, "mode": decision.mode or "exclusive"}
         settings |= decision.thresholds()
         chosen, options, keywords = given_model(model), compute_options(compute), model_overrides(overrides)
         if is_stream:
@@ -152,6 +169,20 @@ def timeline(
     target.write(found, overwrite=overwrite, compute=compute)
     if not is_stream:
         _show(found, as_json=json)
+    return 0
+
+
+def _only(videos: Sequence[str], list_file: Path | None) -> str:
+    """The one video; empty if none is given.
+
+    Raises:
+        ConfigError: There are several.
+    """
+    if list_file is not None or len(videos) > 1:
+        given = f"--list {list_file}" if list_file is not None else f"{len(videos)} videos"
+        raise ConfigError(f"{given}: without --job, timeline takes one video; --job DIR writes a row for each")
+    video = videos[0] if videos else ""
+    return _STDIN if video == STDIN else video
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 
 from timesformer.errors import ConfigError
 
-GLOBAL = Group("Global options", sort_key=6)
+GLOBAL = Group("Global options", sort_key=7)
 Quiet = Annotated[
     bool,
     Parameter(

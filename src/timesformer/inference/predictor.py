@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,11 +19,12 @@ from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.device import DTYPES, resolve_device
-from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError
+from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
 from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
 from timesformer.inference.read_ahead import read_ahead
+from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer
@@ -67,10 +68,17 @@ class Prediction:
         return asdict(self)
 
 
-class _Read(NamedTuple):
+class ReadVideo(NamedTuple):
+    """A video that was read, ready for the model."""
+
     path: str
+    """Path of the video; empty for frames in memory."""
     views: Float[Tensor, "views 3 t s1 s2"]
+    """All views, normalized."""
     info: VideoInfo
+
+
+Other = TypeVar("Other")
 
 
 class Predictor:
@@ -181,31 +189,49 @@ class Predictor:
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
-        for group in self._groups(read_ahead(partial(self._read, fps=fps), videos)):
-            views = [video.views for video in group if isinstance(video, _Read)]
+        for found in self.classify(read_ahead(partial(self._read, fps=fps), videos), top_k=top_k):
+            if isinstance(found, TimeSformerError) and (on_error == "raise" or not isinstance(found, DecodeError)):
+                raise found
+            yield found
+
+    def classify(
+        self, videos: "Iterable[ReadVideo | Other]", *, top_k: int
+    ) -> "Iterator[Prediction | TimeSformerError | Other]":
+        """Classify videos that were read.
+
+        Args:
+            videos: Videos; anything else, such as an error, is passed on in its place.
+            top_k: See `__call__`.
+
+        Yields:
+            A prediction, or the error of a video for which the model outputs nan or inf, in the order of the videos.
+        """
+        for group in self._groups(videos):
+            views = [video.views for video in group if isinstance(video, ReadVideo)]
             logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
             for video in group:
-                if isinstance(video, _Read):
-                    yield self._prediction(video, next(logits), top_k=top_k)
-                elif on_error == "raise":
-                    raise video
+                if isinstance(video, ReadVideo):
+                    try:
+                        yield self._prediction(video, next(logits), top_k=top_k)
+                    except TimeSformerError as error:
+                        yield error
                 else:
                     yield video
 
-    def _read(self, video: Video, *, fps: float | None) -> "_Read | DecodeError":
+    def _read(self, video: Video, *, fps: float | None) -> "ReadVideo | DecodeError":
         source = source_of(video, fps=fps)
         config, clip = self.model.config, self.model.info.clip
         try:
             views, info = read_eval_views(source, config, clip, allow_codecs=self._allow_codecs)
         except DecodeError as error:
             return error
-        return _Read(str(video) if isinstance(video, str | Path) else "", views, info)
+        return ReadVideo(str(video) if isinstance(video, str | Path) else "", views, info)
 
-    def _groups(self, videos: Iterable["_Read | DecodeError"]) -> Iterator[list["_Read | DecodeError"]]:
+    def _groups(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[list[ReadVideo | Other]]":
         """Groups of videos whose views fit a batch."""
         group, num_views = [], 0
         for video in videos:
-            count = len(video.views) if isinstance(video, _Read) else 0
+            count = len(video.views) if isinstance(video, ReadVideo) else 0
             if group and num_views + count > self.batch_size:
                 yield group
                 group, num_views = [], 0
@@ -214,7 +240,7 @@ class Predictor:
         if group:
             yield group
 
-    def _prediction(self, video: "_Read", logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
+    def _prediction(self, video: ReadVideo, logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
         check_finite(logits, video.path or "frames in memory")
         info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
         warn_of_timing(video.path or "frames in memory", video.info, info.clip)
@@ -245,7 +271,7 @@ class Predictor:
         clip = self.model.info.clip
         batches = (model_input(batch.to(self.device), clip) for batch in clips.split(self.batch_size))
         try:
-            return torch.cat([self._compute(batch.to(self.dtype)).float().cpu() for batch in batches])
+            return torch.cat([self._logits(batch) for batch in batches])
         except RuntimeError as error:
             if type(error).__name__ != "InductorError":  # its module is imported by compilation only
                 raise
@@ -253,6 +279,11 @@ class Predictor:
             raise DependencyError(
                 f"the model cannot be compiled here; leave out compile=True (--compile), or fix this: {reason}"
             ) from error
+
+    def _logits(self, batch: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
+        logits = self._compute(batch.to(self.dtype)).float().cpu()
+        report_progress()
+        return logits
 
 
 def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayReader:

@@ -1,6 +1,6 @@
 """What a job computes: the interface between a verb and the engines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,8 +9,12 @@ from timesformer.jobs.item import Failure, Item, Row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Compute = Callable[[Sequence[Item]], list[Row | Failure]]
-"""The results of a chunk, in the order of its items."""
+Compute = Callable[[Sequence[Item]], Iterable[Row | Failure]]
+"""The results of a chunk, in the order of its items. An attribute `waited_s`, if there is one, is the time in seconds
+that it has waited for videos to be decoded, in all its calls.
+
+A result that takes longer than the limit for an item counts as a hang. The time begins anew with each result, and with
+each call of `timesformer.isolation.progress.report_progress`: a task that computes several items together calls it."""
 
 
 class Task(Protocol):
@@ -22,6 +26,11 @@ class Task(Protocol):
     @property
     def verb(self) -> str:
         """The verb, such as `predict`."""
+        ...
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's weights, as `timesformer.inference.weights_hash`; empty without a model."""
         ...
 
     @property

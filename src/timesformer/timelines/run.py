@@ -1,6 +1,5 @@
 """`timeline`: what happens when in a long video."""
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -25,9 +24,10 @@ from timesformer.data.video.sequential import open_feed
 from timesformer.data.video.timing import MIN_GAP_S, frame_timing
 from timesformer.errors import DataError
 from timesformer.inference.fusion import check_finite, fuse
-from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
+from timesformer.inference.onnx_model import Classifier, opened
 from timesformer.inference.options import PredictorKeywords, split_keywords
 from timesformer.inference.predictor import Predictor
+from timesformer.inference.weights_hash import weights_sha256
 from timesformer.timelines.decision import Mode, decide
 from timesformer.timelines.reading import Read, WindowReader
 from timesformer.timelines.scores import Scores
@@ -248,14 +248,3 @@ def _is_variable(times: Float64[np.ndarray, " n"], *, fps: float, tick: float) -
     intervals = np.diff(times)
     usual = intervals[intervals < 10 / fps]
     return bool(np.any(np.abs(usual - 1 / fps) > 1.001 * tick + 0.01 / fps))
-
-
-def weights_sha256(model: Classifier) -> str:
-    """Hash of a model's weights by name, type, shape and value, in whatever file they are; of an ONNX file its own."""
-    if isinstance(model, OnnxModel):
-        return hashlib.sha256(Path(model.path).read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -3,8 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.files import replacing_durably
-from timesformer.outputs import refuse_inputs, writing
+from timesformer.outputs import locked, refuse_inputs, writing
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import is_model_folder
 
@@ -95,28 +95,14 @@ def check_is_free(folder: RunFolder) -> None:
         )
 
 
-@contextmanager
-def alone_in(folder: RunFolder) -> Generator[None]:
+def alone_in(folder: RunFolder) -> AbstractContextManager[None]:
     """Lock a folder against training by other processes, until this one ends in any way; has no effect on Windows.
 
     Raises:
         ConfigError: Another process is training into it.
     """
-    with ExitStack() as stack:
-        with suppress(ImportError, OSError):  # no locks on this disk; one that cannot be written to is reported later
-            import fcntl
-
-            folder.root.mkdir(parents=True, exist_ok=True)
-            path = folder.root / _LOCK
-            file = stack.enter_context(path.open("a"))
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # owned by this process, not by its workers
-                stack.callback(path.unlink, missing_ok=True)
-            except (BlockingIOError, PermissionError) as error:
-                raise ConfigError(
-                    f"output={str(folder.root)!r}: another process is training into it: name another folder"
-                ) from error
-        yield
+    message = f"output={str(folder.root)!r}: another process is training into it: name another folder"
+    return locked(folder.root / _LOCK, message=message)
 
 
 def check_same_run(folder: RunFolder, run: RunConfig) -> None:

@@ -169,14 +169,46 @@ def check_dataset(
     if num_frames < 1:
         raise ConfigError(f"num_frames={num_frames} must be at least 1")
     listing = read_listing(source, val=val)
-    present = [path for path in dict.fromkeys(video.path for video in listing.videos) if _exists(path)]
     with FingerprintCache(cache_path(source)) as cache:
         fingerprints = fingerprint_all(
-            present, cache=cache, num_workers=num_workers, allow_codecs=allow_codecs, on_progress=on_progress
+            present_files(listing),
+            cache=cache,
+            num_workers=num_workers,
+            allow_codecs=allow_codecs,
+            on_progress=on_progress,
         )
-    groups = group_by_content(listing.videos, fingerprints)
     times = read_frame_times(listing.videos, fingerprints, allow_codecs=allow_codecs)
-    of_segments = segment_faults(listing.videos, times, num_frames=num_frames)
+    return assess(
+        source, listing, fingerprints=fingerprints, frame_times=times, num_frames=num_frames, allow_codecs=allow_codecs
+    )
+
+
+def present_files(listing: ListedDataset) -> list[Path]:
+    """The listed files that exist, each once."""
+    return [path for path in dict.fromkeys(video.path for video in listing.videos) if _exists(path)]
+
+
+def assess(
+    source: str | Path,
+    listing: ListedDataset,
+    *,
+    fingerprints: dict[Path, Fingerprint],
+    frame_times: Mapping[Path, FrameTimes],
+    num_frames: int,
+    allow_codecs: Collection[str] = (),
+) -> DataCheck:
+    """The findings about a data set whose files were decoded.
+
+    Args:
+        source: The checked folder or file, as given.
+        listing: Its videos.
+        fingerprints: Result of decoding each existing file.
+        frame_times: Times of the frames of each readable video with segments.
+        num_frames: Smallest accepted number of frames of a video or segment.
+        allow_codecs: Codecs that were decoded in addition to the default ones.
+    """
+    groups = group_by_content(listing.videos, fingerprints)
+    of_segments = segment_faults(listing.videos, frame_times, num_frames=num_frames)
     findings = _findings(listing, fingerprints, groups, of_segments, num_frames=num_frames)
     order = list(KINDS)
     return DataCheck(
@@ -185,7 +217,7 @@ def check_dataset(
         fingerprints=fingerprints,
         groups=groups,
         segment_faults=of_segments,
-        frame_times=times,
+        frame_times=frame_times,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
         allow_codecs=tuple(allow_codecs),
     )

@@ -197,7 +197,7 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
         index = range(len(self))[index]
         sample = self._manifest.samples[index]
         reader = open_reader(sample.path, segment=sample.segment, allow_codecs=self._allow_codecs)
-        views, info = _read_views(reader, self._model, self._clip)
+        views, info = read_pixel_views(reader, self._model, self._clip)
         warn_of_timing(sample.name, info, self._clip, warned=self._warned[index])
         return views, sample.label, index
 
@@ -220,7 +220,7 @@ def read_eval_views(
         DecodeError: The video cannot be decoded.
     """
     reader = open_reader(video, allow_codecs=allow_codecs) if isinstance(video, str | Path) else video
-    views, info = _read_views(reader, model, clip)
+    views, info = read_pixel_views(reader, model, clip)
     return transforms.to_floats(views, clip), info
 
 
@@ -259,10 +259,14 @@ def _decode_or_error(sample: Sample, *, allow_codecs: Collection[str]) -> _Cache
         return DecodeError(str(error))  # without its traceback, which would keep the reader alive when workers fork
 
 
-def _read_views(
+def read_pixel_views(
     reader: Reader, model: ModelConfig, clip: ClipConfig
 ) -> tuple[UInt8[Tensor, "views 3 t s1 s2"], VideoInfo]:
-    """The views of `read_eval_views` before normalization."""
+    """The views of `read_eval_views` before normalization, 0 to 255.
+
+    Raises:
+        DecodeError: The video cannot be decoded.
+    """
     with reader:
         clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
         views = [

@@ -1,0 +1,59 @@
+"""Parquet files: written as a whole or not at all, and equal to the byte for equal tables."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from timesformer.errors import DataError, DependencyError
+from timesformer.files import printable, replacing_durably
+from timesformer.jobs.durable import sync_folder
+from timesformer.outputs import writing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def arrow() -> ModuleType:
+    """The module `pyarrow`.
+
+    Raises:
+        DependencyError: It is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DependencyError(
+            "batch jobs (--job) need pyarrow, which is not installed: pip install 'timesformer[jobs]'"
+        ) from error
+    return pyarrow
+
+
+def write_table(table: "pa.Table", path: Path) -> None:
+    """Write a table as one file, durably; the same table and schema give the same bytes.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
+    pa = arrow()
+    with writing(path), replacing_durably(path) as partial:
+        pa.parquet.write_table(table.combine_chunks(), partial, compression="zstd", row_group_size=max(1, len(table)))
+    sync_folder(path.parent)
+
+
+def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
+    """Read a file that `write_table` wrote.
+
+    Raises:
+        DataError: The file is damaged.
+        FileNotFoundError: There is none.
+    """
+    pa = arrow()
+    try:
+        with open(path, "rb") as file:
+            return pa.parquet.ParquetFile(file).read(columns=columns)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{printable(str(path))}: cannot be read: {error}") from error
