@@ -1,5 +1,6 @@
 """What one core of this machine computes and decodes, in processor time of one thread."""
 
+import os
 import statistics
 import tempfile
 import time
