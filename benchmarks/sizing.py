@@ -25,16 +25,16 @@ class Job:
     """Core seconds to read the frames of its clips, from the same file."""
     clips: int = 3
     """Clips computed for a file: one test clip in three crops."""
-    clips_per_second: float = 0.23
-    """Of a core, or of a GPU if there are GPUs. base in fp32: 2.18 s on two cores, bench_amd-epyc-2cores_202611.md."""
+    clips_per_second: float = 0.286
+    """Of a core, or of a GPU if there are GPUs: base in fp32 on one core, sizing_amd-epyc-2cores_202611.md."""
     gpus: int = 0
     """GPUs for each 16 cores; 0 computes on the cores that decode."""
     storage_mb_per_s: float = 2000
     """What the storage delivers to all readers together; an assumption."""
     network_mb_per_s: float = 1250
     """What reaches the machines together: 10 Gbit/s, an assumption."""
-    driver_rows_per_s: float = 2000
-    """Files that the driver hands out and writes down in a second; an assumption."""
+    driver_rows_per_s: float = 3000
+    """Files that the driver hands out and writes down in a second, from the same file."""
 
     def stages(self, cores: int) -> list[Stage]:
         """The pipeline on a number of cores."""
@@ -75,7 +75,7 @@ def rows(job: Job, cores: list[int], *, variation: float, seed: int) -> list[dic
         # enough for the last items, during which servers run out of work, to weigh little
         outcome = simulate(stages, num_items=max(2000, 50 * number), variation=variation, seed=seed)
         limit = bottleneck(stages)
-        busy = {f"{name} busy": round(100 * fraction) for name, fraction in outcome.busy.items()}
+        busy = {f"{name} busy, %": round(100 * fraction) for name, fraction in outcome.busy.items()}
         table.append(
             {
                 "cores": number,

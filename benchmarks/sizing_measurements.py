@@ -1,6 +1,5 @@
 """What one core of this machine computes and decodes, in processor time of one thread."""
 
-import os
 import statistics
 import tempfile
 import time
@@ -13,6 +12,7 @@ import torch
 from av.video.stream import VideoStream
 
 from machine import describe_machine
+from sizing_driver import driver_rates
 from synthetic_videos import SyntheticVideo, draw_frames
 from timesformer.bench.baselines import random_weights
 from timesformer.config.presets import preset
@@ -39,6 +39,7 @@ def measure(*, presets: Sequence[str], rounds: int) -> dict[str, Any]:
             "torch": torch.__version__,
             "capability": torch.backends.cpu.get_cpu_capability(),
         },
+        "driver_files_per_second": driver_rates(rounds=rounds),
         "clips_per_core_second": {name: _clips(name, rounds) for name in presets},
         "video_seconds_per_core_second": {
             f"{codec} {width}x{height}": _decoding(codec, height, width, rounds)
