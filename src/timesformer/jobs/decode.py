@@ -21,6 +21,7 @@ from timesformer.inference.read_ahead import read_ahead
 from timesformer.isolation.child import Child
 from timesformer.isolation.limits import Limits
 from timesformer.isolation.processes import starter_of
+from timesformer.isolation.progress import report_progress
 from timesformer.jobs.item import Failure, Item
 
 ATTEMPTS = 2
@@ -69,7 +70,9 @@ def decoding(
         for _ in range(num_children):
             free.put(stack.enter_context(Child(starter, setup=(model, clip, tuple(allow_codecs)), limits=limits)))
         read = partial(_read, free=free, clip=clip)
-        yield partial(read_ahead, read, num_threads=num_children, num_ahead=2 * num_children)
+        yield partial(
+            read_ahead, read, num_threads=num_children, num_ahead=2 * num_children, on_wait=report_progress
+        )  # the decoders have limits of their own
 
 
 def _read(item: Item, *, free: "SimpleQueue[Child]", clip: ClipConfig) -> ReadVideo | Failure:
