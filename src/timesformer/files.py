@@ -52,6 +52,16 @@ def _public(match: re.Match[str]) -> str:
     return scheme + host + _SECRET.sub(r"\1***", rest)
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_utf8(text: str) -> bool:
     """Whether a text can be encoded as UTF-8; file names need not be."""
     return re.search(r"[\ud800-\udfff]", text) is None

@@ -21,6 +21,7 @@ SCRIPTS = (
     "initialization",
     "loader",
     "rollout_memory",
+    "sizing",
     "timeline_hour",
     "timeline_stream",
     "timeline_utd27",

@@ -123,8 +123,9 @@ def test_folder_of_another_architecture_is_refused(tmp_path: Path):
 def test_hub_id_is_downloaded_once_and_read_as_a_folder(theirs: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def snapshot_download(name: str, *, allow_patterns: list[str]) -> str:
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         asked.append(name)
+        assert revision is None
         assert {"config.json", "*.safetensors", "preprocessor_config.json"} <= set(allow_patterns)
         return str(theirs)
 

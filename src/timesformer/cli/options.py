@@ -80,8 +80,8 @@ Model = Annotated[
     str,
     MODEL_NAMES,
     Parameter(
-        help="Model folder, run folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, exported "
-        "`.onnx` file, or preset.",
+        help="Model folder, run folder, released `.pyth`, `transformers` folder or hub id (`owner/name@revision`), "
+        "mmaction2 `.pth`, exported `.onnx` file, or preset.",
     ),
 ]
 Overrides = Annotated[

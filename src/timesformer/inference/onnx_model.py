@@ -22,6 +22,7 @@ from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import FORMAT_VERSION, StoredConfig
+from timesformer.weights.source import check_sha256, parse_source
 
 _CONFIG, _LABELS = "timesformer.config", "timesformer.labels"
 
@@ -105,7 +106,7 @@ def open_session(model: bytes | Path) -> Any:
 
 def is_onnx(source: str | Path) -> bool:
     """Whether a source of weights is named like an ONNX file and is not a folder."""
-    path = Path(source).expanduser()
+    path = parse_source(source).path
     return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
@@ -188,7 +189,7 @@ def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Class
     """A model for prediction: an ONNX file that `timesformer export` wrote, or anything that `load` accepts.
 
     Args:
-        source: File, folder, hub id or preset.
+        source: File, folder, hub id or preset; `file#sha256=...` states the hash that the file must have.
         **overrides: Passed to `load`; not for an ONNX file.
 
     Raises:
@@ -202,4 +203,7 @@ def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Class
         raise ConfigError(
             f"{', '.join(overrides)}: an ONNX file cannot be changed; change the model and export it again"
         )
-    return read_onnx(source)
+    given = parse_source(source)
+    if given.sha256 is not None and given.path.is_file():
+        check_sha256(given.path, given.sha256, stated_by="sha256")
+    return read_onnx(given.path)

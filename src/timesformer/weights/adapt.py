@@ -33,7 +33,8 @@ class LoadReport:
 
     Names are those of this library. `resized`, `copied` and `dropped` say how or why for each. `location` is the path
     of the model inside the file, `others` are the paths of other models there, and `foreign` are the full names of all
-    tensors outside the model.
+    tensors outside the model. `commit` is the revision of a hub model, and `verified` are its files whose hashes are
+    those that the hub states.
     """
 
     format: str
@@ -46,9 +47,13 @@ class LoadReport:
     location: str = ""
     others: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    commit: str = ""
+    verified: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.format} from {self.source}: {len(self.loaded)} tensors loaded unchanged"]
+        if self.commit:
+            lines.append(f"  commit  {self.commit}; {len(self.verified)} files have the hashes that the hub states")
         lines += [f"  taken   {self.choice()}"] if self.location else []
         lines += [f"  resized {name}: {how}" for name, how in self.resized.items()]
         if self.copied:
@@ -115,7 +120,13 @@ def adapt(checkpoint: Checkpoint, config: ModelConfig, *, source: str, seed: int
     if checkpoint.config.head_norm == "batch" and config.head_norm == "none":
         checkpoint = replace(checkpoint, tensors=_fold_head(checkpoint.tensors))
     report = LoadReport(
-        checkpoint.format, source, location=checkpoint.location, others=checkpoint.others, foreign=checkpoint.foreign
+        checkpoint.format,
+        source,
+        location=checkpoint.location,
+        others=checkpoint.others,
+        foreign=checkpoint.foreign,
+        commit=checkpoint.commit,
+        verified=checkpoint.verified,
     )
     weights = model.state_dict()
     with torch.no_grad():

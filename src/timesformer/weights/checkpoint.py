@@ -26,7 +26,8 @@ class Checkpoint:
 
     `missing` are parameters of `config` that the file lacks: the head of a headless image ViT. `location` is the path
     of the model inside the file, `others` are the paths of other models there, and `foreign` all tensors outside the
-    model.
+    model. `commit` is the revision of a hub model, and `verified` are its files whose hashes are those
+    that the hub states.
     """
 
     format: str
@@ -37,6 +38,8 @@ class Checkpoint:
     location: str = ""
     others: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    commit: str = ""
+    verified: tuple[str, ...] = ()
 
     @classmethod
     def without_weights(cls, config: ModelConfig, info: ModelInfo) -> "Checkpoint":

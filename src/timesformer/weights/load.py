@@ -1,8 +1,7 @@
 """`load`: weights of any supported format as a model ready to use."""
 
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,30 +17,25 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.adapt import adapt
 from timesformer.weights.checkpoint import Checkpoint
 from timesformer.weights.fields import read_json_object
-from timesformer.weights.formats.transformers import INFO_FILE, read_transformers
+from timesformer.weights.formats.transformers import read_transformers
+from timesformer.weights.hub import fetch
 from timesformer.weights.model_folder import MODEL_FILES, is_model_folder, read_folder
 from timesformer.weights.read import read_file
+from timesformer.weights.source import ModelSource, check_sha256, parse_source
 
 logger = logging.getLogger(__name__)
-
-_HUB_FILES = [
-    "config.json",
-    "preprocessor_config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "pytorch_model*.bin",
-    "pytorch_model.bin.index.json",
-    "video_preprocessor_config.json",
-    "processor_config.json",
-    "labels.txt",
-    INFO_FILE,
-    "README.md",
-]
 
 _FILE_SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".tar")
 
 
-def load(source: str | Path, *, seed: int = 0, **overrides: Unpack[ModelOverrides]) -> TimeSformer:
+def load(
+    source: str | Path,
+    *,
+    seed: int = 0,
+    revision: str | None = None,
+    sha256: str | None = None,
+    **overrides: Unpack[ModelOverrides],
+) -> TimeSformer:
     """Load a model in eval mode, with its `info` and a `load_report` that accounts for every tensor.
 
     Args:
@@ -49,19 +43,26 @@ def load(source: str | Path, *, seed: int = 0, **overrides: Unpack[ModelOverride
             or hub id; an mmaction2 `.pth`; an image ViT under timm's names (`.safetensors`, `.pth`), which is inflated;
             or the name of a preset, which is newly initialized. Files may be checkpoints of training scripts:
             containers and prefixes are removed, and averaged weights are preferred to those of the last step.
+            `owner/name@revision` and `file#sha256=...` state what the next two arguments do.
         seed: For parameters that the source lacks, such as a new head.
+        revision: Branch, tag or commit hash of a hub model; a commit hash always names the same files. The
+            `load_report` states the commit that was loaded.
+        sha256: Hash that the weights file must have, in hexadecimal.
         **overrides: Fields of `ModelConfig` to change, such as `num_frames=16`, `num_classes=10` (a new head),
             `scheme="axial"` (from weights with one attention step), `depth=6` (the first blocks; at most as many as
             stored) or `position_interpolation="nearest"`.
 
     Raises:
-        WeightsError: The source is missing, unreadable, or holds unexplained tensors.
-        ConfigError: An override is not a field of `ModelConfig`, or its value is invalid.
+        WeightsError: The source is missing, unreadable, holds unexplained tensors, or is not what the hub, its folder
+            or `sha256` states.
+        ConfigError: An override is not a field of `ModelConfig`, or its value is invalid; or `revision` or `sha256`
+            does not apply to the source.
     """
-    if isinstance(source, str) and source in PRESETS and not Path(source).exists():
-        return _load_preset(source, seed, overrides)
+    given = parse_source(source, revision=revision, sha256=sha256)
+    if _is_preset(given):
+        return _load_preset(given.name, seed, overrides)
     num_heads = overrides.get("num_heads")
-    checkpoint = _read(Path(source).expanduser(), num_heads=num_heads if isinstance(num_heads, int) else None)
+    checkpoint = _read(given, num_heads=num_heads if isinstance(num_heads, int) else None)
     base = _inflated_config(checkpoint)
     config = _override(base, overrides)
     if config.num_heads != base.num_heads:
@@ -88,21 +89,36 @@ def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[Mode
         WeightsError: As for `load`.
         ConfigError: The number of heads is unknown.
     """
-    if isinstance(source, str) and source in PRESETS and not Path(source).exists():
-        return PRESETS[source], ModelInfo(clip=clip_preset(source), source=f"preset {source}")
-    path = Path(source).expanduser()
+    given = parse_source(source)
+    if _is_preset(given):
+        return PRESETS[given.name], ModelInfo(clip=clip_preset(given.name), source=f"preset {given.name}")
     try:
-        checkpoint = _read(path, num_heads=None)
+        checkpoint = _read(given, num_heads=None)
     except ConfigError:
         if num_heads is None:
             raise
-        checkpoint = _read(path, num_heads=num_heads)
+        checkpoint = _read(given, num_heads=num_heads)
     return _inflated_config(checkpoint), checkpoint.info
 
 
 def is_here(source: str) -> bool:
     """Whether `load` finds a source without network access."""
-    return source in PRESETS or Path(source).expanduser().exists()
+    return source in PRESETS or parse_source(source).path.exists()
+
+
+def _is_preset(source: ModelSource) -> bool:
+    """Whether a source is a preset.
+
+    Raises:
+        ConfigError: It is one, and has a hash; or it has a revision and is not a hub id.
+    """
+    is_preset = source.name in PRESETS and not source.path.exists()
+    if source.revision is not None and not source.is_hub_id:
+        what = "a preset" if is_preset else "a file or folder" if source.path.exists() else "not one"
+        raise ConfigError(f"revision={source.revision!r} applies to a hub id (owner/name), and {source.name} is {what}")
+    if is_preset and source.sha256 is not None:
+        raise ConfigError(f"sha256 applies to a file of weights, and {source.name} is a preset, which has none")
+    return is_preset
 
 
 def _inflated_config(checkpoint: Checkpoint) -> ModelConfig:
@@ -114,7 +130,7 @@ def _inflated_config(checkpoint: Checkpoint) -> ModelConfig:
 
 def model_files(source: str | Path) -> list[Path]:
     """Files that `load` may read for a source; empty for a preset, a hub id and the empty source `""`."""
-    path = Path(source).expanduser()
+    path = parse_source(source).path
     if not path.is_dir() or not str(source):
         return [path] if path.is_file() else []
     patterns = (*MODEL_FILES, "README.md")  # which may state the license
@@ -136,7 +152,8 @@ def _load_preset(name: str, seed: int, overrides: Mapping[str, Any]) -> TimeSfor
     return model
 
 
-def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
+def _read(source: ModelSource, *, num_heads: int | None) -> Checkpoint:
+    path = source.path
     if path.suffix.lower() == ".onnx" and not path.is_dir():
         if not path.exists():
             raise WeightsError(f"{path}: no such file")
@@ -145,22 +162,49 @@ def _read(path: Path, *, num_heads: int | None) -> Checkpoint:
             f"`evaluate --model` and `info` read ONNX files"
         )
     if path.is_file():
+        _check_hash(source, [path])
         return read_file(path, num_heads=num_heads)
     if path.is_dir():
-        return _read_any_folder(path)
+        return _read_any_folder(path, source)
     if is_address(path):
         raise WeightsError(f"{path} is an address, not a path: download it first, or pass a hub id (owner/name)")
     if path.suffix.lower() in _FILE_SUFFIXES:
         raise WeightsError(f"{path}: no such file")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
-        return _read_any_folder(_from_hub(str(path)))
+    if source.is_hub_id:
+        return _read_hub(source)
     presets = ", ".join(PRESETS)
     raise WeightsError(f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets})")
 
 
-def _read_any_folder(folder: Path) -> Checkpoint:
+def _read_hub(source: ModelSource) -> Checkpoint:
+    snapshot = fetch(source.name, revision=source.revision)
+    checkpoint = _read_any_folder(snapshot.folder, source)
+    if not snapshot.commit:
+        return checkpoint
+    origin = ": ".join(filter(None, [f"{source.name}@{snapshot.commit}", checkpoint.info.source]))
+    info = replace(checkpoint.info, source=origin)
+    return replace(checkpoint, info=info, commit=snapshot.commit, verified=snapshot.verified)
+
+
+def _check_hash(source: ModelSource, candidates: Sequence[Path]) -> None:
+    """Check the weights file against the hash that was given, if one was; safetensors are preferred.
+
+    Raises:
+        WeightsError: It differs, or the weights are in several files or none.
+    """
+    if source.sha256 is None:
+        return
+    files = [path for path in candidates if path.suffix.lower() == ".safetensors"] or candidates
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
+        raise WeightsError(f"{source.name}: sha256 is the hash of one file, and the weights files here are: {names}")
+    check_sha256(files[0], source.sha256, stated_by="sha256")
+
+
+def _read_any_folder(folder: Path, source: ModelSource) -> Checkpoint:
     for candidate in (folder, folder / "model"):
         if (candidate / "config.json").exists():
+            _check_hash(source, _weight_files(candidate))
             if is_model_folder(candidate):
                 return read_folder(candidate)
             kind = read_json_object(candidate / "config.json").get("model_type")
@@ -181,17 +225,3 @@ def _read_any_folder(folder: Path) -> Checkpoint:
 
 def _weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _FILE_SUFFIXES and path.is_file())
-
-
-def _from_hub(name: str) -> Path:
-    """The folder of a hub model, downloaded once, then cached."""
-    from huggingface_hub import snapshot_download  # here: importing it takes a third of a second
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise WeightsError(
-            f"{name}: no such folder, and the Hugging Face hub returned no model of this name "
-            f"({type(error).__name__}); without network access, download it elsewhere and pass the folder"
-        ) from error

@@ -1,6 +1,7 @@
 """The model folder: everything that a prediction depends on, in three files.
 
-config.json         architecture, clips and preprocessing, license, origin, thresholds of timelines if chosen
+config.json         architecture, clips and preprocessing, license, origin, thresholds of timelines if chosen, and the
+                    SHA-256 of model.safetensors
 labels.txt          class names, one per line, in index order (absent if there are none)
 model.safetensors   the weights, under our names
 """
@@ -25,14 +26,14 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.config.thresholds import Thresholds, check_classes
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.files import replacing
+from timesformer.files import replacing, sha256_of
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.outputs import refuse_existing, writing
 from timesformer.weights.checkpoint import Checkpoint, parameter_shapes
-from timesformer.weights.checksum import KEY, check_intact, checksum
 from timesformer.weights.fields import read_json_object
 from timesformer.weights.pickles import read_tensors
+from timesformer.weights.source import check_sha256
 
 FORMAT_VERSION = 1
 MODEL_FILES = (
@@ -60,6 +61,7 @@ class StoredConfig:
     source: str = ""
     clip_seconds: float | None = None
     thresholds: Thresholds | None = None
+    weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.clip_seconds is not None:
@@ -106,11 +108,12 @@ def save(model: TimeSformer, folder: str | Path, *, overwrite: bool = False) -> 
     info, stored = model.info, StoredConfig.of(model.config, model.info)
 
     def write(target: Path) -> None:
-        (target / "config.json").write_text(json.dumps(to_dict(stored), indent=2) + "\n", "utf-8")
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt"})
+        hashed = replace(stored, weights_sha256=sha256_of(target / _WEIGHTS))
+        (target / "config.json").write_text(json.dumps(to_dict(hashed), indent=2) + "\n", "utf-8")
         if info.labels:
             (target / _LABELS).write_text("\n".join(info.labels) + "\n", "utf-8")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, target / _WEIGHTS, metadata={"format": "pt", KEY: checksum(tensors)})
 
     return write_folder(Path(folder), write, overwrite=overwrite)
 
@@ -261,7 +264,8 @@ def read_folder(folder: Path) -> Checkpoint:
     """Read a model folder.
 
     Raises:
-        WeightsError: A file is missing or damaged, a newer version wrote it, or weights and config do not match.
+        WeightsError: A file is missing or damaged, a newer version wrote it, weights and config do not match, or the
+            weights are not those that were saved.
         ConfigError: The config holds an unknown key or a value out of range.
     """
     path = folder / "config.json"
@@ -279,8 +283,21 @@ def read_folder(folder: Path) -> Checkpoint:
     ]
     if wrong:
         raise WeightsError(f"{folder / _WEIGHTS}: does not match config.json at {', '.join(sorted(wrong)[:4])}")
-    check_intact(folder / _WEIGHTS, tensors)
+    _check_weights(folder / _WEIGHTS, stored.weights_sha256)
     return Checkpoint("model folder", stored.model, info, tensors)
+
+
+def _check_weights(path: Path, expected: str | None) -> None:
+    """Refuse weights that are not those that were saved with the config; a folder without a hash is not checked."""
+    if expected is None:
+        return
+    try:
+        check_sha256(path, expected, stated_by=f"{path.parent / 'config.json'}")
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}: the weights were damaged or changed after they were saved; if you changed them, delete "
+            f"weights_sha256 from config.json"
+        ) from error
 
 
 def _read_config(path: Path) -> StoredConfig:
