@@ -1,6 +1,6 @@
 """Rows of `check --job`: the scan of each file of a data set, from which the findings are made."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,8 +76,8 @@ class CheckTask:
         """A scanner."""
         scanner = Scanner(allow_codecs=self.allow_codecs)
 
-        def compute(items: Sequence[Item]) -> list[Row | Failure]:
-            return [self._row(scanner, Path(item.path)) for item in items]
+        def compute(items: Sequence[Item]) -> Iterator[Row | Failure]:
+            return (self._row(scanner, Path(item.path)) for item in items)
 
         yield compute
 

@@ -88,7 +88,7 @@ class TimelineTask:
         )
         if prepared.sha256 != self.model_sha256:
             raise ConfigError(f"{self.model}: the model has changed since the job was started")
-        yield lambda items: [_result(prepared, item) for item in items]
+        yield lambda items: (_result(prepared, item) for item in items)
 
 
 def timeline_task(

@@ -29,6 +29,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, Int64, UInt8
 
+from timesformer.bounds import max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import decode_or_skip, has_timestamps, time_base_of
 from timesformer.data.video.frame_numbers import checked_indices
@@ -39,8 +40,6 @@ from timesformer.data.video.survey_cache import Survey, shared_surveys, survey_k
 from timesformer.data.video.upright import UprightFrames
 from timesformer.errors import ConfigError, DecodeError
 
-_MAX_FRAMES = 2**22
-"""A day and a half at 30 frames a second: the limit for small files that claim more."""
 _MAX_LATER = 16
 """A frame counts as missing after this many later ones: decoders hold back no more, even with damaged timestamps."""
 
@@ -238,11 +237,12 @@ class VideoReader:
         """Index all packets, and decode the first frame."""
         records: list[PacketRecord] = []
         first: list[VideoFrame] = []
+        most = max_frames()
         for packet in self._source.demux():
             records.append(packet_record(packet))
             first = first or decode_or_skip(self._source.stream, packet)
-            if len(records) > _MAX_FRAMES:
-                raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
+            if len(records) > most:
+                raise DecodeError(f"{self._path}: {too_many_frames(len(records))}")
         first = first or decode_or_skip(self._source.stream, None)
         if not first or not any(packet.is_shown for packet in records):
             reason = f"none of its {len(records)} frames can be decoded" if records else "its video stream is empty"
