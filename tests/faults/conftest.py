@@ -117,3 +117,14 @@ def same_run(first: Path, second: Path) -> bool:
 def hidden(folder: Path) -> list[Any]:
     """Files and folders below that have a temporary name."""
     return [path for path in folder.rglob(".*") if path.name not in (".filler", ".timesformer-check")]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle, which is a weight in checkpoints and models."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

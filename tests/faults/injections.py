@@ -57,6 +57,11 @@ def kill_at_moment(number: str, record: str) -> None:
     _before((os, "rename"), lambda: tick("before-rename"))
 
 
+def kill_at(moment: str, number: str) -> None:
+    """Kill this process."""
+    at(moment, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
 def signal_at(moment: str, number: str, name: str) -> None:
     """Send a signal to this process and its children, as a scheduler does."""
 

@@ -1,24 +1,11 @@
 """Damaged files of a run, a model and a cache."""
 
-from pathlib import Path
-
 import pytest
 
-from faults.conftest import RESUME, TRAIN, Scene, same_run
+from faults.conftest import RESUME, TRAIN, Scene, cut, flip, same_run
 from faults.injections import STEP
 
 PREDICT = ("predict", "videos/val", "--model")
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path: Path) -> None:
-    """Flip a bit in the middle, which is a weight in checkpoints and models."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.fixture
