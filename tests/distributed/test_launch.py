@@ -50,3 +50,18 @@ def test_two_processes_of_ray_train_give_the_weights_of_one(videos: Path, tmp_pa
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-5)
     assert {path.name for path in tmp_path.iterdir()} == {"alone", "both", "run.toml"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "which command? Give train or evaluate, and its arguments"),
+        (["predict", "a.mp4"], "which command? Give train or evaluate, and its arguments"),
+        (["--workers", "0", "train"], "workers=0"),
+        (["--restarts", "-1", "train"], "restarts=-1"),
+        (["--cpus", "-1", "train"], "cpus=-1"),
+    ],
+)
+def test_wrong_usage_is_refused_before_a_cluster_starts(capsys, arguments, message):
+    assert main(["--workers", "2", *arguments]) == 2
+    assert message in capsys.readouterr().err

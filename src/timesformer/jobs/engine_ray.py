@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import platform
+import re
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,7 @@ def _computed(
         fn_constructor_args=worker,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=workers.count),
+        compute=ray.data.ActorPoolStrategy(size=min(workers.count, len(rows))),
         num_cpus=workers.threads,
         num_gpus=num_gpus,
     )
@@ -120,8 +121,15 @@ def _computed(
                 for answer in batch["answer"].to_pylist():
                     yield _opened(answer)
     except cluster.ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise TimeSformerError(f"the Ray cluster failed: {reason}") from error
+        raise TimeSformerError(f"the Ray cluster failed: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of the original error in the text of one of Ray, which holds a traceback and advice."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next(
+        (line.strip() for line in reversed(lines) if re.match(r"\s*[\w.]*(Error|Exception)\b", line)), lines[-1]
+    )
 
 
 def _opened(answer: bytes) -> ChunkResult:
@@ -153,7 +161,7 @@ class _Worker:
             folder=folder if self._has_folder else os.sep,
         )
         # The process ends with the thread that starts it, and Ray may run each call in another.
-        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._thread = ThreadPoolExecutor(max_workers=1, initializer=self._worker.__enter__)
 
     def __call__(self, chunks: "pa.Table") -> "pa.Table":
         pa = arrow()
