@@ -1,6 +1,7 @@
 """Training in several processes gives the weights of one, and one run folder."""
 
 import csv
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,12 +12,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 from launching import Ended, Launch
 from timesformer.config.io import dump_toml
 from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError
+from timesformer.evaluation.process_group import ProcessGroup
+from timesformer.processes import ProcessInfo
+from timesformer.training import ranks
+from timesformer.training.ranks import Ranks, joined_ranks
 from timesformer.training.shares import check_shares, consecutive_share, paired_share
 from timesformer.training.train import train
 from timesformer.weights.load import load
@@ -228,6 +234,22 @@ def test_rank_that_is_gone_ends_the_others(
         assert "Traceback" not in found.err
 
 
+def test_interrupt_of_one_rank_ends_the_others(launch: Launch, run: RunConfig):
+    first, second = launch_run(launch, run, ranks=2, plant="at_step(4, 1, interrupt)")
+    assert (first.status, second.status, second.err) == (1, 130, "")
+    assert "error: rank 1 of 2 stopped: interrupted after 1 of 3 epochs" in first.err
+
+
+def test_signal_to_one_rank_ends_all_with_a_checkpoint(launch: Launch, run: RunConfig, tmp_path: Path):
+    train(run, on_message=quiet)
+    parts = replace(run, output=str(tmp_path / "parts"))
+    first, second = launch_run(launch, parts, ranks=2, plant="at_step(4, 1, terminate)")
+    assert (first.status, second.status, second.err) == (143, 143, "")
+    assert "ended by SIGTERM after 1 of 3 epochs and 2 steps of the next; they are kept in" in first.err
+    assert_ended(launch_run(launch, parts, "--resume", ranks=2))
+    assert_same_run(parts.output, run.output)
+
+
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +286,36 @@ def test_batch_that_ranks_cannot_divide_is_refused(run: RunConfig, changes: dict
     with pytest.raises(ConfigError) as caught:
         check_shares(changed(run, changes), num_ranks=ranks)
     assert str(caught.value) == message
+
+
+def a_group() -> ProcessGroup:
+    return ProcessGroup(process=ProcessInfo(rank=0, num_processes=2), store=HashStore())
+
+
+def test_device_that_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with (
+        pytest.raises(ConfigError, match="device='mps' trains in one process, not in 2"),
+        joined_ranks(a_group(), device="mps"),
+    ):
+        pass
+    monkeypatch.setattr(ranks, "_gpu", lambda device: "GPU-7")
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [("node1", "GPU-7"), ("node2", "GPU-7"), value])
+    monkeypatch.setattr("socket.gethostname", lambda: "node2")
+    with pytest.raises(ConfigError, match="2 ranks share GPU GPU-7 of node2: start one process per GPU"):
+        ranks._check_devices(Ranks(a_group()), "cuda:1")
+
+
+def test_ranks_of_a_machine_share_its_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(9)), raising=False)
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, ("another machine", ()), value])
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    ranks._share_cores(Ranks(a_group()))
+    assert chosen == []
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    ranks._share_cores(Ranks(a_group()))
+    assert (chosen, os.environ["OMP_NUM_THREADS"]) == ([4], "4")
 
 
 def test_refusal_is_printed_once(launch: Launch, run: RunConfig):
