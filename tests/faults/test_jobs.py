@@ -1,7 +1,7 @@
 """Batch jobs: a driver, a worker or a decoder that is killed, a full disk, damaged files of the job folder.
 
-Rows are those of `check --job`, whose workers do not import torch; `tests/jobs` and `tests/cli/test_predict_job.py` have
-the same faults for other verbs.
+Rows are those of `check --job`, whose workers do not import torch; `tests/jobs` and `tests/cli/test_predict_job.py`
+have the same faults for other verbs.
 """
 
 import time

@@ -24,8 +24,8 @@ from timesformer.jobs.durable import sync_folder, write_durably
 from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.ids import shortened
 from timesformer.jobs.manifest import JobManifest
-from timesformer.jobs.parquet import arrow, read_table, write_table
-from timesformer.jobs.parts import Stored, read_stored
+from timesformer.jobs.parquet import arrow, write_table
+from timesformer.jobs.parts import Stored, read_part, read_stored
 from timesformer.jobs.quarantine import quarantined_ids, read_entries
 from timesformer.jobs.state import read_state
 from timesformer.outputs import writing
@@ -148,7 +148,7 @@ def _gather(stored: Stored, places: Int64[np.ndarray, " rows"], *, schema: "pa.S
     offset = 0
     for file in np.unique(files):
         rows = np.flatnonzero(files == file)
-        tables.append(read_table(stored.files[file]).take(places[rows] - starts[file]))
+        tables.append(read_part(stored.files[file]).take(places[rows] - starts[file]))
         positions[rows] = offset + np.arange(len(rows))
         offset += len(rows)
     table = pa.concat_tables(tables).combine_chunks().take(positions)

@@ -37,7 +37,8 @@ def write_table(table: "pa.Table", path: Path) -> None:
     """
     pa = arrow()
     sink = pa.BufferOutputStream()
-    pa.parquet.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=max(1, len(table)))
+    options = {"compression": "zstd", "row_group_size": max(1, len(table)), "write_page_checksum": True}
+    pa.parquet.write_table(table.combine_chunks(), sink, **options)
     write_durably(path, memoryview(sink.getvalue()))
 
 
@@ -52,7 +53,8 @@ def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
     try:
         # from memory and without threads: a thread of pyarrow that reads a Python file may end the process at its exit
         content = pa.BufferReader(path.read_bytes())
-        return pa.parquet.ParquetFile(content).read(columns=columns, use_threads=False)
+        file = pa.parquet.ParquetFile(content, page_checksum_verification=True)
+        return file.read(columns=columns, use_threads=False)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:

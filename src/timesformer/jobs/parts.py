@@ -63,6 +63,18 @@ def _printable(value: Any) -> Any:
     return [_printable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+def read_part(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
+    """Read a file of rows.
+
+    Raises:
+        DataError: The file is damaged; the message says what to do.
+    """
+    try:
+        return read_table(path, columns=columns)
+    except DataError as error:
+        raise DataError(f"{error}; delete this file, and its rows are computed again") from error
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
     """Which rows lie where."""
@@ -82,10 +94,7 @@ def read_stored(files: Iterable[Path]) -> Stored:
     """
     kept, ids = [], [np.empty(0, dtype=np.uint64)]
     for path in files:
-        try:
-            column = read_table(path, columns=["id"])["id"].to_pylist()
-        except DataError as error:
-            raise DataError(f"{error}; delete this file, and its rows are computed again") from error
+        column = read_part(path, columns=["id"])["id"].to_pylist()
         kept.append(path)
         ids.append(shortened(column))
     starts = np.cumsum([len(each) for each in ids], dtype=np.uint64)
