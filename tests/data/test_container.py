@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from timesformer.data.check.scan import Scanner
 from timesformer.data.video import container
 from timesformer.data.video.reader import probe, read_frames
 from timesformer.errors import DecodeError
@@ -136,3 +137,16 @@ class TestAcceptance:
         read_frames(damage_packets(path, [12, 13]), [20])
         assert capfd.readouterr() == ("", "")
         assert av.logging.get_level() is None
+
+
+class TestDamagedLength:
+    """Lengths that a damaged header states, found by fuzzing."""
+
+    @pytest.mark.parametrize("stated", [b"nan:0:00.4", b"inf:0:00.4", b"-9:00:00.4", b"-inf:0:0.4"])
+    def test_a_length_that_is_no_length_is_not_known(self, stated: bytes, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "video.mkv", num_frames=10)
+        content = path.read_bytes()
+        assert content.count(b"00:00:00.4") == 1
+        path.write_bytes(content.replace(b"00:00:00.4", stated))
+        assert probe(path).num_frames == 10
+        assert Scanner().scan(path).num_frames == 10
