@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: that of the command, 1 if a process was lost, 2 for wrong usage, 130 after Ctrl-C.
     """
-    given = _parse(arguments)
+    given = parse(arguments)
     try:
         check_count("workers", given.workers, most=MOST_WORKERS)
         check_count("restarts", given.restarts, least=0)
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the launcher, with the rest in `command`."""
     parser = argparse.ArgumentParser(
         prog="python -m timesformer.launch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
