@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from timesformer.config.run import RunConfig
 from timesformer.data.clips.transforms import model_input
 from timesformer.errors import DataError, TimeSformerError
+from timesformer.model.layers import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
 from timesformer.training.ema import ema_copy, update_ema
@@ -25,6 +26,7 @@ from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
 from timesformer.training.optim import build_optimizer, freeze, lr_factor
 from timesformer.training.ranks import ALONE, Ranks
+from timesformer.training.shared_norm import SharedMoments
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +117,9 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._ranks = ranks
+        self._moments = SharedMoments(ranks)
+        if isinstance(model.head_norm, BatchStandardization) and not ranks.is_alone:
+            model.head_norm.moments = self._moments
         self._failure: TimeSformerError | None = None
         self._warned: set[str] = set()
         if newly_initialized is None:
@@ -331,7 +336,10 @@ class ClipClassifier(LightningModule):
         """A loss of weight zero for a rank without clips, which takes part in the reduction of gradients."""
         config = self.model.config
         shape = (1, config.in_channels, config.num_frames, *config.image_size)
-        return 0.0 * self.model(torch.zeros(shape, device=self.device)).float().sum()
+        self._moments.is_idle = True
+        logits = self.model(torch.zeros(shape, device=self.device))
+        self._moments.is_idle = False
+        return 0.0 * logits.float().sum()
 
     def _mix(
         self,
