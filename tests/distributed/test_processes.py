@@ -75,12 +75,16 @@ def test_several_processes_without_an_address_are_wrong_usage(
     assert "MASTER_ADDR and MASTER_PORT are not both set" in err
 
 
-def test_verb_that_shares_no_work_is_refused_before_it_writes_anything(video_list: Path, tmp_path: Path):
-    command = ["-m", "timesformer", "demo", "--output", tmp_path / "run"]
+def test_torchrun_trains_one_run(videos: Path, tmp_path: Path):
+    sizes = {"num_frames": 2, "image_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    model = [word for name, size in sizes.items() for word in ("--set", f"model.{name}={size}")]
+    data = ["--set", "data.on_decode_error=skip", "--set", "data.num_workers=0", "--device", "cpu", "--epochs", 1]
+    command = ["-m", "timesformer", "train", videos, "--output", tmp_path / "run", "--batch-size", 4, *model, *data]
     status, out, err = finish(start(*TORCHRUN, *command))
-    assert (status, out) == (1, "")
-    assert err.count("error: WORLD_SIZE=2: `timesformer demo` runs in one process") == 1
-    assert not (tmp_path / "run").exists()
+    assert (status, out) == (0, f"{tmp_path / 'run'}\n"), err
+    assert err.count("training: 11 videos of 3 classes, 5 for validation; 1 epochs of 3 steps on cpu, 2 processes") == 1
+    assert err.count("best validation accuracy") == 1
+    assert err.count("skipped: ") == 1
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Training in several processes gives the weights of one, and one run folder."""
 
 import csv
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,12 +12,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 from launching import Ended, Launch
 from timesformer.config.io import dump_toml
 from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError
+from timesformer.evaluation.process_group import ProcessGroup
+from timesformer.processes import ProcessInfo
+from timesformer.training import ranks
+from timesformer.training.ranks import Ranks, joined_ranks
 from timesformer.training.shares import check_shares, consecutive_share, paired_share
 from timesformer.training.train import train
 from timesformer.weights.load import load
@@ -80,8 +86,8 @@ def read_table(output: str | Path) -> list[dict[str, float]]:
 
 MIXING = AugmentConfig(mixup=0.8, cutmix=0.5)
 WAYS = {
-    "a last step without a clip for rank 0": {"batch_size": 2},
-    "accumulation": {"accumulate": 2, "checkpoint_activations": True},
+    "a last step without a clip for rank 0": {"batch_size": 2, "model.head_norm": "batch"},
+    "accumulation": {"accumulate": 2, "checkpoint_activations": True, "model.head_norm": "batch"},
     "mixing": {"augment": MIXING, "batch_size": 4},
     "repeats": {"augment": AugmentConfig(repeats=2), "batch_size": 8, "data.num_workers": 1},
 }
@@ -150,9 +156,9 @@ def test_run_goes_on_in_another_number_of_ranks(
     run = replace(run, accumulate=2, checkpoint_every=1)
     train(run, on_message=quiet)
     parts = replace(run, output=str(tmp_path / "parts"))
-    for number, (ranks, step) in enumerate(zip(numbers, (1, 4, 99), strict=True)):
+    for number, (count, step) in enumerate(zip(numbers, (1, 4, 99), strict=True)):
         flags = ("--resume",) if number else ()
-        ended = launch_run(launch, parts, *flags, ranks=ranks, plant=f"at_step({step}, 0, run_out_of_memory)")
+        ended = launch_run(launch, parts, *flags, ranks=count, plant=f"at_step({step}, 0, run_out_of_memory)")
         assert {rank.status for rank in ended} == {1 if step < 99 else 0}
     assert "resuming in epoch 2 after 1 of 3 steps" in ended[0].err
     assert_same_run(parts.output, run.output)
@@ -228,6 +234,22 @@ def test_rank_that_is_gone_ends_the_others(
         assert "Traceback" not in found.err
 
 
+def test_interrupt_of_one_rank_ends_the_others(launch: Launch, run: RunConfig):
+    first, second = launch_run(launch, run, ranks=2, plant="at_step(4, 1, interrupt)")
+    assert (first.status, second.status, second.err) == (1, 130, "")
+    assert "error: rank 1 of 2 stopped: interrupted after 1 of 3 epochs" in first.err
+
+
+def test_signal_to_one_rank_ends_all_with_a_checkpoint(launch: Launch, run: RunConfig, tmp_path: Path):
+    train(run, on_message=quiet)
+    parts = replace(run, output=str(tmp_path / "parts"))
+    first, second = launch_run(launch, parts, ranks=2, plant="at_step(4, 1, terminate)")
+    assert (first.status, second.status, second.err) == (143, 143, "")
+    assert "ended by SIGTERM after 1 of 3 epochs and 2 steps of the next; they are kept in" in first.err
+    assert_ended(launch_run(launch, parts, "--resume", ranks=2))
+    assert_same_run(parts.output, run.output)
+
+
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -252,18 +274,42 @@ def test_rank_that_is_gone_ends_the_others(
             "batch_size=6 with accumulate=1 has micro-batches of 6 videos, which 2 processes cannot divide equally "
             "into pairs for mixup and cutmix: use batch_size=4 or 8",
         ),
-        (
-            {"model.head_norm": "batch"},
-            2,
-            "model.head_norm='batch' normalizes by all clips of a micro-batch, which 2 processes divide: train in one "
-            "process, or with another head_norm",
-        ),
     ],
 )
 def test_batch_that_ranks_cannot_divide_is_refused(run: RunConfig, changes: dict[str, Any], ranks: int, message: str):
     with pytest.raises(ConfigError) as caught:
         check_shares(changed(run, changes), num_ranks=ranks)
     assert str(caught.value) == message
+
+
+def a_group() -> ProcessGroup:
+    return ProcessGroup(process=ProcessInfo(rank=0, num_processes=2), store=HashStore())
+
+
+def test_device_that_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with (
+        pytest.raises(ConfigError, match="device='mps' trains in one process, not in 2"),
+        joined_ranks(a_group(), device="mps"),
+    ):
+        pass
+    monkeypatch.setattr(ranks, "_gpu", lambda device: "GPU-7")
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [("node1", "GPU-7"), ("node2", "GPU-7"), value])
+    monkeypatch.setattr("socket.gethostname", lambda: "node2")
+    with pytest.raises(ConfigError, match="2 ranks share GPU GPU-7 of node2: start one process per GPU"):
+        ranks._check_devices(Ranks(a_group()), "cuda:1")
+
+
+def test_ranks_of_a_machine_share_its_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(9)), raising=False)
+    monkeypatch.setattr(Ranks, "gather", lambda self, value: [value, ("another machine", ()), value])
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    ranks._share_cores(Ranks(a_group()))
+    assert chosen == []
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    ranks._share_cores(Ranks(a_group()))
+    assert (chosen, os.environ["OMP_NUM_THREADS"]) == ([4], "4")
 
 
 def test_refusal_is_printed_once(launch: Launch, run: RunConfig):

@@ -56,7 +56,8 @@ class DataConfig:
     num_workers: int = 2
     """Decoding processes; 0 decodes in the training process."""
     cache: bool = False
-    """Decode all frames of all videos once before training and keep them in memory; for small data sets."""
+    """Decode all frames of all videos once before training and keep them in memory; for small data sets. Each of
+    several processes keeps all training videos, as the order of every epoch is drawn from all of them."""
     on_decode_error: OnDecodeError = "raise"
     """A video that cannot be decoded ends the run (`raise`), or is skipped, counted and reported (`skip`). It is never
     replaced by another video."""
@@ -109,7 +110,7 @@ class RunConfig:
     epochs: int = 15
     """Passes over the training videos."""
     batch_size: int = 16
-    """Clips per optimizer step, independent of `accumulate`."""
+    """Clips per optimizer step, independent of `accumulate` and of the number of processes."""
     accumulate: int = 1
     """Micro-batches per optimizer step, to save memory; divides `batch_size`."""
     precision: Precision = "fp32"

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from timesformer.config.run import RunConfig
 from timesformer.data.clips.transforms import model_input
 from timesformer.errors import DataError, TimeSformerError
+from timesformer.model.layers import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
 from timesformer.training.ema import ema_copy, update_ema
@@ -27,6 +28,7 @@ from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
 from timesformer.training.optim import build_optimizer, freeze, lr_factor
 from timesformer.training.ranks import ALONE, Ranks
+from timesformer.training.shared_norm import SharedMoments
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +119,9 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._ranks = ranks
+        self._moments = SharedMoments(ranks)
+        if isinstance(model.head_norm, BatchStandardization) and not ranks.is_alone:
+            model.head_norm.moments = self._moments
         self._failure: TimeSformerError | None = None
         self._warned: set[str] = set()
         if newly_initialized is None:
@@ -340,7 +345,10 @@ class ClipClassifier(LightningModule):
         """Run a model on a clip of zeros, for a rank without clips, whose shards the other ranks need."""
         config = model.config
         shape = (1, config.in_channels, config.num_frames, *config.image_size)
-        return model(torch.zeros(shape, device=self.device))
+        self._moments.is_idle = True
+        logits = model(torch.zeros(shape, device=self.device))
+        self._moments.is_idle = False
+        return logits
 
     def _mix(
         self,
