@@ -90,7 +90,9 @@ def scene(host: Host, template: Path, tmp_path: Path) -> Scene:
     folder = tmp_path / "work"
     shutil.copytree(template, folder)
     config = folder / "run/config.toml"
-    config.write_text(config.read_text().replace(f"{template}/run", f"{folder}/whole").replace(str(template), str(folder)))
+    config.write_text(
+        config.read_text().replace(f"{template}/run", f"{folder}/whole").replace(str(template), str(folder))
+    )
     (folder / "run").rename(folder / "whole")
     return Scene(host, folder)
 

@@ -8,7 +8,8 @@ from timesformer.training.history import read_metrics
 
 FORWARD = "timesformer.model.fast:FastTimeSformer.forward"
 LARGE = [
-    f"--set=model.{setting}" for setting in ("image_size=224", "patch_size=8", "num_frames=4", "depth=3", "embed_dim=32")
+    f"--set=model.{setting}"
+    for setting in ("image_size=224", "patch_size=8", "num_frames=4", "depth=3", "embed_dim=32")
 ]
 
 

@@ -64,7 +64,10 @@ def test_interrupt_keeps_the_last_checkpoint(scene: Scene):
 
 
 def test_signal_removes_what_a_verb_has_begun(scene: Scene):
-    pack = "timesformer.data.manifest.shard_writer:MemberFile.read", "timesformer.data.manifest.shard_writer:tarfile.TarInfo"
+    pack = (
+        "timesformer.data.manifest.shard_writer:MemberFile.read",
+        "timesformer.data.manifest.shard_writer:tarfile.TarInfo",
+    )
     result = scene.run("shard", "videos", "--output", "shards", fault=("signal_at", pack[1], 4, "SIGTERM"))
     scene.see("shard SIGTERM", result)
     assert not hidden(scene.folder) and not list(scene.folder.rglob("*.tar"))
@@ -72,7 +75,9 @@ def test_signal_removes_what_a_verb_has_begun(scene: Scene):
 
 
 def test_second_training_into_one_folder_is_refused(scene: Scene):
-    first = scene.host.start(*TRAIN, "run", folder=scene.folder, fault=("run_at", STEP, 2, "sh", "-c", "echo > go; sleep 600"))
+    first = scene.host.start(
+        *TRAIN, "run", folder=scene.folder, fault=("run_at", STEP, 2, "sh", "-c", "echo > go; sleep 600")
+    )
     while not (scene.folder / "go").exists():
         time.sleep(0.01)
     scene.see("two trainings", scene.run(*TRAIN, "run", "--overwrite"))

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from timesformer.config.run import RunConfig
@@ -227,6 +229,7 @@ class ClipClassifier(LightningModule):
             norm = torch.nn.utils.clip_grad_norm_(gradients, self._run.optim.clip_grad_norm)
         else:
             norm = torch.nn.utils.get_total_norm(gradients.values())
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if self._run.precision != "fp16" and not torch.isfinite(norm):
             raise self._diverged(f"the norm of the gradients is {norm.item()}", step=self.global_step + 1)
 
@@ -247,6 +250,8 @@ class ClipClassifier(LightningModule):
         clips, labels, *_ = self._unwrap(batch, self._val)
         self._ranks.check(self._failure)
         if len(clips) == 0:
+            if isinstance(self.kept_model, FSDPModule):
+                self._compute_nothing(self.kept_model)
             return
         logits = self.kept_model(clips).float()
         loss = F.cross_entropy(logits, labels)
@@ -334,12 +339,16 @@ class ClipClassifier(LightningModule):
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of weight zero for a rank without clips, which takes part in the reduction of gradients."""
-        config = self.model.config
+        return 0.0 * self._compute_nothing(self.model).float().sum()
+
+    def _compute_nothing(self, model: TimeSformer) -> Float[Tensor, "1 k"]:
+        """Run a model on a clip of zeros, for a rank without clips, whose shards the other ranks need."""
+        config = model.config
         shape = (1, config.in_channels, config.num_frames, *config.image_size)
         self._moments.is_idle = True
-        logits = self.model(torch.zeros(shape, device=self.device))
+        logits = model(torch.zeros(shape, device=self.device))
         self._moments.is_idle = False
-        return 0.0 * logits.float().sum()
+        return logits
 
     def _mix(
         self,
