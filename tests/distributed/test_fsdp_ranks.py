@@ -31,7 +31,7 @@ def run(videos: Path, tmp_path: Path) -> RunConfig:
         ),
         clip=ClipConfig(sampling="segment", num_crops=1),
         data=DataConfig(train=str(videos), flip=True, num_workers=0, on_decode_error="skip"),
-        optim=OptimConfig(lr=3e-3, warmup_fraction=0.2, clip_grad_norm=0.5, ema_decay=0.8),
+        optim=OptimConfig(optimizer="sgd", lr=0.05, warmup_fraction=0.2, clip_grad_norm=0.5, ema_decay=0.8),
         epochs=3,
         batch_size=4,
         accumulate=2,

@@ -56,8 +56,8 @@ class DataConfig:
     num_workers: int = 2
     """Decoding processes; 0 decodes in the training process."""
     cache: bool = False
-    """Decode all frames of all videos once before training and keep them in memory; for small data sets. Each of several
-    processes keeps all training videos, as the order of every epoch is drawn from all of them."""
+    """Decode all frames of all videos once before training and keep them in memory; for small data sets. Each of
+    several processes keeps all training videos, as the order of every epoch is drawn from all of them."""
     on_decode_error: OnDecodeError = "raise"
     """A video that cannot be decoded ends the run (`raise`), or is skipped, counted and reported (`skip`). It is never
     replaced by another video."""

@@ -177,8 +177,9 @@ class _Job:
 
     @property
     def share(self) -> RunConfig:
-        """The run with the batch that one rank computes."""
-        return replace(self.run, batch_size=self.run.batch_size // self.ranks.size)
+        """The run with the batch that one rank computes, which may be one clip."""
+        model = replace(self.run.model, head_norm="none")  # with which one clip would be refused
+        return replace(self.run, batch_size=self.run.batch_size // self.ranks.size, model=model)
 
     @property
     def size(self) -> DataSize:
