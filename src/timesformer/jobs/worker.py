@@ -10,10 +10,11 @@ from timesformer.jobs.item import Item
 from timesformer.jobs.task import Task
 
 ComputeChunk = Callable[[Sequence[Item], Sequence[Item]], Generator[Any]]
+"""Called with the items of a chunk and of the next."""
+
 WORKER = "timesformer.jobs.worker:open_task"
 """Target of `timesformer.isolation` for tasks without a model."""
-MODEL_ComputeChunk = Callable[[Sequence[Item], Sequence[Item]], Generator[Any]]
-WORKER = "timesformer.jobs.model_worker:open_task"
+MODEL_WORKER = "timesformer.jobs.model_worker:open_task"
 """The same for tasks with a model: torch is imported once for all workers of a machine."""
 
 
