@@ -9,17 +9,18 @@ from faults.conftest import RESUME, TRAIN, Scene, hidden, same_run
 from faults.injections import STEP
 
 SEED = 3
+EVERYTHING = ("checkpoint_every=1", "batch_size=4", "accumulate=2", "optim.ema_decay=0.8", "keep=last")
+"""Settings with which a run has the most to lose."""
 
 
 def test_trainer_killed_at_random_moments_ends_with_the_same_bits(scene: Scene):
+    options = [f"--set={setting}" for setting in EVERYTHING]
+    scene.check(*TRAIN, "uncut", *options)
     choose, kinds = random.Random(SEED), []
     record = scene.folder / "kind"
     for _ in range(40):
-        verb = (
-            (*RESUME, "run")
-            if (scene.folder / "run/config.toml").exists()
-            else (*TRAIN, "run", "--set", "checkpoint_every=1")
-        )
+        has_begun = (scene.folder / "run/config.toml").exists()
+        verb = (*RESUME, "run") if has_begun else (*TRAIN, "run", *options)
         result = scene.run(*verb, fault=("kill_at_moment", choose.randint(1, 14), record))
         if result.status == 0:
             break
@@ -27,7 +28,7 @@ def test_trainer_killed_at_random_moments_ends_with_the_same_bits(scene: Scene):
         kinds.append(record.read_text())
     assert len(kinds) >= 4 and len(set(kinds)) >= 3, kinds
     scene.see("trainer killed", result)
-    assert same_run(scene.folder / "run", scene.folder / "whole")
+    assert same_run(scene.folder / "run", scene.folder / "uncut")
     assert not hidden(scene.folder / "run")
 
 

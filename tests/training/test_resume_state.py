@@ -60,3 +60,30 @@ def test_checkpoint_of_other_videos_is_refused(tmp_path: Path):
     torch.save({"callbacks": {"Recorder": state}}, tmp_path / "last.ckpt")
     with pytest.raises(ConfigError, match="had 5 training and 2 validation videos, now there are 6 and 2"):
         read_resume_state(tmp_path / "last.ckpt", size=DataSize(train=6, val=2))
+
+
+def test_flipped_byte_of_a_checkpoint_is_refused_or_changes_nothing(tmp_path: Path):
+    path, size = tmp_path / "last.ckpt", DataSize(train=5, val=2)
+    state = {"history": [asdict(RECORD)], "batches": 7, "size": {"train": 5, "val": 2}}
+    torch.save({"callbacks": {"Recorder": state}, "state_dict": {"weight": torch.arange(300.0)}}, path)
+    whole, refused = path.read_bytes(), 0
+    for position in range(0, len(whole), 7):
+        content = bytearray(whole)
+        content[position] ^= 0x40
+        path.write_bytes(content)
+        try:
+            assert read_resume_state(path, size=size) == ResumeState(history=(RECORD,), batches=7)
+        except WeightsError:
+            refused += 1
+        else:
+            assert torch.equal(torch.load(path)["state_dict"]["weight"], torch.arange(300.0))
+    assert refused > len(whole) / 14
+
+
+def test_damaged_checkpoint_says_where_to_resume_instead(tmp_path: Path):
+    for name in ("last.ckpt", "best.ckpt"):
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match=r"restore it, or delete it to resume from best\.ckpt"):
+        read_resume_state(tmp_path / "last.ckpt", size=DataSize(train=1, val=1))
+    with pytest.raises(WeightsError, match=r"restore it, or start again with overwrite=True \(--overwrite\)"):
+        read_resume_state(tmp_path / "best.ckpt", size=DataSize(train=1, val=1))
