@@ -76,18 +76,19 @@ class FaultVideos:
         return self.corrupt | self.kills | self.hangs
 
 
-def write_fault_videos(folder: Path, *, count: int, share: int = 0, seed: int) -> FaultVideos:
+def write_fault_videos(folder: Path, *, count: int, share: int = 0, hangs: int = 1, seed: int) -> FaultVideos:
     """Write `count` files into a folder, in a random order: 1 % corrupt, 1 % that kill the decoder, one that hangs.
 
     Args:
         folder: Folder to make.
         count: Number of files.
         share: Number of corrupt files, and of those that kill; 0 takes 1 %.
+        hangs: Number of files that hang.
         seed: Of the order.
     """
     sources = _write_sources(folder.parent / f"{folder.name}-sources")
     share = share or max(1, count // 100)
-    kinds = ["corrupt"] * share + ["kills"] * share + ["hangs"]
+    kinds = ["corrupt"] * share + ["kills"] * share + ["hangs"] * hangs
     kinds = np.random.default_rng(seed).permutation(kinds + ["whole"] * (count - len(kinds))).tolist()
     folder.mkdir()
     by_kind: dict[str, list[Path]] = {kind: [] for kind in ("whole", "corrupt", "kills", "hangs")}

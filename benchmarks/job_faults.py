@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow.parquet
 
 from fault_videos import OPENED, FaultVideos, write_fault_videos, write_traps
-from job_runs import Job, OpenedFiles, run_disturbed, run_undisturbed
+from job_runs import Job, Kill, OpenedFiles, run_disturbed, run_undisturbed
 from machine import describe_machine
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
@@ -31,8 +31,8 @@ from timesformer.weights.model_folder import save
 
 TIMEOUT_S = 20.0
 """Time limit of a video."""
-WORKERS = {"local": ("timesformer.jobs.worker_process",), "ray": ("ray::", "timesformer.jobs.worker_process")}
-"""Parts of the command lines of workers, by engine."""
+WORKERS = {"local": ("timesformer.jobs.model_worker",), "ray": ("ray::", "timesformer.jobs.model_worker")}
+"""Parts of the command lines of the processes that are killed as workers, by engine: workers and what forks them."""
 
 
 def main() -> int:
@@ -57,7 +57,16 @@ def main() -> int:
     return 0 if not any(result["wrong"].values()) else 1
 
 
-def run(folder: Path, *, engine: str, files: int, workers: int, seed: int, share: int = 0) -> dict[str, Any]:
+def run(
+    folder: Path,
+    *,
+    engine: str,
+    files: int,
+    workers: int,
+    seed: int,
+    share: int = 0,
+    hangs: int = 1,
+) -> dict[str, Any]:
     """Run both jobs and count.
 
     Args:
@@ -67,8 +76,9 @@ def run(folder: Path, *, engine: str, files: int, workers: int, seed: int, share
         workers: Worker processes.
         seed: Of the order of the files and of the moments of the kills.
         share: Number of corrupt files, and of those that kill; 0 takes 1 %.
+        hangs: Number of files that hang.
     """
-    videos = write_fault_videos(folder / "videos", count=files, share=share, seed=seed)
+    videos = write_fault_videos(folder / "videos", count=files, share=share, hangs=hangs, seed=seed)
     traps, model = write_traps(folder / "traps"), write_model(folder / "model")
     opened = OpenedFiles(folder / "opened")
     jobs = {}
@@ -83,10 +93,11 @@ def run(folder: Path, *, engine: str, files: int, workers: int, seed: int, share
             log=folder / f"{name}.log",
             opened=opened,
         )
+    planned = kills(len(videos.bad), seed=seed)
     seconds = run_undisturbed(jobs["undisturbed"])
     disturbance = run_disturbed(
         jobs["disturbed"],
-        kills(len(videos.bad), seed=seed),
+        planned,
         count=lambda: num_quarantined(folder / "disturbed"),
         finished=lambda: finished(folder / "disturbed"),
         is_worker=lambda process: any(part in process.command for part in WORKERS[engine]),
@@ -104,7 +115,10 @@ def run(folder: Path, *, engine: str, files: int, workers: int, seed: int, share
         "kills": disturbance.kills,
         "restart_s": round(restart_s, 1),
         "wrong": audit(videos, jobs["undisturbed"], jobs["disturbed"])
-        | {"finished, and read again": sorted(read_again)},
+        | {
+            "finished, and read again": sorted(read_again),
+            "not killed": [kill.what for kill in planned[len(disturbance.kills) :]],
+        },
     }
 
 
@@ -116,13 +130,16 @@ def write_model(folder: Path) -> Path:
     return save(TimeSformer(config, info=ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1))), folder)
 
 
-def kills(num_bad: int, *, seed: int) -> list[tuple[int, str]]:
-    """When to kill, in files in quarantine, and what: the driver twice, a worker three times."""
+def kills(num_bad: int, *, seed: int) -> list[Kill]:
+    """The kills: the driver twice, a worker three times, up to two seconds after a number of files in quarantine."""
     drawn = random.Random(seed)
     what = ["driver"] * 2 + ["worker"] * 3
     drawn.shuffle(what)
-    moments = sorted(drawn.sample(range(1, num_bad), len(what)))
-    return list(zip(moments, what, strict=True))
+    moments = sorted(drawn.choices(range(num_bad - 1), k=len(what)))
+    return [
+        Kill(what=each, at=at, delay_s=2 * drawn.random(), choice=drawn.random())
+        for at, each in zip(moments, what, strict=True)
+    ]
 
 
 def num_quarantined(job: Path) -> int:

@@ -82,18 +82,26 @@ class Job:
         return None
 
 
-def kill(pid: int) -> None:
-    """Kill a process of a job at once, if it still runs."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    """What to kill, and when."""
+
+    what: str
+    """`driver` or `worker`."""
+    at: int
+    """Number of files in quarantine from which on."""
+    delay_s: float
+    """Seconds to wait then."""
+    choice: float
+    """Which of the workers, from 0 to 1."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Disturbance:
     """What was killed, and what came of it."""
 
-    kills: list[tuple[str, int]] = field(default_factory=list)
-    """`driver` or `worker`, and the number of files in quarantine at that moment."""
+    kills: list[str] = field(default_factory=list)
+    """`driver`, `worker`, or `starter`, the process that forks the workers, in the order of the kills."""
     read_again: set[str] = field(default_factory=set)
     """Files that were opened although they had a result in the folder when the driver was started."""
 
@@ -111,7 +119,7 @@ def run_undisturbed(job: Job) -> float:
 
 def run_disturbed(
     job: Job,
-    kills: Sequence[tuple[int, str]],
+    kills: Sequence[Kill],
     *,
     count: Callable[[], int],
     finished: Callable[[], set[str]],
@@ -121,7 +129,7 @@ def run_disturbed(
 
     Args:
         job: The job.
-        kills: Values of `count` at which to kill, ascending, and what: `driver` or `worker`.
+        kills: The kills, by rising `at`.
         count: Number of files in quarantine.
         finished: Names of the files with a result in the folder.
         is_worker: Whether a process of the job is a worker.
@@ -135,33 +143,32 @@ def run_disturbed(
         job.opened.names()
         before, driver = finished(), job.start()
         while left and driver.poll() is None:
-            if count() < left[0][0] or not _kill_next(job, driver, left[0][1], count(), is_worker, disturbance):
-                time.sleep(_POLL_S)
+            time.sleep(_POLL_S)
+            if count() < left[0].at:
                 continue
-            del left[0]
+            time.sleep(left[0].delay_s)
+            if killed := _kill(job, driver, left[0], is_worker=is_worker):
+                disturbance.kills.append(killed)
+                del left[0]
         status = driver.wait()
         disturbance.read_again |= before & job.opened.names()
     _check_status(job, status)
     return disturbance
 
 
-def _kill_next(
-    job: Job,
-    driver: subprocess.Popen[bytes],
-    what: str,
-    done: int,
-    is_worker: Callable[[Process], bool],
-    disturbance: Disturbance,
-) -> bool:
-    """Kill the driver, which is waited for, or a worker; False if there is none at this moment."""
-    pids = [driver.pid] if what == "driver" else sorted(each.pid for each in job.processes() if is_worker(each))
-    if not pids:
-        return False
-    disturbance.kills.append((what, done))
-    kill(pids[len(disturbance.kills) % len(pids)])
-    if what == "driver":
+def _kill(job: Job, driver: subprocess.Popen[bytes], what: Kill, *, is_worker: Callable[[Process], bool]) -> str:
+    """Kill a process, and say which; empty if there is none at this moment."""
+    if what.what == "driver":
+        driver.kill()
         driver.wait()
-    return True
+        return "driver"
+    workers = sorted(filter(is_worker, job.processes()), key=lambda process: process.pid)
+    if not workers:
+        return ""
+    chosen = workers[int(what.choice * len(workers))]
+    with suppress(ProcessLookupError):
+        os.kill(chosen.pid, signal.SIGKILL)
+    return "starter" if chosen.parent == driver.pid else "worker"
 
 
 def _check_status(job: Job, status: int) -> None:

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 
-from timesformer.data.check import cache as check_cache
 from timesformer.data.check.cache import CACHE_FILE, FingerprintCache, cache_path, fingerprint_all
 from timesformer.data.check.scan import Scanner
 from timesformer.errors import ConfigError
@@ -128,7 +127,6 @@ def test_a_cache_that_cannot_be_written_is_a_warning(paths, caplog, tmp_path):
 
 
 def test_processes_find_what_one_process_finds(paths, monkeypatch, tmp_path):
-    monkeypatch.setattr(check_cache, "_SMALL_BYTES", 0)
     seen = []
     alone = run(paths)
     (paths[0].parent / CACHE_FILE).unlink()

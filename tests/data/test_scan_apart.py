@@ -1,17 +1,17 @@
 """Scanning in worker processes gives the same results as in this process, and reports crashes."""
 
-import signal
 import subprocess
 import sys
 import tarfile
-from queue import SimpleQueue
+from pathlib import Path
 
 import pytest
 
 from timesformer.data.check import worker_process as module
+from timesformer.data.check.data_check import check_dataset
 from timesformer.data.check.scan import scan_here
 from timesformer.data.check.worker_process import scan_apart
-from timesformer.errors import DecodeError
+from timesformer.isolation.limits import Limits
 from videos import write_frames, write_video
 
 
@@ -33,60 +33,46 @@ def test_worker_processes_give_the_same_scans_as_one_process(paths, num_workers)
     assert here[paths[8]] == here[paths[6]]
 
 
-def test_a_process_that_dies_is_an_error_that_names_its_files(paths, monkeypatch):
-    monkeypatch.setattr(module, "_PROGRAM", "import sys; sys.exit(1)")
-    with pytest.raises(DecodeError, match=r"crashed or ran out of memory, at one of .*\d\.mp4"):
-        list(scan_apart(paths, num_workers=2))
+@pytest.fixture
+def lurking(monkeypatch):
+    """Has child processes die at files of some names, as a faulty decoder would."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(module, "_TARGET", "lurking_decoder:open_scans")
 
 
-def test_prints_of_a_library_do_not_mix_with_the_scans(paths, monkeypatch):
-    chatty = module._PROGRAM.replace("serve(sys", "print('hello', flush=True); serve(sys")
-    assert chatty != module._PROGRAM
-    monkeypatch.setattr(module, "_PROGRAM", chatty)
-    assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_file_that_kills_the_decoder_is_unreadable_and_the_others_are_scanned(paths, num_workers, lurking):
+    here = dict(scan_here(paths))
+    for number, name in enumerate(("crash", "hang", "swell", "end")):
+        paths.insert(3 * number, paths[-1].with_name(f"{name}.mp4"))
+    limits = Limits(memory=200 * 2**20, call_s=3)
+    scans = dict(scan_apart(paths, num_workers=num_workers, limits=limits))
+    assert {path.stem: str(error) for path, error in scans.items() if path not in here} == {
+        "crash": "crashed (SIGSEGV)",
+        "hang": "gave no result for 3 s",
+        "swell": "needed more than 200 MiB of memory",
+        "end": "ended with exit code 1",
+    }
+    assert {path: scans[path] for path in here} == here
 
 
-class BrokenWorker(module._Worker):
-    """Fails at the first request."""
-
-    def __init__(self, error):
-        self._error = error
-
-    def send(self, request):
-        raise self._error
-
-
-@pytest.mark.parametrize("error", [BrokenPipeError(), RuntimeError("unexpected")])
-def test_any_error_in_a_worker_thread_is_a_response(error, paths):
-    responses = SimpleQueue()
-    module._feed(BrokenWorker(error), iter([paths[:2]]), responses)
-    assert responses.get_nowait() == (paths[:2], error)
-
-
-def test_a_worker_without_files_is_not_an_error():
-    responses = SimpleQueue()
-    module._feed(BrokenWorker(BrokenPipeError()), iter([]), responses)
-    assert responses.empty()
+def test_a_check_goes_on_after_a_crash_and_does_not_keep_it(tmp_path, lurking, monkeypatch):
+    paths = [tmp_path / name for name in ("a/1.mp4", "a/crash.mp4", "b/3.mp4")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        write_video(path, num_frames=9 + number)
+    result = check_dataset(tmp_path, num_workers=2)
+    unreadable = [(finding.files, finding.reason) for finding in result.findings if finding.kind == "unreadable"]
+    assert unreadable == [((paths[1],), "the decoder crashed (SIGSEGV)")]
+    assert [found.num_frames for found in result.readable] == [9, 11]
+    monkeypatch.undo()
+    assert sorted(found.num_frames for found in check_dataset(tmp_path).readable) == [9, 10, 11]
 
 
 def test_modules_in_the_working_folder_are_not_imported(paths, tmp_path, monkeypatch):
     (tmp_path / "pickle.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
     assert dict(scan_apart(paths, num_workers=1)) == dict(scan_here(paths))
-
-
-def test_closing_the_iterator_ends_the_processes(paths, monkeypatch):
-    processes = []
-
-    def start(*args, **options):
-        processes.append(subprocess.Popen(*args, **options))
-        return processes[-1]
-
-    monkeypatch.setattr(module, "Popen", start)
-    scans = scan_apart(paths, num_workers=2)
-    next(scans)
-    scans.close()
-    assert [process.returncode for process in processes] == [-signal.SIGKILL, -signal.SIGKILL]
 
 
 def test_a_process_imports_nothing_heavy():

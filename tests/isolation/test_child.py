@@ -131,6 +131,13 @@ def test_progress_restarts_the_time(starter):
         assert child.call("be_slow", 4, 0.6) == 4
 
 
+def test_progress_does_not_extend_the_time_of_a_call(starter):
+    with Child(starter, limits=Limits(total_s=0.7)) as child:
+        with pytest.raises(ProcessError, match=r"^took more than 0\.7 s$"):
+            child.call("be_slow", 1000, 0.1)
+        assert child.call("echo", 1) == 1
+
+
 def test_values_of_a_generator_come_one_by_one(starter):
     with Child(starter) as child:
         assert list(child.stream("count", 3)) == [0, 1, 2]
@@ -316,6 +323,7 @@ def test_modules_in_the_working_folder_are_not_imported(tmp_path, monkeypatch):
     [
         ({"memory": -1}, r"memory=-1 must be 0 \(no limit\) or more bytes"),
         ({"call_s": 0}, r"call_s=0 must be more than 0 seconds"),
+        ({"total_s": -1}, r"total_s=-1 must be more than 0 seconds"),
         ({"start_s": float("nan")}, r"start_s=nan must be more than 0 seconds"),
         ({"open_files": 3}, r"open_files=3 must be at least 16"),
     ],

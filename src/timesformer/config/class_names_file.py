@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timesformer.bounds import MAX_CONFIG_BYTES, read_bounded_text
 from timesformer.errors import ConfigError
 
 ALLOWED = (
@@ -45,7 +46,7 @@ def read_class_names(path: Path, *, num_classes: int) -> tuple[str, ...]:
     if path.suffix.lower() in _FOREIGN:
         raise ConfigError(f"{path}: is not a file of class names; {ALLOWED}")
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_bounded_text(path, most=MAX_CONFIG_BYTES, error=ConfigError)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a list of class names in UTF-8: {error}") from error
     try:

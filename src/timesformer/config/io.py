@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
+from timesformer.bounds import MAX_CONFIG_BYTES, read_bounded_text
 from timesformer.config.backslashes import refuse_backslashes
 from timesformer.config.old_spellings import current, current_key, current_value
 from timesformer.errors import ConfigError, closest, did_you_mean
@@ -68,7 +69,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
+        return read_bounded_text(path, most=MAX_CONFIG_BYTES, error=ConfigError)  # some editors write a byte order mark
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """`Child`: a function in a child process under limits."""
 
 import signal
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -63,12 +64,12 @@ class Child:
 
         Raises:
             ProcessError: The process died, or was killed for its limits.
-            Exception: The error of the function; one of another kind than `TimeSformerError` has the child's traceback as a
-                note.
+            Exception: The error of the function; an unexpected one, which is not a `TimeSformerError`, has the
+                traceback of the child as a note.
         """
         with self._running() as process:
             write_message(process.requests, Kind.CALL, (args, kwargs))
-            kind, value = self._receive(process, within_s=self._limits.call_s)
+            kind, value = self._receive_value(process)
             if kind is Kind.VALUE:
                 raise GarbledError("a generator must be read by stream()")
             return value
@@ -83,7 +84,7 @@ class Child:
         """
         with self._running() as process:
             write_message(process.requests, Kind.CALL, (args, kwargs))
-            while (received := self._receive(process, within_s=self._limits.call_s))[0] is Kind.VALUE:
+            while (received := self._receive_value(process))[0] is Kind.VALUE:
                 yield received[1]
 
     def start(self) -> None:
@@ -112,10 +113,10 @@ class Child:
         except _ReportedError as reported:
             is_usable = not isinstance(reported.error, MemoryError)
             raise self._told(reported.error) from reported.error.__cause__
-        except LateError:
-            raise ProcessError(f"gave no result for {self._limits.call_s:g} s", stderr=self._tail()) from None
+        except LateError as error:
+            raise ProcessError(str(error), stderr=self._tail()) from None
         except (EOFError, OSError) as error:
-            raise self._death() from error
+            raise self._death(error) from error
         except GarbledError as error:
             raise ProcessError(f"gave a result that cannot be read ({error})", stderr=self._tail()) from error
         finally:
@@ -139,15 +140,25 @@ class Child:
                 raise ProcessError(f"did not start within {self._limits.start_s:g} s", stderr=self._tail()) from None
         return self._process
 
-    def _receive(self, process: Process, *, within_s: float) -> tuple[Kind, Any]:
-        """The next message that is more than a sign of life."""
-        kind, value = Kind.ALIVE, None
+    def _receive_value(self, process: Process) -> tuple[Kind, Any]:
+        """The next message of a call that is more than a sign of life."""
+        end_s, kind, value = time.monotonic() + self._limits.total_s, Kind.ALIVE, None
         while kind is Kind.ALIVE:
-            with reading(process, within_s=within_s) as reader:
-                try:
-                    kind, value = read_message(reader.fill)
-                finally:
-                    self._stderr = (self._stderr + reader.stderr)[-_TAIL_BYTES:]
+            left_s = end_s - time.monotonic()
+            try:
+                kind, value = self._receive(process, within_s=min(left_s, self._limits.call_s))
+            except LateError:
+                if left_s > self._limits.call_s:
+                    raise LateError(f"gave no result for {self._limits.call_s:g} s") from None
+                raise LateError(f"took more than {self._limits.total_s:g} s") from None
+        return kind, value
+
+    def _receive(self, process: Process, *, within_s: float) -> tuple[Kind, Any]:
+        with reading(process, within_s=within_s) as reader:
+            try:
+                kind, value = read_message(reader.fill)
+            finally:
+                self._stderr = (self._stderr + reader.stderr)[-_TAIL_BYTES:]
         if kind is Kind.ERROR:
             raise _ReportedError(value)
         return kind, value
@@ -158,10 +169,10 @@ class Child:
             return ProcessError(f"needed more than {_size(self._limits.memory)} of memory", stderr=self._tail())
         return error
 
-    def _death(self) -> ProcessError:
+    def _death(self, error: Exception) -> ProcessError:
         """How a process ended that closed its end of the channels."""
         if self._process is None:
-            return ProcessError("could not be started")
+            return ProcessError(f"could not be started ({error})")
         self._process.kill()  # in case that it closed them and goes on
         code = self._process.wait()
         if code >= 0:

@@ -1,6 +1,7 @@
 """`Limits` of a child process, and how a child takes them on."""
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ _MIN_OPEN_FILES = 16
 class Limits:
     """What a child process may use.
 
-    On Linux all of it holds. Elsewhere only `call_s` and `start_s` do, and on macOS `open_files` and `may_write`:
+    On Linux all of it holds. Elsewhere only the times do, and on macOS `open_files` and `may_write`:
     the other systems let no process limit its own memory.
 
     Everywhere a child ends soon after its parent, even if that is killed: at the end of its requests or, on Linux, at
@@ -34,6 +35,8 @@ class Limits:
     counts (RLIMIT_DATA), address space does not: importing torch reserves gigabytes of it and uses little."""
     call_s: float = 60.0
     """Seconds until a call gives a value or `timesformer.isolation.progress.report_progress` is called in it."""
+    total_s: float = math.inf
+    """Seconds until a call gives a value, whatever progress it reports."""
     start_s: float = 300.0
     """Seconds until a new child is ready: its imports, and its target."""
     open_files: int = 256
@@ -44,7 +47,7 @@ class Limits:
     def __post_init__(self) -> None:
         if self.memory < 0:
             raise ConfigError(f"memory={self.memory} must be 0 (no limit) or more bytes")
-        for name in ("call_s", "start_s"):
+        for name in ("call_s", "total_s", "start_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must be more than 0 seconds")
         if self.open_files < _MIN_OPEN_FILES:

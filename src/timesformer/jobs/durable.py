@@ -18,7 +18,7 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | memoryview) -> None:
     """Replace a file with its content as a whole, and flush it.
 
     Raises:

@@ -5,9 +5,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from timesformer.errors import DataError, DependencyError
-from timesformer.files import printable, replacing_durably
-from timesformer.jobs.durable import sync_folder
-from timesformer.outputs import writing
+from timesformer.files import printable
+from timesformer.jobs.durable import write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,9 +36,9 @@ def write_table(table: "pa.Table", path: Path) -> None:
         TimeSformerError: The disk refused.
     """
     pa = arrow()
-    with writing(path), replacing_durably(path) as partial:
-        pa.parquet.write_table(table.combine_chunks(), partial, compression="zstd", row_group_size=max(1, len(table)))
-    sync_folder(path.parent)
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(table.combine_chunks(), sink, compression="zstd", row_group_size=max(1, len(table)))
+    write_durably(path, memoryview(sink.getvalue()))
 
 
 def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
@@ -51,8 +50,9 @@ def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":
     """
     pa = arrow()
     try:
-        with open(path, "rb") as file:
-            return pa.parquet.ParquetFile(file).read(columns=columns)
+        # from memory and without threads: a thread of pyarrow that reads a Python file may end the process at its exit
+        content = pa.BufferReader(path.read_bytes())
+        return pa.parquet.ParquetFile(content).read(columns=columns, use_threads=False)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:

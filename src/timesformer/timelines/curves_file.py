@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from timesformer.bounds import check_expansion
 from timesformer.data.video.tar_member import is_there
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
@@ -50,12 +51,15 @@ def read_curves(path: str | os.PathLike[str]) -> Timeline:
         DataError: The file cannot be read, or `save_curves` did not write it.
     """
     try:
+        _check_archive(path)
         with np.load(path, allow_pickle=False) as file:
             text = str(file["timeline"])
             curves = Curves(**{name: file[name] for name in _ARRAYS})
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or 'is not a file of curves'}") from error
-    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, MemoryError) as error:
         raise DataError(f"{path}: is not a file of curves, as `timesformer timeline --output` writes them") from error
     try:
         value = json.loads(text)
@@ -68,3 +72,9 @@ def read_curves(path: str | os.PathLike[str]) -> Timeline:
             f"{path}: is a damaged file of curves: probabilities of {curves.probabilities.shape}, not {shape}"
         )
     return replace(timeline, curves=curves)
+
+
+def _check_archive(path: str | os.PathLike[str]) -> None:
+    """Refuse an archive that unpacks to far more than it holds."""
+    with zipfile.ZipFile(path) as archive:
+        check_expansion(path, sum(info.file_size for info in archive.infolist()), error=DataError)

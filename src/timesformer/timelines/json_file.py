@@ -2,9 +2,9 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from timesformer.bounds import MAX_CONFIG_BYTES, read_bounded_text
 from timesformer.errors import DataError
 from timesformer.timelines.timeline import FORMAT, Gap, LabeledSegment, Source, Timeline
 
@@ -18,7 +18,9 @@ def read_timeline(path: str | os.PathLike[str]) -> Timeline:
         DataError: The file cannot be read, or is not such a file.
     """
     try:
-        value = json.loads(Path(path).read_text("utf-8"))
+        value = json.loads(read_bounded_text(path, most=MAX_CONFIG_BYTES, error=DataError, encoding="utf-8"))
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timesformer.bounds import MAX_CONFIG_BYTES, read_bounded_text
 from timesformer.errors import WeightsError
 
 _LARGEST = 2**31 - 1  # above every size of a model; larger values only overflow later
@@ -107,7 +108,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
         WeightsError: The file is missing or is not a JSON object.
     """
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        content = json.loads(read_bounded_text(path, most=MAX_CONFIG_BYTES, error=WeightsError))
+    except WeightsError:
+        raise
     except (OSError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, too long a number
         raise WeightsError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):

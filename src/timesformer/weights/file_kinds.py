@@ -38,6 +38,11 @@ _SUFFIXES = {
     ".engine": ("a TensorRT engine", "get the weights in PyTorch format"),
     ".index": ("a part of a TensorFlow checkpoint", "get the weights in PyTorch format"),
 }
+_MAX_HEADER_BYTES = 100_000_000
+"""Of the header of safetensors; their reader refuses a longer one."""
+_BAD_ZIP = (
+    zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError, EOFError, MemoryError,
+)  # fmt: skip
 _LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/.*?\nsize (\d+)", re.DOTALL)
 
 
@@ -133,7 +138,7 @@ def _truncated_safetensors(path: Path, head: bytes, size: int) -> str:
     """Why safetensors are incomplete; empty if they are complete or their header is unreadable."""
     length = int.from_bytes(head[:8], "little")
     needed = 8 + length
-    if needed <= size:
+    if needed <= size and length <= _MAX_HEADER_BYTES:
         with open(path, "rb") as file:
             file.seek(8)
             needed += _end_of_tensors(file.read(length))
@@ -156,8 +161,17 @@ def _zip_names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, OverflowError, EOFError):
+    except _BAD_ZIP:
         return []
+
+
+def expanded_bytes(path: Path) -> int:
+    """Bytes of the members of a zip archive when unpacked; 0 if it is not one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(info.file_size for info in archive.infolist())
+    except _BAD_ZIP:
+        return 0
 
 
 def _in_zip(path: Path, size: int) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from timesformer.bounds import MAX_CONFIG_BYTES, read_bounded_text
 from timesformer.config.checks import check_positive
 from timesformer.config.class_names_file import is_class_name
 from timesformer.config.info import ModelInfo
@@ -292,7 +293,8 @@ def _read_labels(path: Path, *, num_classes: int) -> tuple[str, ...]:
         return ()
     try:
         # splitlines would also split at characters such as U+2028; some editors write a byte order mark
-        labels = tuple(path.read_text("utf-8-sig").removesuffix("\n").split("\n"))
+        text = read_bounded_text(path, most=MAX_CONFIG_BYTES, error=WeightsError)
+        labels = tuple(text.removesuffix("\n").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read as text: {error}") from error
     if len(labels) != num_classes:

@@ -19,9 +19,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 
+from timesformer.bounds import check_expansion
 from timesformer.errors import WeightsError
 from timesformer.files import is_utf8
-from timesformer.weights.file_kinds import HEAD_BYTES, describe_file, is_torch_zip, looks_like_safetensors
+from timesformer.weights.file_kinds import (
+    HEAD_BYTES,
+    describe_file,
+    expanded_bytes,
+    is_torch_zip,
+    looks_like_safetensors,
+)
 
 _DAMAGED = (  # what reading a damaged pickle raises
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
@@ -54,6 +61,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         description = describe_file(path)
         if description:
             raise WeightsError(f"{path}: cannot be read as weights: it {description}")
+        check_expansion(path, expanded_bytes(path), error=WeightsError)
         with open(path, "rb") as file:
             is_safetensors = looks_like_safetensors(file.read(HEAD_BYTES))
         return _read_safetensors(path) if is_safetensors else _unpickle(path)
@@ -65,6 +73,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read as weights: damaged safetensors: {error}") from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read as weights: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise WeightsError(f"{path}: cannot be read as weights: it needs more memory than there is") from error
     except _DAMAGED as error:
         raise WeightsError(f"{path}: {_why_refused(path)}") from error
 
@@ -127,7 +137,7 @@ def _names_in(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             yield from _names_in_stream(io.BytesIO(archive.read(name)))
-    except (*_DAMAGED, OSError, NotImplementedError):
+    except (*_DAMAGED, OSError, NotImplementedError, MemoryError):  # a text of a claimed length
         return
 
 

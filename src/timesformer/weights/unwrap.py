@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from timesformer.bounds import MAX_EXPANSION, MIN_EXPANDED_BYTES
 from timesformer.errors import WeightsError
 
 _ANCHORS = (
@@ -133,7 +135,19 @@ def _flat(content: Mapping[str, Any], *, origin: str) -> dict[_Name, Tensor]:
                 f"{origin}: holds two tensors named {plain.name} once wrappers are removed from {name.name}"
             )
         flat[plain] = tensor
+    _check_stored(flat, origin=origin)
     return flat
+
+
+def _check_stored(tensors: Mapping[_Name, Tensor], *, origin: str) -> None:
+    """Refuse tensors that are far larger than what is stored of them: views that repeat a number."""
+    for name, tensor in tensors.items():
+        full = f"{name.container}{name.name}"
+        if tensor.layout != torch.strided or tensor.is_meta:
+            continue  # refused when it is used
+        size, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        if size > max(MAX_EXPANSION * stored, MIN_EXPANDED_BYTES):
+            raise WeightsError(f"{origin}: the tensor {full} has {size} bytes, of which the file stores {stored}")
 
 
 def _walk(

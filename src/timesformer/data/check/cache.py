@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import logging
+import math
 import os
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -24,6 +25,7 @@ from timesformer.data.check.scan import scan_here
 from timesformer.data.check.worker_process import scan_apart
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_stat import video_stamp
+from timesformer.errors import ProcessError
 from timesformer.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,8 @@ _FORMAT = 4
 """Version, incremented when the fingerprint of the same file changes."""
 _BATCH = 32
 """Fingerprints written at once."""
-_SMALL_BYTES = 2**22
-"""Total size of files below which they are decoded sooner than a process starts."""
+
+_THUMBNAIL_BYTES = math.prod(THUMBNAILS_SHAPE)
 
 _Key = tuple[int, int]
 
@@ -125,27 +127,29 @@ def fingerprint_all(
     Args:
         paths: Files, each once.
         cache: Cache, inside its `with`; results are stored at once, so that an interrupted run keeps them.
-        num_workers: Decoding processes; 0 decodes in this process.
+        num_workers: Decoding processes, each of which may die at a file; 0 decodes in this process.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
         on_progress: Called with the numbers of finished files, including cached ones, and of all files.
 
     Raises:
         ConfigError: `num_workers` is negative, or a codec is unknown.
-        DecodeError: A process crashed.
+        ProcessError: No process can be started.
     """
     check_count("num_workers", num_workers, least=0, most=MOST_WORKERS)
     codecs = allowed_codecs(allow_codecs)
     found = {path: cached for path in paths if (cached := cache.get(path)) is not None and _is_valid(cached, codecs)}
     todo = [path for path in paths if path not in found]
     on_progress(len(found), len(paths))
-    is_small = sum(key[0] for path in todo if (key := video_stamp(path))) < _SMALL_BYTES
-    if is_small or num_workers == 0:
+    if num_workers == 0:
         scans = scan_here(todo, allow_codecs=allow_codecs)
     else:
         scans = scan_apart(todo, num_workers=num_workers, allow_codecs=allow_codecs)
     for path, scan in scans:
-        found[path] = from_scan(scan)
-        cache.add(path, found[path])
+        if isinstance(scan, ProcessError):  # not cached: it may be the fault of a busy machine
+            found[path] = Fingerprint(error=f"the decoder {scan}")
+        else:
+            found[path] = from_scan(scan)
+            cache.add(path, found[path])
         on_progress(len(found), len(paths))
     return found
 
@@ -176,7 +180,7 @@ def _parse(line: bytes) -> tuple[str, _Key, Fingerprint] | None:
         if content["format"] != _FORMAT:
             return None
         found = dict(content["found"])
-        pixels = zlib.decompress(base64.b64decode(found.pop("thumbnails")))
+        pixels = zlib.decompressobj().decompress(base64.b64decode(found.pop("thumbnails")), _THUMBNAIL_BYTES)
         thumbnails = np.frombuffer(pixels, dtype=np.uint8).reshape(THUMBNAILS_SHAPE)
         size, mtime_ns = content["key"]
         return str(content["path"]), (int(size), int(mtime_ns)), Fingerprint(**found, thumbnails=thumbnails)

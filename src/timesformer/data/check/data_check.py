@@ -157,14 +157,14 @@ def check_dataset(
         source: Data for training: a folder of class folders, one with `train` and `val`, or an annotation file.
         val: Validation videos; if empty, the validation split of `source`, if it has one.
         num_frames: Smallest accepted number of frames of a video or segment, at least 1.
-        num_workers: Decoding processes; 0 decodes in this process.
+        num_workers: Decoding processes; 0 decodes in this process, which a file that kills the decoder then ends.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names.
         on_progress: Called after each file with the numbers of finished and of all files.
 
     Raises:
         ConfigError: `num_frames` is less than 1, `num_workers` negative, or a codec unknown.
         DataError: A source is missing, empty or cannot be read at all.
-        DecodeError: A decoding process crashed.
+        ProcessError: No decoding process can be started.
     """
     if num_frames < 1:
         raise ConfigError(f"num_frames={num_frames} must be at least 1")

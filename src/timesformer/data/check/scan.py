@@ -1,16 +1,14 @@
 """One pass over a whole video: its damage, timing and thumbnails.
 
-The worker processes of a check import only this and PyAV, since heavier imports take longer than scanning a small data
+The child processes of a check import only this and PyAV, since heavier imports take longer than scanning a small data
 set. Only a folder of frames imports more, when the first one comes.
 """
 
 import os
-import pickle
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -18,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from timesformer.bounds import TOO_LITTLE_MEMORY, max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.video.file_stat import video_digest
@@ -25,6 +24,7 @@ from timesformer.data.video.header import Decoded, contradictions, num_missing, 
 from timesformer.data.video.paths import list_frames
 from timesformer.data.video.timing import frame_timing
 from timesformer.errors import CodecError, DecodeError
+from timesformer.isolation.progress import report_progress
 
 NUM_THUMBNAILS = 16
 """Frames of a video that are kept, evenly spaced in time."""
@@ -89,7 +89,9 @@ class Scanner:
         except DecodeError as error:
             codec = error.codec if isinstance(error, CodecError) else ""
             return Scan(error=str(error).removeprefix(f"{path}: "), codec=codec)
-        except (OSError, av.FFmpegError, ValueError, MemoryError) as error:  # such as a frame that the scaler refuses
+        except MemoryError:
+            return Scan(error=TOO_LITTLE_MEMORY)
+        except (OSError, av.FFmpegError, ValueError) as error:  # such as a frame that the scaler refuses
             return Scan(error=f"its frames cannot be read ({error})")
 
     def _scan_file(self, path: Path) -> Scan:
@@ -116,6 +118,7 @@ class Scanner:
         pictures: list[VideoFrame] = []
         num_damaged = 0
         for number, frame in enumerate(frames):
+            report_progress()
             try:
                 picture = frame_folder.read_picture(frame)
             except DecodeError:
@@ -143,13 +146,10 @@ def scan_here(paths: Iterable[Path], *, allow_codecs: Collection[str] = ()) -> I
     return ((path, scanner.scan(path)) for path in paths)
 
 
-def serve(requests: IO[bytes], responses: IO[bytes], *, allow_codecs: Collection[str] = ()) -> None:
-    """Read pickled lists of paths and write pickled lists of scans, until the requests end."""
+def open_scans(allow_codecs: Collection[str]) -> Callable[[Iterable[Path]], Iterator[Scan]]:
+    """Target of the child processes that scan: see `timesformer.isolation.child`."""
     scanner = Scanner(allow_codecs=allow_codecs)
-    with suppress(EOFError):
-        while True:
-            pickle.dump([scanner.scan(path) for path in pickle.load(requests)], responses)
-            responses.flush()
+    return lambda paths: (scanner.scan(path) for path in paths)
 
 
 class _Pass:
@@ -201,14 +201,18 @@ class _Pass:
         # local variables, since a frame of a small video takes less than a tenth of a millisecond
         num_frames = num_packets = num_hidden = num_damaged = 0
         times: list[int | None] = []
-        next_thumbnail = _thumbnail_frame(0, self._num_expected)
+        next_thumbnail, most = _thumbnail_frame(0, self._num_expected), max_frames()
         for packet in chain(demux(container, stream), [None]):
             if packet is not None:
                 num_packets += 1
                 if packet.is_discard:
                     num_hidden += 1
+                if num_packets > most:
+                    raise DecodeError(too_many_frames(num_packets))
             try:
                 frames = stream.decode(packet)
+            except av.error.MemoryError:
+                raise
             except av.FFmpegError:
                 num_damaged += 1
                 continue

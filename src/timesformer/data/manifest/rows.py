@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from timesformer.bounds import MAX_LIST_BYTES, read_bounded
 from timesformer.data.manifest.folders import is_hidden, list_folders, list_paths
 from timesformer.data.manifest.splits import parse_split, refuse_non_classes
 from timesformer.data.manifest.video_search import PassedOver, describe_passed_over, find_videos_below
@@ -81,9 +82,9 @@ def read_text(path: Path) -> str:
     """Read a text file with any line ends, with or without byte order marks.
 
     Raises:
-        DataError: The file is not UTF-8 text.
+        DataError: The file is not UTF-8 text, or has more than `timesformer.bounds.MAX_LIST_BYTES`.
     """
-    data = path.read_bytes()
+    data = read_bounded(path, most=MAX_LIST_BYTES, error=DataError)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 4 * data.count(b"\0") > len(data) > 0:
         raise DataError(f"{path} is not UTF-8 text but UTF-16, such as Excel's 'Unicode text': save it as UTF-8")
     if b"\0" in data:

@@ -3,8 +3,9 @@
 import math
 import os
 import stat
+import struct
 from collections.abc import Collection, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from fractions import Fraction
 
 import av
@@ -16,12 +17,15 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from timesformer.bounds import max_pixels, too_many_pixels
 from timesformer.data.video.byte_source import HEAD_BYTES, ByteSource
 from timesformer.data.video.codecs import allowed_codecs, decoder_names
 from timesformer.data.video.header import as_fraction, stated_end_s
+from timesformer.data.video.mp4_claims import check_claims
 from timesformer.data.video.still_pictures import PICTURE_FORMATS, is_animated_webp, is_picture_item, picture_kind
 from timesformer.data.video.tar_member import MemberFile, find_member
 from timesformer.errors import CodecError, DecodeError
+from timesformer.isolation.progress import report_progress
 
 _PLAYLISTS = frozenset(
     {"concat", "concatf", "dash", "hls", "imf", "mlv", "rtsp", "sdp", "vobsub", "webm_dash_manifest"}
@@ -38,12 +42,12 @@ _REJECTS_BAD_TAGS = int(av.__version__.partition(".")[0]) < 19
 """PyAV before 19 refuses tags that are not UTF-8 unless told otherwise."""
 _MAX_SIDE_DATA_KINDS = 64
 """Twice as many as FFmpeg 8 has."""
+_ROUNDED_PIXELS = 2**23
+"""Pixels that a decoder may add when it rounds the size of a frame up to whole blocks."""
 _NO_VIDEO = "not a video, or cut off before its index"
 _STILL = "a still picture, not a video"
 _MP4_STARTS = (b"ftyp", b"wide", b"mdat", b"free", b"skip")
 """Types of the first box of an MP4 or MOV."""
-_MAX_PIXELS = 2**26
-"""Twice an 8K frame: the limit for small files that claim more."""
 
 
 def open_video(
@@ -72,7 +76,10 @@ def open_video(
     codecs = allowed_codecs(allow_codecs)
     container = _open_file(path, codecs) if file is None else _open_bytes(file, path, codecs)
     try:
-        _check_is_mjpeg_stream(container, path, head=_head(path) if file is None else file.head)
+        head = _head(path) if file is None else file.head
+        _check_is_mjpeg_stream(container, path, head=head)
+        if head.startswith(b"GIF8"):  # whose size FFmpeg takes from its first frame
+            _check_size(*struct.unpack_from("<HH", head.ljust(10, b"\0"), 6), path)
         stream = choose_video(container, path, codecs=codecs)
     except DecodeError:
         container.close()
@@ -80,6 +87,11 @@ def open_video(
     stream.thread_count = num_threads
     stream.thread_type = "NONE" if num_threads == 1 else "AUTO"
     return container, stream
+
+
+def limit_pixels(stream: VideoStream) -> None:
+    """Have the decoder refuse frames of too many pixels: a header may lie, and later frames may be larger."""
+    stream.codec_context.options = {"max_pixels": str(max_pixels() + _ROUNDED_PIXELS)}
 
 
 def choose_video(container: InputContainer, path: str | os.PathLike[str], *, codecs: frozenset[str]) -> VideoStream:
@@ -96,24 +108,44 @@ def choose_video(container: InputContainer, path: str | os.PathLike[str], *, cod
     """
     stream = _choose_stream(container, path)
     _check_codec(stream, path, codecs)
-    _check_size(stream, path)
+    _check_size(stream.width, stream.height, path)
+    limit_pixels(stream)
     return stream
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The packets of a stream from the current position on, up to the end or the first read error."""
+    """The packets of a stream from the current position on, up to the end or the first read error.
+
+    Raises:
+        MemoryError: There is not enough memory, which is not a fault of the file.
+    """
     # An empty packet, wherever it comes, would flush the decoder. PyAV raises IndexError after the last packet of files
     # in which a stream appears late.
-    with suppress(av.FFmpegError, IndexError):
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.MemoryError:
+            raise
+        except (av.FFmpegError, IndexError):
+            return
+        if packet is None:
+            return
+        report_progress()
+        if packet.size:
+            yield packet
 
 
 def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
-    """Frames that a packet completes, none if it is damaged. None as the packet flushes the decoder."""
+    """Frames that a packet completes, none if it is damaged. None as the packet flushes the decoder.
+
+    Raises:
+        MemoryError: There is not enough memory: other frames in the place of these would be wrong.
+    """
     try:
         return stream.decode(packet)
+    except av.error.MemoryError:
+        raise
     except av.FFmpegError:
         return []
 
@@ -168,6 +200,8 @@ def _open_file(path: str | os.PathLike[str], codecs: frozenset[str]) -> InputCon
         _check_is_file(path)
     elif member.size == 0:
         raise DecodeError(f"{path}: an empty file, not a video")
+    with closing(open(path, "rb") if member is None else MemberFile(member, path)) as file:
+        check_claims(file, path)
     # Absolute: a file called `pipe:0` would be read as a protocol.
     source = os.path.abspath(path) if member is None else MemberFile(member, path)
     try:
@@ -269,9 +303,9 @@ def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> V
 
 
 def _num_stated_frames(stream: VideoStream) -> float:
-    """Number of frames of a stream according to the header; 0 if unknown."""
+    """Number of frames of a stream according to the header; 0 if unknown, or if it makes no sense."""
     rate = stream.average_rate or stream.guessed_rate or 0
-    return stream.frames or (stated_end_s(stream) or 0.0) * float(rate)
+    return max(0.0, stream.frames or (stated_end_s(stream) or 0.0) * float(rate))
 
 
 def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: frozenset[str]) -> None:
@@ -286,6 +320,6 @@ def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: froz
         )
 
 
-def _check_size(stream: VideoStream, path: str | os.PathLike[str]) -> None:
-    if stream.width * stream.height > _MAX_PIXELS:
-        raise DecodeError(f"{path}: frames of {stream.width}x{stream.height} are larger than {_MAX_PIXELS} pixels")
+def _check_size(width: int, height: int, path: str | os.PathLike[str]) -> None:
+    if reason := too_many_pixels(width, height):
+        raise DecodeError(f"{path}: {reason}")

@@ -29,6 +29,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, Int64, UInt8
 
+from timesformer.bounds import TOO_LITTLE_MEMORY, max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import decode_or_skip, has_timestamps, time_base_of
 from timesformer.data.video.frame_numbers import checked_indices
@@ -39,8 +40,6 @@ from timesformer.data.video.survey_cache import Survey, shared_surveys, survey_k
 from timesformer.data.video.upright import UprightFrames
 from timesformer.errors import ConfigError, DecodeError
 
-_MAX_FRAMES = 2**22
-"""A day and a half at 30 frames a second: the limit for small files that claim more."""
 _MAX_LATER = 16
 """A frame counts as missing after this many later ones: decoders hold back no more, even with damaged timestamps."""
 
@@ -97,6 +96,9 @@ class VideoReader:
         self._source.open()
         try:
             self._prepare()
+        except MemoryError as error:
+            self._close()
+            raise DecodeError(f"{self._path}: {TOO_LITTLE_MEMORY}") from error
         except av.FFmpegError as error:
             self._close()
             raise DecodeError(f"{self._path}: the first frame cannot be converted ({error})") from error
@@ -157,10 +159,12 @@ class VideoReader:
         info = self.info
         wanted = np.minimum(checked_indices(indices), info.num_frames - 1)
         ranks, inverse = np.unique(wanted, return_inverse=True)
-        frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
         try:
+            frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
             if not self._fill_by_seeking(frames, ranks):
                 self._fill(frames, ranks, self._all_frames(self._source.restart()))
+        except MemoryError as error:
+            raise DecodeError(f"{self._path}: {TOO_LITTLE_MEMORY}") from error
         except (av.FFmpegError, InexactReadError) as error:
             raise DecodeError(f"{self._path}: frames were found but cannot be read ({error})") from error
         return frames if np.array_equal(ranks, wanted) else frames[inverse]
@@ -176,6 +180,8 @@ class VideoReader:
         try:
             for start, run in self._index.segments(ranks):
                 self._fill(out[run], ranks[run], self._frames_from(start, ranks[run]))
+        except av.error.MemoryError:
+            raise
         except (av.FFmpegError, InexactReadError):
             return False
         return True
@@ -238,11 +244,12 @@ class VideoReader:
         """Index all packets, and decode the first frame."""
         records: list[PacketRecord] = []
         first: list[VideoFrame] = []
+        most = max_frames()
         for packet in self._source.demux():
             records.append(packet_record(packet))
             first = first or decode_or_skip(self._source.stream, packet)
-            if len(records) > _MAX_FRAMES:
-                raise DecodeError(f"{self._path}: more than {_MAX_FRAMES} frames")
+            if len(records) > most:
+                raise DecodeError(f"{self._path}: {too_many_frames(len(records))}")
         first = first or decode_or_skip(self._source.stream, None)
         if not first or not any(packet.is_shown for packet in records):
             reason = f"none of its {len(records)} frames can be decoded" if records else "its video stream is empty"

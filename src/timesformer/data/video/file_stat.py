@@ -8,6 +8,7 @@ from pathlib import Path
 from timesformer.data.video.paths import holds_frames, list_frames
 from timesformer.data.video.tar_member import MemberFile, find_member, list_members, split_member
 from timesformer.errors import DecodeError
+from timesformer.isolation.progress import report_progress
 
 
 def video_exists(path: Path) -> bool:
@@ -54,4 +55,5 @@ def video_digest(path: Path) -> str:
     with closing(path.open("rb", buffering=0) if member is None else MemberFile(member, path)) as file:
         while block := file.read(2**18):
             digest.update(block)
+            report_progress()
     return digest.hexdigest()

@@ -7,6 +7,7 @@ their EXIF orientation, as viewers do; upright, each must have the size of the f
 
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from timesformer.bounds import TOO_LITTLE_MEMORY, too_many_pixels
 from timesformer.data.video.file_reader import VideoInfo, checked_indices
 from timesformer.data.video.paths import list_frames
 from timesformer.errors import DecodeError
@@ -147,14 +149,24 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
     try:
         with path.open("rb") as file:
             num_bits = _png_bits(file)
-            with Image.open(file, formats=("JPEG", "PNG")) as picture:
+            with _opened(file) as picture:
+                if reason := too_many_pixels(*picture.size):
+                    raise DecodeError(f"{path}: {reason}")
                 if num_bits > 8:  # Pillow silently drops the lower bits of some kinds of pictures
                     raise DecodeError(f"{path}: {num_bits} bits per color are more than 8: write frames with 8")
                 yield picture
+    except MemoryError as error:
+        raise DecodeError(f"{path}: {TOO_LITTLE_MEMORY}") from error
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
     except _DAMAGE as error:
         raise DecodeError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def _opened(file: IO[bytes]) -> Image.Image:
+    with warnings.catch_warnings():  # Pillow warns of pictures from 89 million pixels on, and refuses twice as many
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=("JPEG", "PNG"))
 
 
 def _orientation(picture: Image.Image) -> int:

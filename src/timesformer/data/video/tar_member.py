@@ -10,8 +10,9 @@ import tarfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+from timesformer.bounds import MAX_TAR_MEMBERS
 from timesformer.data.video.paths import is_video
 from timesformer.errors import DecodeError
 
@@ -119,15 +120,40 @@ class MemberFile(io.RawIOBase):
 def _read_members(shard: Path, size: int, mtime_ns: int) -> Mapping[str, Member]:
     """Read the headers of a tar file. Size and mtime are cache keys, so that a changed file is read again."""
     try:
-        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            found = {info.name: info for info in tar if info.isfile() and is_video(Path(info.name))}
-            file.seek(tar.offset)
+        with shard.open("rb") as file:
+            found, end = _videos_in(_NoMore(file, size), shard)
+            file.seek(end)
             is_whole = file.read(_BLOCK) == bytes(_BLOCK)
     except (OSError, EOFError, tarfile.TarError) as error:
         raise DecodeError(f"{shard}: not a tar file, or cut off ({error})") from error
-    if not is_whole or any(info.offset_data + info.size > size for info in found.values()):
+    if not is_whole or any(member.offset + member.size > size for member in found.values()):
         raise DecodeError(f"{shard}: the tar file is damaged or cut off")
-    return {
-        name.removeprefix("./"): Member(shard=shard, offset=info.offset_data, size=info.size)
-        for name, info in found.items()
-    }
+    return found
+
+
+def _videos_in(file: "_NoMore", shard: Path) -> tuple[dict[str, Member], int]:
+    """The videos of a tar file by name, and the offset at which its members end."""
+    found, number = {}, 0
+    with tarfile.open(fileobj=file, mode="r:") as tar:  # ty: ignore[no-matching-overload]
+        while (info := tar.next()) is not None:
+            tar.members.clear()  # which would keep the header of every member
+            number += 1
+            if number > MAX_TAR_MEMBERS:
+                raise DecodeError(f"{shard}: more than {MAX_TAR_MEMBERS} files in a tar file")
+            if info.isfile() and is_video(Path(info.name)):
+                found[info.name.removeprefix("./")] = Member(shard, info.offset_data, info.size)
+        return found, tar.offset
+
+
+class _NoMore:
+    """A file of which no more is asked than it holds: Python allocates what a header claims before it reads it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self._size = size
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        return self._file.read(min(size, self._size) if size >= 0 else size)

@@ -1,5 +1,6 @@
 """The released code's `.pyth` files: reading and writing."""
 
+import reprlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -52,7 +53,7 @@ def _read_cfg(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     text = content.get("cfg", "")
     try:
         cfg = yaml.safe_load(text) if isinstance(text, str) else None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         raise WeightsError(f"{path}: its stored config is not YAML: {error}") from error
     return cfg if isinstance(cfg, dict) else {}
 
@@ -64,7 +65,8 @@ def _scheme(tensors: Mapping[str, Tensor], cfg: Mapping[str, Any], path: Path) -
         found = "joint_space_time" if "time_embed" in tensors else "space_only"
     stated = _section(cfg, "TIMESFORMER").get("ATTENTION_TYPE", found)
     if stated != found:
-        raise WeightsError(f"{path}: its config says ATTENTION_TYPE {stated!r}, but its tensors are those of {found!r}")
+        said = reprlib.repr(stated)  # short, whatever it is
+        raise WeightsError(f"{path}: its config says ATTENTION_TYPE {said}, but its tensors are those of {found!r}")
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
+from timesformer.bounds import MAX_LIST_BYTES, read_bounded
 from timesformer.data.manifest.rows import AnnotationRow
 from timesformer.data.manifest.segments.media import find_media
 from timesformer.data.manifest.segments.parts import elan_files
@@ -147,8 +148,9 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def _parse(file: Path) -> ElementTree.Element:
     parser = ElementTree.XMLParser(target=_NoDoctype())
+    content = read_bounded(file, most=MAX_LIST_BYTES, error=DataError)
     try:
-        root = ElementTree.fromstring(file.read_bytes(), parser)
+        root = ElementTree.fromstring(content, parser)
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # Lookup, Value: an unknown encoding
         raise DataError(f"{file} is not an ELAN file: {error}") from error
     if root.tag != "ANNOTATION_DOCUMENT":
