@@ -31,7 +31,7 @@ from timesformer.weights.model_folder import save
 
 TIMEOUT_S = 20.0
 """Time limit of a video."""
-WORKERS = {"local": ("timesformer.jobs.model_worker",), "ray": ("ray::", "timesformer.jobs.model_worker")}
+WORKERS = {"local": ("timesformer.jobs.model_worker",), "ray": ("ray::MapWorker", "timesformer.jobs.model_worker")}
 """Parts of the command lines of the processes that are killed as workers, by engine: workers and what forks them."""
 
 

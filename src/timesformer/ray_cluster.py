@@ -31,9 +31,14 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 # The address of a node is that of its network card, even if 127.0.0.1 is given, unless clusters of machines are
 # switched off, as they are on Windows and macOS. Ray's servers listen on that address, or on all.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
-# Two of Ray's processes outlive a kill of the others by this time, in which they try to report it. Workers of Ray give
-# way to all other processes (nice 15), so that they hardly advance, and exceed their time, on a busy machine.
-_BEHAVIOR = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_worker_niceness": "0"}
+_BEHAVIOR = {
+    # Two of Ray's processes outlive a kill of the others by this time, in which they try to report it.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    # Workers of Ray give way to all other processes (nice 15), so that they exceed their time on a busy machine.
+    "RAY_worker_niceness": "0",
+    # A busy machine misses heartbeats, after which its only node would count as dead.
+    "RAY_health_check_failure_threshold": "1000",
+}
 _REMOVE = 'cat > /dev/null; for i in 1 2 3 4 5; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
 
 
