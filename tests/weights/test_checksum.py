@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from timesformer.weights.checksum import checksum
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.checksum import checksum
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
 
