@@ -135,6 +135,7 @@ def with_mark(mark: str) -> list:
     return found
 
 
+@pytest.mark.slow  # a driver that imports Ray and starts a cluster of its own
 def test_killed_driver_leaves_no_process_or_file_and_the_local_engine_continues_its_job(tmp_path, temporary):
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(temporary)}
     with subprocess.Popen(
