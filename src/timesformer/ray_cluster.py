@@ -41,7 +41,10 @@ _BEHAVIOR = {
     # A busy machine misses heartbeats, after which its only node would count as dead.
     "RAY_health_check_failure_threshold": "1000",
 }
-_REMOVE = 'cat > /dev/null; for i in 1 2 3 4 5; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
+# processes that end slowly may write once more
+_REMOVE = (
+    'cat > /dev/null; i=0; while [ $i -lt 60 ]; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; i=$((i + 1)); done'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
