@@ -41,8 +41,8 @@ _BEHAVIOR = {
     # A busy machine misses heartbeats, after which its only node would count as dead.
     "RAY_health_check_failure_threshold": "1000",
 }
-# processes that end slowly may write once more
-_REMOVE = (
+# Processes that end slowly may write once more.
+_REMOVE = 'cat > /dev/null; for i in $(seq 60); do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
     'cat > /dev/null; i=0; while [ $i -lt 60 ]; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; i=$((i + 1)); done'
 )
 
