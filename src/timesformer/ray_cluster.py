@@ -43,8 +43,6 @@ _BEHAVIOR = {
 }
 # Processes that end slowly may write once more.
 _REMOVE = 'cat > /dev/null; for i in $(seq 60); do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
-    'cat > /dev/null; i=0; while [ $i -lt 60 ]; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; i=$((i + 1)); done'
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
