@@ -30,6 +30,8 @@ from timesformer.config.presets import CLIP_PRESETS, PRESETS
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 from timesformer.inference.predictor import Predictor
+from timesformer.jobs.engine import Engine
+from timesformer.jobs.engine_local import run_local
 from timesformer.jobs.item import Item
 from timesformer.jobs.predict import predict_task
 from timesformer.jobs.progress import Progress
@@ -48,20 +50,35 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", nargs="+", default=list(_VIDEOS), choices=list(_VIDEOS))
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="engine of the job")
     parser.add_argument("--rows", type=int, default=0, help="measure the memory of the driver over so many rows")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.rows:
-            measured = measure_memory(Path(folder), num_rows=arguments.rows)
+            measured = measure_memory(Path(folder), num_rows=arguments.rows, engine=_engine(arguments.engine))
         else:
             measured = {
-                name: compare(name, Path(folder) / name, num_videos=arguments.videos, rounds=arguments.rounds)
+                name: compare(
+                    name,
+                    Path(folder) / name,
+                    num_videos=arguments.videos,
+                    rounds=arguments.rounds,
+                    engine=_engine(arguments.engine),
+                )
                 for name in arguments.models
             }
     print(json.dumps({"machine": describe_machine(), "load": os.getloadavg(), **measured}, indent=1))
 
 
-def compare(name: str, folder: Path, *, num_videos: int, rounds: int) -> dict[str, Any]:
+def _engine(name: str) -> Engine:
+    if name == "local":
+        return run_local
+    from timesformer.jobs.engine_ray import ray_engine
+
+    return ray_engine("local")
+
+
+def compare(name: str, folder: Path, *, num_videos: int, rounds: int, engine: Engine) -> dict[str, Any]:
     """Times per file of the loop and of the job, in milliseconds."""
     folder.mkdir()
     videos = write_videos(folder / "videos", shape=_VIDEOS[name], count=num_videos)
@@ -73,7 +90,7 @@ def compare(name: str, folder: Path, *, num_videos: int, rounds: int) -> dict[st
     loops, jobs = [], []
     for number in range(rounds):
         loops.append(time_loop(predictor, videos))
-        jobs.append(time_job(str(model), videos, folder / f"job-{number}"))
+        jobs.append(time_job(str(model), videos, folder / f"job-{number}", engine=engine))
     result = {"loop": _spread(loops), "job": _spread(jobs)}
     for clock in ("wall_ms", "cpu_ms"):
         ratios = [job[clock] / loop[clock] for loop, job in zip(loops, jobs, strict=True)]
@@ -92,10 +109,10 @@ def time_loop(predictor: Predictor, videos: Sequence[Path]) -> dict[str, float]:
     }
 
 
-def time_job(model: str, videos: Sequence[Path], folder: Path) -> dict[str, float]:
+def time_job(model: str, videos: Sequence[Path], folder: Path, *, engine: Engine) -> dict[str, float]:
     """Time per file of a job with one worker; its CPU time without that of a job of one chunk."""
-    cost_of_start = _job(model, videos[:32], folder.with_name(f"{folder.name}-start"))
-    whole = _job(model, videos, folder)
+    cost_of_start = _job(model, videos[:32], folder.with_name(f"{folder.name}-start"), engine=engine)
+    whole = _job(model, videos, folder, engine=engine)
     num_files = len(videos) - 32
     return {
         "wall_ms": 1000 * whole["steady_s"] / num_files,
@@ -105,7 +122,7 @@ def time_job(model: str, videos: Sequence[Path], folder: Path) -> dict[str, floa
     }
 
 
-def _job(model: str, videos: Sequence[Path], folder: Path) -> dict[str, float]:
+def _job(model: str, videos: Sequence[Path], folder: Path, *, engine: Engine) -> dict[str, float]:
     times: list[float] = []
 
     def on_progress(now: Progress) -> None:
@@ -114,7 +131,8 @@ def _job(model: str, videos: Sequence[Path], folder: Path) -> dict[str, float]:
     start, cpu = time.perf_counter(), _cpu_s()
     workers = Workers(count=1, threads=num_cores())
     task = predict_task(model, num_decoders=workers.decoders)
-    run_job(task, (Item(path=str(path)) for path in videos), folder, workers=workers, on_progress=on_progress)
+    items = (Item(path=str(path)) for path in videos)
+    run_job(task, items, folder, engine=engine, workers=workers, on_progress=on_progress)
     return {
         "steady_s": times[-1] - times[1],
         "start_s": times[1] - start,
@@ -123,7 +141,7 @@ def _job(model: str, videos: Sequence[Path], folder: Path) -> dict[str, float]:
     }
 
 
-def measure_memory(folder: Path, *, num_rows: int) -> dict[str, Any]:
+def measure_memory(folder: Path, *, num_rows: int, engine: Engine) -> dict[str, Any]:
     """Resident memory of the driver in MiB at ten moments of a job."""
     samples: list[tuple[int, float]] = []
 
@@ -133,7 +151,7 @@ def measure_memory(folder: Path, *, num_rows: int) -> dict[str, Any]:
 
     items = (Item(path=f"/videos/{number // 1000:05d}/{number:08d}.mp4") for number in range(num_rows))
     start = time.perf_counter()
-    summary = run_job(NothingTask(), items, folder / "job", workers=Workers(), on_progress=on_progress)
+    summary = run_job(NothingTask(), items, folder / "job", engine=engine, workers=Workers(), on_progress=on_progress)
     return {
         "rows": summary.num_rows,
         "rows_per_s": round(num_rows / (time.perf_counter() - start)),

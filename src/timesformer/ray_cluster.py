@@ -1,5 +1,6 @@
 """A Ray cluster: the one at an address, or one on this machine for the time of a `with` block."""
 
+import gc
 import ipaddress
 import logging
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -39,7 +41,8 @@ _BEHAVIOR = {
     # A busy machine misses heartbeats, after which its only node would count as dead.
     "RAY_health_check_failure_threshold": "1000",
 }
-_REMOVE = 'cat > /dev/null; for i in 1 2 3 4 5; do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
+# Processes that end slowly may write once more.
+_REMOVE = 'cat > /dev/null; for i in $(seq 60); do rm -rf "$1"; sleep 1; [ -e "$1" ] || exit 0; done'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +117,27 @@ def _local(ray: ModuleType, *, num_cpus: int | None) -> Generator[None]:
 
 
 def _start(ray: ModuleType, folder: Path, *, num_cpus: int | None) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
+    reason = ""
+    for attempt in range(_ATTEMPTS):
         session = folder / str(attempt)
         session.mkdir()
-        try:
-            return _init(
-                ray, folder / "start.log", address="local", num_cpus=num_cpus, include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES, _node_ip_address="127.0.0.1", _temp_dir=str(session),
-            )  # fmt: skip
-        except Exception as error:  # of a busy machine, where Ray waits 30 s; the error has no class of its own
-            _end_processes(session)
-            if attempt == _ATTEMPTS:
-                raise TimeSformerError(f"Ray did not start: {_first_line(error)}") from error
-    return None
+        reason = _attempt(ray, session, num_cpus=num_cpus)
+        if not reason:
+            return
+        _end_processes(session)
+    raise TimeSformerError(f"Ray did not start: {reason}")
+
+
+def _attempt(ray: ModuleType, session: Path, *, num_cpus: int | None) -> str:
+    """Start a cluster, and say why it did not start; empty if it did."""
+    try:
+        _init(
+            ray, session / "start.log", address="local", num_cpus=num_cpus, include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES, _node_ip_address="127.0.0.1", _temp_dir=str(session),
+        )  # fmt: skip
+    except Exception as error:  # of a busy machine, where Ray waits 30 s; the error has no class of its own
+        return _first_line(error)
+    return ""
 
 
 def _end_processes(session: Path) -> None:
@@ -138,6 +149,8 @@ def _end_processes(session: Path) -> None:
             if any(f"{session}{os.sep}" in argument for argument in process.cmdline()):
                 process.kill()
                 process.wait()
+    with warnings.catch_warnings(category=ResourceWarning, action="ignore"):
+        gc.collect()  # Ray has lost sight of these processes, of which Python would warn at any later time
 
 
 @contextmanager
