@@ -72,7 +72,7 @@ def test_clearing_removes_checkpoints_first_and_the_config_last(folder: RunFolde
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok: removed.append(self.name))
     monkeypatch.setattr(shutil, "rmtree", lambda path: removed.append(path.name))
     clear(folder)
-    assert removed == ["last.ckpt", "best.ckpt", "model", "tensorboard", "curve.png", "metrics.csv", "config.toml"]
+    assert removed == ["best.ckpt", "last.ckpt", "model", "tensorboard", "curve.png", "metrics.csv", "config.toml"]
 
 
 def test_partial_files_of_a_killed_process_are_removed_and_nothing_else(folder: RunFolder):
@@ -165,7 +165,7 @@ def test_read_only_output_is_refused(folder: RunFolder, monkeypatch: pytest.Monk
 def test_full_disk_is_refused_before_the_first_step(folder: RunFolder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=200_000_000))
     check_can_write(folder, num_bytes=199_000_000)
-    with pytest.raises(ConfigError, match=r"needs up to 1\.5 GB and the disk has 0\.2 GB free"):
+    with pytest.raises(ConfigError, match=r"needs up to 1\.5 GB and the disk has 200 MB free"):
         check_can_write(folder, num_bytes=1_500_000_000)
 
 
