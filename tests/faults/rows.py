@@ -93,7 +93,7 @@ FAULTS: dict[str, Fault] = {
         fault="too little space before the first step",
         command="train --config run.toml --output DISK/run",
         expected="refused at once",
-        observed="exit 2: error: output='DISK/run': the run needs up to 0.45 MB and the disk has 0.05 MB free",
+        observed="exit 2: error: output='DISK/run': the run needs up to 0.445 MB and the disk has 0.0492 MB free",
     ),
     "disk full: checkpoint": Fault(
         group="Disks",

@@ -1,6 +1,7 @@
 """The state of a run in its last checkpoint, for `resume`."""
 
 import pickle
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -40,6 +41,11 @@ class ResumeState:
         return self.epochs > 0 or self.batches > 0
 
 
+_DAMAGED = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error,
+            pickle.UnpicklingError)  # fmt: skip
+"""Errors of reading a damaged checkpoint."""
+
+
 def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
     """Read the progress of a run from its checkpoint.
 
@@ -55,7 +61,7 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
         history = tuple(read_record(record) for record in recorder["history"])
         resumed = ResumeState(history=history, batches=recorder.get("batches", 0))
         saved = DataSize(**recorder["size"])
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, BadZipFile, pickle.UnpicklingError) as error:
+    except _DAMAGED as error:
         raise WeightsError(
             f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}{_other_start(checkpoint)}"
         ) from error
