@@ -310,7 +310,7 @@ FAULTS: dict[str, Fault] = {
         fault="one bit of them flipped",
         command="predict videos --model run",
         expected="refused",
-        observed="exit 1: error: whole/model/model.safetensors: damaged: the checksum of its weights is wrong; copy or write it again",
+        observed="exit 1: error: whole/model/model.safetensors: its SHA-256 is HASH, but whole/model/config.json states HASH: the weights were damaged or changed after they were saved; if you changed them, delete weights_sha256 from config.json",
     ),
     "model config damaged": Fault(
         group="Damaged files",
