@@ -8,6 +8,7 @@ model.safetensors   the weights, under our names
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -193,12 +194,19 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
             file.chmod(0o644)  # safetensors lets only the owner read its files
         _swap(staging, folder)
     except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise WeightsError(f"{folder}: cannot be written: {reason or error}") from error
+        raise WeightsError(f"{folder}: cannot be written: {_reason(error)}") from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def _reason(error: OSError | SafetensorError) -> str:
+    """What the disk said, which safetensors wraps in its own words."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(code[1])) if code else str(error)
 
 
 def check_model_target(folder: Path, *, overwrite: bool) -> None:
