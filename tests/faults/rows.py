@@ -377,7 +377,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "driver killed": Fault(
         group="Batch jobs",
-        fault="`kill -9` of the driver: before rows are recorded, before a part is written, before parts are compacted",
+        fault="`kill -9` of the driver: before a part is written, before parts are compacted",
         command="check videos --job job",
         expected="the same command goes on; the rows are equal to the byte (exit 1 is for what `check` found)",
         observed="exit 1",

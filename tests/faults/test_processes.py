@@ -44,8 +44,7 @@ def test_loader_worker_killed(scene: Scene):
     scene.check(*command)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(("name", "num_workers"), [("SIGTERM", 0), ("SIGTERM", 1), ("SIGHUP", 0), ("SIGUSR1", 1)])
 def test_signal_ends_a_training_after_its_step(scene: Scene, name: str, num_workers: int):
     workers = ("--set", f"data.num_workers={num_workers}")
     scene.see(f"training {name}", scene.run(*TRAIN, "run", *workers, fault=("signal_at", STEP, 5, name)))
