@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from timesformer.model.fast import folded_head
-from timesformer.model.layers import BatchStandardization, Moments
+from timesformer.model.standardization import BatchStandardization, Moments
 from timesformer.model.timesformer import TimeSformer
 from tiny import random_clips, random_model, tiny_config
 

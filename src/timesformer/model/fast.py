@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from timesformer.errors import ConfigError
 from timesformer.model import kernels
 from timesformer.model.block import Block, Step
-from timesformer.model.layers import MLP, BatchStandardization
+from timesformer.model.layers import MLP
 from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
+from timesformer.model.standardization import BatchStandardization
 from timesformer.model.timesformer import TimeSformer, class_token
 
 _ROWS = 2048

@@ -17,8 +17,8 @@ from timesformer.model import fused
 from timesformer.model.block import Block, learned_block
 from timesformer.model.embedding import Embedding, fold_frames
 from timesformer.model.initialization import initialize
-from timesformer.model.layers import BatchStandardization
 from timesformer.model.schemes import SCHEMES, Grid, Scheme, scheme_from
+from timesformer.model.standardization import BatchStandardization
 
 BlockFunction = Callable[[Tensor, Grid], Tensor]
 """Maps tokens and their grid to tokens."""

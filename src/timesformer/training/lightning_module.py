@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from timesformer.config.run import RunConfig
 from timesformer.data.clips.transforms import model_input
 from timesformer.errors import TimeSformerError
-from timesformer.model.layers import BatchStandardization
+from timesformer.model.standardization import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
 from timesformer.training.ema import ema_copy, update_ema

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributed.nn.functional import all_reduce
 
-from timesformer.model.layers import Moments
+from timesformer.model.standardization import Moments
 from timesformer.training.ranks import Ranks
 
 
