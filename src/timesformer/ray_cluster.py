@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -108,12 +109,18 @@ def _local(ray: ModuleType, *, num_cpus: int | None) -> Generator[None]:
             "Ray was imported before timesformer could keep it from listening on the network: set "
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before the import, or call ray.init() yourself"
         )
-    with _folder() as folder, _environment({"RAY_AUTH_TOKEN": os.urandom(32).hex()}):
+    with _folder() as folder, _environment({"RAY_AUTH_TOKEN": _token()}):
         try:
             _start(ray, folder, num_cpus=num_cpus)
             yield
         finally:
             ray.shutdown()
+
+
+@cache
+def _token() -> str:
+    """The token of local clusters: one for this process, because Ray reads it once."""
+    return os.urandom(32).hex()
 
 
 def _start(ray: ModuleType, folder: Path, *, num_cpus: int | None) -> None:

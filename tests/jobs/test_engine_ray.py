@@ -164,6 +164,13 @@ def test_killed_driver_leaves_no_process_or_file_and_the_local_engine_continues_
     assert bytes_of(tmp_path / "job") == bytes_of(tmp_path / "local")
 
 
+@pytest.mark.slow  # two clusters in a process of their own
+def test_process_starts_one_cluster_after_another():
+    code = "from timesformer.ray_cluster import ray_cluster\nfor _ in range(2):\n    with ray_cluster('local'): pass"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_task_that_cannot_be_opened_ends_the_job_with_its_error(cluster, tmp_path):
     with pytest.raises(ConfigError, match=r"^no such model$"):
         run(tmp_path / "job", engine=ray_engine(), task=NameTask(refuses="no such model"))
