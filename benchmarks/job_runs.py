@@ -101,7 +101,7 @@ class Disturbance:
     """What was killed, and what came of it."""
 
     kills: list[str] = field(default_factory=list)
-    """`driver` or the end of the command of the worker, in the order of the kills."""
+    """`driver`, `worker`, or `starter`, the process that forks the workers, in the order of the kills."""
     read_again: set[str] = field(default_factory=set)
     """Files that were opened although they had a result in the folder when the driver was started."""
 
@@ -168,7 +168,7 @@ def _kill(job: Job, driver: subprocess.Popen[bytes], what: Kill, *, is_worker: C
     chosen = workers[int(what.choice * len(workers))]
     with suppress(ProcessLookupError):
         os.kill(chosen.pid, signal.SIGKILL)
-    return f"{chosen.command[-80:]} of {len(workers)}"
+    return "starter" if chosen.parent == driver.pid else "worker"
 
 
 def _check_status(job: Job, status: int) -> None:

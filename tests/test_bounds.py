@@ -1,12 +1,12 @@
 """Files that claim, or expand to, far more than they hold are refused in one line, before memory is allocated."""
 
+import re
 import resource
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import bombs
 from bombs import GIB
@@ -20,7 +20,10 @@ from timesformer.data.manifest.segments.elan import _parse
 from timesformer.data.video import tar_member
 from timesformer.data.video.reader import open_reader, probe, read_frames
 from timesformer.data.video.sequential import open_feed
-from timesformer.errors import ConfigError, DataError, DecodeError, WeightsError
+from timesformer.errors import ConfigError, DataError, DecodeError, ProcessError, WeightsError
+from timesformer.isolation.child import Child
+from timesformer.isolation.limits import Limits
+from timesformer.isolation.processes import starter_of
 from timesformer.timelines.curves_file import read_curves
 from timesformer.timelines.json_file import read_timeline
 from timesformer.weights.fields import read_json_object
@@ -170,6 +173,25 @@ def test_a_knob_that_is_not_a_number_is_an_error(text, tmp_path, monkeypatch):
         read(write_video(tmp_path / "a.mp4", num_frames=2))
 
 
+@pytest.mark.parametrize("reader", ["frames", "sequence"])
+def test_too_little_memory_is_never_taken_for_damage(reader, tmp_path, monkeypatch):
+    """Otherwise other frames would silently take the place of those that need more."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    path = write_video(tmp_path / "a.mp4", num_frames=12, height=480, width=640, num_b_frames=2)
+    outcomes = set()
+    with starter_of("bounded_readers:open_reader_of") as starter:
+        for mebibytes in (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 64):
+            with Child(starter, setup=(reader,), limits=Limits(memory=mebibytes * 2**20)) as child:
+                try:
+                    outcomes.add(child.call(path))
+                except DecodeError as error:
+                    outcomes.add(re.search("more memory than|Cannot allocate|can be decoded", str(error))[0])
+                except ProcessError as error:
+                    outcomes.add(str(error)[:12])
+    told = {"needed more ", "more memory than", "Cannot allocate", "can be decoded"}
+    assert outcomes & told and outcomes - told == {tuple(range(12))}
+
+
 # --- Tar files ------------------------------------------------------------------------------------------------------
 
 
@@ -209,16 +231,6 @@ def test_weights_of_one_number_that_is_repeated_are_refused(tmp_path):
     path = bombs.pth_of_repeated(tmp_path / "a.pth", count=10**12)
     with pytest.raises(WeightsError, match=r"tensor patch_embed.proj.weight has 4000000000000 bytes, .* stores 4$"):
         read_file(path)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "kind"),
-    [(torch.eye(3).to_sparse(), "sparse_coo"), (torch.empty(2**40, device="meta"), "meta")],
-)
-def test_tensors_without_their_numbers_are_refused(tensor, kind, tmp_path):
-    torch.save({"patch_embed.proj.weight": tensor}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=rf"patch_embed\.proj\.weight is {kind}; save it with all its numbers"):
-        read_file(tmp_path / "a.pth")
 
 
 def test_an_old_pickle_that_claims_a_string_of_terabytes_is_refused(tmp_path):

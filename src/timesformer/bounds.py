@@ -27,6 +27,9 @@ MAX_EXPANSION = 64
 MIN_EXPANDED_BYTES = 2**26
 """Bytes that an archive may have when unpacked, whatever its size."""
 
+TOO_LITTLE_MEMORY = "its frames need more memory than there is"
+"""Message about a file that is within the bounds and too large for this machine, or for the limits of a process."""
+
 
 def max_pixels() -> int:
     """`MAX_PIXELS`, or what the user set.

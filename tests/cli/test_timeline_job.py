@@ -83,6 +83,22 @@ def test_no_video_is_refused(run, model, tmp_path):
     assert (status, err) == (2, "error: which videos? Give VIDEO..., or --list with a file of paths\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "all.txt: cannot be read: No such file or directory"), ("# none\n\n", "all.txt: names no video")],
+)
+def test_list_without_videos_costs_no_finished_job(run, model, videos, tmp_path, content, message):
+    common = ("timeline", "--model", model, "--job", tmp_path / "job", "--workers", "1")
+    assert run(*common, videos / "a.mp4")[0] == 0
+    rows = (tmp_path / "job/rows/part-00000.parquet").read_bytes()
+    if content is not None:
+        (tmp_path / "all.txt").write_text(content)
+    status, _, err = run(*common, "--list", tmp_path / "all.txt", "--overwrite")
+    assert status == (1 if content is None else 2)
+    assert message in err
+    assert (tmp_path / "job/rows/part-00000.parquet").read_bytes() == rows
+
+
 def test_segments_of_a_list_are_refused(run, model, videos, tmp_path):
     (tmp_path / "all.csv").write_text("path,start,end\nvideos/a.mp4,0,1\n")
     status, _, err = run("timeline", "--list", tmp_path / "all.csv", "--model", model, "--job", tmp_path / "job")

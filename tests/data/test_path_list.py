@@ -20,6 +20,7 @@ def read(folder, content):
     [
         b"a.mp4\nb c.mp4\n",
         b"a.mp4\r\n\r\nb c.mp4",
+        b"# all of it\r\na.mp4\r\n#\r\n#\tmore\r\nb c.mp4\r\n",
         b"\xef\xbb\xbfa.mp4\nb c.mp4\n",
         b"path\na.mp4\nb c.mp4\n",
         b'Path,Label\na.mp4,"x, y"\n"b c.mp4",z\n',

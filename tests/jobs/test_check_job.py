@@ -21,7 +21,7 @@ def _rows(task, paths):
     task = pickle.loads(pickle.dumps(task))
     items = [Item(path=str(path)) for path in paths]
     with task.open() as compute:
-        rows = compute(items)
+        rows = list(compute(items))
     columns = pa.schema([("id", pa.string()), *task.schema])
     named = [{"id": item.path, **row} for item, row in zip(items, rows, strict=True)]
     assert [set(row) for row in named] == [set(columns.names)] * len(rows)

@@ -34,7 +34,7 @@ def _task(model, **changes):
 
 def _results(task, *paths):
     with pickle.loads(pickle.dumps(task)).open() as compute:
-        return compute([Item(path=str(path)) for path in paths])
+        return list(compute([Item(path=str(path)) for path in paths]))
 
 
 def test_a_row_is_the_timeline_of_its_video(model, tmp_path):

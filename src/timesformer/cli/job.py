@@ -168,7 +168,7 @@ def _print(summary: JobSummary, folder: JobFolder, *, shard: Shard, as_json: boo
     elif summary.num_left:
         print(f"{folder.root}: shard {shard} is done; {summary.num_left} videos of other shards are left")
     else:
-        print(f"{folder.rows}{os.sep}: {summary.num_rows} rows")
+        print(f"{folder.rows}{os.sep}: {summary.num_rows} row{'' if summary.num_rows == 1 else 's'}")
     if summary.num_quarantined:
         say(f"{summary.num_quarantined} of {summary.num_items} videos have no row: {folder.quarantine} says why; "
             "--retry computes them again")  # fmt: skip

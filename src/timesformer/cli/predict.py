@@ -99,13 +99,23 @@ def predict(
 
 
 def job_items(paths: Sequence[str], list_file: Path | None) -> Iterator[Item]:
-    """The items of a job, listed as they are drawn."""
+    """The items of a job, listed as they are drawn.
+
+    Raises:
+        ConfigError: As `find_videos`; or the list names no video.
+        DataError: A folder or the list cannot be read.
+    """
     for path in find_videos(paths):
         yield Item(path=str(path))
-    if list_file is not None:
-        for path, segment in read_path_list(list_file):
-            start, end = segment or (None, None)
-            yield Item(path=path, start=start, end=end)
+    if list_file is None:
+        return
+    is_empty = True
+    for path, segment in read_path_list(list_file):
+        start, end = segment or (None, None)
+        yield Item(path=path, start=start, end=end)
+        is_empty = False
+    if is_empty:
+        raise ConfigError(f"--list {list_file}: names no video")
 
 
 def _listed(list_file: Path | None) -> Iterator[Path]:

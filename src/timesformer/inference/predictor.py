@@ -74,8 +74,8 @@ class ReadVideo(NamedTuple):
 
     path: str
     """Path of the video; empty for frames in memory."""
-    views: Float[Tensor, "views 3 t s1 s2"]
-    """All views, normalized."""
+    views: Float[Tensor, "views 3 t s1 s2"] | UInt8[Tensor, "views 3 t s1 s2"]
+    """All views: normalized, or 8-bit, of all videos alike."""
     info: VideoInfo
 
 

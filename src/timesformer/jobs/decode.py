@@ -1,6 +1,8 @@
 """Decoding ahead in child processes, so that a decoder that dies, hangs or needs too much memory costs one video."""
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from queue import SimpleQueue
@@ -11,13 +13,11 @@ from jaxtyping import UInt8
 
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips.dataset import read_pixel_views
-from timesformer.data.clips.transforms import to_floats
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.segment import Segment
 from timesformer.errors import ProcessError, TimeSformerError
 from timesformer.inference.predictor import ReadVideo
-from timesformer.inference.read_ahead import read_ahead
 from timesformer.isolation.child import Child
 from timesformer.isolation.limits import Limits
 from timesformer.isolation.processes import starter_of
@@ -30,8 +30,9 @@ MEMORY = 8 * 2**30
 """Bytes that a decoder may allocate: a minute of 8K frames in a clip fits, a bomb does not."""
 _TARGET = "timesformer.jobs.decode:open_decoder"
 
+_WAIT_S = 1.0
+
 Views = tuple[UInt8[np.ndarray, "views 3 t s1 s2"], VideoInfo]
-ReadItems = Callable[[Iterable[Item]], Iterator[ReadVideo | Failure]]
 
 
 def open_decoder(
@@ -50,18 +51,15 @@ def open_decoder(
 @contextmanager
 def decoding(
     model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str], num_children: int, call_s: float
-) -> Generator[ReadItems]:
+) -> Generator["DecodeAhead"]:
     """Processes that decode videos ahead of their use.
 
     Args:
         model: Frame count and image size of the views.
-        clip: Sampling, crops and normalization.
+        clip: Sampling and crops.
         allow_codecs: Codecs to decode besides the default ones.
         num_children: Number of processes.
         call_s: Longest time in seconds that a decoder may take for a video.
-
-    Yields:
-        A function that reads videos in order, each as a `ReadVideo` or the reason why it cannot be read.
     """
     limits = Limits(call_s=call_s, memory=MEMORY)
     with ExitStack() as stack:
@@ -69,13 +67,55 @@ def decoding(
         free: SimpleQueue[Child] = SimpleQueue()
         for _ in range(num_children):
             free.put(stack.enter_context(Child(starter, setup=(model, clip, tuple(allow_codecs)), limits=limits)))
-        read = partial(_read, free=free, clip=clip)
-        yield partial(
-            read_ahead, read, num_threads=num_children, num_ahead=2 * num_children, on_wait=report_progress
-        )  # the decoders have limits of their own
+        pool = stack.enter_context(ThreadPoolExecutor(num_children, thread_name_prefix="decode"))
+        yield DecodeAhead(partial(_read, free=free), pool, num_ahead=2 * num_children)
 
 
-def _read(item: Item, *, free: "SimpleQueue[Child]", clip: ClipConfig) -> ReadVideo | Failure:
+class DecodeAhead:
+    """Reads the videos of a chunk, and meanwhile the first ones of the next.
+
+    Args:
+        read: Reads a video; called in the threads of `pool`.
+        pool: The threads.
+        num_ahead: Videos that are read in advance, at most.
+    """
+
+    def __init__(self, read: Callable[[Item], ReadVideo | Failure], pool: ThreadPoolExecutor, *, num_ahead: int):
+        self._read = read
+        self._pool = pool
+        self._num_ahead = num_ahead
+        self._pending: dict[Item, Future[ReadVideo | Failure]] = {}
+        self.waited_s = 0.0
+        """Time that was waited for videos, in seconds."""
+
+    def __call__(self, items: Sequence[Item], upcoming: Sequence[Item] = ()) -> Iterator[ReadVideo | Failure]:
+        """The videos of a chunk in order, each as it was read or the reason why it cannot be read.
+
+        Args:
+            items: The items of the chunk.
+            upcoming: Those of the next one, as far as known.
+        """
+        self._forget_all_but({*items, *upcoming})
+        todo = iter([item for item in (*items, *upcoming) if item not in self._pending])
+        for item in items:
+            while len(self._pending) < self._num_ahead and (following := next(todo, None)) is not None:
+                self._pending[following] = self._pool.submit(self._read, following)
+            yield self._wait(self._pending.pop(item, None) or self._pool.submit(self._read, item))
+
+    def _forget_all_but(self, wanted: set[Item]) -> None:
+        for item in [item for item in self._pending if item not in wanted]:
+            self._pending.pop(item).cancel()
+
+    def _wait(self, pending: "Future[ReadVideo | Failure]") -> ReadVideo | Failure:
+        start = time.monotonic()
+        while not wait([pending], timeout=_WAIT_S).done:
+            report_progress()  # the decoders have limits of their own
+        self.waited_s += time.monotonic() - start
+        report_progress()
+        return pending.result()
+
+
+def _read(item: Item, *, free: "SimpleQueue[Child]") -> ReadVideo | Failure:
     child = free.get()
     try:
         views, info = _decode(child, item)
@@ -86,7 +126,7 @@ def _read(item: Item, *, free: "SimpleQueue[Child]", clip: ClipConfig) -> ReadVi
         return Failure(reason=str(error))
     finally:
         free.put(child)
-    return ReadVideo(item.path, to_floats(torch.from_numpy(views), clip), info)
+    return ReadVideo(item.path, torch.from_numpy(views), info)
 
 
 def _decode(child: Child, item: Item) -> Views:

@@ -50,8 +50,11 @@ def _work(worker: Supervised, chunks: Iterator[Chunk], lock: Lock, messages: "Qu
     """Compute chunks until there are none; run in the thread of a worker."""
     try:
         with worker:
-            while (chunk := _next(chunks, lock)) is not None:
-                messages.put(worker.run_chunk(chunk))
+            chunk = _next(chunks, lock)
+            while chunk is not None:
+                upcoming = _next(chunks, lock)
+                messages.put(worker.run_chunk(chunk, upcoming=upcoming))
+                chunk = upcoming
         messages.put(None)
     except StoppedError:
         return

@@ -1,6 +1,5 @@
 """The task of `predict`: the most probable classes of each video."""
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,10 +9,9 @@ from timesformer.config.checks import MOST_WORKERS, check_count, check_positive
 from timesformer.config.compute import ComputeOptions
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.inference.onnx_model import open_model
-from timesformer.inference.predictor import Prediction, Predictor, ReadVideo
+from timesformer.inference.predictor import Prediction, Predictor
 from timesformer.inference.weights_hash import weights_sha256
-from timesformer.isolation.progress import report_progress
-from timesformer.jobs.decode import ReadItems, decoding
+from timesformer.jobs.decode import DecodeAhead, decoding
 from timesformer.jobs.engine import Limits
 from timesformer.jobs.item import Failure, Item, Row
 from timesformer.jobs.job_model import model_settings, model_source
@@ -86,7 +84,7 @@ class PredictTask:
 
 
 class _Compute:
-    """`Compute` of predictions.
+    """`AheadCompute` of predictions.
 
     Args:
         predictor: The model.
@@ -94,26 +92,24 @@ class _Compute:
         top_k: Number of classes of each row.
     """
 
-    def __init__(self, predictor: Predictor, read: ReadItems, *, top_k: int) -> None:
+    def __init__(self, predictor: Predictor, read: DecodeAhead, *, top_k: int) -> None:
         self._predictor = predictor
         self._read = read
         self._top_k = top_k
-        self.waited_s = 0.0
+
+    @property
+    def waited_s(self) -> float:
+        """Time that was waited for videos, in seconds."""
+        return self._read.waited_s
 
     def __call__(self, items: Sequence[Item]) -> Iterator[Row | Failure]:
         """The results of a chunk, of which only videos of this chunk are in a batch."""
-        for found in self._predictor.classify(self._timed(self._read(items)), top_k=self._top_k):
-            yield _row(found) if isinstance(found, Prediction) else _failure(found)
+        return self.ahead(items, ())
 
-    def _timed(self, videos: Iterator[ReadVideo | Failure]) -> Iterator[ReadVideo | Failure]:
-        while True:
-            start = time.monotonic()
-            video = next(videos, None)
-            self.waited_s += time.monotonic() - start
-            report_progress()
-            if video is None:
-                return
-            yield video
+    def ahead(self, items: Sequence[Item], upcoming: Sequence[Item]) -> Iterator[Row | Failure]:
+        """The same, while the first videos of the next chunk are decoded."""
+        for found in self._predictor.classify(self._read(items, upcoming), top_k=self._top_k):
+            yield _row(found) if isinstance(found, Prediction) else _failure(found)
 
 
 def _row(found: Prediction) -> Row:

@@ -105,12 +105,12 @@ def run_job(
     """
     start = time.monotonic()
     job, workers = JobFolder(Path(folder)), workers or plan_workers()
+    manifest = make_manifest(items, salt=salt(task))  # first: items that cannot be listed cost no folder and no rows
     create(job)
     with alone_in(job, shard):
         if overwrite:
             clear(job)
             create(job)
-        manifest = make_manifest(items, salt=salt(task))
         if manifest.num_repeated:
             logger.warning("%d items are given again, and are left out", manifest.num_repeated)
         chunk_size = claim(job, task, manifest)

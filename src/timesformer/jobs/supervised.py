@@ -80,10 +80,15 @@ class Supervised:
         if (child := self._child) is not None:
             child.stop()
 
-    def run_chunk(self, chunk: Chunk) -> ChunkResult:
-        """`run`, with the times of the worker."""
+    def run_chunk(self, chunk: Chunk, *, upcoming: Chunk | None = None) -> ChunkResult:
+        """`run`, with the times of the worker.
+
+        Args:
+            chunk: What to compute.
+            upcoming: What comes next, if that is known: the worker may begin to decode it.
+        """
         start, waited = time.monotonic(), self._waited_s
-        results = self.run(chunk.items)
+        results = self.run(chunk.items, upcoming=upcoming.items if upcoming else ())
         return ChunkResult(
             number=chunk.number,
             results=tuple(results),
@@ -91,8 +96,12 @@ class Supervised:
             waited_s=self._waited_s - waited,
         )
 
-    def run(self, items: Sequence[Item]) -> list[Row | Failure]:
+    def run(self, items: Sequence[Item], *, upcoming: Sequence[Item] = ()) -> list[Row | Failure]:
         """Compute the items of a chunk.
+
+        Args:
+            items: The items.
+            upcoming: Those of the next chunk, if known.
 
         Returns:
             A result for each item, in their order.
@@ -102,7 +111,7 @@ class Supervised:
             ProcessError: The process dies before the task is open.
             StoppedError: `stop` was called.
         """
-        together = self._attempt(items)
+        together = self._attempt(items, upcoming=upcoming)
         if not isinstance(together, Failure):
             return together
         alone = [self._alone(item) for item in items]
@@ -126,11 +135,13 @@ class Supervised:
         assert failure is not None
         return failure
 
-    def _attempt(self, items: Sequence[Item], *, attempts: int = 1) -> list[Row | Failure] | Failure:
+    def _attempt(
+        self, items: Sequence[Item], *, upcoming: Sequence[Item] = (), attempts: int = 1
+    ) -> list[Row | Failure] | Failure:
         """The results of items, or what happened to the process."""
         child = self._started()
         try:
-            *results, waited = child.stream(items)
+            *results, waited = child.stream(items, upcoming)
         except Exception as error:  # whatever a task raises costs one item
             self._end()  # after an error of a GPU, say, the process is of no use
             if self._is_stopped:

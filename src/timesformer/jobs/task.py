@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 Compute = Callable[[Sequence[Item]], Iterable[Row | Failure]]
 """The results of a chunk, in the order of its items. An attribute `waited_s`, if there is one, is the time in seconds
-that it has waited for videos to be decoded, in all its calls.
+that it has waited for videos to be decoded, in all its calls. A method `ahead`, if there is one, is called instead,
+with the items of the chunk and of the next one as far as it is known, whose videos it may begin to decode.
 
 A result that takes longer than the limit for an item counts as a hang. The time begins anew with each result, and with
 each call of `timesformer.isolation.progress.report_progress`: a task that computes several items together calls it."""

@@ -9,13 +9,16 @@ from typing import Any
 from timesformer.jobs.item import Item
 from timesformer.jobs.task import Task
 
+ComputeChunk = Callable[[Sequence[Item], Sequence[Item]], Generator[Any]]
+"""Called with the items of a chunk and of the next."""
+
 WORKER = "timesformer.jobs.worker:open_task"
 """Target of `timesformer.isolation` for tasks without a model."""
 MODEL_WORKER = "timesformer.jobs.model_worker:open_task"
 """The same for tasks with a model: torch is imported once for all workers of a machine."""
 
 
-def open_task(task: Task, environment: Mapping[str, str], folder: str) -> Callable[[Sequence[Item]], Generator[Any]]:
+def open_task(task: Task, environment: Mapping[str, str], folder: str) -> ComputeChunk:
     """Open a task in this process.
 
     Args:
@@ -24,7 +27,8 @@ def open_task(task: Task, environment: Mapping[str, str], folder: str) -> Callab
         folder: Folder at which relative paths start.
 
     Returns:
-        A generator function: the result of each item of a chunk, then the seconds that were waited for videos.
+        A generator function of the items of a chunk and of the next: the result of each item of the chunk, then the
+        seconds that were waited for videos.
 
     Raises:
         TimeSformerError: As the task.
@@ -35,9 +39,10 @@ def open_task(task: Task, environment: Mapping[str, str], folder: str) -> Callab
     stack = ExitStack()  # never closed: the process is killed
     compute = stack.enter_context(task.open())
 
-    def results(items: Sequence[Item]) -> Generator[Any]:
+    def results(items: Sequence[Item], upcoming: Sequence[Item]) -> Generator[Any]:
         waited = getattr(compute, "waited_s", 0.0)
-        yield from compute(items)
+        ahead = getattr(compute, "ahead", None)
+        yield from compute(items) if ahead is None else ahead(items, upcoming)
         yield getattr(compute, "waited_s", 0.0) - waited
         assert stack
 

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from timesformer.bounds import max_frames, too_many_frames
+from timesformer.bounds import TOO_LITTLE_MEMORY, max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import demux, has_timestamps, open_video, orientation, time_base_of
 from timesformer.data.video.file_stat import video_digest
@@ -90,7 +90,7 @@ class Scanner:
             codec = error.codec if isinstance(error, CodecError) else ""
             return Scan(error=str(error).removeprefix(f"{path}: "), codec=codec)
         except MemoryError:
-            return Scan(error="its frames need more memory than there is")
+            return Scan(error=TOO_LITTLE_MEMORY)
         except (OSError, av.FFmpegError, ValueError) as error:  # such as a frame that the scaler refuses
             return Scan(error=f"its frames cannot be read ({error})")
 

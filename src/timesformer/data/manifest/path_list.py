@@ -20,7 +20,8 @@ ListedVideo = tuple[str, Segment | None]
 
 def read_path_list(path: Path) -> Iterator[ListedVideo]:
     """Read a list of videos: a path on each line, or CSV with a header that has `path` and, for segments, `start` and
-    `end` in seconds. Other columns are ignored, and so are blank lines.
+    `end` in seconds. Other columns are ignored, and so are blank lines and, in a list without columns, comments: lines
+    that start with `#` and a space.
 
     Relative paths start at the folder of the list. Names that are not UTF-8 are read as the file system has them.
 
@@ -50,8 +51,13 @@ def _and_rest(first: tuple[int, str], rest: Iterator[tuple[int, str]]) -> Iterat
 def _read_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[ListedVideo]:
     for number, line in lines:
         text = line.rstrip("\r\n")
-        if text.strip():
+        if text.strip() and not _is_comment(text):
             yield _located(text, path=path, where=_where(path, number)), None
+
+
+def _is_comment(text: str) -> bool:
+    """Whether a line is a comment; `#` without a space starts the name of a file."""
+    return text[0] == "#" and not text[1:2].strip()
 
 
 def _read_table(path: Path, lines: Iterable[str], columns: Sequence[str]) -> Iterator[ListedVideo]:

@@ -5,7 +5,7 @@ import os
 import stat
 import struct
 from collections.abc import Collection, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from fractions import Fraction
 
 import av
@@ -114,20 +114,38 @@ def choose_video(container: InputContainer, path: str | os.PathLike[str], *, cod
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The packets of a stream from the current position on, up to the end or the first read error."""
+    """The packets of a stream from the current position on, up to the end or the first read error.
+
+    Raises:
+        MemoryError: There is not enough memory, which is not a fault of the file.
+    """
     # An empty packet, wherever it comes, would flush the decoder. PyAV raises IndexError after the last packet of files
     # in which a stream appears late.
-    with suppress(av.FFmpegError, IndexError):
-        for packet in container.demux(stream):
-            report_progress()
-            if packet.size:
-                yield packet
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.MemoryError:
+            raise
+        except (av.FFmpegError, IndexError):
+            return
+        if packet is None:
+            return
+        report_progress()
+        if packet.size:
+            yield packet
 
 
 def decode_or_skip(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
-    """Frames that a packet completes, none if it is damaged. None as the packet flushes the decoder."""
+    """Frames that a packet completes, none if it is damaged. None as the packet flushes the decoder.
+
+    Raises:
+        MemoryError: There is not enough memory: other frames in the place of these would be wrong.
+    """
     try:
         return stream.decode(packet)
+    except av.error.MemoryError:
+        raise
     except av.FFmpegError:
         return []
 
@@ -285,9 +303,9 @@ def _choose_stream(container: InputContainer, path: str | os.PathLike[str]) -> V
 
 
 def _num_stated_frames(stream: VideoStream) -> float:
-    """Number of frames of a stream according to the header; 0 if unknown."""
+    """Number of frames of a stream according to the header; 0 if unknown, or if it makes no sense."""
     rate = stream.average_rate or stream.guessed_rate or 0
-    return stream.frames or (stated_end_s(stream) or 0.0) * float(rate)
+    return max(0.0, stream.frames or (stated_end_s(stream) or 0.0) * float(rate))
 
 
 def _check_codec(stream: VideoStream, path: str | os.PathLike[str], codecs: frozenset[str]) -> None:

@@ -29,7 +29,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from jaxtyping import Float64, Int64, UInt8
 
-from timesformer.bounds import max_frames, too_many_frames
+from timesformer.bounds import TOO_LITTLE_MEMORY, max_frames, too_many_frames
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import decode_or_skip, has_timestamps, time_base_of
 from timesformer.data.video.frame_numbers import checked_indices
@@ -96,6 +96,9 @@ class VideoReader:
         self._source.open()
         try:
             self._prepare()
+        except MemoryError as error:
+            self._close()
+            raise DecodeError(f"{self._path}: {TOO_LITTLE_MEMORY}") from error
         except av.FFmpegError as error:
             self._close()
             raise DecodeError(f"{self._path}: the first frame cannot be converted ({error})") from error
@@ -156,10 +159,12 @@ class VideoReader:
         info = self.info
         wanted = np.minimum(checked_indices(indices), info.num_frames - 1)
         ranks, inverse = np.unique(wanted, return_inverse=True)
-        frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
         try:
+            frames = np.empty((len(ranks), info.height, info.width, 3), dtype=np.uint8)
             if not self._fill_by_seeking(frames, ranks):
                 self._fill(frames, ranks, self._all_frames(self._source.restart()))
+        except MemoryError as error:
+            raise DecodeError(f"{self._path}: {TOO_LITTLE_MEMORY}") from error
         except (av.FFmpegError, InexactReadError) as error:
             raise DecodeError(f"{self._path}: frames were found but cannot be read ({error})") from error
         return frames if np.array_equal(ranks, wanted) else frames[inverse]
@@ -175,6 +180,8 @@ class VideoReader:
         try:
             for start, run in self._index.segments(ranks):
                 self._fill(out[run], ranks[run], self._frames_from(start, ranks[run]))
+        except av.error.MemoryError:
+            raise
         except (av.FFmpegError, InexactReadError):
             return False
         return True

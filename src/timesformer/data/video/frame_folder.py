@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from timesformer.bounds import too_many_pixels
+from timesformer.bounds import TOO_LITTLE_MEMORY, too_many_pixels
 from timesformer.data.video.file_reader import VideoInfo, checked_indices
 from timesformer.data.video.paths import list_frames
 from timesformer.errors import DecodeError
@@ -155,6 +155,8 @@ def _open_picture(path: Path) -> Generator[Image.Image]:
                 if num_bits > 8:  # Pillow silently drops the lower bits of some kinds of pictures
                     raise DecodeError(f"{path}: {num_bits} bits per color are more than 8: write frames with 8")
                 yield picture
+    except MemoryError as error:
+        raise DecodeError(f"{path}: {TOO_LITTLE_MEMORY}") from error
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: neither JPEG nor PNG") from error
     except _DAMAGE as error:

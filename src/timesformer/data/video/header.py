@@ -4,6 +4,7 @@ Only contradictions that no honest file has are reported. A header may give the 
 have measured the rate on the first frames, and the last frame may last longer than the others.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -47,7 +48,7 @@ class Header(NamedTuple):
     @property
     def num_expected(self) -> int:
         """Expected number of frames, at least 1."""
-        return self.num_frames or round((self.end_s or 0) * self.rate) or 1
+        return max(1, self.num_frames or round((self.end_s or 0) * self.rate))
 
 
 class Decoded(NamedTuple):
@@ -137,7 +138,9 @@ def stated_end_s(stream: VideoStream) -> float | None:
     stated = stream.metadata.get("DURATION", "").split(":")
     with suppress(ValueError):  # a tag may hold any text
         hours, minutes, seconds = map(float, stated)
-        return 3600 * hours + 60 * minutes + seconds
+        end_s = 3600 * hours + 60 * minutes + seconds
+        if math.isfinite(end_s):
+            return end_s
     if stream.duration is None or stream.time_base is None:
         return None
     return float((stream.duration + (stream.start_time or 0)) * stream.time_base)

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from timesformer.bounds import TOO_LITTLE_MEMORY
 from timesformer.data.video.byte_source import ByteSource, Readable, digest_of
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.container import (
@@ -138,7 +139,11 @@ class VideoFeed:
         for packet in self._packets():
             if packet is not None and not packet.is_discard:
                 clock.add_packet(packet.pts, packet.dts)
-            for frame in decode_or_skip(self.stream, packet):
+            try:
+                frames = decode_or_skip(self.stream, packet)
+            except MemoryError as error:
+                raise DecodeError(f"{self.path}: {TOO_LITTLE_MEMORY}") from error
+            for frame in frames:
                 self.num_decoded += 1
                 yield frame
 
