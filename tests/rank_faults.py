@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+import recorded_training
 from timesformer.cli import train as cli_train
 from timesformer.config.run import DataConfig, RunConfig
 from timesformer.data.clips.dataset import TrainClips
 from timesformer.errors import ConfigError, DataError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.processes import read_process_info
+from timesformer.training import shards
 from timesformer.training import train as training
 from timesformer.training.callbacks import DirectCheckpointIO, Recorder
 from timesformer.training.dataloaders import Split
@@ -37,6 +39,27 @@ def list_samples(folder: str) -> None:
         return read(self, index)
 
     TrainClips.__getitem__ = listed
+
+
+def recorded(folder: str, *, start: int = 0, kill: str = "never", job: str = "", restarts: int = 0) -> None:
+    """List the steps of this rank as in `recorded_training`, perhaps in a job of torchrun."""
+    os.environ["RECORDED_START"] = str(start)
+    if job:
+        os.environ |= {"TORCHELASTIC_RUN_ID": job, "TORCHELASTIC_RESTART_COUNT": str(restarts)}
+    Path(folder).mkdir(exist_ok=True)
+    recorded_training.record(Path(folder), kill=kill)
+
+
+def amid_shards(checkpoint: int, rank: int, act: Callable[..., Any]) -> None:
+    """Do something in one rank instead of writing its tensors of a checkpoint, counted from 0."""
+    write, count = shards.dcp.save, iter(range(1000))
+
+    def counted(tensors: Any, *, storage_writer: Any) -> Any:
+        if next(count) == checkpoint and is_rank(rank):
+            storage_writer.write_data = act
+        return write(tensors, storage_writer=storage_writer)
+
+    shards.dcp.save = counted
 
 
 def list_draws(folder: str) -> None:
@@ -71,7 +94,7 @@ def at_step(step: int, rank: int, act: Callable[[ClipClassifier], None]) -> None
     ClipClassifier.training_step = stepped
 
 
-def die(module: ClipClassifier) -> None:
+def die(*arguments: Any) -> None:
     """End as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -98,7 +121,8 @@ def spoil_loss(module: ClipClassifier) -> None:
 
 def spoil_gradient(module: ClipClassifier) -> None:
     """Make the gradients infinite, in this rank alone, with a loss that is finite."""
-    module.model.head.weight.register_hook(lambda gradient: gradient + torch.inf)
+    # that of the output, because the gradients of shards run no hooks
+    module.model.head.register_forward_hook(lambda head, inputs, output: _with_infinite_gradient(output))
 
 
 def find_no_videos(rank: int) -> None:
@@ -139,11 +163,17 @@ def fail_to_write(epochs: int) -> None:
 
     def refused(self: Recorder, held: DirectCheckpointIO, *, is_best: bool) -> None:
         if len(self.history) == epochs:
-            held.write = lambda path: _refuse()
+            held.write = refuse
         write(self, held, is_best=is_best)
 
     Recorder._write_checkpoints = refused
 
 
-def _refuse() -> None:
+def refuse(*arguments: Any) -> None:
+    """Be a full disk."""
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _with_infinite_gradient(output: torch.Tensor) -> torch.Tensor:
+    output.register_hook(lambda gradient: gradient + torch.inf)
+    return output

@@ -86,8 +86,8 @@ def read_table(output: str | Path) -> list[dict[str, float]]:
 
 MIXING = AugmentConfig(mixup=0.8, cutmix=0.5)
 WAYS = {
-    "a last step without a clip for rank 0": {"batch_size": 2},
-    "accumulation": {"accumulate": 2, "checkpoint_activations": True},
+    "a last step without a clip for rank 0": {"batch_size": 2, "model.head_norm": "batch"},
+    "accumulation": {"accumulate": 2, "checkpoint_activations": True, "model.head_norm": "batch"},
     "mixing": {"augment": MIXING, "batch_size": 4},
     "repeats": {"augment": AugmentConfig(repeats=2), "batch_size": 8, "data.num_workers": 1},
 }
@@ -156,9 +156,9 @@ def test_run_goes_on_in_another_number_of_ranks(
     run = replace(run, accumulate=2, checkpoint_every=1)
     train(run, on_message=quiet)
     parts = replace(run, output=str(tmp_path / "parts"))
-    for number, (ranks, step) in enumerate(zip(numbers, (1, 4, 99), strict=True)):
+    for number, (count, step) in enumerate(zip(numbers, (1, 4, 99), strict=True)):
         flags = ("--resume",) if number else ()
-        ended = launch_run(launch, parts, *flags, ranks=ranks, plant=f"at_step({step}, 0, run_out_of_memory)")
+        ended = launch_run(launch, parts, *flags, ranks=count, plant=f"at_step({step}, 0, run_out_of_memory)")
         assert {rank.status for rank in ended} == {1 if step < 99 else 0}
     assert "resuming in epoch 2 after 1 of 3 steps" in ended[0].err
     assert_same_run(parts.output, run.output)
@@ -186,7 +186,7 @@ def test_ranks_draw_different_dropout(launch: Launch, run: RunConfig, tmp_path: 
     [
         ("at_step(2, 1, spoil_loss)", 1, r"rank 1 of 2: the loss is nan at step 3 .epoch 1.: training has diverged"),
         ("at_step(2, 0, spoil_loss)", 1, r"the loss is nan at step 3 .epoch 1.: training has diverged"),
-        ("at_step(2, 1, spoil_gradient)", 1, r"the norm of the gradients is inf at step 3 .epoch 1.: training has"),
+        ("at_step(2, 1, spoil_gradient)", 1, r"the norm of the gradients is nan at step 3 .epoch 1.: training has"),
         ("fail_to_write(2)", 1, r"last\.ckpt: cannot be written: No space left on device"),
         ("find_no_videos(1)", 1, r"rank 1 of 2: .*data: no such folder"),
         ("find_no_config(1)", 2, r"rank 1 of 2 stopped: run\.toml: No such file or directory"),
@@ -273,12 +273,6 @@ def test_signal_to_one_rank_ends_all_with_a_checkpoint(launch: Launch, run: RunC
             2,
             "batch_size=6 with accumulate=1 has micro-batches of 6 videos, which 2 processes cannot divide equally "
             "into pairs for mixup and cutmix: use batch_size=4 or 8",
-        ),
-        (
-            {"model.head_norm": "batch"},
-            2,
-            "model.head_norm='batch' normalizes by all clips of a micro-batch, which 2 processes divide: train in one "
-            "process, or with another head_norm",
         ),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from timesformer.model.fast import folded_head
+from timesformer.model.layers import BatchStandardization, Moments
 from timesformer.model.timesformer import TimeSformer
 from tiny import random_clips, random_model, tiny_config
 
@@ -52,3 +53,25 @@ def test_folded_head_gives_the_logits_of_the_features(head_norm: str):
 
 def test_head_norm_has_no_parameters():
     assert [name for name, _ in TimeSformer(BATCH).named_parameters() if name.startswith("head_norm")] == []
+
+
+def test_moments_of_the_same_rows_change_nothing():
+    plain, given = BatchStandardization(4).train(), BatchStandardization(4).train()
+    given.moments = lambda x: Moments(len(x), x.mean(0), x.var(0, correction=0))
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(2))
+    first, second = x.clone().requires_grad_(), x.clone().requires_grad_()
+    a, b = plain(first), given(second)
+    torch.testing.assert_close(b, a)
+    weights = torch.arange(20.0).view(5, 4)
+    (a * weights).sum().backward()
+    (b * weights).sum().backward()
+    torch.testing.assert_close(second.grad, first.grad)
+    torch.testing.assert_close(dict(given.named_buffers()), dict(plain.named_buffers()))
+
+
+def test_one_row_in_all_processes_is_standardized_by_running_statistics():
+    norm = BatchStandardization(4).train()
+    norm.moments = lambda x: Moments(1, x.mean(0), x.var(0, correction=0))
+    x = torch.randn(1, 4)
+    torch.testing.assert_close(norm(x), norm.eval()(x))
+    assert norm.num_batches_tracked == 0

@@ -63,6 +63,23 @@ def test_norm_and_linear_layer_have_exact_gradients_over_several_chunks(
     assert torch.autograd.gradcheck(lambda x, *_: kernels.norm_linear(x, norm, linear, parts=parts), (x, *parameters))
 
 
+def test_queries_keys_and_values_have_exact_gradients_but_for_the_bias_of_the_keys_which_no_score_depends_on(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
+    norm, qkv = nn.LayerNorm(4).double(), nn.Linear(4, 12).double()
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return kernels.attention(q, k, v, num_heads=2).square().sum()
+
+    plain = torch.autograd.grad(attend(*qkv(norm(x)).chunk(3, dim=-1)), [qkv.bias, qkv.weight, norm.weight])
+    fused = torch.autograd.grad(attend(*kernels.norm_qkv(x, norm, qkv)), [qkv.bias, qkv.weight, norm.weight])
+    for got, want in zip(fused, plain, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert not fused[0][4:8].any()
+
+
 def test_norm_and_mlp_have_exact_gradients_over_several_chunks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
     norm, fc1, fc2 = (module.double() for module in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))

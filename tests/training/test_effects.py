@@ -53,6 +53,7 @@ ELSEWHERE = {
     "output": "every test",
     "epochs": "test_train.py",
     "device": "test_train.py",
+    "strategy": "changes memory and the format of checkpoints: test_fsdp.py",
     "init_from": "test_init_weights.py",
     "init_scale": "test_init_weights.py",
     "optim.pretrained_lr": "test_optim.py",

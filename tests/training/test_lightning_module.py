@@ -17,8 +17,9 @@ from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
-from timesformer.training.lightning_module import ClipClassifier, Tally
+from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.mixup import mix_batch
+from timesformer.training.tally import Tally
 
 LOGITS = torch.tensor([[9.0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [6, 5, 4, 3, 2, 1, 0]])
 LABELS = torch.tensor([0, 5, 5, 1])

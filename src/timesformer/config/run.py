@@ -21,9 +21,10 @@ from timesformer.config.checks import (
 from timesformer.config.optim import OptimConfig
 from timesformer.config.schema import ClipConfig, ModelConfig, OnDecodeError, Precision
 
-__all__ = ["AugmentConfig", "DataConfig", "Keep", "OptimConfig", "RandOperations", "RunConfig", "Tracker"]
+__all__ = ["AugmentConfig", "DataConfig", "Keep", "OptimConfig", "RandOperations", "RunConfig", "Strategy", "Tracker"]
 
 Keep = Literal["best", "last"]
+Strategy = Literal["auto", "ddp", "fsdp"]
 Tracker = Literal["tensorboard", "wandb"]
 
 
@@ -55,8 +56,8 @@ class DataConfig:
     num_workers: int = 2
     """Decoding processes; 0 decodes in the training process."""
     cache: bool = False
-    """Decode all frames of all videos once before training and keep them in memory; for small data sets. Each of several
-    processes keeps all training videos, as the order of every epoch is drawn from all of them."""
+    """Decode all frames of all videos once before training and keep them in memory; for small data sets. Each of
+    several processes keeps all training videos, as the order of every epoch is drawn from all of them."""
     on_decode_error: OnDecodeError = "raise"
     """A video that cannot be decoded ends the run (`raise`), or is skipped, counted and reported (`skip`). It is never
     replaced by another video."""
@@ -129,6 +130,9 @@ class RunConfig:
     """Seed of initialization, order, sampling and augmentation."""
     device: str = "auto"
     """`auto` (GPU if available), `cpu`, `cuda`, `cuda:N` or `mps`."""
+    strategy: Strategy = "auto"
+    """Division among several processes: `ddp` copies weights and optimizer to each, `fsdp` shards them and the
+    checkpoints (FSDP2). `auto` is `ddp` if there are several. The result is the same up to rounding."""
     output: str = "runs/train"
     """Folder of the run: model folder, checkpoints, metrics, learning curve."""
 
@@ -163,6 +167,11 @@ class RunConfig:
             check_utf8(name, getattr(self, name))
         check_choice("precision", self.precision, Precision)
         check_choice("keep", self.keep, Keep)
+        check_choice("strategy", self.strategy, Strategy)
+        refuse(
+            self.strategy == "fsdp" and self.precision == "fp16",
+            "strategy='fsdp' does not train with precision='fp16', which scales the loss: use 'bf16'",
+        )
         for tracker in self.trackers:
             check_choice("trackers", tracker, Tracker)
         for name in ("patience", "checkpoint_every"):

@@ -5,6 +5,7 @@ rank 0 times out after `timeout_s` on one that dies.
 """
 
 import json
+import os
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributed import Store
+from torch.distributed import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from timesformer.errors import ConfigError, TimeSformerError
@@ -81,6 +82,8 @@ def process_group(process: ProcessInfo, *, timeout_s: float = 600.0) -> Generato
         raise TimeSformerError(
             f"rank {process.rank} of {process.num_processes} could not reach the other ranks: {error}"
         ) from error
+    # torchrun keeps one store: processes that it starts again must not read the failure that ended the first ones
+    store = PrefixStore(f"start{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     group = ProcessGroup(process=process, store=store, timeout_s=timeout_s)
     with broadcast_failure(group):
         yield group

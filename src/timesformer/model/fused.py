@@ -37,7 +37,7 @@ def all_tokens(
 ) -> Float[Tensor, "b n d"]:
     """The output of a step for every token of its sequences; keeps `x`, not the normalized `x`, for its gradient."""
     attention = step.attention
-    q, k, v = kernels.norm_linear(x, step.norm, attention.qkv, parts=3)
+    q, k, v = kernels.norm_qkv(x, step.norm, attention.qkv)
     y = kernels.attention(q, k, v, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p)
     return _project(step, y)
 

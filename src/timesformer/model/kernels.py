@@ -4,7 +4,7 @@
 |---|---|---|
 | `attention` | attention of each sequence by itself | time: short sequences, slow on a CPU, are packed |
 | `first_attention`, `attention_from_first` | `attention`, first query only | keys and values |
-| `norm_linear` | `linear(norm(x))` | the normalized input: only the input is kept for the backward pass |
+| `norm_linear`, `norm_qkv` | `linear(norm(x))` | the normalized input: only the input is kept for the backward pass |
 | `norm_mlp` | `fc2(gelu(fc1(norm(x))))` | the same, and the hidden layer after its GELU |
 | `merged_linear` | `second(first(x))` | one of two products over the tokens, and the tensor in between |
 
@@ -15,7 +15,7 @@ cheap, in chunks of tokens that fit a processor's cache.
 has hooks. They have no second derivatives; plain layers, as in eval mode, do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -128,7 +128,18 @@ def norm_linear(
 
     Each chunk is contiguous, and so may its gradient be: queries, keys and values need no concatenation.
     """
-    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias, parts)
+    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, linear.weight, linear.bias, parts, None)
+
+
+def norm_qkv(
+    x: Float[Tensor, "b n d"], norm: nn.LayerNorm, qkv: nn.Linear
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"], Float[Tensor, "b n d"]]:
+    """Queries, keys and values for `attention`: `norm_linear` in three parts.
+
+    The bias of the keys gets the gradient 0, which is exact: it shifts all scores of a query alike, and softmax undoes
+    that. A sum over the tokens would leave rounding errors, which AdamW divides by their own size: a random walk.
+    """
+    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, qkv.weight, qkv.bias, 3, 1)
 
 
 def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> Float[Tensor, "b n d"]:
@@ -149,10 +160,18 @@ class _NormLinear(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None, parts: int
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        eps: float,
+        weight: Tensor,
+        bias: Tensor | None,
+        parts: int,
+        unused_bias: int | None,
     ):
         ctx.save_for_backward(x, scale, shift, weight)
-        ctx.eps, ctx.has_bias = eps, bias is not None
+        ctx.eps, ctx.has_bias, ctx.unused_bias = eps, bias is not None, unused_bias
         dtype = _computing_dtype(x)
         tokens = x.flatten(0, -2)
         weights = weight.to(dtype).chunk(parts)
@@ -181,8 +200,8 @@ class _NormLinear(Function):
                 dnormed.addmm_(dy[rows], part, beta=_beta(number))
             d = _norm_backward(dnormed.to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
-        dbias = torch.cat([dy.sum(0, dtype=weight.dtype) for dy in dys]) if ctx.has_bias else None
-        return dx.view_as(x), dscale, dshift, None, dweight.to(weight.dtype), dbias, None
+        dbias = _bias_gradient(dys, weight, unused=ctx.unused_bias) if ctx.has_bias else None
+        return dx.view_as(x), dscale, dshift, None, dweight.to(weight.dtype), dbias, None, None
 
 
 class _NormMLP(Function):
@@ -239,6 +258,15 @@ class _NormMLP(Function):
             dw2.to(weight2.dtype),
             db2,
         )
+
+
+def _bias_gradient(dys: Sequence[Tensor], weight: Tensor, *, unused: int | None) -> Tensor:
+    """Sums over the rows of each part; 0 for the part `unused`, whose bias does not affect the loss."""
+    sums = [
+        weight.new_zeros(dy.shape[1]) if part == unused else dy.sum(0, dtype=weight.dtype)
+        for part, dy in enumerate(dys)
+    ]
+    return torch.cat(sums)
 
 
 def _chunks(tokens: Tensor) -> Iterator[slice]:

@@ -26,6 +26,8 @@ from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
 from timesformer.training.run_folder import RunFolder, replace_text
+from timesformer.training.sharding import gathered
+from timesformer.training.shards import complete, remove_unused
 from timesformer.training.throughput import DataWaitMeter
 from timesformer.weights.model_folder import save
 
@@ -63,6 +65,14 @@ class DirectCheckpointIO(TorchCheckpointIO):
             raise
         finally:
             self._held = {}
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Read a checkpoint, and its tensors if they lie in a folder of shards.
+
+        Raises:
+            WeightsError: That folder is missing or damaged.
+        """
+        return complete(super().load_checkpoint(path, *arguments, **options), Path(path))
 
 
 class Recorder(Checkpoint):
@@ -156,9 +166,11 @@ class Recorder(Checkpoint):
         self.history.append(self._record(trainer))
         self._batches = 0
         is_best = best_epoch(self.history) is self.history[-1]
-        with self._ranks.agreed():
-            if self._ranks.is_first and (is_best or self._run.keep == "last"):
-                save(pl_module.kept_model, self._folder.model, overwrite=True)
+        if is_best or self._run.keep == "last":
+            model = gathered(pl_module.kept_model)
+            with self._ranks.agreed():
+                if model is not None and self._ranks.is_first:
+                    save(model, self._folder.model, overwrite=True)
         self._save_checkpoints(trainer, is_best=is_best)
         with self._ranks.agreed():
             if self._ranks.is_first:
@@ -221,6 +233,8 @@ class Recorder(Checkpoint):
             if is_best:
                 with writing(best), replacing_durably(best) as copy:
                     shutil.copyfile(partial, copy)
+        with writing(self._folder.checkpoints):
+            remove_unused(self._folder.shards, (last, best))
 
     def _write_epoch(self) -> None:
         replace_text(self._folder.metrics, format_metrics(self.history))

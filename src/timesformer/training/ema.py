@@ -3,6 +3,8 @@
 import copy
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from timesformer.model.timesformer import TimeSformer
 
@@ -27,7 +29,13 @@ def update_ema(average: TimeSformer, model: TimeSformer, *, step: int, decay: fl
     The running statistics of `head_norm` are averaged like the weights.
     """
     averaged, current = (
-        [tensor.detach() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
+        [_local(tensor) for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]
         for module in (average, model)
     )
     torch._foreach_lerp_(averaged, current, 1 - ema_decay_at(step, decay=decay))
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The values of a tensor; of a sharded one, those of this process."""
+    values = tensor.detach()
+    return values.to_local() if isinstance(values, DTensor) else values

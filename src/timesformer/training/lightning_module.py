@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from jaxtyping import Float, Int
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from timesformer.config.run import RunConfig
 from timesformer.data.clips.transforms import model_input
-from timesformer.errors import DataError, TimeSformerError
+from timesformer.errors import TimeSformerError
+from timesformer.model.layers import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
 from timesformer.training.ema import ema_copy, update_ema
@@ -25,51 +28,10 @@ from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
 from timesformer.training.optim import build_optimizer, freeze, lr_factor
 from timesformer.training.ranks import ALONE, Ranks
+from timesformer.training.shared_norm import SharedMoments
+from timesformer.training.tally import Tally
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Sums over samples, so that means do not depend on the batching."""
-
-    count: int = 0
-    loss: float = 0.0
-    top1: int = 0
-    top5: int = 0
-    skipped: list[str] = field(default_factory=list)
-    """The error message of each skipped video, without duplicates."""
-
-    def add(self, logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"], *, loss: float) -> None:
-        """Add a batch with mean loss `loss`. With fewer than five classes, top-5 counts every sample as correct."""
-        best = logits.detach().topk(min(5, logits.shape[1])).indices
-        hits = (best == labels[:, None]).sum(dim=0).tolist()
-        self.count += len(labels)
-        self.loss += loss * len(labels)
-        self.top1 += hits[0]
-        self.top5 += sum(hits)
-
-    def merge(self, other: "Tally") -> None:
-        """Add the sums of another tally."""
-        self.count += other.count
-        self.loss += other.loss
-        self.top1 += other.top1
-        self.top5 += other.top5
-        self.skip(other.skipped)
-
-    def skip(self, messages: Sequence[str]) -> None:
-        """Add the messages of skipped videos."""
-        self.skipped += [message for message in dict.fromkeys(messages) if message not in self.skipped]
-
-    def check_not_empty(self, kind: str) -> None:
-        """Refuse an epoch without samples.
-
-        Raises:
-            DataError: All videos were skipped.
-        """
-        if not self.count:
-            first = f"; the first: {self.skipped[0]}" if self.skipped else ""
-            raise DataError(f"no {kind} video of the epoch could be decoded, {len(self.skipped)} were skipped{first}")
 
 
 class ClipClassifier(LightningModule):
@@ -115,6 +77,9 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._ranks = ranks
+        self._moments = SharedMoments(ranks)
+        if isinstance(model.head_norm, BatchStandardization) and not ranks.is_alone:
+            model.head_norm.moments = self._moments
         self._failure: TimeSformerError | None = None
         self._warned: set[str] = set()
         if newly_initialized is None:
@@ -222,6 +187,7 @@ class ClipClassifier(LightningModule):
             norm = torch.nn.utils.clip_grad_norm_(gradients, self._run.optim.clip_grad_norm)
         else:
             norm = torch.nn.utils.get_total_norm(gradients.values())
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if self._run.precision != "fp16" and not torch.isfinite(norm):
             raise self._diverged(f"the norm of the gradients is {norm.item()}", step=self.global_step + 1)
 
@@ -242,6 +208,8 @@ class ClipClassifier(LightningModule):
         clips, labels, *_ = self._unwrap(batch, self._val)
         self._ranks.check(self._failure)
         if len(clips) == 0:
+            if isinstance(self.kept_model, FSDPModule):
+                self._compute_nothing(self.kept_model)
             return
         logits = self.kept_model(clips).float()
         loss = F.cross_entropy(logits, labels)
@@ -329,9 +297,16 @@ class ClipClassifier(LightningModule):
 
     def _no_loss(self) -> Float[Tensor, ""]:
         """A loss of weight zero for a rank without clips, which takes part in the reduction of gradients."""
-        config = self.model.config
+        return 0.0 * self._compute_nothing(self.model).float().sum()
+
+    def _compute_nothing(self, model: TimeSformer) -> Float[Tensor, "1 k"]:
+        """Run a model on a clip of zeros, for a rank without clips, whose shards the other ranks need."""
+        config = model.config
         shape = (1, config.in_channels, config.num_frames, *config.image_size)
-        return 0.0 * self.model(torch.zeros(shape, device=self.device)).float().sum()
+        self._moments.is_idle = True
+        logits = model(torch.zeros(shape, device=self.device))
+        self._moments.is_idle = False
+        return logits
 
     def _mix(
         self,

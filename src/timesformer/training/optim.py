@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from timesformer.config.run import OptimConfig
 from timesformer.config.schema import Precision
@@ -128,5 +129,6 @@ def build_optimizer(
     # fused: 1 ms a step instead of 2.7 for the tiny model on one core
     fused = precision == "fp32" or optim.clip_grad_norm == 0
     if optim.optimizer == "sgd":
+        fused = fused and not any(isinstance(parameter, DTensor) for parameter in model.parameters())  # torch has none
         return torch.optim.SGD(groups, lr=optim.lr, momentum=0.9, nesterov=True, fused=fused)
     return torch.optim.AdamW(groups, lr=optim.lr, fused=fused)

@@ -10,6 +10,7 @@ import torch
 
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.training.history import EpochRecord, read_record
+from timesformer.training.shards import check_shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
     try:
         _check_bytes(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        check_shards(state, checkpoint)
         recorder = state["callbacks"]["Recorder"]
         history = tuple(read_record(record) for record in recorder["history"])
         resumed = ResumeState(history=history, batches=recorder.get("batches", 0))

@@ -15,12 +15,13 @@ from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.files import replacing_durably
 from timesformer.outputs import locked, refuse_inputs, writing
+from timesformer.training.shards import SHARDS, remove_unused
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import is_model_folder
 
 _LOCK = ".training.lock"
 """File that a training process keeps locked, and removes at its end."""
-_FREE_TO_CHANGE = ("output", "device", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
+_FREE_TO_CHANGE = ("output", "device", "strategy", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """Keys that may differ when a run is resumed: they do not change the result."""
 _PATHS = ("data.train", "data.val", "init_from")
 """Keys with paths, which are compared as absolute paths."""
@@ -66,6 +67,11 @@ class RunFolder:
     def best(self) -> Path:
         """The checkpoint at the end of the best epoch."""
         return self.checkpoints / "best.ckpt"
+
+    @property
+    def shards(self) -> list[Path]:
+        """Folders with the tensors of sharded checkpoints."""
+        return sorted(self.checkpoints.glob(f"{SHARDS}-*"))
 
     @property
     def tensorboard(self) -> Path:
@@ -191,7 +197,8 @@ def check_can_write(folder: RunFolder, *, num_bytes: int) -> None:
         folder.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder.root):
             free = shutil.disk_usage(folder.root).free
-    used = sum(path.stat().st_size for path in (*folder.files, *folder.model.glob("*")) if path.is_file())
+    replaced = [*folder.files, *folder.model.glob("*"), *folder.checkpoints.glob(f"{SHARDS}-*/*")]
+    used = sum(path.stat().st_size for path in replaced if path.is_file())
     if free + used < num_bytes:
         raise ConfigError(
             f"output={str(folder.root)!r}: the run needs up to {_size(num_bytes)} and the disk has "
@@ -216,6 +223,7 @@ def tidy(folder: RunFolder) -> None:
         for path in folder.files:
             for partial in path.parent.glob(f".{path.name}.*.part"):
                 partial.unlink(missing_ok=True)
+        remove_unused(folder.shards, (folder.last, folder.best))
         for staging in folder.root.glob(f".{folder.model.name}-*"):
             shutil.rmtree(staging)
 
@@ -233,15 +241,20 @@ def clear(folder: RunFolder) -> None:
         # goes on from its last checkpoint or starts from the beginning
         for path in (folder.best, folder.last):
             path.unlink(missing_ok=True)
-        for tree in (folder.model, folder.tensorboard):
+        for tree in (*folder.shards, folder.model, folder.tensorboard):
             if tree.exists():
                 shutil.rmtree(tree)
         for path in (folder.curve, folder.metrics, folder.config):
             path.unlink(missing_ok=True)
 
 
-def begin(folder: RunFolder, run: RunConfig) -> None:
+def begin(folder: RunFolder, run: RunConfig, *, marks: str = "") -> None:
     """Remove an existing run, and write the config of the new one.
+
+    Args:
+        folder: The folder.
+        run: The new run.
+        marks: Comments for its config.
 
     Raises:
         ConfigError: `model` is not a model folder, or a file cannot be removed.
@@ -252,7 +265,7 @@ def begin(folder: RunFolder, run: RunConfig) -> None:
     with writing(folder.checkpoints):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     header = "# The full configuration of this run.\n"
-    replace_text(folder.config, header + dump_toml(run))
+    replace_text(folder.config, header + marks + dump_toml(run))
 
 
 def replace_text(path: Path, text: str) -> None:

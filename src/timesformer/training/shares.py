@@ -71,13 +71,8 @@ def check_shares(run: RunConfig, *, num_ranks: int) -> None:
     """Refuse a run whose micro-batches cannot be divided equally among ranks.
 
     Raises:
-        ConfigError: The batch does not divide, or the head's batch norm needs all clips of a micro-batch at once.
+        ConfigError: The batch does not divide.
     """
-    if run.model.head_norm == "batch":
-        raise ConfigError(
-            f"model.head_norm='batch' normalizes by all clips of a micro-batch, which {num_ranks} processes divide: "
-            "train in one process, or with another head_norm"
-        )
     mixes = run.augment.mixup > 0 or run.augment.cutmix > 0
     unit = num_ranks * (2 if mixes else 1)
     if run.videos_per_micro_batch % unit == 0:

@@ -1,6 +1,7 @@
 """`train`: run training from a config into a folder."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import Tracker, check_trackers, open_trackers
 from timesformer.training.memory import MOMENTS, free_memory, memory_advice
 from timesformer.training.ranks import Ranks, joined_ranks
+from timesformer.training.restarts import check_can_restart, continues, find_jobs, marks_of
 from timesformer.training.resume import DataSize, ResumeState, read_resume_state
 from timesformer.training.run_folder import (
     RunFolder,
@@ -41,6 +43,7 @@ from timesformer.training.run_folder import (
     replace_text,
     tidy,
 )
+from timesformer.training.sharding import sharing_group
 from timesformer.training.shares import check_same_task, check_shares
 from timesformer.training.throughput import loading_advice
 from timesformer.training.trainer import build_trainer, check_precision, own_randomness, quiet_trainer
@@ -102,7 +105,7 @@ def train(
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
     if group is not None:
         check_shares(run, num_ranks=group.process.num_processes)
-    with joined_ranks(group, device=run.device) as (ranks, device):
+    with joined_ranks(group, device=run.device) as (ranks, device), sharing_group(run, is_alone=ranks.is_alone):
         return _train_in_folder(run, ranks, device=device, overwrite=overwrite, resume=resume, on_message=on_message)
 
 
@@ -110,6 +113,10 @@ def _train_in_folder(
     run: RunConfig, ranks: Ranks, *, device: str, overwrite: bool, resume: bool, on_message: OnMessage | None
 ) -> Path:
     folder = RunFolder(Path(run.output).expanduser())
+    jobs = find_jobs(os.environ)
+    check_can_restart(os.environ, overwrite=overwrite)
+    if ranks.first(lambda: continues(jobs, folder)):
+        resume, overwrite = True, False
     is_new = not resume and not overwrite
     if is_new:
         ranks.first(lambda: check_is_free(folder))
@@ -170,8 +177,9 @@ class _Job:
 
     @property
     def share(self) -> RunConfig:
-        """The run with the batch that one rank computes."""
-        return replace(self.run, batch_size=self.run.batch_size // self.ranks.size)
+        """The run with the batch that one rank computes, which may be one clip."""
+        model = replace(self.run.model, head_norm="none")  # with which one clip would be refused
+        return replace(self.run, batch_size=self.run.batch_size // self.ranks.size, model=model)
 
     @property
     def size(self) -> DataSize:
@@ -237,7 +245,7 @@ def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -
     with ranks.agreed():
         module = ClipClassifier(model, run=run, total_steps=steps * run.epochs, ranks=ranks)
     if not job.state.has_begun:
-        ranks.first(lambda: begin(folder, anchored(run)))
+        ranks.first(lambda: begin(folder, anchored(run), marks=marks_of(find_jobs(os.environ))))
     output.say(_describe(job, steps=steps))
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
     with ExitStack() as stack:

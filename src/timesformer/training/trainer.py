@@ -17,6 +17,7 @@ from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError
 from timesformer.training.callbacks import DirectCheckpointIO
 from timesformer.training.ranks import ALONE, Ranks
+from timesformer.training.sharding import ShardedStrategy
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def build_trainer(
         ranks: The ranks that train together.
     """
     return Trainer(
-        strategy="auto" if ranks.is_alone else DDPStrategy(),
+        strategy=_strategy(run, ranks),
         num_nodes=ranks.size,
         accelerator=device.type,
         devices=[device.index] if device.index is not None else 1,
@@ -115,8 +116,17 @@ def build_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         # one process, even inside a cluster job, unless ranks were joined
-        plugins=[LightningEnvironment() if ranks.is_alone else RankEnvironment(ranks), DirectCheckpointIO()],
+        plugins=[
+            LightningEnvironment() if ranks.is_alone and run.strategy != "fsdp" else RankEnvironment(ranks),
+            DirectCheckpointIO(),
+        ],
     )
+
+
+def _strategy(run: RunConfig, ranks: Ranks) -> DDPStrategy | Literal["auto"]:
+    if run.strategy == "fsdp":
+        return ShardedStrategy()
+    return "auto" if ranks.is_alone else DDPStrategy()
 
 
 def check_precision(run: RunConfig, device: torch.device) -> None:
