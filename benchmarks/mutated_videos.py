@@ -190,11 +190,12 @@ def _write(path: Path, *, codec: str, encoder: str) -> bool:
     width, height = SIZES.get(codec, USUAL_SIZE)
     formats = av.Codec(encoder, "w").video_formats
     try:
-        with av.open(path, "w") as container:
+        # without the time and random identifiers, so that a seed gives the same files again
+        with av.open(path, "w", options={"fflags": "+bitexact"}) as container:
             stream = cast(VideoStream, container.add_stream(encoder, rate=25))
             stream.width, stream.height = width, height
             stream.pix_fmt = formats[0].name if formats else "yuv420p"
-            stream.gop_size = 6
+            stream.gop_size, stream.thread_count = 6, 1
             stream.options = {"x265-params": "log-level=none", "svtav1-params": "log-level=0"}
             for number in range(NUM_FRAMES):
                 frame = VideoFrame.from_ndarray(_picture(number, width=width, height=height))

@@ -42,6 +42,8 @@ _REJECTS_BAD_TAGS = int(av.__version__.partition(".")[0]) < 19
 """PyAV before 19 refuses tags that are not UTF-8 unless told otherwise."""
 _MAX_SIDE_DATA_KINDS = 64
 """Twice as many as FFmpeg 8 has."""
+_USUAL_PACKET_BYTES = 2**25
+"""Packets are smaller, except for uncompressed frames above 8K."""
 _ROUNDED_PIXELS = 2**23
 """Pixels that a decoder may add when it rounds the size of a frame up to whole blocks."""
 _NO_VIDEO = "not a video, or cut off before its index"
@@ -117,7 +119,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """The packets of a stream from the current position on, up to the end or the first read error.
 
     Raises:
-        MemoryError: There is not enough memory, which is not a fault of the file.
+        MemoryError: There is not enough memory for a packet of usual size, which is not a fault of the file.
     """
     # An empty packet, wherever it comes, would flush the decoder. PyAV raises IndexError after the last packet of files
     # in which a stream appears late.
@@ -125,8 +127,9 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     while True:
         try:
             packet = next(packets, None)
-        except av.error.MemoryError:
-            raise
+        except av.error.MemoryError:  # or a damaged packet that claims gigabytes
+            bytearray(_USUAL_PACKET_BYTES)
+            return
         except (av.FFmpegError, IndexError):
             return
         if packet is None:

@@ -136,16 +136,15 @@ class VideoFeed:
             yield from clock.finish()
 
     def _decoded(self, clock: FrameClock) -> Iterator[VideoFrame]:
-        for packet in self._packets():
-            if packet is not None and not packet.is_discard:
-                clock.add_packet(packet.pts, packet.dts)
-            try:
-                frames = decode_or_skip(self.stream, packet)
-            except MemoryError as error:
-                raise DecodeError(f"{self.path}: {TOO_LITTLE_MEMORY}") from error
-            for frame in frames:
-                self.num_decoded += 1
-                yield frame
+        try:
+            for packet in self._packets():
+                if packet is not None and not packet.is_discard:
+                    clock.add_packet(packet.pts, packet.dts)
+                for frame in decode_or_skip(self.stream, packet):
+                    self.num_decoded += 1
+                    yield frame
+        except MemoryError as error:
+            raise DecodeError(f"{self.path}: {TOO_LITTLE_MEMORY}") from error
 
     def _packets(self) -> Iterator[Packet | None]:
         yield from demux(self.container, self.stream)
