@@ -102,6 +102,7 @@ def run(
         finished=lambda: finished(folder / "disturbed"),
         is_worker=lambda process: any(part in process.command for part in WORKERS[engine]),
     )
+    wrong = audit(videos, jobs["undisturbed"], jobs["disturbed"])
     opened.names()
     restart_s = run_undisturbed(jobs["disturbed"])
     read_again = disturbance.read_again | opened.names()
@@ -114,7 +115,7 @@ def run(
         "undisturbed_s": round(seconds, 1),
         "kills": disturbance.kills,
         "restart_s": round(restart_s, 1),
-        "wrong": audit(videos, jobs["undisturbed"], jobs["disturbed"])
+        "wrong": wrong
         | {
             "finished, and read again": sorted(read_again),
             "not killed": [kill.what for kill in planned[len(disturbance.kills) :]],
@@ -131,11 +132,15 @@ def write_model(folder: Path) -> Path:
 
 
 def kills(num_bad: int, *, seed: int) -> list[Kill]:
-    """The kills: the driver twice, a worker three times, up to two seconds after a number of files in quarantine."""
+    """The kills: the driver twice, a worker three times, each up to two seconds after a number of files in quarantine.
+
+    The numbers differ, so that the job gets on between two kills: it ends with an error if a worker cannot be started
+    twice in succession.
+    """
     drawn = random.Random(seed)
     what = ["driver"] * 2 + ["worker"] * 3
     drawn.shuffle(what)
-    moments = sorted(drawn.choices(range(num_bad - 1), k=len(what)))
+    moments = sorted(drawn.sample(range(num_bad - 1), k=len(what)))
     return [
         Kill(what=each, at=at, delay_s=2 * drawn.random(), choice=drawn.random())
         for at, each in zip(moments, what, strict=True)

@@ -19,6 +19,7 @@ SCRIPTS = (
     "explain_utd27",
     "fast_steps",
     "initialization",
+    "job_faults",
     "loader",
     "rollout_memory",
     "timeline_hour",
