@@ -8,7 +8,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from timesformer.errors import ConfigError, WeightsError
+from timesformer.errors import ConfigError, TimeSformerError, WeightsError
 from timesformer.training.history import EpochRecord, read_record
 from timesformer.training.shards import check_shards
 
@@ -61,6 +61,8 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
         history = tuple(read_record(record) for record in recorder["history"])
         resumed = ResumeState(history=history, batches=recorder.get("batches", 0))
         saved = DataSize(**recorder["size"])
+    except TimeSformerError:
+        raise
     except _DAMAGED as error:
         raise WeightsError(
             f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}{_other_start(checkpoint)}"
