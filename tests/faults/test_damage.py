@@ -28,7 +28,7 @@ def test_damaged_checkpoint(begun: Scene, damage):
 def test_damaged_config(begun: Scene):
     config = begun.folder / "run/config.toml"
     whole = config.read_bytes()
-    cut(config)
+    config.write_bytes(whole[: whole.index(b"epochs") + 4])
     begun.see("config damaged", begun.run(*RESUME, "run"))
     config.write_bytes(whole)
     begun.check(*RESUME, "run")
@@ -50,7 +50,8 @@ def test_damaged_weights(scene: Scene, damage):
 
 
 def test_damaged_config_of_a_model(scene: Scene):
-    cut(scene.folder / "whole/model/config.json")
+    config = scene.folder / "whole/model/config.json"
+    config.write_text(config.read_text().partition(",")[0])
     scene.see("model config damaged", scene.run(*PREDICT, "whole"))
 
 
