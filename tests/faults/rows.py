@@ -408,7 +408,7 @@ FAULTS: dict[str, Fault] = {
         fault="`job.json` cut off",
         command="check videos --job job",
         expected="refused; nothing is changed",
-        observed="exit 1: error: job/job.json: cannot be read: Expecting value: line N column N (char N); pass overwrite=True (--overwrite)",
+        observed="exit 1: error: job/job.json: cannot be read: Expecting ',' delimiter: line N column N (char N); pass overwrite=True (--overwrite)",
     ),
     "two drivers": Fault(
         group="Batch jobs",
