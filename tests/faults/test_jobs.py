@@ -60,7 +60,8 @@ def test_damaged_part(scene: Scene, whole: bytes, damage):
 
 def test_damaged_description_of_a_job(scene: Scene):
     scene.run(*JOB, "job")
-    cut(scene.folder / "job/job.json")
+    description = scene.folder / "job/job.json"
+    description.write_text(description.read_text().partition(",")[0])
     scene.see("job.json damaged", scene.run(*JOB, "job"))
 
 
