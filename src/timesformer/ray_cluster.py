@@ -149,7 +149,7 @@ def _attempt(ray: ModuleType, session: Path, *, num_cpus: int | None) -> str:
 
 def _end_processes(session: Path) -> None:
     """End the processes of a cluster that did not start, which Ray leaves."""
-    import psutil  # comes with Ray
+    import psutil
 
     for process in psutil.Process().children():
         with suppress(psutil.Error):
