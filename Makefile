@@ -16,11 +16,12 @@ PINS ?= --require-hashes -c requirements.lock
 INSTALL = .venv/bin/pip install -q $(PINS) -r
 ITSELF = .venv/bin/pip install -q --no-deps --no-build-isolation -e .
 
-.PHONY: help demo test coverage lint format lint-ci lock audit sbom dist clean
+.PHONY: help demo test test-slow coverage lint format lint-ci lock audit sbom dist clean
 help:
 	@echo "make demo               train on a small synthetic set and look at runs/demo/index.html (minutes)"
 	@echo "make demo DATA=folder   the same on your videos: one folder of videos for each class"
-	@echo "make test               the checks and the test suite"
+	@echo "make test               the checks and the test suite, without the slow tests"
+	@echo "make test-slow          the slow tests: clusters, restarts of torchrun, 2 to 4 minutes"
 	@echo "make coverage           the test suite with branch coverage; half as long again"
 	@echo "make lint | format | clean"
 	@echo "make lock               pin versions and hashes anew (needs uv; UV=--upgrade for newer versions)"
@@ -34,7 +35,10 @@ demo: .venv/.installed
 	.venv/bin/timesformer demo $(if $(DATA),--data "$(DATA)") --output "$(OUTPUT)"
 
 test: .venv/.tested lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -m "not slow"
+
+test-slow: .venv/.tested
+	.venv/bin/python -m pytest -m slow
 
 coverage: .venv/.tested
 	.venv/bin/python -m pytest --cov=timesformer --cov-report=term:skip-covered
