@@ -36,8 +36,9 @@ from timesformer.jobs.item import Item
 from timesformer.jobs.predict import predict_task
 from timesformer.jobs.progress import Progress
 from timesformer.jobs.run import run_job
-from timesformer.jobs.workers import Workers, num_cores
+from timesformer.jobs.workers import Workers
 from timesformer.model.timesformer import TimeSformer
+from timesformer.processes import num_cores
 from timesformer.weights.model_folder import save
 
 _VIDEOS = {"tiny": (8, (32, 32)), "small": (48, (160, 212))}

@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MAX_NAME = 200
@@ -114,6 +114,16 @@ def replacing_durably(path: Path) -> Generator[Path]:
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, if its file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def is_stream(path: Path) -> bool:

@@ -1,5 +1,6 @@
-"""Rank and number of the processes that a launcher started."""
+"""Rank and number of the processes that a launcher started, and the cores and threads of this one."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -43,6 +44,17 @@ def read_process_info(environment: Mapping[str, str]) -> ProcessInfo:
     if not 0 <= rank < size:
         raise ConfigError(f"{names[0]}={rank} and {names[1]}={size} in the environment contradict each other")
     return ProcessInfo(rank=rank, num_processes=size, local_rank=local_rank, launcher_variable=names[1])
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def given_threads(environment: Mapping[str, str]) -> int | None:
+    """Threads that `OMP_NUM_THREADS` sets; None if it sets none."""
+    text = environment.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

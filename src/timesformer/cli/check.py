@@ -2,7 +2,6 @@
 
 import json as json_text
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from timesformer.data.video.segment import seconds_text
 from timesformer.errors import ConfigError, DataError
 from timesformer.files import replacing
 from timesformer.outputs import check_folder, refuse_existing, refuse_inputs, writing
+from timesformer.processes import num_cores
 
 _MAX_LINES = 40
 _MAX_FILES = 20
@@ -102,7 +102,7 @@ def check(
     if job.job:
         result = check_by_job(data, job, **settings, overwrite=overwrite and not has_files)
     else:
-        result = _checked(data, **settings, num_workers=_num_cores() if num_workers is None else num_workers)
+        result = _checked(data, **settings, num_workers=num_cores() if num_workers is None else num_workers)
     if isinstance(result, int):  # the exit status of a job that has no findings yet
         return result
     content = result.to_dict()
@@ -135,11 +135,6 @@ def _check_fix(fix: Path, *, data: str, val: str, has_val: bool, overwrite: bool
             f"--fix {fix}: is the data set itself, which would then have two sources for each split; name another "
             "folder"
         )
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_output(folder: Path, *, reads: Iterable[Path], overwrite: bool) -> None:

@@ -16,7 +16,8 @@ from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.ids import item_id, salt
 from timesformer.jobs.item import Item
 from timesformer.jobs.results import iter_quarantine, iter_rows
-from timesformer.jobs.workers import Workers, num_cores
+from timesformer.jobs.workers import Workers
+from timesformer.processes import num_cores
 
 
 def check_by_job(

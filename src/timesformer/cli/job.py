@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ from timesformer.jobs.progress import Progress
 from timesformer.jobs.run import JobSummary, run_job
 from timesformer.jobs.task import Task
 from timesformer.jobs.workers import Workers
+from timesformer.signals import ending_at_once
 
-_TERMINATED = 128 + signal.SIGTERM
 _LOG_EVERY_S = 60.0
 _CONTINUE = "run the same command to continue"
 
@@ -52,7 +51,7 @@ def run(
         as_json: Print the summary as JSON.
 
     Returns:
-        The exit status: 0 if all items have a row, 1 if some are in quarantine, 130 or 143 after Ctrl-C or SIGTERM.
+        The exit status: 0 if all items have a row, 1 if some are in quarantine, 130 after Ctrl-C.
 
     Raises:
         ConfigError: An option is invalid.
@@ -74,13 +73,13 @@ def compute_job(
     device: str = "cpu",
     overwrite: bool = False,
 ) -> JobSummary | int:
-    """As `run`, without the print: the summary, or the exit status after Ctrl-C or SIGTERM."""
+    """As `run`, without the print: the summary, or the exit status after Ctrl-C."""
     shard = parse_shard(job.shard)
     if overwrite and shard.count > 1:
         raise ConfigError("--overwrite with --shard would remove the work of other shards: remove the folder instead")
     limits = Limits(seconds_per_item=job.seconds_per_video, memory=round(job.memory_per_worker * 2**30))
     try:
-        with _terminable(), _shown(task.verb) as on_progress:
+        with ending_at_once(_say_terminated), _shown(task.verb) as on_progress:
             return run_job(
                 task, items, job.job, engine=_engine(job, device=device), workers=workers, limits=limits, shard=shard,
                 overwrite=overwrite, retry=job.retry, on_progress=on_progress,
@@ -88,9 +87,6 @@ def compute_job(
     except KeyboardInterrupt:
         say(f"interrupted: {_CONTINUE}")
         return 130
-    except _Terminated:
-        say(f"terminated: {_CONTINUE}")
-        return _TERMINATED
 
 
 def parse_shard(text: str) -> Shard:
@@ -121,22 +117,8 @@ def _engine(job: Job, *, device: str) -> Engine:
     return ray_engine(job.ray_address or None, count=job.workers, device=device)
 
 
-class _Terminated(BaseException):
-    """The process was asked to end."""
-
-
-@contextmanager
-def _terminable() -> Generator[None]:
-    """Turn SIGTERM, which schedulers send before they kill, into an exception, so that waiting rows are written."""
-
-    def stop(number: int, frame: object) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _say_terminated(_: str) -> None:
+    say(f"terminated: {_CONTINUE}")
 
 
 @contextmanager

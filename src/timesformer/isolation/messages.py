@@ -79,3 +79,25 @@ def _read(read_into: Callable[[memoryview], None], size: int) -> bytearray:
     content = bytearray(size)
     read_into(memoryview(content))
     return content
+
+
+def fill(file: IO[bytes], view: memoryview) -> None:
+    """Read bytes from an unbuffered file until a buffer is full.
+
+    Raises:
+        EOFError: The file ends.
+    """
+    while view.nbytes:
+        view = read_some(file, view)
+
+
+def read_some(file: IO[bytes], view: memoryview) -> memoryview:
+    """Read some bytes into a buffer; the part of it that is left.
+
+    Raises:
+        EOFError: The file ends.
+    """
+    count = file.readinto(view)  # ty: ignore[missing-attribute]
+    if not count:
+        raise EOFError
+    return view[count:]

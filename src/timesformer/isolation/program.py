@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from timesformer.errors import TimeSformerError
 from timesformer.isolation.limits import apply_limits, die_with_parent
-from timesformer.isolation.messages import Kind, read_message, write_message
+from timesformer.isolation.messages import Kind, fill, read_message, write_message
 from timesformer.isolation.progress import on_progress
 
 PROGRAM = """
@@ -108,7 +108,7 @@ def _serve(target: str, requests: IO[bytes], responses: IO[bytes]) -> None:
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
         function = _prepare(target, requests, responses)
         while function is not None:
-            _, (args, kwargs) = read_message(partial(_fill, requests))
+            _, (args, kwargs) = read_message(partial(fill, requests))
             reporter.restart()
             try:
                 _respond(function(*args, **kwargs), responses)
@@ -118,7 +118,7 @@ def _serve(target: str, requests: IO[bytes], responses: IO[bytes]) -> None:
 
 def _prepare(target: str, requests: IO[bytes], responses: IO[bytes]) -> Callable[..., Any] | None:
     """Take on the limits and call the target: the function of the calls, None if there is none."""
-    _, (limits, setup) = read_message(partial(_fill, requests))
+    _, (limits, setup) = read_message(partial(fill, requests))
     try:
         prepare = resolve(target)
         apply_limits(limits)
@@ -165,16 +165,3 @@ class _Reporter:
         if time.monotonic() >= self._next_s:
             write_message(self._responses, Kind.ALIVE, None)
             self.restart()
-
-
-def _fill(file: IO[bytes], view: memoryview) -> None:
-    """Read bytes until a buffer is full.
-
-    Raises:
-        EOFError: The file ends.
-    """
-    while view.nbytes:
-        count = file.readinto(view)  # ty: ignore[missing-attribute]
-        if not count:
-            raise EOFError
-        view = view[count:]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Event, Timer
 from typing import Protocol
 
+from timesformer.isolation.messages import fill, read_some
 from timesformer.isolation.processes import Process
 
 _BLOCK = 2**16
@@ -66,7 +67,7 @@ class PollingReader:
         """See `Reader`."""
         while view.nbytes:
             self._wait()
-            view = _read_some(self._process, view)
+            view = read_some(self._process.responses, view)
 
     def _wait(self) -> None:
         while True:
@@ -95,8 +96,7 @@ class BlockingReader:
 
     def fill(self, view: memoryview) -> None:
         """See `Reader`."""
-        while view.nbytes:
-            view = _read_some(self._process, view)
+        fill(self._process.responses, view)
 
 
 @contextmanager
@@ -135,11 +135,3 @@ def _blocks(descriptor: int) -> Iterator[bytes]:
             yield content
     except BlockingIOError:
         return
-
-
-def _read_some(process: Process, view: memoryview) -> memoryview:
-    """Read some bytes into a buffer; the part of it that is left."""
-    count = process.responses.readinto(view)  # ty: ignore[missing-attribute]
-    if not count:
-        raise EOFError
-    return view[count:]

@@ -14,6 +14,7 @@ from timesformer.data.manifest.durations import FrameTimes, frame_times
 from timesformer.data.video.file_stat import video_stamp
 from timesformer.errors import DecodeError
 from timesformer.jobs.item import Failure, Item, Row
+from timesformer.jobs.parquet import arrow
 from timesformer.jobs.task import Compute
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class CheckTask:
     @property
     def schema(self) -> "pa.Schema":
         """Columns of `Fingerprint`, of the state of the file, and of the times of frames."""
-        import pyarrow as pa
+        pa = arrow()
 
         return pa.schema(
             [

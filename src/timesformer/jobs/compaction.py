@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from timesformer.errors import TimeSformerError
-from timesformer.jobs.durable import sync_folder, write_durably
+from timesformer.files import sync_folder
+from timesformer.jobs.durable import write_durably
 from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.ids import shortened
 from timesformer.jobs.manifest import JobManifest

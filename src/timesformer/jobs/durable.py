@@ -1,21 +1,10 @@
 """Writes that survive a kill or a power cut at any moment."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from timesformer.files import replacing_durably
+from timesformer.files import replacing_durably, sync_folder
 from timesformer.outputs import writing
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, if its file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:

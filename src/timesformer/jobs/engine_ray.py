@@ -19,7 +19,8 @@ from timesformer.jobs.engine import Chunk, ChunkResult, Engine, Limits
 from timesformer.jobs.parquet import arrow
 from timesformer.jobs.supervised import Supervised
 from timesformer.jobs.task import Task
-from timesformer.jobs.workers import Workers, num_cores
+from timesformer.jobs.workers import CORES_PER_WORKER, Workers
+from timesformer.processes import given_threads, num_cores
 from timesformer.ray_cluster import RayCluster, ray_cluster, require_ray
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ CHUNKS_PER_RUN = 1024
 """Ray Data holds all inputs of a run, 5 KB a chunk and more, so a long job is several runs, each with new workers."""
 _CHUNKS_PER_WORKER = 128
 """Least number of chunks for each worker in a run."""
-_MOST_THREADS = 8
-"""Threads of a worker of a cluster, at most; see `plan_workers`."""
 
 
 def ray_engine(address: str | None = None, *, count: int | None = None, device: str = "cpu") -> Engine:
@@ -83,8 +82,7 @@ def plan_cluster(nodes: Sequence[Mapping[str, float]], *, count: int | None, has
     """
     able = [node for node in nodes if node.get("CPU", 0) >= 1 and (not has_gpus or node.get("GPU", 0) >= 1)]
     shares = [int(node["CPU"] // node["GPU"]) if has_gpus else int(node["CPU"]) for node in able]
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(given) if given.isdecimal() and int(given) > 0 else max(1, min([_MOST_THREADS, *shares]))
+    threads = given_threads(os.environ) or max(1, min([CORES_PER_WORKER, *shares]))
     room = sum(int(min(node["CPU"] // threads, node["GPU"] if has_gpus else node["CPU"])) for node in able)
     if count is None and not room:
         kind = f"{threads} CPUs and a GPU" if has_gpus else f"{threads} CPUs"

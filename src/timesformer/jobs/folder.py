@@ -13,7 +13,8 @@ from typing import Any
 
 from timesformer._version import __version__
 from timesformer.errors import ConfigError, DataError
-from timesformer.jobs.durable import append_lines, sync_folder, write_durably
+from timesformer.files import sync_folder
+from timesformer.jobs.durable import append_lines, write_durably
 from timesformer.outputs import check_folder, locked, writing
 
 FORMAT_VERSION = 1

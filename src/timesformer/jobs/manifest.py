@@ -96,8 +96,11 @@ def read_manifest(path: Path, *, salt: bytes) -> JobManifest:
 
 
 def _items(table: "pa.Table") -> list[Item]:
-    columns = (table[name].to_pylist() for name in ("path", "start", "end"))
-    return [Item(path=os.fsdecode(path), start=start, end=end) for path, start, end in zip(*columns, strict=True)]
+    return [Item(path=os.fsdecode(path), start=start, end=end) for path, start, end in _values(table)]
+
+
+def _values(table: "pa.Table | pa.RecordBatch") -> Iterator[tuple[bytes, float | None, float | None]]:
+    return zip(*(table[name].to_pylist() for name in ("path", "start", "end")), strict=True)
 
 
 def _encoded(path: str) -> bytes:
@@ -114,8 +117,8 @@ def _encoded(path: str) -> bytes:
 def _hash(table: "pa.Table") -> str:
     digest = hashlib.sha256()
     for batch in table.to_batches(_BATCH):
-        for item in _items(table.from_batches([batch])):
-            digest.update(b"\0".join((os.fsencode(item.path), repr(item.start).encode(), repr(item.end).encode(), b"")))
+        for path, start, end in _values(batch):
+            digest.update(b"\0".join((path, repr(start).encode(), repr(end).encode(), b"")))
     return digest.hexdigest()
 
 

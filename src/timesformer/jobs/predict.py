@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer.config.checks import MOST_WORKERS, check_count, check_positive
 from timesformer.config.compute import ComputeOptions
-from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.errors import TimeSformerError
 from timesformer.inference.onnx_model import open_model
 from timesformer.inference.predictor import Prediction, Predictor
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.jobs.decode import DecodeAhead, decoding
 from timesformer.jobs.engine import Limits
 from timesformer.jobs.item import Failure, Item, Row
-from timesformer.jobs.job_model import model_settings, model_source
+from timesformer.jobs.job_model import model_settings, model_source, refuse_other_model
 from timesformer.jobs.parquet import arrow
 from timesformer.jobs.task import Compute
 
@@ -72,8 +72,7 @@ class PredictTask:
             ConfigError: The model is not that of the job.
         """
         model = open_model(self.model, **self.overrides)
-        if weights_sha256(model) != self.model_sha256:
-            raise ConfigError(f"{self.model}: the model has changed since the job was started")
+        refuse_other_model(self.model, sha256=weights_sha256(model), expected=self.model_sha256)
         predictor = Predictor(model, options=self.options)
         reading = decoding(
             model.config, model.info.clip, allow_codecs=self.options.allow_codecs, num_children=self.num_decoders,

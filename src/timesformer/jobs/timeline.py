@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.thresholds import Thresholds
-from timesformer.errors import ConfigError, DataError, DecodeError
+from timesformer.errors import DataError, DecodeError
 from timesformer.isolation.progress import report_progress
 from timesformer.jobs.item import Failure, Item, Row
-from timesformer.jobs.job_model import model_settings, model_source
+from timesformer.jobs.job_model import model_settings, model_source, refuse_other_model
+from timesformer.jobs.parquet import arrow
 from timesformer.jobs.task import Compute
 from timesformer.timelines.decision import settings_of
 from timesformer.timelines.run import Task as PreparedTimeline
@@ -54,7 +55,7 @@ class TimelineTask:
     @property
     def schema(self) -> "pa.Schema":
         """Columns of a timeline: its segments and gaps as lists, and what is known of the video."""
-        import pyarrow as pa
+        pa = arrow()
 
         seconds, count, text = pa.float64(), pa.int64(), pa.string()
         types = {"label": text, "start_frame": count, "end_frame": count}
@@ -86,8 +87,7 @@ class TimelineTask:
             options=self.options,
             keywords=self.overrides,
         )
-        if prepared.sha256 != self.model_sha256:
-            raise ConfigError(f"{self.model}: the model has changed since the job was started")
+        refuse_other_model(self.model, sha256=prepared.sha256, expected=self.model_sha256)
         yield lambda items: (_result(prepared, item) for item in items)
 
 

@@ -1,12 +1,12 @@
 """How many workers a job has, and the threads and the GPU of each."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from timesformer.config.checks import MOST_WORKERS, check_count
+from timesformer.processes import given_threads, num_cores
 
-_CORES_PER_WORKER = 8
+CORES_PER_WORKER = 8
 """Threads beyond these speed up a model of this size little, while another worker takes a core's share of memory."""
 
 
@@ -49,18 +49,9 @@ def plan_workers(count: int | None = None, *, device: str = "cpu") -> Workers:
     cores = num_cores()
     gpus = _gpus() if device in ("auto", "cuda") else ()
     is_on_cpu = not gpus and device in ("auto", "cpu")
-    planned = count or len(gpus) or (max(1, cores // _CORES_PER_WORKER) if is_on_cpu else 1)
-    return Workers(count=planned, threads=_threads(os.environ, cores=cores, workers=planned), gpus=gpus)
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _threads(environment: Mapping[str, str], *, cores: int, workers: int) -> int:
-    given = environment.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) > 0 else max(1, cores // workers)
+    planned = count or len(gpus) or (max(1, cores // CORES_PER_WORKER) if is_on_cpu else 1)
+    threads = given_threads(os.environ) or max(1, cores // planned)
+    return Workers(count=planned, threads=threads, gpus=gpus)
 
 
 def _gpus() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from torch.distributed import PrefixStore
 
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.evaluation.process_group import ProcessGroup, local_device, raise_failure, receive, send
-from timesformer.processes import ProcessInfo
+from timesformer.processes import ProcessInfo, num_cores
 
 T = TypeVar("T")
 
@@ -248,6 +248,6 @@ def _share_cores(ranks: Ranks) -> None:
     mine = socket.gethostname(), cores
     sharing = ranks.gather(mine).count(mine)
     if "OMP_NUM_THREADS" not in os.environ:
-        threads = max((len(cores) or os.cpu_count() or 1) // sharing, 1)
+        threads = max(num_cores() // sharing, 1)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which also keeps the trainer from choosing another number
         torch.set_num_threads(threads)

@@ -1,7 +1,5 @@
 """The state of a run in its last checkpoint, for `resume`."""
 
-import pickle
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -11,6 +9,7 @@ import torch
 from timesformer.errors import ConfigError, TimeSformerError, WeightsError
 from timesformer.training.history import EpochRecord, read_record
 from timesformer.training.shards import check_shards
+from timesformer.weights.pickles import DAMAGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +40,6 @@ class ResumeState:
         return self.epochs > 0 or self.batches > 0
 
 
-_DAMAGED = (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error,
-            pickle.UnpicklingError)  # fmt: skip
-"""Errors of reading a damaged checkpoint."""
-
-
 def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
     """Read the progress of a run from its checkpoint.
 
@@ -63,7 +57,7 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
         saved = DataSize(**recorder["size"])
     except TimeSformerError:
         raise
-    except _DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
         raise WeightsError(
             f"{checkpoint}: is not a checkpoint of a run, or damaged: {error}{_other_start(checkpoint)}"
         ) from error

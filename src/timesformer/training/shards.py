@@ -6,7 +6,6 @@ leaves the last complete checkpoint. Folders that no checkpoint names are remove
 """
 
 import io
-import os
 import pickle
 import shutil
 import warnings
@@ -23,6 +22,8 @@ from torch.distributed.checkpoint import CheckpointException, FileSystemReader, 
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
 from timesformer.errors import WeightsError
+from timesformer.files import sync_folder
+from timesformer.weights.pickles import DAMAGED
 
 SHARDS = "shards"
 """Key of a checkpoint with the name of its folder of tensors."""
@@ -48,11 +49,6 @@ _PLAIN = {
 }
 """Classes that the table of a folder may name; they run no code."""
 
-_DAMAGED = (  # what reading damaged pickles and archives raises
-    AttributeError, BadZipFile, EOFError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError,
-    pickle.UnpicklingError,
-)  # fmt: skip
-
 Twin = Callable[[str], Tensor | None]
 """The tensor of the running training with a key, whose sharding the one to read gets; None for a plain tensor."""
 
@@ -68,7 +64,7 @@ def write_shards(tensors: Mapping[str, Tensor], folder: Path) -> None:
     except CheckpointException as error:
         raise _cause(error) from error
     for path in (folder, folder.parent):
-        _flush(path)
+        sync_folder(path)
 
 
 def read_shards(folder: Path, *, twin: Twin = lambda key: None) -> dict[str, Tensor]:
@@ -204,7 +200,7 @@ def _damage_as_error(folder: Path) -> Generator[None]:
         yield
     except CheckpointException as error:
         raise WeightsError(f"{folder}: is damaged: {_cause(error)}") from error
-    except (*_DAMAGED, OSError) as error:
+    except (*DAMAGED, OSError) as error:
         raise WeightsError(f"{folder}: is damaged: {error}") from error
 
 
@@ -225,14 +221,3 @@ def _cause(error: CheckpointException) -> OSError:
     """The first error of a process, as an `OSError`."""
     first = next(cause for _, (cause, _) in sorted(error.failures.items()))
     return first if isinstance(first, OSError) else OSError(str(first) or type(first).__name__)
-
-
-def _flush(folder: Path) -> None:
-    """Write the names in a folder to the disk."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

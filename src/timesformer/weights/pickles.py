@@ -11,6 +11,7 @@ import re
 import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,11 @@ from timesformer.weights.file_kinds import (
     looks_like_safetensors,
 )
 
-_DAMAGED = (  # what reading a damaged pickle raises
+DAMAGED = (
     pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, AttributeError, TypeError, AssertionError,
-    struct.error, OverflowError, zipfile.BadZipFile,
+    struct.error, OverflowError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+"""What reading a damaged pickle, or the archive around it, raises."""
 
 _INERT: list[Any] = [argparse.Namespace]
 """Classes admitted in addition to tensors: command-line options of training scripts, which run no code."""
@@ -75,7 +77,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read as weights: {error.strerror or error}") from error
     except MemoryError as error:
         raise WeightsError(f"{path}: cannot be read as weights: it needs more memory than there is") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise WeightsError(f"{path}: {_why_refused(path)}") from error
 
 
@@ -137,7 +139,7 @@ def _names_in(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             yield from _names_in_stream(io.BytesIO(archive.read(name)))
-    except (*_DAMAGED, OSError, NotImplementedError, MemoryError):  # a text of a claimed length
+    except (*DAMAGED, OSError, NotImplementedError, MemoryError):  # a text of a claimed length
         return
 
 
