@@ -1,0 +1,1 @@
+"""Publishing a model on a hub, with its card."""

@@ -1,0 +1,1 @@
+"""Embeddings of videos: written, searched, mapped and learned from."""

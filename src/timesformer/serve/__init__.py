@@ -1,0 +1,1 @@
+"""The HTTP server: the page, the API, and what protects them."""
