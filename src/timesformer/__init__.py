@@ -39,6 +39,10 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
     from timesformer.model.timesformer import TimeSformer
+    from timesformer.publishing.card import CardFacts
+    from timesformer.publishing.measured import Measured, measured
+    from timesformer.publishing.push import push
+    from timesformer.publishing.upload import Pushed
     from timesformer.timelines.run import timeline
     from timesformer.timelines.timeline import Timeline
     from timesformer.training.train import train
@@ -79,6 +83,10 @@ _HOMES = {
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
+    "timesformer.publishing.card": ["CardFacts"],
+    "timesformer.publishing.measured": ["Measured", "measured"],
+    "timesformer.publishing.push": ["push"],
+    "timesformer.publishing.upload": ["Pushed"],
     "timesformer.timelines.run": ["timeline"],
     "timesformer.timelines.timeline": ["Timeline"],
     "timesformer.training.train": ["train"],

@@ -1,6 +1,5 @@
 """`timesformer push`"""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +32,7 @@ from timesformer.publishing.card import CardFacts
 from timesformer.publishing.folder import read_run, write_published
 from timesformer.publishing.licenses import choose_license
 from timesformer.publishing.measured import Measured, measured, read_measured
-from timesformer.publishing.upload import upload
+from timesformer.publishing.push import push as publish
 from timesformer.weights.load import load, model_files
 from timesformer.weights.model_folder import check_model_target
 from timesformer.weights.source import parse_source
@@ -111,7 +110,6 @@ def push(
     facts = CardFacts(
         name=name,
         license=model.info.license,
-        weights_sha256="",
         for_transformers="transformers" in also,
         trained_on=trained_on,
         run=read_run(source),
@@ -124,9 +122,9 @@ def push(
         write_published(model, output, facts=facts, example=picture, overwrite=overwrite)
         print_json({"written": str(output)}) if json else print(output)
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = write_published(model, Path(temporary) / "model", facts=facts, example=picture)
-        done = upload(folder, name, revision=revision, private=private, message=message, overwrite=overwrite)
+    done = publish(
+        model, facts, example=picture, revision=revision, private=private, message=message, overwrite=overwrite
+    )
     note(f"commit {done.commit}: {name}@{done.commit} names this version for good")
     print_json(done.to_dict()) if json else print(done.url)
 
@@ -160,7 +158,7 @@ def _measure(model: TimeSformer, *, data: str, evaluation: Path | None, data_nam
     with progress("evaluating") as on_progress:
         result = evaluate(model, read_manifest(data, labels=model.info.labels), on_progress=on_progress)
     shown = data_name or Path(data).resolve().name
-    return measured(result.to_dict(), data=shown, labels=labels, source=data)
+    return measured(result, data=shown)
 
 
 def _example(model: TimeSformer, video: Path) -> Image.Image:

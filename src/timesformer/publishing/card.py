@@ -31,9 +31,9 @@ class CardFacts:
     name: str
     """Hub id, `owner/name`."""
     license: str
-    weights_sha256: str
+    """License of the weights, as an SPDX identifier if there is one."""
     for_transformers: bool = False
-    """Whether the files are in the layout of `transformers`."""
+    """Whether the files are written in the layout of `transformers`, which we read as well."""
     trained_on: str = ""
     """Training data in a sentence."""
     run: RunConfig | None = None
@@ -43,16 +43,16 @@ class CardFacts:
     measured: Measured | None = None
     limits: str = ""
     """Further limits, in the publisher's words."""
-    pictures: tuple[str, ...] = ()
-    """Files among `PICTURE` and `EXAMPLE` that lie beside the card."""
 
 
-def model_card(model: TimeSformer, facts: CardFacts) -> str:
+def model_card(model: TimeSformer, facts: CardFacts, *, weights_sha256: str, pictures: Sequence[str] = ()) -> str:
     """The text of a card, metadata included.
 
     Args:
         model: The model.
         facts: What else is stated.
+        weights_sha256: Hash of `model.safetensors`.
+        pictures: Files among `PICTURE` and `EXAMPLE` that lie beside the card.
     """
     from huggingface_hub import ModelCardData
 
@@ -68,14 +68,14 @@ def model_card(model: TimeSformer, facts: CardFacts) -> str:
         eval_results=list(_results(facts.measured)) or None,
     )
     sections = [
-        _head(model, facts),
+        _head(model, facts, pictures=pictures),
         _use(facts),
         _classes(model),
         _training(facts),
         _evaluation(facts),
         _preprocessing(model),
         _limits(model, facts),
-        _files(facts),
+        _files(facts, weights_sha256=weights_sha256),
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
 
@@ -103,7 +103,7 @@ def _results(measured: Measured | None) -> "Iterator[EvalResult]":
         )
 
 
-def _head(model: TimeSformer, facts: CardFacts) -> str:
+def _head(model: TimeSformer, facts: CardFacts, *, pictures: Sequence[str]) -> str:
     config, info = model.config, model.info
     scheme = config.scheme if isinstance(config.scheme, str) else " > ".join("+".join(step) for step in config.scheme)
     result = ""
@@ -111,7 +111,7 @@ def _head(model: TimeSformer, facts: CardFacts) -> str:
         result = f" It classifies {measured.top1:.1%} of {measured.num_videos} videos of {measured.data} correctly."
     origin = f"\n\nOrigin of the weights: {_line(info.source)}" if info.source else ""
     height, width = config.image_size
-    pictures = "".join(f"\n\n![{_ALT[name]}]({name})" for name in facts.pictures)
+    shown = "".join(f"\n\n![{_ALT[name]}]({name})" for name in pictures)
     return (
         f"# {facts.name.partition('/')[2]}\n\n"
         f"A TimeSformer (Bertasius, Wang, Torresani, ICML 2021) that classifies videos into {config.num_classes} "
@@ -121,7 +121,7 @@ def _head(model: TimeSformer, facts: CardFacts) -> str:
         f"| input | {config.num_frames} frames of {height} x {width} |\n"
         f"| size | {config.embed_dim} wide, {config.depth} blocks, {config.num_heads} heads, "
         f"{cost(config).parameters / 1e6:.1f} M parameters |\n"
-        f"| license | {_line(facts.license)} |{origin}{pictures}"
+        f"| license | {_line(facts.license)} |{origin}{shown}"
     )
 
 
@@ -150,9 +150,8 @@ def _use(facts: CardFacts) -> str:
             f'classify = pipeline("video-classification", model="{facts.name}")\n'
             'print(classify("clip.mp4", top_k=5))\n'
             "```\n\n"
-            "The pipeline reads consecutive frames from the start of a video unless `frame_sampling_rate` says "
-            "otherwise, one view, and not the views of the section Preprocessing: its answers differ from those above "
-            "where the frames do."
+            "The pipeline chooses frames by itself: the first ones, or ones spread over the video if torchvision is "
+            "installed. Its answers equal those above for the same frames."
         )
     return text
 
@@ -262,13 +261,13 @@ def weakest_classes(classes: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
     return sorted(classes, key=lambda each: (each.recall, -each.support))
 
 
-def _files(facts: CardFacts) -> str:
+def _files(facts: CardFacts, *, weights_sha256: str) -> str:
     layout = (
         "The files are in the layout of `transformers`, with `timesformer.json` for what that cannot express."
         if facts.for_transformers
         else "The files are a model folder of `timesformer`."
     )
-    return f"## Files\n\n{layout} SHA-256 of `model.safetensors`: `{facts.weights_sha256}`"
+    return f"## Files\n\n{layout} SHA-256 of `model.safetensors`: `{weights_sha256}`"
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,6 @@
 """What is published: a folder with the model, its card and its pictures."""
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -31,7 +30,7 @@ def write_published(
     Args:
         model: The model.
         folder: Target folder.
-        facts: What the card states; `weights_sha256` and `pictures` are set here.
+        facts: What the card states.
         example: Picture of an example, such as `draw_strip` draws; it shows frames of a video.
         overwrite: Replace an existing model folder.
 
@@ -45,11 +44,12 @@ def write_published(
         pictures[PICTURE] = accuracy_picture(facts.measured)
     if example is not None:
         pictures[EXAMPLE] = example
-    facts = replace(facts, weights_sha256=sha256_of(folder / "model.safetensors"), pictures=tuple(pictures))
+    sha256 = sha256_of(folder / "model.safetensors")
     with writing(folder):
         for name, picture in pictures.items():
             picture.save(folder / name, optimize=True)
-        (folder / "README.md").write_text(model_card(model, facts), "utf-8")
+        card = model_card(model, facts, weights_sha256=sha256, pictures=tuple(pictures))
+        (folder / "README.md").write_text(card, "utf-8")
     return folder
 
 

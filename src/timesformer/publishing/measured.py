@@ -1,7 +1,7 @@
 """Accuracy that a card reports, from an evaluation or from its JSON form."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from timesformer.bounds import read_bounded_text
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.intervals import IntervalMethod, describe_method, format_interval
 from timesformer.evaluation.metrics import wilson_interval
+from timesformer.evaluation.result import Evaluation
 
 _MOST_BYTES = 2**30
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -79,31 +80,53 @@ class Measured:
     """Classes that have videos, in index order."""
 
 
-def measured(values: Mapping[str, Any], *, data: str, labels: Sequence[str], source: str) -> Measured:
-    """Accuracy from `Evaluation.to_dict()`.
+def measured(evaluation: Evaluation, *, data: str) -> Measured:
+    """What a card reports of an evaluation.
 
     Args:
-        values: The evaluation.
+        evaluation: The evaluation.
+        data: Name of the evaluated data set.
+    """
+    return _measured(_Stored.model_validate(evaluation.to_dict()), data=data)
+
+
+def read_measured(path: Path, *, data: str, labels: Sequence[str]) -> Measured:
+    """Accuracy from a file that `timesformer evaluate --json` wrote.
+
+    Args:
+        path: The file.
         data: Name of the evaluated data set.
         labels: Names of the model's classes; those of the evaluation must be equal.
-        source: Name of the evaluation, for messages.
 
     Raises:
-        DataError: The values are not those of an evaluation.
+        DataError: The file cannot be read, or is not such a file.
         ConfigError: The evaluation is of a model with other classes.
     """
-    try:
-        stored = _Stored.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise DataError(
-            f"{source}: is not the output of `timesformer evaluate --json`: {place}: {first['msg'].lower()}"
-        ) from error
+    stored = _read(path)
     if list(labels) != stored.class_names:
         raise ConfigError(
-            f"{source}: evaluates a model with other classes: {_short(stored.class_names)} instead of {_short(labels)}"
+            f"{path}: evaluates a model with other classes: {_short(stored.class_names)} instead of {_short(labels)}"
         )
+    return _measured(stored, data=data)
+
+
+def _read(path: Path) -> _Stored:
+    try:
+        values = json.loads(read_bounded_text(path, most=_MOST_BYTES, error=DataError))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON: {error}") from error
+    try:
+        return _Stored.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg'].lower()}" if place else "it is not an object"
+        raise DataError(f"{path}: is not the output of `timesformer evaluate --json`: {reason}") from error
+
+
+def _measured(stored: _Stored, *, data: str) -> Measured:
     text = describe_method(
         stored.top1_interval_method, num_groups=stored.num_groups, num_alone=0, kind=stored.group_kind
     )
@@ -122,24 +145,6 @@ def measured(values: Mapping[str, Any], *, data: str, labels: Sequence[str], sou
         protocol=stored.protocol,
         classes=tuple(_class(each) for each in stored.classes if each.support and each.recall is not None),
     )
-
-
-def read_measured(path: Path, *, data: str, labels: Sequence[str]) -> Measured:
-    """Accuracy from a file that `timesformer evaluate --json` wrote.
-
-    Raises:
-        DataError: The file cannot be read, or is not such a file.
-        ConfigError: The evaluation is of a model with other classes.
-    """
-    try:
-        values = json.loads(read_bounded_text(path, most=_MOST_BYTES, error=DataError))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{path}: is not the output of `timesformer evaluate --json`: it is not an object")
-    return measured(values, data=data, labels=labels, source=str(path))
 
 
 def _class(stored: _Class) -> ClassAccuracy:

@@ -33,7 +33,7 @@ def upload(
     message: str = "Upload a TimeSformer",
     overwrite: bool = False,
 ) -> Pushed:
-    """Upload the files of a folder as one commit; nothing of it is visible before all are there.
+    """Upload the files of a folder as one commit, which becomes visible as a whole.
 
     The token is that of `hf auth login` or of the environment variable HF_TOKEN.
 
@@ -77,6 +77,8 @@ def upload(
         )
     except HFValidationError as error:
         raise ConfigError(f"{name}: is not a hub id (owner/name): {error}") from error
+    except ValueError as error:  # of its check of the card
+        raise ConfigError(f"{name}: the Hugging Face hub refuses the card: {error}") from error
     except HfHubHTTPError as error:
         raise TimeSformerError(_refusal(name, error)) from error
     except OSError as error:  # no network
