@@ -30,7 +30,7 @@ VERBS = {
     "timeline": "Find what happens when in a long video or a live stream.",
     "export": "Export a model to ONNX, in fp32 or int8.",
     "convert": "Convert weights to another layout.",
-    "push": "Publish a model on the Hugging Face hub, with a card that states how good it is.",
+    "push": "Publish a model on the Hugging Face hub, with its card.",
     "info": "Show config, size and cost of a model, or of the paper's models.",
     "bench": "Benchmark speed and memory against other implementations.",
     "reproduce": "Run an experiment of the paper, on a laptop or in full.",

@@ -60,7 +60,7 @@ def push(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Publish a model on the Hugging Face hub, with a card that states how good it is.
+    """Publish a model on the Hugging Face hub, with its card.
 
     The card holds license, training, evaluation with its interval and protocol (also as `model-index`, which the hub
     shows), preprocessing, classes and limits. It shows no frame of any video unless `--example` names one. All files
