@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from job_tasks import quarantine_of, rows_of, run_here
+from job_tasks import decoding_here, quarantine_of, rows_of, run_here
 from timesformer.data.clips.dataset import read_eval_views
 from timesformer.model.tokens import encode
 from timesformer.retrieval.embeddings import read_embeddings
@@ -39,11 +39,18 @@ def videos(tmp_path_factory, video_folder):
     return folder
 
 
+WITH_PROCESSES = (
+    "test_rows_are_the_features_that_the_head_reads",
+    "test_a_video_that_cannot_be_read_has_one_row_with_its_error",
+)
+"""Tests whose jobs start workers and decoders, which takes seconds for each; the others compute in this process."""
+
+
 @pytest.fixture(autouse=True)
 def in_this_process(request, monkeypatch):
-    """Compute in this process, unless a test needs a worker of its own: each takes seconds to start."""
-    if "with_workers" not in request.keywords:
+    if request.node.originalname not in WITH_PROCESSES:
         monkeypatch.setattr("timesformer.cli.job.run_local", run_here)
+        monkeypatch.setattr("timesformer.jobs.embed.decoding", decoding_here)
 
 
 def embedded(run, *inputs, model, output, options=(), status=0):
