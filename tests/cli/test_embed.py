@@ -40,7 +40,7 @@ def videos(tmp_path_factory, video_folder):
 
 
 WITH_PROCESSES = (
-    "test_rows_are_the_features_that_the_head_reads",
+    "test_rows_are_the_features_that_the_head_reads[model_folder]",
     "test_a_video_that_cannot_be_read_has_one_row_with_its_error",
 )
 """Tests whose jobs start workers and decoders, which takes seconds for each; the others compute in this process."""
@@ -48,7 +48,7 @@ WITH_PROCESSES = (
 
 @pytest.fixture(autouse=True)
 def in_this_process(request, monkeypatch):
-    if request.node.originalname not in WITH_PROCESSES:
+    if request.node.name not in WITH_PROCESSES:
         monkeypatch.setattr("timesformer.cli.job.run_local", run_here)
         monkeypatch.setattr("timesformer.jobs.embed.decoding", decoding_here)
 
