@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def num_written(job: Path) -> int:
     return 0
 
 
-def audit(videos: Sequence[Path], bad: frozenset[Path], undisturbed: Job, disturbed: Job) -> Mapping[str, Any]:
+def audit(videos: Sequence[Path], bad: frozenset[Path], undisturbed: Job, disturbed: Job) -> dict[str, Any]:
     """What is wrong with the folder of the disturbed job: empty lists if nothing is."""
     columns = ["id", "path", "error", "embedding"]
     rows = [row for file in sorted((disturbed.folder / "rows").iterdir())
