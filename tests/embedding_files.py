@@ -15,7 +15,7 @@ MODEL = "ab" * 32
 
 
 def write_embeddings(
-    path: Path, vectors: np.ndarray, *, model_sha256: str = MODEL, level: str = "cls", **columns: Sequence[Any]
+    path: Path, vectors: np.ndarray, /, *, model_sha256: str = MODEL, level: str = "cls", **columns: Sequence[Any]
 ) -> Path:
     """Write a file of float16 or float32 vectors with columns as `embed` has them; given ones replace them."""
     count, width = vectors.shape

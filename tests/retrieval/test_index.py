@@ -163,9 +163,3 @@ def test_a_vector_of_another_length_is_refused(index):
 def test_top_k_is_a_whole_number_from_1(index, top_k):
     with pytest.raises(ConfigError, match="top_k="):
         index.search(row_id(0), top_k=top_k)
-
-
-def test_patches_are_not_searched(tmp_path):
-    path = write_embeddings(tmp_path / "x.parquet", VECTORS, level="patch")
-    with pytest.raises(DataError, match="embeddings of level 'patch' are not searched; embed with level cls"):
-        Index.open(path)

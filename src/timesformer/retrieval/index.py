@@ -23,26 +23,17 @@ COLUMNS = ("id", "path", "start", "end", "sha256", "label", "true_label")
 _LEAST_PREFIX = 6
 _SUGGESTED = 1000
 """Ids that are compared with one that does not exist."""
-_SEARCHED = ("", "cls", "frame")
-"""Levels whose vectors are in the rows."""
 
 
 class Index:
     """Embeddings to search in, exactly: every row is compared with the query.
 
     Args:
-        embeddings: The embeddings, of level `cls` or `frame`.
+        embeddings: The embeddings; of level `patch` these are those of whole videos.
         source: What to call them in messages.
-
-    Raises:
-        DataError: They are of level `patch`, whose vectors are not in the rows.
     """
 
     def __init__(self, embeddings: Embeddings, *, source: str = "the index") -> None:
-        if embeddings.level not in _SEARCHED:
-            raise DataError(
-                f"{source}: embeddings of level {embeddings.level!r} are not searched; embed with level cls"
-            )
         self.embeddings = embeddings
         self.source = source
         self.rows = Rows(embeddings.vectors)
@@ -81,6 +72,21 @@ class Index:
             given = table["id"].cast(pa.string()) if "id" in table.column_names else None
             self._ids = numbers if given is None else pa.compute.coalesce(given, numbers) if given.null_count else given
         return self._ids
+
+    def values(self, name: str, rows: Int64[np.ndarray, " k"] | None = None) -> list[Any]:
+        """Values of all or some rows in a column; None for each if there is no such column."""
+        table = self.embeddings.table
+        if name not in table.column_names:
+            return [None] * len(self if rows is None else rows)
+        return (table[name] if rows is None else table[name].take(rows)).to_pylist()
+
+    def describe(self, rows: Int64[np.ndarray, " k"], *, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """What the index says about some rows: number `row`, `id` as text, and other columns."""
+        shown = {name: self.ids.take(rows).to_pylist() if name == "id" else self.values(name, rows) for name in columns}
+        return [
+            {"row": row} | {name: column[place] for name, column in shown.items()}
+            for place, row in enumerate(rows.tolist())
+        ]
 
     def find(self, query: str) -> int:
         """The row of an id, or of its first digits, at least 6.
@@ -179,29 +185,16 @@ class Index:
         )
 
     def _neighbors(self, rows: Int64[np.ndarray, " k"], similarities: Float64[np.ndarray, " k"]) -> Iterator[Neighbor]:
-        shown = {name: self._values(name, rows) for name in ("path", "start", "end", "label", "true_label")}
-        ids = self.ids.take(rows).to_pylist()
-        for place, (row, similarity) in enumerate(zip(rows.tolist(), similarities, strict=True)):
-            values = {name: column[place] for name, column in shown.items()}
-            yield Neighbor(
-                rank=place + 1,
-                similarity=float(np.clip(similarity, -1, 1)),
-                row=row,
-                id=ids[place],
-                path=values.pop("path") or "",
-                **values,
-            )
-
-    def _values(self, name: str, rows: Int64[np.ndarray, " k"]) -> list[Any]:
-        """Values of some rows in a column; None if there is no such column."""
-        table = self.embeddings.table
-        return table[name].take(rows).to_pylist() if name in table.column_names else [None] * len(rows)
+        described = self.describe(rows, columns=("id", "path", "start", "end", "label", "true_label"))
+        for rank, (values, similarity) in enumerate(zip(described, similarities, strict=True), start=1):
+            path = values.pop("path") or ""
+            yield Neighbor(rank=rank, similarity=float(np.clip(similarity, -1, 1)), path=path, **values)
 
     def _left_out(self, row: int | None, sha256: str, *, other_videos: bool) -> Bool[np.ndarray, " n"]:
         """The query itself: its row, and rows of the same bytes and segment; or all rows of its file."""
         start = end = None
         if row is not None:
-            sha256, start, end = (self._values(name, np.array([row]))[0] for name in ("sha256", "start", "end"))
+            sha256, start, end = (self.values(name, np.array([row]))[0] for name in ("sha256", "start", "end"))
         rows = self.rows_of_file(sha256 or "")
         if not other_videos:
             rows &= self._equal("start", start) & self._equal("end", end)

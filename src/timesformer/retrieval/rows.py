@@ -10,7 +10,7 @@ float32 is used to find the rows that can be among the best, with a bound of its
 float64, so that the result is that of float64, ties included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
@@ -63,11 +63,11 @@ class Rows:
         return np.multiply(found, self._scales, out=found)
 
     def similarities_of_many(
-        self, queries: Float32[np.ndarray, "m d"]
+        self, queries: Float32[np.ndarray, "m d"], *, start: int = 0
     ) -> Iterator[tuple[slice, Float32[np.ndarray, "m b"]]]:
-        """The same for many queries of norm 1, a block of rows at a time."""
+        """The same for many queries of norm 1, a block of rows at a time, from row `start`."""
         scaled = queries * self._unit
-        for part, block in self._blocks():
+        for part, block in self._blocks(start):
             yield part, scaled @ block.T * self._scales[part]
 
     def unit_rows(self, rows: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m d"]:
@@ -76,24 +76,38 @@ class Rows:
 
     def exact(self, rows: Int64[np.ndarray, " m"], query: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, " m"]:
         """Cosine similarity in float64 of some rows to a query of norm 1; equal rows have equal similarities."""
+        return self._in_float64(rows, lambda part: query)
+
+    def exact_pairs(self, rows: Int64[np.ndarray, " m"], others: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+        """Cosine similarity in float64 of each row to another one."""
+        return self._in_float64(rows, lambda part: self._units(others[part]))
+
+    def _units(self, rows: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, "m d"]:
+        values = self.vectors[rows].astype(np.float64)
+        norms = np.sqrt((values * values).sum(axis=1, keepdims=True))
+        return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+
+    def _in_float64(
+        self, rows: Int64[np.ndarray, " m"], queries: Callable[[slice], Float64[np.ndarray, "..."]]
+    ) -> Float64[np.ndarray, " m"]:
         found = np.empty(len(rows))
         step = max(1, _BLOCK_BYTES // (8 * self.width))
         for start in range(0, len(rows), step):
-            chosen = rows[start : start + step]
+            part = slice(start, start + step)
+            values = self.vectors[rows[part]].astype(np.float64)
             # a sum along rows, not a matrix product, whose order of additions depends on the place of a row
-            values = self.vectors[chosen].astype(np.float64)
-            products, norms = (values * query).sum(axis=1), np.sqrt((values * values).sum(axis=1))
-            found[start : start + step] = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+            products, norms = (values * queries(part)).sum(axis=1), np.sqrt((values * values).sum(axis=1))
+            found[part] = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
         return found
 
     @property
     def _unit(self) -> np.float32:
         return _UNIT if self.vectors.dtype == np.float16 else np.float32(1)
 
-    def _blocks(self) -> Iterator[tuple[slice, Float32[np.ndarray, "b d"]]]:
+    def _blocks(self, first: int = 0) -> Iterator[tuple[slice, Float32[np.ndarray, "b d"]]]:
         """The rows as float32, divided by `_unit`, in a buffer that the next block overwrites."""
         step = max(1, _BLOCK_BYTES // (4 * self.width))
-        parts = [slice(start, min(start + step, len(self))) for start in range(0, len(self), step)]
+        parts = [slice(start, min(start + step, len(self))) for start in range(first, len(self), step)]
         if self.vectors.dtype != np.float16:
             yield from ((part, self.vectors[part]) for part in parts)
             return
