@@ -80,8 +80,11 @@ class Index:
             return [None] * len(self if rows is None else rows)
         return (table[name] if rows is None else table[name].take(rows)).to_pylist()
 
-    def describe(self, rows: Int64[np.ndarray, " k"], *, columns: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(
+        self, rows: Sequence[int] | Int64[np.ndarray, " k"], *, columns: Sequence[str]
+    ) -> list[dict[str, Any]]:
         """What the index says about some rows: number `row`, `id` as text, and other columns."""
+        rows = np.asarray(rows, dtype=np.int64)
         shown = {name: self.ids.take(rows).to_pylist() if name == "id" else self.values(name, rows) for name in columns}
         return [
             {"row": row} | {name: column[place] for name, column in shown.items()}

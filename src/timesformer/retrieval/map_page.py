@@ -74,9 +74,7 @@ def _page(found: EmbeddingMap, rows: Sequence[dict[str, Any]], thumbnails: Seque
 
 def _intro(found: EmbeddingMap) -> str:
     shown, total = len(found.rows), len(found.index)
-    count = (
-        f"{total:,} clips" if shown == total else f"{shown:,} of {total:,} clips, each class by its share"
-    )
+    count = f"{total:,} clips" if shown == total else f"{shown:,} of {total:,} clips, each class by its share"
     model = found.index.embeddings.model_sha256
     made = f", made by the model <code>{escape(model[:12])}</code>" if model else ""
     return (
