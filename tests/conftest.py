@@ -16,6 +16,7 @@ _CHECKED = (
     "data",
     "inference",
     "timelines",
+    "retrieval",
     "evaluation",
     "explanation",
     "training",

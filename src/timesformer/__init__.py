@@ -40,6 +40,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
     from timesformer.model.timesformer import TimeSformer
+    from timesformer.retrieval.index import Index
+    from timesformer.retrieval.result import Neighbor, SearchResult
+    from timesformer.retrieval.search import search
     from timesformer.timelines.run import timeline
     from timesformer.timelines.timeline import Timeline
     from timesformer.training.train import train
@@ -81,6 +84,9 @@ _HOMES = {
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
     "timesformer.model.timesformer": ["TimeSformer"],
+    "timesformer.retrieval.index": ["Index"],
+    "timesformer.retrieval.result": ["Neighbor", "SearchResult"],
+    "timesformer.retrieval.search": ["search"],
     "timesformer.timelines.run": ["timeline"],
     "timesformer.timelines.timeline": ["Timeline"],
     "timesformer.training.train": ["train"],

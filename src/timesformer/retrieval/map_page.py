@@ -1,7 +1,6 @@
 """The map of an index as one HTML file, which loads nothing from elsewhere."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,8 @@ from timesformer.retrieval.pictures import Clip, OnProgress, PictureOptions, pic
 from timesformer.timelines.colors import DARK, DARK_PAPER, LIGHT, LIGHT_PAPER
 
 _PLACES = 3
+_ASPECT = 0.74
+"""Height of the plot over its width, without margins."""
 _STYLE, _SCRIPT = "map.css", "map.js"
 
 
@@ -99,15 +100,11 @@ def _controls(found: EmbeddingMap) -> str:
 
 
 def _field(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    """The classes of a column, the most frequent first, and that of each point; -1 for none."""
-    counts = Counter(str(value) for value in values if value is not None)
-    names = sorted(counts, key=lambda each: (-counts[each], each))
-    number = {each: place for place, each in enumerate(sorted(names))}
-    return {
-        "title": COLORED_BY[name],
-        "names": sorted(names),
-        "of": [-1 if value is None else number[str(value)] for value in values],
-    }
+    """The classes of a column in the order of their names, and that of each point; -1 for none."""
+    names = sorted({str(value) for value in values if value is not None})
+    number = {each: place for place, each in enumerate(names)}
+    of = [-1 if value is None else number[str(value)] for value in values]
+    return {"title": COLORED_BY[name], "names": names, "of": of}
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -116,10 +113,10 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _scaled(points: Float64[np.ndarray, "n 2"]) -> list[list[float]]:
-    """Coordinates in -1 to 1, with one scale for both axes."""
-    middle = (points.max(axis=0) + points.min(axis=0)) / 2
-    size = np.abs(points - middle).max()
-    return ((points - middle) / (size if size > 0 else 1)).round(_PLACES).tolist()
+    """Coordinates that fill the plot: -1 to 1 across, -`_ASPECT` to `_ASPECT` up, with one scale for both."""
+    centered = points - (points.max(axis=0) + points.min(axis=0)) / 2
+    size = np.abs(centered / [1, _ASPECT]).max()
+    return (centered / (size if size > 0 else 1)).round(_PLACES).tolist()
 
 
 def _colors() -> str:

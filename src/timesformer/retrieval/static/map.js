@@ -14,7 +14,7 @@ const SHAPES = [
   "M0 -6L5.8 4.4H-5.8Z",
   "M0 -6.4L6.4 0L0 6.4L-6.4 0Z",
 ];
-const WIDTH = 1000, HEIGHT = 760, SCALE = 355;
+const WIDTH = 1000, HEIGHT = 760, SCALE = 475;
 
 let layout = "tsne";
 let field = data.fields[0] || { title: "", names: [], of: data.paths.map(() => -1) };
@@ -32,7 +32,7 @@ function marker(number) {
 
 function place(index) {
   const [x, y] = data.layouts[layout][index];
-  return [WIDTH / 2 + (WIDTH / 2 - 25) * x, HEIGHT / 2 - SCALE * y];
+  return [WIDTH / 2 + SCALE * x, HEIGHT / 2 - SCALE * y];
 }
 
 function isShown(index) {
