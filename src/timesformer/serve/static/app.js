@@ -6,7 +6,7 @@ import { showCard } from "./card.js";
 import { $ } from "./dom.js";
 import { clearExplanation, offerMethods, showExplanation } from "./explain.js";
 import { clearResult, offerTopK, showResult } from "./result.js";
-import { acceptFiles, checkFile, checkVideo, describeLimits, preview, showFace } from "./source.js";
+import { acceptFiles, checkFile, checkVideo, describeLimits, preview, readLimits, showFace } from "./source.js";
 import { clearTimeline, showTimeline } from "./timeline.js";
 import { Work, uploading, whenTokenIsNeeded } from "./work.js";
 
@@ -36,7 +36,7 @@ function start() {
 function readModel() {
   works.notice.run("Asking the server for its model", async ({ signal }) => {
     const { value: model } = await sendForJson("GET", "v1/model", { signal });
-    limits = model.limits ?? {};
+    limits = readLimits(model.limits);
     $("limits").textContent = describeLimits(limits);
     canExplain = offerMethods(model);
     offerTopK(model.num_classes);
@@ -58,8 +58,6 @@ async function useFile(given) {
     works["video-work"].fail(problem);
     return;
   }
-  $("timeline-section").hidden = false;
-  $("explain-section").hidden = !canExplain;
   classify();
 }
 
@@ -79,6 +77,8 @@ function classify() {
     const onUpload = uploading(work, "Classifying");
     const { value } = await sendForJson("POST", "v1/predict", { ...upload(file), query, signal: work.signal, onUpload });
     showResult(value);
+    $("timeline-section").hidden = false;
+    $("explain-section").hidden = !canExplain;
   });
 }
 

@@ -21,9 +21,9 @@ function facts(model, limits) {
   return {
     Name: model.name,
     Scheme: model.scheme && el("code", { textContent: model.scheme }),
-    "What it sees": model.num_frames && `${plural(model.num_frames, "frame")} of ${width} × ${height} pixels${model.frame_stride ? `, every ${ordinal(model.frame_stride)} frame` : ""}`,
+    "What it sees": `${plural(model.num_frames, "frame")} of ${width} × ${height} pixels, ${spread(model)}`,
     Parameters: model.parameters && `${Number((model.parameters / 1e6).toPrecision(3))} million`,
-    License: model.license || "not stated",
+    License: !model.license || model.license === "unspecified" ? "not stated" : model.license,
     ...metrics(model.metrics),
     Limits: describeLimits(limits),
     "SHA-256 of the weights": model.weights_sha256 && el("code", { className: "hash", textContent: model.weights_sha256 }),
@@ -35,8 +35,7 @@ function metrics(values) {
   return Object.fromEntries(entries.map(([name, value]) => [name.replaceAll("_", " "), value >= 0 && value <= 1 ? percent(value) : String(value)]));
 }
 
-function ordinal(number) {
-  if (number === 1) return "";
-  const tail = number % 100 >= 11 && number % 100 <= 13 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[number % 10] ?? "th";
-  return `${number}${tail}`;
+function spread({ sampling, frame_stride }) {
+  if (sampling === "segment") return "spread over the whole video";
+  return frame_stride === 1 ? "one after the other" : `one in ${frame_stride}`;
 }

@@ -8,7 +8,7 @@ const METHODS = {
   rollout: "Attention alone, through all blocks; explains no class in particular.",
   occlusion: "How far the probability drops when a part is hidden. Takes hundreds of passes of the model.",
 };
-const [WIDTH, HEIGHT, PAD] = [480, 150, { left: 8, right: 8, top: 10, bottom: 24 }];
+const [MOST_WIDTH, HEIGHT, PAD] = [480, 150, { left: 8, right: 8, top: 10, bottom: 24 }];
 let follow = null;
 
 /** Offer the methods that the model supports, and its classes. */
@@ -50,10 +50,11 @@ export function showExplanation(explanation, clip) {
   };
   overlay.src = URL.createObjectURL(clip);
   const text = summary(explanation);
-  const { chart, head, toX } = drawCurve(explanation, text, overlay);
-  $("curve").replaceChildren(chart);
   $("explain-text").textContent = text;
   $("explain-result").hidden = false;
+  const width = Math.min(MOST_WIDTH, $("curve").clientWidth);
+  const { chart, head, toX } = drawCurve(explanation, { text, overlay, width });
+  $("curve").replaceChildren(chart);
   followOverlay(overlay, head, toX, explanation.seconds[0]);
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) overlay.play().catch(() => {});
   announce(text);
@@ -68,28 +69,28 @@ function summary({ method, label, probability, curve, frames, peak_seconds, cls_
 }
 
 /** Area chart of relevance over seconds; a click seeks the overlay. */
-function drawCurve({ curve, seconds }, text, overlay) {
+function drawCurve({ curve, seconds }, { text, overlay, width }) {
   const [first, last] = [seconds[0], Math.max(seconds.at(-1), seconds[0] + 1e-3)];
   const most = Math.max(...curve, 1e-9);
-  const inner = WIDTH - PAD.left - PAD.right;
+  const inner = width - PAD.left - PAD.right;
   const toX = (second) => PAD.left + (inner * Math.min(last, Math.max(first, second)) - inner * first) / (last - first);
   const floor = HEIGHT - PAD.bottom;
   const points = curve.map((value, index) => [toX(seconds[index]), floor - (value / most) * (floor - PAD.top)]);
   const line = points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
-  const chart = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": text, class: "curve" });
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": text, class: "curve" });
   const head = svg("line", { class: "head", x1: toX(first), x2: toX(first), y1: PAD.top, y2: floor });
   chart.append(
     svg("polygon", { class: "area", points: `${points[0][0]},${floor} ${line} ${points.at(-1)[0]},${floor}` }),
     svg("polyline", { class: "line", points: line }),
     ...points.map(([cx, cy]) => svg("circle", { class: "dot", cx, cy, r: 3 })),
-    svg("line", { class: "base", x1: PAD.left, x2: WIDTH - PAD.right, y1: floor, y2: floor }),
+    svg("line", { class: "base", x1: PAD.left, x2: width - PAD.right, y1: floor, y2: floor }),
     label(PAD.left, "start", `${first.toFixed(2)} s`),
-    label(WIDTH - PAD.right, "end", `${seconds.at(-1).toFixed(2)} s`),
+    label(width - PAD.right, "end", `${seconds.at(-1).toFixed(2)} s`),
     head,
   );
   chart.addEventListener("click", (event) => {
-    const { left, width } = chart.getBoundingClientRect();
-    const share = (((event.clientX - left) / width) * WIDTH - PAD.left) / inner;
+    const shown = chart.getBoundingClientRect();
+    const share = (((event.clientX - shown.left) / shown.width) * width - PAD.left) / inner;
     overlay.currentTime = Math.max(0, Math.min(1, share)) * (last - first);
   });
   return { chart, head, toX };

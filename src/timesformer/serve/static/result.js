@@ -42,7 +42,8 @@ function bar(label, index, probability) {
 }
 
 function facts({ num_views, num_frames, fps, duration_s, timing }) {
-  const views = `Mean of ${plural(num_views, "view")} of ${plural(num_frames, "frame")}.`;
-  const video = duration_s ? ` The video lasts ${span(duration_s)}${fps ? ` at ${Number(fps.toFixed(2))} frames a second` : ""}.` : "";
-  return (num_views === 1 ? `One view of ${plural(num_frames, "frame")}.` : views) + video + (timing ? ` ${timing}` : "");
+  const views = num_views === 1 ? "One view of the video" : `Mean of ${plural(num_views, "view")} of the video`;
+  const length = duration_s ? ` in ${span(duration_s)}` : "";
+  const rate = fps ? `, ${Number(fps.toFixed(2))} a second` : "";
+  return `${views}, which has ${plural(num_frames, "frame")}${length}${rate}.${timing ? ` ${timing}` : ""}`;
 }

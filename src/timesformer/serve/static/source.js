@@ -101,6 +101,11 @@ export function checkVideo(known, limits) {
   }
 }
 
+/** The server's limits by the units that the page needs; those that it does not say are undefined. */
+export function readLimits(said = {}) {
+  return { bytes: said.max_upload_mb && 1e6 * said.max_upload_mb, seconds: said.max_seconds, pixels: said.max_pixels };
+}
+
 /** The limits, in one sentence. */
 export function describeLimits(limits) {
   const parts = [

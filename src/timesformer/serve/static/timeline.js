@@ -3,6 +3,9 @@
 import { $, announce, clock, el, percent, plural } from "./dom.js";
 
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
+/** Browsers keep positions in microseconds. */
+const ROUNDING = 1e-3;
+const TICK_WIDTH = 72;
 let follow = null;
 
 export function clearTimeline() {
@@ -76,7 +79,8 @@ function makeStrip(buttons, duration, seek, name) {
 }
 
 function axis(duration) {
-  const step = STEPS.find((each) => duration / each <= 8) ?? 7200;
+  const most = $("timeline-section").clientWidth / TICK_WIDTH;
+  const step = STEPS.find((each) => duration / each <= most) ?? 7200;
   const ticks = [];
   for (let number = 0; number * step <= duration * 1.0001; number += 1) {
     const seconds = number * step;
@@ -97,13 +101,13 @@ function segmentRow(segment, seek) {
     "tr",
     {},
     el("td", {}, button),
-    el("td", {}, el("span", { className: "swatch", data: { color: index % 8 }, aria: { hidden: "true" } }), label),
+    el("td", { className: "class", data: { color: index % 8 } }, label),
     el("td", { className: "number", textContent: percent(score) }),
   );
 }
 
 function table(rows) {
-  const heads = ["Time", "Class", "Mean probability"].map((text) => el("th", { scope: "col", textContent: text }));
+  const heads = ["Time", "Class", "Probability"].map((text) => el("th", { scope: "col", textContent: text }));
   const content = el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
   return el("div", { className: "scroll", tabIndex: 0, role: "region", aria: { label: "Segments" } }, content);
 }
@@ -118,9 +122,10 @@ function download(timeline, name) {
 function followPlayer(player, segments, buttons, rows, head, duration) {
   follow = new AbortController();
   const mark = () => {
+    const now = player.currentTime + ROUNDING;
     head.style.left = `${Math.min(100, (100 * player.currentTime) / duration)}%`;
     segments.forEach(({ start, end }, index) => {
-      const isNow = start <= player.currentTime && player.currentTime < end;
+      const isNow = start <= now && now < end;
       for (const each of [buttons[index], rows[index]]) {
         if (isNow) each.setAttribute("aria-current", "true");
         else each.removeAttribute("aria-current");

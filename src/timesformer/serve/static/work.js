@@ -3,6 +3,15 @@
 import { Problem, forgetToken, hasToken } from "./api.js";
 import { announce, el } from "./dom.js";
 
+/** What the page says above what the server says, whose titles are the names of the statuses. */
+const HEADLINES = {
+  401: "The token was not accepted",
+  413: "The video is too large",
+  415: "This is not a video",
+  422: "The request cannot be answered",
+  429: "The server is busy",
+  503: "The server is busy",
+};
 let askForToken = () => {};
 
 /** What to do when the server wants a token: a function of what to try again with it. */
@@ -91,14 +100,17 @@ function canHelp(status) {
   return status === 0 || status === 429 || status >= 500;
 }
 
-function describe({ title, detail, fix, retryAfter }, again) {
+function describe({ title, detail, fix, status, retryAfter }, again) {
+  const headline = HEADLINES[status] ?? title;
+  const code = status ? `Status ${status}${headline === title ? "" : `, ${title}`}` : "";
   return el(
     "div",
     { className: "problem", role: "alert" },
-    el("p", { className: "problem-title", textContent: title }),
-    detail && detail !== title ? el("p", { textContent: detail }) : null,
+    el("p", { className: "problem-title", textContent: headline }),
+    detail && detail !== headline ? el("p", { textContent: detail }) : null,
     fix ? el("p", { className: "fix" }, el("strong", { textContent: "What to do: " }), fix) : null,
-    retryAfter ? el("p", { className: "soft", textContent: `The server asks to wait ${retryAfter} s.` }) : null,
+    retryAfter ? el("p", { textContent: `The server asks to wait ${retryAfter} s.` }) : null,
+    code ? el("p", { className: "code", textContent: code }) : null,
     again,
   );
 }
