@@ -1,0 +1,108 @@
+"""The Chromium of the machine, and what a page does in it."""
+
+import os
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_ARGUMENTS = (
+    "--no-sandbox",  # it needs rights that containers do not give; the pages are ours
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+_PATIENCE_S = 60
+
+
+def find_chromium() -> str | None:
+    """Path of the machine's Chromium."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+@contextmanager
+def launched() -> Generator[Browser]:
+    """A headless Chromium with a camera that shows a test picture."""
+    environment = {**os.environ, "HOME": os.environ.get("TMPDIR", "/tmp")}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=list(_ARGUMENTS), env=dict(environment)
+        )
+        yield browser
+        browser.close()
+
+
+@dataclass(slots=True)
+class Visit:
+    """A page that is open, and what it asked for."""
+
+    page: Page
+    origin: str
+    requests: list[str] = field(default_factory=list)
+    """Method and path of each request to the origin."""
+    foreign: list[str] = field(default_factory=list)
+    """URLs of requests to elsewhere, which were refused."""
+    errors: list[str] = field(default_factory=list)
+    """Errors on the console, and exceptions that nobody caught."""
+
+    def wait_until(self, expression: str) -> None:
+        """Wait until a JavaScript expression is true; Playwright's own way needs `eval`, which the page forbids."""
+        end = time.monotonic() + _PATIENCE_S
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"never true: {expression}"
+            self.page.wait_for_timeout(50)
+
+    def forget_refusals(self) -> None:
+        """Forget the console's errors about answers with a status of 400 or more, where a test wants one."""
+        self.errors[:] = [error for error in self.errors if "Failed to load resource" not in error]
+
+
+@contextmanager
+def visit(browser: Browser, url: str, **settings: Any) -> Generator[Visit]:
+    """Open a page in a fresh session; at the end, nothing outside its origin was asked for, and nothing went wrong.
+
+    Args:
+        browser: The browser.
+        url: The page.
+        settings: Those of Playwright's `new_context`.
+    """
+    parts = urlsplit(url)
+    with browser.new_context(**settings) as context:
+        page = context.new_page()
+        page.set_default_timeout(1000 * _PATIENCE_S)
+        visited = Visit(page=page, origin=f"{parts.scheme}://{parts.netloc}")
+        _watch(visited)
+        page.goto(url)
+        yield visited
+        assert visited.foreign == []
+        assert visited.errors == []
+
+
+def _watch(visited: Visit) -> None:
+    def guard(route: Route) -> None:
+        parts = urlsplit(route.request.url)
+        if f"{parts.scheme}://{parts.netloc}" != visited.origin:
+            visited.foreign.append(route.request.url)
+            route.abort()
+        else:
+            visited.requests.append(f"{route.request.method} {parts.path}")
+            route.fallback()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            visited.errors.append(message.text)
+
+    visited.page.context.route("**/*", guard)
+    visited.page.on("console", note)
+    visited.page.on("pageerror", lambda error: visited.errors.append(str(error)))
