@@ -1,7 +1,5 @@
 """The Chromium of the machine, and what a page does in it."""
 
-import os
-import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from chromium import find_chromium
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     "--no-sandbox",  # it needs rights that containers do not give; the pages are ours
     "--disable-gpu",
@@ -23,22 +21,15 @@ _ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-_PATIENCE_S = 60
-
-
-def find_chromium() -> str | None:
-    """Path of the machine's Chromium."""
-    return next(filter(None, map(shutil.which, _NAMES)), None)
+PATIENCE_S = 60
+"""How long a test waits for what must happen."""
 
 
 @contextmanager
 def launched() -> Generator[Browser]:
     """A headless Chromium with a camera that shows a test picture."""
-    environment = {**os.environ, "HOME": os.environ.get("TMPDIR", "/tmp")}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=list(_ARGUMENTS), env=dict(environment)
-        )
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(_ARGUMENTS))
         yield browser
         browser.close()
 
@@ -58,7 +49,7 @@ class Visit:
 
     def wait_until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true; Playwright's own way needs `eval`, which the page forbids."""
-        end = time.monotonic() + _PATIENCE_S
+        end = time.monotonic() + PATIENCE_S
         while not self.page.evaluate(expression):
             assert time.monotonic() < end, f"never true: {expression}"
             self.page.wait_for_timeout(50)
@@ -69,18 +60,21 @@ class Visit:
 
 
 @contextmanager
-def visit(browser: Browser, url: str, **settings: Any) -> Generator[Visit]:
+def visit(browser: Browser, url: str, *, token: str = "", **settings: Any) -> Generator[Visit]:
     """Open a page in a fresh session; at the end, nothing outside its origin was asked for, and nothing went wrong.
 
     Args:
         browser: The browser.
         url: The page.
+        token: Token of the session, as the page keeps it; empty for none.
         settings: Those of Playwright's `new_context`.
     """
     parts = urlsplit(url)
     with browser.new_context(**settings) as context:
+        if token:
+            context.add_init_script(f"sessionStorage.setItem('timesformer-token', {token!r})")
         page = context.new_page()
-        page.set_default_timeout(1000 * _PATIENCE_S)
+        page.set_default_timeout(1000 * PATIENCE_S)
         visited = Visit(page=page, origin=f"{parts.scheme}://{parts.netloc}")
         _watch(visited)
         page.goto(url)
