@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from chromium import find_chromium
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+
+from chromium import find_chromium
 
 _ARGUMENTS = (
     "--no-sandbox",  # it needs rights that containers do not give; the pages are ours

@@ -7,9 +7,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests st
 
 import pytest
 import torch
-from chromium import describe, find_chromium, need_chromium
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+from chromium import describe, find_chromium, need_chromium
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
 _CHECKED = (

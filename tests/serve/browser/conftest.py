@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from videos import write_video
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.weights.model_folder import save
+from videos import write_video
 
 TOKEN = "a-token-of-24-characters"
 LABELS = ("clap", "<b>wave</b> & bow", "sit down", "run", "jump", "kneel", "lift")
@@ -21,9 +21,8 @@ LABELS = ("clap", "<b>wave</b> & bow", "sit down", "run", "jump", "kneel", "lift
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A model with random weights and seven classes, one of which would be HTML."""
-    from tiny import random_weights
-
     from timesformer.model.timesformer import TimeSformer
+    from tiny import random_weights
 
     config = ModelConfig(
         num_frames=4, image_size=(16, 24), patch_size=8, embed_dim=12, depth=2, num_heads=3, num_classes=len(LABELS)
@@ -34,12 +33,18 @@ def model_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def long_clip(tmp_path_factory):
+    """A video of 12 seconds."""
+    return write_video(tmp_path_factory.mktemp("clips") / "long.mp4", num_frames=300)
+
+
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """A video of 2 seconds."""
     return write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", num_frames=50)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(model_folder, tmp_path_factory):
     """URL of a server of that model, which wants a token and accepts 1 MB and 30 seconds."""
     token = tmp_path_factory.mktemp("token") / "token.txt"
@@ -51,8 +56,9 @@ def server(model_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium():
     """A browser; tests that want it are left out if the machine has none."""
-    from browsers import PATIENCE_S, launched
     from playwright.sync_api import expect
+
+    from browsers import PATIENCE_S, launched
 
     expect.set_options(timeout=1000 * PATIENCE_S)
     with launched() as browser:

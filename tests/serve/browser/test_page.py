@@ -4,9 +4,9 @@ import json
 
 import pytest
 from playwright.sync_api import expect
-from videos import write_video
 
 from timesformer.cli.main import main
+from videos import write_video
 
 pytestmark = pytest.mark.xdist_group("browser")
 
