@@ -1,38 +1,14 @@
-"""The Chromium of the machine, and what a page does in it."""
+"""Visits of pages in the machine's Chromium, and what the pages ask for."""
 
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
-from chromium import find_chromium
-
-_ARGUMENTS = (
-    "--no-sandbox",  # it needs rights that containers do not give; the pages are ours
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
-PATIENCE_S = 60
-"""How long a test waits for what must happen."""
-
-
-@contextmanager
-def launched() -> Generator[Browser]:
-    """A headless Chromium with a camera that shows a test picture."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(_ARGUMENTS))
-        yield browser
-        browser.close()
+from chromium import PATIENCE_S, wait_until
 
 
 @dataclass(slots=True)
@@ -49,11 +25,8 @@ class Visit:
     """Errors on the console, and exceptions that nobody caught."""
 
     def wait_until(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true; Playwright's own way needs `eval`, which the page forbids."""
-        end = time.monotonic() + PATIENCE_S
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, f"never true: {expression}"
-            self.page.wait_for_timeout(50)
+        """Wait until a JavaScript expression is true."""
+        wait_until(self.page, expression)
 
     def forget_refusals(self) -> None:
         """Forget the console's errors about answers with a status of 400 or more, where a test wants one."""

@@ -10,7 +10,8 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-from chromium import describe, find_chromium, need_chromium
+from chromium import find_chromium
+from left_out import describe, need_chromium
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
 _CHECKED = (

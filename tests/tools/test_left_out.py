@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chromium import describe
+from left_out import describe
 
 _TESTS = Path(__file__).parents[1]
 

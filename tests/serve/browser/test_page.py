@@ -98,6 +98,12 @@ def test_text_file_is_refused_with_a_fix(open_page, tmp_path):
         expect(problem).to_contain_text("What to do: Choose a video file")
 
 
+def test_focus_stays_on_the_page_if_the_focused_button_goes(open_page, clip):
+    with open_page() as visited:
+        choose(visited.page, clip)
+        expect(visited.page.get_by_role("button", name="Another file")).to_be_focused()
+
+
 def test_text_that_is_named_like_a_video_shows_the_problem_of_the_server(open_page, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("Not a video.")

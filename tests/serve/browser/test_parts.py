@@ -187,6 +187,7 @@ def test_every_control_has_a_name(open_page, clip):
         unnamed = page.evaluate(
             "() => [...document.querySelectorAll('button, select, input:not([hidden]), a, video, summary, [tabindex]')]"
             ".filter(each => each.checkVisibility() && !each.matches('main'))"
-            ".filter(each => !(each.innerText?.trim() || each.ariaLabel || each.labels?.length)).map(each => each.outerHTML)"
+            ".filter(each => !(each.innerText?.trim() || each.ariaLabel || each.labels?.length))"
+            ".map(each => each.outerHTML)"
         )
         assert unnamed == []

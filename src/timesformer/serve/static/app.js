@@ -6,8 +6,8 @@ import { showCard } from "./card.js";
 import { $ } from "./dom.js";
 import { clearExplanation, offerMethods, showExplanation } from "./explain.js";
 import { clearResult, offerTopK, showResult } from "./result.js";
-import { acceptFiles, checkFile, checkVideo, describeLimits, preview, readLimits, showFace } from "./source.js";
-import { clearTimeline, showTimeline } from "./timeline.js";
+import { acceptFiles, checkFile, checkVideo, closePreview, describeLimits, preview, readLimits, showFace } from "./source.js";
+import { clearTimeline, offerWindow, showTimeline } from "./timeline.js";
 import { Work, uploading, whenTokenIsNeeded } from "./work.js";
 
 const works = Object.fromEntries(
@@ -39,6 +39,7 @@ function readModel() {
     limits = readLimits(model.limits);
     $("limits").textContent = describeLimits(limits);
     canExplain = offerMethods(model);
+    offerWindow(model);
     offerTopK(model.num_classes);
     showCard(model, limits);
   });
@@ -46,15 +47,15 @@ function readModel() {
 
 async function useFile(given) {
   clear();
+  file = given;
   try {
     checkFile(given, limits);
-    file = given;
     const known = await preview(given);
     if (file !== given) return; // another one came meanwhile
     if (known) checkVideo(known, limits);
   } catch (problem) {
     file = null;
-    if ($("preview").hidden || !$("preview").src) showFace("drop");
+    if (!$("preview").src) showFace("drop");
     works["video-work"].fail(problem);
     return;
   }
@@ -67,6 +68,7 @@ function clear() {
   clearResult();
   clearTimeline();
   clearExplanation();
+  closePreview();
   $("timeline-section").hidden = true;
   $("explain-section").hidden = true;
 }

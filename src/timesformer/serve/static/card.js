@@ -5,6 +5,8 @@ import { describeLimits } from "./source.js";
 
 export function showCard(model, limits) {
   $("model-line").textContent = [model.name, plural(model.num_classes, "class", "classes")].filter(Boolean).join(" · ");
+  document.title = [model.name, "timesformer"].filter(Boolean).join(" · ");
+  $("result-hint").textContent = introduction(model);
   const rows = Object.entries(facts(model, limits)).filter(([, value]) => value !== null && value !== undefined && value !== "");
   $("card").replaceChildren(...rows.flatMap(([name, value]) => [el("dt", { textContent: name }), el("dd", {}, value)]));
   const labels = model.labels ?? [];
@@ -13,6 +15,11 @@ export function showCard(model, limits) {
   $("label-list").replaceChildren(...labels.map((label) => el("li", { textContent: label })));
   const url = new URL("v1/predict", document.baseURI);
   $("curl").textContent = `curl --data-binary @clip.mp4 -H 'Content-Type: video/mp4' ${url}`;
+}
+
+function introduction({ num_classes, labels }) {
+  const told = `This model tells ${plural(num_classes, "class", "classes")} apart`;
+  return labels?.length > 3 ? `${told}, such as ${labels.slice(0, 3).join(", ")}.` : `${told}.`;
 }
 
 function facts(model, limits) {

@@ -32,7 +32,17 @@ export function acceptFiles(onFile) {
 
 /** Show one of the three faces of the video panel: `drop`, `stage` or `camera`. */
 export function showFace(name) {
+  const hadFocus = ["drop", "stage", "camera"].some((face) => face !== name && $(face).contains(document.activeElement));
   for (const face of ["drop", "stage", "camera"]) $(face).hidden = face !== name;
+  if (hadFocus) $(name).querySelector("button").focus(); // the focused button is hidden now
+}
+
+/** Forget the video that is shown. */
+export function closePreview() {
+  const video = $("preview");
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.removeAttribute("src");
+  video.load();
 }
 
 /**
@@ -43,7 +53,6 @@ export function showFace(name) {
  */
 export async function preview(file) {
   const video = $("preview");
-  if (video.src) URL.revokeObjectURL(video.src);
   $("preview-note").hidden = true;
   $("file-name").textContent = file.name;
   $("file-facts").textContent = bytes(file.size);

@@ -8,6 +8,13 @@ const ROUNDING = 1e-3;
 const TICK_WIDTH = 72;
 let follow = null;
 
+/** Say the model's own window; a model that sees whole videos may have none, and needs one. */
+export function offerWindow({ sampling, clip_seconds }) {
+  const needsWindow = sampling === "segment" && !clip_seconds;
+  $("window").required = needsWindow;
+  $("window").placeholder = clip_seconds ? `${Number(clip_seconds.toFixed(2))}` : needsWindow ? "such as 2" : "of the model";
+}
+
 export function clearTimeline() {
   follow?.abort();
   $("timeline-result").hidden = true;
