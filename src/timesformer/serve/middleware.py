@@ -89,4 +89,4 @@ class _Exchange:
 
 
 def _route(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", "other")
+    return getattr(scope.get("route"), "path_format", "other")
