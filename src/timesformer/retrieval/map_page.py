@@ -80,7 +80,8 @@ def _intro(found: EmbeddingMap) -> str:
     made = f", made by the model <code>{escape(model[:12])}</code>" if model else ""
     return (
         f"<p class=soft>{count}{made}. Points that lie next to each other are similar. Move with the mouse or, once "
-        "the map has the focus, with the arrow keys; the list of classes shows and hides them.</p>"
+        "the map has the focus, with the arrow keys; Page Down and Page Up go through all clips. The list of classes "
+        "shows and hides them.</p>"
     )
 
 

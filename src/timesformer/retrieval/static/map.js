@@ -136,14 +136,23 @@ function next(dx, dy) {
   return best;
 }
 
+function follow(step) {
+  for (let count = 1; count <= points.length; count++) {
+    const index = (chosen + step * count + points.length * 2) % points.length;
+    if (isShown(index)) return index;
+  }
+  return -1;
+}
+
+const PAGES = { PageDown: 1, PageUp: -1 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 plot.addEventListener("keydown", (event) => {
   if (event.key === "Escape") choose(-1);
-  const arrow = ARROWS[event.key];
-  if (!arrow) return;
+  const arrow = ARROWS[event.key], page = PAGES[event.key];
+  if (!arrow && !page) return;
   event.preventDefault();
-  choose(next(...arrow));
+  choose(arrow ? next(...arrow) : follow(page));
 });
 plot.addEventListener("focus", () => { if (chosen < 0 && plot.matches(":focus-visible")) choose(next(1, 0)); });
 svg.addEventListener("pointerover", (event) => {
