@@ -44,6 +44,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.publishing.measured import Measured, measured
     from timesformer.publishing.push import push
     from timesformer.publishing.upload import Pushed
+    from timesformer.retrieval.index import Index
+    from timesformer.retrieval.result import Neighbor, SearchResult
+    from timesformer.retrieval.search import search
     from timesformer.timelines.run import timeline
     from timesformer.timelines.timeline import Timeline
     from timesformer.training.train import train
@@ -89,6 +92,9 @@ _HOMES = {
     "timesformer.publishing.measured": ["Measured", "measured"],
     "timesformer.publishing.push": ["push"],
     "timesformer.publishing.upload": ["Pushed"],
+    "timesformer.retrieval.index": ["Index"],
+    "timesformer.retrieval.result": ["Neighbor", "SearchResult"],
+    "timesformer.retrieval.search": ["search"],
     "timesformer.timelines.run": ["timeline"],
     "timesformer.timelines.timeline": ["Timeline"],
     "timesformer.training.train": ["train"],

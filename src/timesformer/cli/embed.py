@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from timesformer.cli.analysis import NO_ANALYSIS, Analysis, analyze
 from timesformer.cli.job import run
 from timesformer.cli.options import (
     DATA,
@@ -55,6 +56,7 @@ def embed(
     json: AsJson = False,
     work: Work = NO_WORK,
     overwrite: Overwriting = False,
+    analysis: Analysis = NO_ANALYSIS,
 ) -> int:
     """Write the features of videos to Parquet, for search, clustering and training on them.
 
@@ -63,6 +65,8 @@ def embed(
     cannot be read has a row with its `error`, and the exit status is 1.
 
     Example: `timesformer embed my_videos --model runs/demo --output embeddings/my_videos`
+
+    `timesformer search --index DIR` finds similar clips, and draws the map of a folder that exists.
 
     Parameters
     ----------
@@ -84,6 +88,7 @@ def embed(
     videos = [path for path in paths if not _is_annotation(path)]
     if not (videos or sources) and list_file is None:
         raise ConfigError("which videos? Give PATH..., --data with labeled videos, or --list with a file of paths")
+    _check_analysis(analysis, output=output, work=work, overwrite=overwrite)
     options, overridden = compute_options(compute), model_overrides(overrides)
     workers = plan_workers(work.workers, device=options.device)
     task = embed_task(
@@ -91,7 +96,25 @@ def embed(
         num_decoders=workers.decoders, seconds_per_video=work.seconds_per_video,
     )  # fmt: skip
     items = _items(sources, videos, list_file)
-    return run(task, items, output, work, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
+    status = run(task, items, output, work, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
+    if analysis.is_wanted and status in (0, 1):  # 1: some videos have an error instead of a vector
+        analyze(output, analysis, allow_codecs=options.allow_codecs, overwrite=overwrite, as_json=json)
+    return status
+
+
+def _check_analysis(analysis: Analysis, *, output: Path, work: Work, overwrite: bool) -> None:
+    """Refuse, before the work, what cannot be computed from its rows.
+
+    Raises:
+        ConfigError: The job has several shards, the map already exists, or an option is invalid.
+    """
+    if analysis.is_wanted and work.shard:
+        raise ConfigError(f"--map, --duplicates and --knn need all rows: use them once all shards are done, with "
+                          f"`timesformer search --index {output}`")  # fmt: skip
+    if analysis.map is not None and analysis.map.exists() and not overwrite:
+        raise ConfigError(f"{analysis.map}: already exists, and --overwrite would embed all videos again: use "
+                          f"`timesformer search --index {output} --map {analysis.map} --overwrite`")  # fmt: skip
+    analysis.check(overwrite=overwrite)
 
 
 def _is_annotation(path: str) -> bool:

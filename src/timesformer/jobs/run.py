@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from timesformer.files import printable
 from timesformer.jobs.compaction import compact, finish_compaction
 from timesformer.jobs.durable import drop_torn_line
 from timesformer.jobs.engine import Chunk, ChunkResult, Engine, Limits
@@ -115,7 +116,7 @@ def run_job(
         chunk_size = claim(job, task, manifest)
         finish_compaction(job)
         drop_torn_line(job.quarantine_of(shard))
-        _record_start(job, engine=engine, shard=shard, workers=workers)
+        _record_start(job, task=task, engine=engine, shard=shard, workers=workers)
         own = in_shard(manifest, shard=shard, chunk_size=chunk_size)
         has_error_rows = error_row_of(task) is not None
         todo, meter = _plan(read_state(job, manifest, has_error_rows=has_error_rows), own, retry=retry)
@@ -164,9 +165,10 @@ def _drive(
             on_progress(meter.progress())
 
 
-def _record_start(job: JobFolder, *, engine: Engine, shard: Shard, workers: Workers) -> None:
+def _record_start(job: JobFolder, *, task: Task, engine: Engine, shard: Shard, workers: Workers) -> None:
     run = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": printable(str(getattr(task, "model", ""))),
         "machine": platform.node(),
         "engine": getattr(engine, "__name__", type(engine).__name__).removeprefix("run_"),
         "shard": str(shard),
