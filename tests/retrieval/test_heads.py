@@ -403,7 +403,9 @@ def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "metrics.csv").write_text("epoch")
-    with pytest.raises(ConfigError, match=r"holds a run that was trained on videos: name another folder for a head"):
+    with pytest.raises(
+        ConfigError, match=r"holds a run that was trained on videos \(metrics.csv\): name another folder"
+    ):
         train_head(replace(run, output=str(tmp_path / "videos")), overwrite=True)
 
 

@@ -28,6 +28,7 @@ from timesformer.retrieval.heads.head import Head
 from timesformer.retrieval.heads.rows import Origin
 from timesformer.retrieval.heads.run import HeadKind
 from timesformer.weights.fields import read_json_object
+from timesformer.weights.model_folder import is_model_folder
 
 FORMAT_VERSION = 1
 
@@ -112,17 +113,20 @@ def check_target(folder: HeadFolder, *, overwrite: bool) -> None:
         ConfigError: It holds a run.
     """
     existing = [path for path in (*folder.files, folder.model) if path.exists()]
-    if existing and not (overwrite or folder.head.exists()):
-        raise ConfigError(f"output={str(folder.root)!r} already holds a run ({existing[0].name}): name another folder")
-    if existing and not overwrite:
+    if not existing:
+        return
+    if not folder.head.parent.is_dir():
+        raise ConfigError(
+            f"output={str(folder.root)!r} holds a run that was trained on videos ({existing[0].name}): name another "
+            "folder for a head"
+        )
+    if not overwrite:
         raise ConfigError(
             f"output={str(folder.root)!r} already holds a run: name another folder, or pass overwrite=True "
             "(--overwrite) to replace it"
         )
-    if existing and not folder.head.exists() and (folder.model.exists() or folder.metrics.exists()):
-        raise ConfigError(
-            f"output={str(folder.root)!r} holds a run that was trained on videos: name another folder for a head"
-        )
+    if folder.model.exists() and not is_model_folder(folder.model):
+        raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
 
 
 def save_head(stored: StoredHead, folder: HeadFolder) -> None:

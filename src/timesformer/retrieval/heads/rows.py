@@ -1,9 +1,10 @@
 """Labeled rows of a table of embeddings: features, classes, groups, and what each row is of."""
 
 import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from timesformer.config.class_names_file import is_class_name
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, DataError, did_you_mean
+from timesformer.jobs.embedding_schema import SETTINGS
 from timesformer.jobs.parquet import arrow
 from timesformer.names import compose
 from timesformer.retrieval.embeddings import Embeddings, read_embeddings
@@ -55,6 +57,8 @@ class Rows:
     paths: tuple[str, ...]
     segments: tuple[Segment | None, ...]
     origin: Origin
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What decided the features besides the weights, such as `clip`; empty if the table does not say."""
     num_unembedded: int = 0
     """Rows of the table without features."""
     num_unlabeled: int = 0
@@ -94,6 +98,11 @@ class Rows:
             for path, label, group, segment in zip(self.paths, self.labels, self.groups, self.segments, strict=True)
         )
         return Manifest(samples, tuple(names))
+
+    def median_seconds(self) -> float | None:
+        """Median length of the segments; None if a row is of a whole video, whose length the table does not say."""
+        lengths = [segment.end - segment.start for segment in self.segments if segment is not None]
+        return float(np.median(lengths)) if len(lengths) == len(self) else None
 
     def describe(self) -> str:
         """Rows, classes and groups, and what was left out, as text."""
@@ -176,7 +185,16 @@ def _all_rows(found: Embeddings, labels: Sequence[str | None], *, group_column: 
             for start, end in zip(others["start"], others["end"], strict=True)
         ),
         origin=Origin(model_sha256=found.model_sha256, level=found.level),
+        settings=_settings(found, source=source),
     )
+
+
+def _settings(found: Embeddings, *, source: str | Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(found.metadata.get(SETTINGS, "{}"))
+    except ValueError as error:
+        raise DataError(f"{source}: {SETTINGS} in its metadata is not JSON: {error}") from error
+    return settings if isinstance(settings, dict) else {}
 
 
 def _refuse_missing(source: str | Path, column: str, *, what: str, embedding_column: str) -> None:

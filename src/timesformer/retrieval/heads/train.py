@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def train_head(run: HeadRun, *, overwrite: bool = False, on_message: OnMessage |
     device = resolve_device(run.device)
     train, val = _read(run, say)
     class_names = train.manifest().class_names
-    backbone = load_backbone(run.model, origin=train.origin, dim=train.shape[0]) if run.model else None
+    backbone = load_backbone(run.model, train) if run.model else None
     scores, fit = _fit(run, train, class_names, device=device, say=say)
     stored = _stored(run, train, fit.head, class_names)
     evaluation = evaluate_rows(stored, val)
@@ -95,7 +96,9 @@ def train_head(run: HeadRun, *, overwrite: bool = False, on_message: OnMessage |
         check_target(folder, overwrite=overwrite)
         _clear(folder)
         _write(folder, run, scores, fit.strength, evaluation, baselines)
-        model = None if backbone is None else save(with_head(backbone, stored), folder.model, overwrite=overwrite)
+        if backbone is not None:
+            headed = with_head(backbone, stored, clip_seconds=train.median_seconds())
+            save(headed, folder.model, overwrite=overwrite)
         save_head(stored, folder)
     return TrainedHead(
         folder=folder.root,
@@ -104,7 +107,7 @@ def train_head(run: HeadRun, *, overwrite: bool = False, on_message: OnMessage |
         strength=fit.strength,
         evaluation=evaluation,
         baselines=baselines,
-        model=model,
+        model=folder.model if backbone else None,
     )
 
 
@@ -181,11 +184,16 @@ def _stored(run: HeadRun, rows: Rows, head: Head, class_names: tuple[str, ...]) 
 
 
 def _clear(folder: HeadFolder) -> None:
-    """Remove the files of an earlier head, the one that makes the folder valid first."""
+    """Remove the files of an earlier head, the one that makes the folder valid first.
+
+    The folder of the head is made before and stays: it marks the run as that of a head, also if killed in between.
+    """
     with writing(folder.root):
-        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.head.parent.mkdir(parents=True, exist_ok=True)
         for path in folder.files:
             path.unlink(missing_ok=True)
+        if folder.model.exists():
+            shutil.rmtree(folder.model)
 
 
 def _write(
