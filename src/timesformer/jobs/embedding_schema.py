@@ -1,17 +1,14 @@
 """The columns and metadata of embeddings in Parquet, for those who write and those who read them."""
 
-from typing import Literal, get_args
+from typing import Literal
 
-Level = Literal["cls", "frame", "patch"]
-"""What is embedded: a video, each of its frames, or each patch of each frame."""
-LEVELS: tuple[Level, ...] = get_args(Level)
 StoredType = Literal["f16", "f32"]
 """Floating-point type of stored vectors."""
 
 EMBEDDING = "embedding"
 """Column of the vectors."""
-ERROR = "error"
-"""Column of the reason why an item has no vector; null for all others."""
+PATCHES = "patches"
+"""Column of the files of patches, and the tensor in each."""
 TOKEN_ORDER = "time,row,column"
 """Order of the patches of a clip, the slowest axis first."""
 

@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from timesformer.errors import DataError
 from timesformer.files import printable
-from timesformer.jobs.embedding_schema import EMBEDDING, ERROR, LEVEL, MODEL_SHA256, SHAPE
+from timesformer.jobs.embedding_schema import EMBEDDING, LEVEL, MODEL_SHA256, SHAPE
 from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.parquet import arrow, read_table
+from timesformer.jobs.parts import ERROR
 
 if TYPE_CHECKING:
     import pyarrow as pa
