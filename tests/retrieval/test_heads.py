@@ -22,6 +22,7 @@ from timesformer.retrieval.heads.run import HeadRun
 from timesformer.retrieval.heads.split import fold_numbers, split_rows
 from timesformer.retrieval.heads.train import train_head
 
+STRENGTHS = (1.0, 0.1, 0.01, 1e-3)
 CPU = torch.device("cpu")
 COLUMNS = {"embedding_column": "embedding", "label_column": "true_label", "group_column": "group"}
 
@@ -62,7 +63,8 @@ def newton(z, labels, num_classes, *, strength, steps=60):
 
 def fitted(features, labels, *, strength, kind="linear", heads=2):
     start = zero_head(kind, features.shape[1:], num_classes=len(CLASSES), attention_heads=heads, device=CPU)
-    return next(fit_path(kind, start, torch.as_tensor(features), torch.as_tensor(labels), strengths=[strength]))
+    features, labels = torch.as_tensor(features), torch.as_tensor(labels)
+    return next(fit_path(kind, start, features, labels, strengths=[strength], tolerance=1e-8))
 
 
 @pytest.fixture
@@ -120,12 +122,14 @@ def test_scaled_and_shifted_features_give_the_same_predictions(factor, shift):
 
 def test_an_attentive_head_finds_the_frame_that_tells_the_class(tmp_path):
     path = write_rows(tmp_path / "frames.parquet", made_frames(), metadata={"timesformer.shape": "[5, 4]"})
-    run = HeadRun(features=str(path), head="attentive", attention_heads=1, output=str(tmp_path / "run"), device="cpu")
+    run = HeadRun(
+        features=str(path), head="attentive", attention_heads=1, output=str(tmp_path / "run"), strengths=STRENGTHS
+    )
     assert train_head(run).evaluation.top1 > 0.95
     columns = made_frames()
     columns["embedding"] = [row.reshape(5, 4).mean(axis=0) for row in columns["embedding"]]
     mean = write_rows(tmp_path / "mean.parquet", columns)
-    linear = train_head(HeadRun(features=str(mean), output=str(tmp_path / "linear"), device="cpu"))
+    linear = train_head(HeadRun(features=str(mean), output=str(tmp_path / "linear"), strengths=STRENGTHS))
     assert linear.evaluation.top1 < 0.8
 
 
@@ -175,7 +179,7 @@ def test_a_run_folder_holds_config_cross_validation_predictions_measures_and_pag
     assert all(file.exists() for file in folder.files)
     assert not folder.model.exists()
     rows = list(csv.DictReader(folder.metrics.read_text().splitlines()))
-    assert len(rows) == 13
+    assert len(rows) == 17
     assert [float(row["strength"]) for row in rows if row["chosen"] == "1"] == [
         pytest.approx(result.strength, rel=1e-5)
     ]
@@ -245,7 +249,9 @@ def test_rows_without_an_embedding_or_a_label_are_counted(tmp_path):
     columns["true_label"][4] = None
     columns["true_label"][5] = ""
     lines = []
-    run = HeadRun(features=str(write_rows(tmp_path / "rows.parquet", columns)), output=str(tmp_path / "run"))
+    run = HeadRun(
+        features=str(write_rows(tmp_path / "rows.parquet", columns)), output=str(tmp_path / "run"), strengths=(1.0,)
+    )
     train_head(run, on_message=lines.append)
     assert lines[0].endswith("87 rows of 7 features, 3 classes, 6 groups; left out: 1 without an embedding and 2 "
                              "without a label")  # fmt: skip
@@ -260,7 +266,8 @@ def test_whole_numbers_are_classes_in_their_order(tmp_path):
 
 def train_on(tmp_path, columns, *, metadata=None, **changes):
     path = write_rows(tmp_path / "rows.parquet", columns, metadata=metadata)
-    return train_head(HeadRun(features=str(path), output=str(tmp_path / "run"), **changes))
+    plain = {"features": str(path), "output": str(tmp_path / "run"), "strengths": (0.1, 0.01)}
+    return train_head(HeadRun(**plain | changes))
 
 
 def test_a_class_without_training_rows_is_an_error_that_names_it(tmp_path):
@@ -395,7 +402,7 @@ def test_features_of_another_model_are_refused(tmp_path):
 def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     train_on(tmp_path, made_rows())
     path = str(tmp_path / "rows.parquet")
-    run = HeadRun(features=path, output=str(tmp_path / "run"))
+    run = HeadRun(features=path, output=str(tmp_path / "run"), strengths=(0.1,))
     with pytest.raises(ConfigError, match=r"already holds a run: name another folder, or pass overwrite=True"):
         train_head(run)
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -403,9 +410,7 @@ def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "metrics.csv").write_text("epoch")
-    with pytest.raises(
-        ConfigError, match=r"holds a run that was trained on videos \(metrics.csv\): name another folder"
-    ):
+    with pytest.raises(ConfigError, match=r"holds a run that was trained on videos \(metrics.csv\): name"):
         train_head(replace(run, output=str(tmp_path / "videos")), overwrite=True)
 
 

@@ -14,7 +14,7 @@ from timesformer.retrieval.heads.run import HeadKind
 
 MOST_STEPS = 2000
 """Limit of the optimizer's iterations for one strength."""
-PRECISE = 1e-8
+PRECISE = 1e-7
 """Largest entry of the gradient at the optimum of the final head."""
 _SMALLEST_SPREAD = 1e-6
 """Standard deviation, relative to the largest, below which a channel counts as constant."""

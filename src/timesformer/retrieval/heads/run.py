@@ -10,7 +10,7 @@ HeadKind = Literal["linear", "attentive"]
 
 _VAL_FRACTION = 0.2
 _ATTENTION_HEADS = 4
-_STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 3))
+_STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 7))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
