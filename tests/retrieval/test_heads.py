@@ -382,9 +382,13 @@ def test_the_best_strength_has_the_lowest_likelihood_and_of_equal_ones_is_the_st
     assert best_strength(scores) == 0.1
 
 
-def test_the_last_strength_that_was_tried_is_told(tmp_path, caplog):
-    train_on(tmp_path, made_rows(), strengths=(100.0, 10.0))
-    assert "the best strength, 10, is the last one that was tried: try strengths beyond it" in caplog.text
+def test_a_strength_at_the_edge_is_told(tmp_path, caplog):
+    train_on(tmp_path, made_rows(), strengths=(1.0, 1e-3))
+    assert "the best strength, 0.001, is the smallest of strengths: a smaller one may be better" in caplog.text
+    columns = made_rows()
+    columns["true_label"] = list(np.random.default_rng(0).permutation(columns["true_label"]))
+    train_on(tmp_path, columns, strengths=(100.0, 0.01), output=str(tmp_path / "other"))
+    assert "the best strength, 100, is the largest of strengths: the features say little about the" in caplog.text
 
 
 def test_features_of_another_model_are_refused(tmp_path):

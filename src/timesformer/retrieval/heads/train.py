@@ -157,13 +157,21 @@ def _fit(
         scores = score_strengths(run.head, start, features, labels, folds=folds, strengths=run.strengths)
         strength = best_strength(scores)
         say(f"chosen: strength {strength:.3g}")
-        if strength in (min(run.strengths), max(run.strengths)):
-            logger.warning("the best strength, %.3g, is the last one that was tried: try strengths beyond it", strength)
+        _warn_at_the_edge(strength, run.strengths)
     path = [each for each in run.strengths if each >= strength] if run.head == "attentive" else [strength]
     *_, fit = fit_path(run.head, start(len(class_names)), features, labels, strengths=path, tolerance=PRECISE)
     if fit.gradient > _LOOSE:
         logger.warning("the optimization stopped early: the largest entry of the gradient is %.1e", fit.gradient)
     return scores, fit
+
+
+def _warn_at_the_edge(strength: float, strengths: Sequence[float]) -> None:
+    if strength == max(strengths):
+        message = "the best strength, %.3g, is the largest of strengths: the features say little about the classes"
+        logger.warning(message, strength)
+    elif strength == min(strengths):
+        message = "the best strength, %.3g, is the smallest of strengths: a smaller one may be better"
+        logger.warning(message, strength)
 
 
 def _start(run: HeadRun, shape: tuple[int, ...], num_classes: int, *, device: torch.device) -> Mapping[str, Tensor]:
