@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json, progress
 from timesformer.cli.demo_page import when_section, where_section, write_long_video
-from timesformer.cli.evaluate import summary
+from timesformer.cli.measures import summary
 from timesformer.cli.options import DATA, OPTIMIZATION, OUTPUT_NAMES, AllowCodecs, AsJson, Overwrite
 from timesformer.cli.run_config import run_from_preset, with_codecs
 from timesformer.config.run import RunConfig

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 from cyclopts import Parameter
 
 from timesformer.cli.console import OnProgress, note, print_json, progress
+from timesformer.cli.evaluate_features import FeatureFiles, evaluate_features, reads_features
 from timesformer.cli.evaluate_timelines import (
     Request,
     TimelineOptions,
@@ -18,6 +19,7 @@ from timesformer.cli.evaluate_timelines import (
     refuse_without_effect,
     run_timelines,
 )
+from timesformer.cli.measures import summary
 from timesformer.cli.options import (
     DATA,
     DEFAULT_MODEL,
@@ -52,6 +54,8 @@ from timesformer.outputs import check_files, refuse_inputs
 from timesformer.weights.load import model_files
 
 _CLIP = "clip."
+_COMPUTE_NAMES = {"fast": "--no-fast", "allow_codecs": "--allow-codec"}
+"""Options whose names are not those of their fields."""
 
 
 @Parameter(name="*", group=MODEL)
@@ -108,13 +112,15 @@ def evaluate(
     With `--timeline`, the timeline of each video is compared with its annotated segments: frame accuracy, Edit, F1,
     boundaries and mean average precision.
 
+    Embeddings, as `embed` writes them, are evaluated with a head of `train --features`.
+
     Example: `timesformer evaluate videos/val.csv --model runs/mine --csv predictions.csv --page report.html`
 
     Parameters
     ----------
     data
         Folder with one subfolder per class, or annotation file; labels are matched to the model's by name. Each segment
-        of a video is evaluated by itself.
+        of a video is evaluated by itself. Or embeddings, for a head.
     background
         Seconds of unlabeled time to evaluate per labeled second, as the class `background`; for lists of segments and
         models trained with `data.background`.
@@ -129,6 +135,21 @@ def evaluate(
     """
     refuse_idle(timelines)
     process, counts, options = find_process_info(os.environ), parse_top_k(top_k), compute_options(compute)
+    if reads_features(data, model):
+        idle = {
+            "--timeline": timelines.timeline,
+            "--background": background != 0.0,
+            "--set": bool(overrides),
+            **{f"--{name.replace('_', '-')}": True for name in _given(views)},
+            **{
+                _COMPUTE_NAMES.get(name, f"--{name.replace('_', '-')}"): value != DEFAULTS[name]
+                for name, value in asdict(compute).items()
+            },
+            "torchrun or srun": process.num_processes > 1,
+        }
+        files = FeatureFiles(csv=csv, page=page, overwrite=overwrite)
+        evaluate_features(data, model, idle=idle, top_k=counts, files=files, as_json=json)
+        return
     if timelines.timeline:
         idle = {"--csv": csv is not None, "--top-k": top_k != _TOP_K, "--background": background != 0.0}
         request = Request(
@@ -222,17 +243,3 @@ def _show(result: Evaluation, *, as_json: bool) -> None:
         print_json(result.to_dict())
     else:
         print(summary(result))
-
-
-def summary(result: Evaluation) -> str:
-    """Accuracies of an evaluation and their protocol, as text."""
-    skipped = f" ({len(result.skipped)} skipped)" if result.skipped else ""
-    others = "".join(f"{f'top-{k}':<19}{accuracy:.1%}\n" for k, accuracy in result.top_k.items() if k > 1)
-    return (
-        f"top-1              {result.top1:.1%}  95 % interval {result.describe_interval()}\n"
-        f"{others}"
-        f"mean over classes  {result.mean_class:.1%}\n"
-        f"calibration error  {result.calibration.ece:.1%}\n"
-        f"videos             {result.describe_size()}{skipped}\n"
-        f"protocol           {result.protocol}"
-    )

@@ -13,12 +13,14 @@ from timesformer.cli.options import DATA, FLAG, OUTPUT, AsJson, Overwrite
 from timesformer.cli.ranks import run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run
 from timesformer.cli.streams import say
+from timesformer.cli.train_features import HeadOptions, train_on_features
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.process_group import ProcessGroup, find_process_info
 from timesformer.outputs import check_files
 from timesformer.processes import ProcessInfo
+from timesformer.retrieval.heads.folder import holds_head
 from timesformer.training.augmentation_preview import write_preview
 from timesformer.training.dry_run import dry_run_as_dict, format_dry_run, make_dry_run
 from timesformer.training.run_folder import RunFolder
@@ -26,6 +28,7 @@ from timesformer.training.train import train as run_training
 from timesformer.weights.load import model_files
 
 _OPTIONS = TrainOptions()
+_HEAD = HeadOptions()
 
 
 def train(
@@ -33,6 +36,7 @@ def train(
     /,
     *,
     options: TrainOptions = _OPTIONS,
+    head: HeadOptions = _HEAD,
     resume: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
@@ -44,6 +48,9 @@ def train(
     DATA is a folder with one subfolder of videos per class (or with `train/` and `val/`, each like that), or an
     annotation file: lines of path and label, csv with a header, or the files of Something-Something v2, UCF101, HMDB51
     or Diving-48. A video is a file, a folder of frames, or in a tar file written by `shard`.
+
+    With `--features`, a linear or attentive head is trained on the embeddings that `embed` wrote, or on those of any
+    other model in a Parquet file, and evaluated: in seconds, without the videos.
 
     Example: `timesformer train my_videos --output runs/mine --epochs 30`
 
@@ -60,6 +67,13 @@ def train(
     preview
         Write an image of augmented training clips and stop.
     """
+    if head.features:
+        flags = {"--resume": resume, "--dry-run": dry_run, "--preview": preview is not None}
+        size = find_process_info(os.environ).num_processes
+        return train_on_features(
+            data, options, head, other=flags, num_processes=size, overwrite=overwrite, as_json=json
+        )
+    head.refuse_without_features()
     if preview and (dry_run or resume):
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
     if resume and not (data or options.config or options.model or options.init_from):
@@ -82,6 +96,8 @@ def _train(
 ) -> int:
     """Train, and print the paths of the result, in rank 0 only."""
     run = requested_run(data, options, weights_may_lack=resume)
+    if holds_head(run.output):
+        raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
     folder = run_training(run, overwrite=overwrite, resume=resume, group=group)
     if group is None or group.process.rank == 0:
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=as_json)

@@ -1,7 +1,8 @@
 """HTML report of an evaluation: accuracy, learning curve, examples, confusion, classes and calibration."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from timesformer.errors import DataError
 from timesformer.evaluation.report.charts import reliability_diagram
@@ -70,13 +71,43 @@ def write_report(
         DataError: The file cannot be written.
     """
     examples = choose_examples(evaluation.predictions, count=num_examples)
-    parts = [
-        _headline(evaluation, model, title=title),
-        _curve(curve),
-        _videos(examples, model, allow_codecs=allow_codecs),
-        *sections,
-        *_measures(evaluation),
-    ]
+    return write_measures(
+        evaluation,
+        path,
+        title=title,
+        numbers={"parameters": f"{cost(model.config).parameters / 1e6:.1f} M"},
+        about=f"Scheme: {model.config.scheme_text}. ",
+        sections=[_curve(curve), _videos(examples, model, allow_codecs=allow_codecs), *sections],
+        overwrite=overwrite,
+    )
+
+
+def write_measures(
+    evaluation: Evaluation,
+    path: str | Path,
+    *,
+    title: str,
+    numbers: Mapping[str, str] = MappingProxyType({}),
+    about: str = "",
+    sections: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write the page of an evaluation without its videos, such as one of stored features.
+
+    Args:
+        evaluation: The evaluation.
+        path: The HTML file.
+        title: Heading of the page.
+        numbers: Further numbers of the headline by name.
+        about: HTML about what was evaluated, before the interval.
+        sections: HTML between headline and measures.
+        overwrite: Replace an existing file.
+
+    Raises:
+        ConfigError: The file already exists and `overwrite` is False.
+        DataError: The file cannot be written.
+    """
+    parts = [_headline(evaluation, title=title, numbers=numbers, about=about), *sections, *_measures(evaluation)]
     return write_page(document(title, style=STYLE, body="".join(parts)), Path(path), overwrite=overwrite)
 
 
@@ -117,22 +148,22 @@ def choose_examples(predictions: Sequence[VideoResult], *, count: int) -> list[V
     return shown + correct[: count - len(shown)]
 
 
-def _headline(evaluation: Evaluation, model: Classifier, *, title: str) -> str:
+def _headline(evaluation: Evaluation, *, title: str, numbers: Mapping[str, str], about: str) -> str:
     numbers = {
         "top-1 accuracy": f"{evaluation.top1:.1%}",
         **{f"top-{k}": f"{accuracy:.1%}" for k, accuracy in evaluation.top_k.items() if k > 1},
         "mean over classes": f"{evaluation.mean_class:.1%}",
         "calibration error": f"{evaluation.calibration.ece:.1%}",
         "segments" if evaluation.has_segments else "videos": f"{evaluation.num_videos}",
-        "parameters": f"{cost(model.config).parameters / 1e6:.1f} M",
+        **numbers,
     }
     cells = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in numbers.items())
     num_skipped = len(evaluation.skipped)
     skipped = f" Skipped: {num_skipped} unreadable video{'s' * (num_skipped > 1)}." if num_skipped else ""
     return (
         f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
-        f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>Scheme: "
-        f"{model.config.scheme_text}. 95 % confidence interval of top-1: {evaluation.describe_interval()}. Chance: "
+        f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>{about}"
+        f"95 % confidence interval of top-1: {evaluation.describe_interval()}. Chance: "
         f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
     )
 
