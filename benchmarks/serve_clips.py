@@ -46,7 +46,7 @@ class Clips:
 def write_model(folder: Path, *, num_classes: int = 5, seed: int = 0) -> Path:
     """Save a tiny model of 4 frames with random weights, and give the folder back."""
     config = ModelConfig(
-        num_frames=4, image_size=24, patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=num_classes
+        num_frames=4, image_size=(24, 24), patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=num_classes
     )
     torch.manual_seed(seed)
     model = TimeSformer(config, info=ModelInfo(clip=ClipConfig(sampling="segment", num_crops=1)))

@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 TIMEOUT_S = 120.0
 """Longest wait for a part of an answer."""
 _PIECE = 2**16
+_PAUSE_S = 0.02
 
 
 class NoAnswerError(Exception):
@@ -54,6 +55,7 @@ class Connection:
     socket: socket.socket
     host: str
     _buffer: bytearray = field(default_factory=bytearray)
+    _sent: int = 0
 
     async def send(self, content: bytes) -> None:
         """Send raw bytes.
@@ -71,6 +73,7 @@ class Connection:
         *,
         headers: Mapping[str, str] | None = None,
         content_length: int | None = None,
+        pause_after: int = 2**62,
     ) -> Answer:
         """Send a request and wait for its answer.
 
@@ -81,6 +84,7 @@ class Connection:
                 answer comes.
             headers: More headers.
             content_length: Value of `Content-Length` for pieces.
+            pause_after: Bytes of the body after which it is sent slowly, so that few are on their way to the server.
 
         Raises:
             NoAnswerError: The server closed the connection before or within the answer.
@@ -97,7 +101,7 @@ class Connection:
         ]
         pieces = (body,) if isinstance(body, bytes) else body
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        sending = asyncio.create_task(self._send_body(head, pieces, is_chunked=is_chunked))
+        sending = asyncio.create_task(self._send_body(head, pieces, is_chunked=is_chunked, pause_after=pause_after))
         try:
             status, answer_headers, content = await self._receive(method, sending)
         finally:
@@ -111,9 +115,7 @@ class Connection:
             sent_bytes=self._sent,
         )
 
-    _sent: int = 0
-
-    async def _send_body(self, head: bytes, pieces: Iterable[bytes], *, is_chunked: bool) -> None:
+    async def _send_body(self, head: bytes, pieces: Iterable[bytes], *, is_chunked: bool, pause_after: int) -> None:
         loop, self._sent = asyncio.get_running_loop(), 0
         if isinstance(pieces, tuple) and not is_chunked and len(pieces[0]) < _PIECE:
             await loop.sock_sendall(self.socket, head + pieces[0])
@@ -126,6 +128,7 @@ class Connection:
                 framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
                 await loop.sock_sendall(self.socket, framed)
                 self._sent += len(piece)
+                await asyncio.sleep(_PAUSE_S if self._sent > pause_after else 0)
         if is_chunked:
             await loop.sock_sendall(self.socket, b"0\r\n\r\n")
 
@@ -208,7 +211,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(port: int, host: str = "127.0.0.1") -> AsyncIterator[Connection]:
+async def connected(port: int, host: str = "127.0.0.1") -> AsyncGenerator[Connection]:
     """A connection to the server, closed at the end."""
     loop = asyncio.get_running_loop()
     with socket.socket() as sock:

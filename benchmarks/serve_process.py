@@ -64,7 +64,7 @@ class Server:
 
     def files(self) -> list[str]:
         """Files below its temporary folder, and files without a name that it holds open."""
-        named = [str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if not path.is_dir()]
+        named = [str(path.relative_to(self.uploads)) for path in self.uploads.rglob("*") if _is_left(path)]
         return named + [link for pid in self.processes() for link in _deleted_files(pid)]
 
     def metrics(self) -> dict[str, float]:
@@ -182,6 +182,11 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a path is a file of a request; the server has a lock of its own."""
+    return path.name != "lock" and not path.is_dir()
 
 
 def _parents() -> dict[int, int]:

@@ -1,0 +1,177 @@
+"""Uploads that are too large, claim too much, or end the decoder."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from serve_clips import marked, texture
+from serve_http import NoAnswerError, ask, multipart
+from serve_process import Server, serving
+from timesformer.data.synthetic.dataset import write_clip
+from trapped_serve import EATS, HANGS, KILLS, decoder_traps
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from bombs import (  # ty: ignore[unresolved-import]
+    gif_of_large_frames,
+    mp4_of_many_frames,
+    video_of_large_frames,
+    video_that_grows,
+)
+from videos import write_timed  # ty: ignore[unresolved-import]
+
+LIMIT_MB, MOST_MB = 100, 101
+BOMB_S = 1.0
+_MB = 10**6
+_OCTETS = {"Content-Type": "application/octet-stream"}
+_HOURS_MS = (0, 18_000_000, 36_000_000)
+
+
+def clip_content(folder: Path) -> bytes:
+    """A clip that the server can read."""
+    path = folder / "clip.mp4"
+    write_clip(path, texture(0, num_frames=8, side=48))
+    return path.read_bytes()
+
+
+def send_traps(folder: Path, model: Path, *, seconds: float = 3.0) -> dict[str, Any]:
+    """Files whose decoder dies, hangs or takes all memory: each is one 422, and the next upload is answered.
+
+    Args:
+        folder: Existing folder for files.
+        model: The model.
+        seconds: Time limit of a request.
+    """
+    content, wrong = clip_content(folder), list[str]()
+    seen: dict[str, Any] = {}
+    options = ("--request-seconds", f"{seconds:g}")
+    with serving(model, folder, *options, environment=decoder_traps(folder / "traps")) as server:
+        for name, mark in (("dies", KILLS), ("hangs", HANGS), ("eats", EATS)):
+            answer = asyncio.run(ask(server.port, "POST", "/v1/predict", marked(content, mark), headers=_OCTETS))
+            following = asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
+            seen[name] = {"status": answer.status, "detail": answer.json().get("detail"), "s": round(answer.seconds, 2)}
+            wrong += [f"{name}: {answer.body!r}"] if answer.status != 422 or not answer.is_problem else []
+            wrong += [f"after {name}: {following.body!r}"] if following.status != 200 else []
+        wrong += _left(server)
+    return {"answers": seen, "wrong": wrong}
+
+
+def send_floods(
+    folder: Path, model: Path, *, flood_mb: int = 1000, limit_mb: int = LIMIT_MB, most_mb: float = MOST_MB
+) -> dict[str, Any]:
+    """Bodies that are larger than the limit.
+
+    Args:
+        folder: Existing folder for files.
+        model: The model.
+        flood_mb: Size of each body in megabytes.
+        limit_mb: Limit of the server.
+        most_mb: Megabytes after which it must have refused.
+    """
+    wrong: list[Any] = []
+    seen: dict[str, Any] = {}
+    with serving(model, folder, "--max-upload-mb", str(limit_mb)) as server:
+        before = server.memory()
+        for name in ("with a length", "in chunks", "as a form", "as a form in chunks"):
+            with watching(server.uploads) as largest:
+                found = asyncio.run(_flood(server, name, flood_mb=flood_mb, limit_mb=limit_mb))
+            seen[name] = found | {"on_disk_mb": round(largest[0] / _MB, 2)}
+            is_refused = found["status"] == 413 or (found["status"] == 0 and found["sent_mb"] > limit_mb)
+            wrong += [] if is_refused and found["sent_mb"] <= most_mb and largest[0] <= most_mb * _MB else [seen[name]]
+        wrong += _left(server)
+        grown = server.memory() - before
+    return {"limit_mb": limit_mb, "floods": seen, "memory_grew_mib": grown >> 20, "wrong": wrong}
+
+
+async def _flood(server: Server, name: str, *, flood_mb: int, limit_mb: int) -> dict[str, Any]:
+    size, headers, head = flood_mb * _MB, dict(_OCTETS), b""
+    if "form" in name:
+        whole, headers = multipart("clip.mp4", b"")
+        head = whole[: whole.index(b"\r\n\r\n") + 4]
+    count = [0]
+    length = None if "chunks" in name else size + len(head)
+    try:
+        answer = await ask(
+            server.port, "POST", "/v1/predict", _pieces(head, size, count), headers=headers,
+            content_length=length, pause_after=(limit_mb - 1) * _MB,
+        )  # fmt: skip
+    except NoAnswerError:
+        return {"status": 0, "sent_mb": round(count[0] / _MB, 2)}
+    return {"status": answer.status, "sent_mb": round(answer.sent_bytes / _MB, 2), "s": round(answer.seconds, 2)}
+
+
+def _pieces(head: bytes, size: int, count: list[int]) -> Iterator[bytes]:
+    """A body of zeros; `count` gets the bytes so far."""
+    piece = bytes(2**16)
+    if head:
+        yield head
+    while count[0] < size:
+        yield piece[: size - count[0]]
+        count[0] += len(piece)
+
+
+@contextmanager
+def watching(folder: Path) -> Generator[list[int]]:
+    """The largest sum of the sizes of the files in a folder so far, in a list of one number."""
+    largest, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.01):
+            with suppress(FileNotFoundError):
+                largest[0] = max(largest[0], sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        ended.set()
+        thread.join()
+
+
+def write_bombs(folder: Path) -> dict[str, bytes]:
+    """Small files that claim, or become, much."""
+    paths = {
+        "8K x 8K in the header": video_of_large_frames(folder / "wide.mov", width=8192, height=8192),
+        "8K x 8K as a GIF": gif_of_large_frames(folder / "wide.gif", width=8192, height=8192),
+        "8K x 8K in its third frame": video_that_grows(folder / "grows.mkv", side=8192),
+        "a million frames": mp4_of_many_frames(folder / "many.mp4", 10**6),
+        "four billion frames": mp4_of_many_frames(folder / "more.mp4", 2**32 - 1),
+        "ten hours": write_timed(folder / "long.mkv", _HOURS_MS),
+    }
+    return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def send_bombs(folder: Path, model: Path, *, most_s: float = BOMB_S) -> dict[str, Any]:
+    """Bombs to routes that decode: each is refused in time, and the next upload is answered.
+
+    Args:
+        folder: Existing folder for files.
+        model: The model.
+        most_s: Seconds after which a bomb must have been refused.
+    """
+    content, bombs, wrong = clip_content(folder), write_bombs(folder), list[str]()
+    seen: dict[str, Any] = {}
+    with serving(model, folder) as server:
+        asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
+        for (name, bomb), route in ((each, route) for each in bombs.items() for route in ("predict", "timeline")):
+            answer = asyncio.run(ask(server.port, "POST", f"/v1/{route}", bomb, headers=_OCTETS))
+            seen[f"{name}: {route}"] = {
+                "status": answer.status,
+                "s": round(answer.seconds, 3),
+                "detail": answer.json().get("detail"),
+            }
+            is_refused = answer.status in (413, 422) and answer.is_problem
+            wrong += [] if is_refused and answer.seconds <= most_s else [f"{name}: {seen[f'{name}: {route}']}"]
+        following = asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
+        wrong += [] if following.status == 200 else [f"afterwards: {following.body!r}"]
+        wrong += _left(server)
+    return {"bombs": seen, "bytes": {name: len(bomb) for name, bomb in bombs.items()}, "wrong": wrong}
+
+
+def _left(server: Server) -> list[str]:
+    """What a server should not have when it is idle."""
+    return [] if server.wait_until_idle() else ["not idle", *server.files()]
