@@ -92,6 +92,12 @@ def texture(number: int, *, num_frames: int, side: int, blocks: int = 4) -> np.n
     return frames.repeat(side // blocks, axis=1).repeat(side // blocks, axis=2).astype(np.uint8)
 
 
+def plain_clip(path: Path, brightness: int) -> bytes:
+    """A clip of one gray, 0 to 255, for the traps of `trapped_serve.py`."""
+    write_clip(path, np.full((8, 48, 48, 3), brightness, np.uint8))
+    return path.read_bytes()
+
+
 def check_differences(answers: np.ndarray) -> None:
     """Check that no two rows are alike."""
     distances = np.abs(answers[:, None] - answers[None]).max(axis=-1) + np.eye(len(answers))

@@ -3,25 +3,25 @@
 import asyncio
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from serve_clips import marked, texture
-from serve_http import NoAnswerError, ask, multipart
+from serve_http import Answer, NoAnswerError, ask, multipart
 from serve_process import Server, serving
 from timesformer.data.synthetic.dataset import write_clip
 from trapped_serve import EATS, HANGS, KILLS, decoder_traps
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from bombs import (  # ty: ignore[unresolved-import]
+from bombs import (  # ty: ignore[import-not-found]
     gif_of_large_frames,
     mp4_of_many_frames,
     video_of_large_frames,
     video_that_grows,
 )
-from videos import write_timed  # ty: ignore[unresolved-import]
+from videos import write_timed  # ty: ignore[import-not-found]
 
 LIMIT_MB, MOST_MB = 100, 101
 BOMB_S = 1.0
@@ -45,49 +45,69 @@ def send_traps(folder: Path, model: Path, *, seconds: float = 3.0) -> dict[str, 
         model: The model.
         seconds: Time limit of a request.
     """
-    content, wrong = clip_content(folder), list[str]()
-    seen: dict[str, Any] = {}
     options = ("--request-seconds", f"{seconds:g}")
     with serving(model, folder, *options, environment=decoder_traps(folder / "traps")) as server:
-        for name, mark in (("dies", KILLS), ("hangs", HANGS), ("eats", EATS)):
-            answer = asyncio.run(ask(server.port, "POST", "/v1/predict", marked(content, mark), headers=_OCTETS))
-            following = asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
-            seen[name] = {"status": answer.status, "detail": answer.json().get("detail"), "s": round(answer.seconds, 2)}
-            wrong += [f"{name}: {answer.body!r}"] if answer.status != 422 or not answer.is_problem else []
-            wrong += [f"after {name}: {following.body!r}"] if following.status != 200 else []
-        wrong += _left(server)
-    return {"answers": seen, "wrong": wrong}
+        return try_traps(server, clip_content(folder))
 
 
-def send_floods(
-    folder: Path, model: Path, *, flood_mb: int = 1000, limit_mb: int = LIMIT_MB, most_mb: float = MOST_MB
-) -> dict[str, Any]:
-    """Bodies that are larger than the limit.
+def try_traps(server: Server, content: bytes) -> dict[str, Any]:
+    """The same with a server that has the traps.
+
+    Args:
+        server: The server.
+        content: A whole clip.
+    """
+    wrong = list[str]()
+    seen: dict[str, Any] = {}
+    for name, mark in (("dies", KILLS), ("hangs", HANGS), ("eats", EATS)):
+        answer = _post(server, marked(content, mark))
+        following = _post(server, content)
+        seen[name] = {"status": answer.status, "detail": answer.json().get("detail"), "s": round(answer.seconds, 2)}
+        wrong += [f"{name}: {answer.body!r}"] if answer.status != 422 or not answer.is_problem else []
+        wrong += [f"after {name}: {following.body!r}"] if following.status != 200 else []
+    return {"answers": seen, "wrong": wrong + _left(server)}
+
+
+def _post(server: Server, content: bytes, route: str = "predict") -> Answer:
+    return asyncio.run(ask(server.port, "POST", f"/v1/{route}", content, headers=_OCTETS))
+
+
+def send_floods(folder: Path, model: Path, *, flood_mb: float = 1000) -> dict[str, Any]:
+    """Bodies that are larger than the limit of 100 MB.
 
     Args:
         folder: Existing folder for files.
         model: The model.
+        flood_mb: Size of each body in megabytes.
+    """
+    with serving(model, folder, "--max-upload-mb", str(LIMIT_MB)) as server:
+        return try_floods(server, flood_mb=flood_mb, limit_mb=LIMIT_MB, most_mb=MOST_MB)
+
+
+def try_floods(server: Server, *, flood_mb: float, limit_mb: float, most_mb: float) -> dict[str, Any]:
+    """The same with a server of any limit.
+
+    Args:
+        server: The server.
         flood_mb: Size of each body in megabytes.
         limit_mb: Limit of the server.
         most_mb: Megabytes after which it must have refused.
     """
     wrong: list[Any] = []
     seen: dict[str, Any] = {}
-    with serving(model, folder, "--max-upload-mb", str(limit_mb)) as server:
-        before = server.memory()
-        for name in ("with a length", "in chunks", "as a form", "as a form in chunks"):
-            with watching(server.uploads) as largest:
-                found = asyncio.run(_flood(server, name, flood_mb=flood_mb, limit_mb=limit_mb))
-            seen[name] = found | {"on_disk_mb": round(largest[0] / _MB, 2)}
-            is_refused = found["status"] == 413 or (found["status"] == 0 and found["sent_mb"] > limit_mb)
-            wrong += [] if is_refused and found["sent_mb"] <= most_mb and largest[0] <= most_mb * _MB else [seen[name]]
-        wrong += _left(server)
-        grown = server.memory() - before
-    return {"limit_mb": limit_mb, "floods": seen, "memory_grew_mib": grown >> 20, "wrong": wrong}
+    before = server.memory()
+    for name in ("with a length", "in chunks", "as a form", "as a form in chunks"):
+        with watching(server.uploads) as largest:
+            found = asyncio.run(_flood(server, name, flood_mb=flood_mb, limit_mb=limit_mb))
+        seen[name] = found | {"on_disk_mb": round(largest[0] / _MB, 2)}
+        is_in_time = found["sent_mb"] <= most_mb and largest[0] <= most_mb * _MB
+        wrong += [] if found["status"] == 413 and is_in_time else [{name: seen[name]}]
+    grown = server.memory() - before
+    return {"limit_mb": limit_mb, "floods": seen, "memory_grew_mib": grown >> 20, "wrong": wrong + _left(server)}
 
 
-async def _flood(server: Server, name: str, *, flood_mb: int, limit_mb: int) -> dict[str, Any]:
-    size, headers, head = flood_mb * _MB, dict(_OCTETS), b""
+async def _flood(server: Server, name: str, *, flood_mb: float, limit_mb: float) -> dict[str, Any]:
+    size, headers, head = int(flood_mb * _MB), dict(_OCTETS), b""
     if "form" in name:
         whole, headers = multipart("clip.mp4", b"")
         head = whole[: whole.index(b"\r\n\r\n") + 4]
@@ -96,7 +116,7 @@ async def _flood(server: Server, name: str, *, flood_mb: int, limit_mb: int) -> 
     try:
         answer = await ask(
             server.port, "POST", "/v1/predict", _pieces(head, size, count), headers=headers,
-            content_length=length, pause_after=(limit_mb - 1) * _MB,
+            content_length=length, pause_after=int((limit_mb - 1) * _MB),
         )  # fmt: skip
     except NoAnswerError:
         return {"status": 0, "sent_mb": round(count[0] / _MB, 2)}
@@ -145,31 +165,40 @@ def write_bombs(folder: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in paths.items()}
 
 
-def send_bombs(folder: Path, model: Path, *, most_s: float = BOMB_S) -> dict[str, Any]:
-    """Bombs to routes that decode: each is refused in time, and the next upload is answered.
+def send_bombs(folder: Path, model: Path) -> dict[str, Any]:
+    """Bombs to routes that decode: each is refused within a second, and the next upload is answered.
 
     Args:
         folder: Existing folder for files.
         model: The model.
+    """
+    with serving(model, folder) as server:
+        return try_bombs(server, write_bombs(folder), clip_content(folder), most_s=BOMB_S)
+
+
+def try_bombs(server: Server, bombs: Mapping[str, bytes], content: bytes, *, most_s: float) -> dict[str, Any]:
+    """The same with any server.
+
+    Args:
+        server: The server.
+        bombs: Files by name.
+        content: A whole clip.
         most_s: Seconds after which a bomb must have been refused.
     """
-    content, bombs, wrong = clip_content(folder), write_bombs(folder), list[str]()
+    _post(server, content)
+    wrong = list[str]()
     seen: dict[str, Any] = {}
-    with serving(model, folder) as server:
-        asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
-        for (name, bomb), route in ((each, route) for each in bombs.items() for route in ("predict", "timeline")):
-            answer = asyncio.run(ask(server.port, "POST", f"/v1/{route}", bomb, headers=_OCTETS))
-            seen[f"{name}: {route}"] = {
-                "status": answer.status,
-                "s": round(answer.seconds, 3),
-                "detail": answer.json().get("detail"),
-            }
+    for name, bomb in bombs.items():
+        for route in ("predict", "timeline"):
+            answer = _post(server, bomb, route)
+            key, detail = f"{name}: {route}", answer.json().get("detail")
+            seen[key] = {"status": answer.status, "s": round(answer.seconds, 3), "detail": detail}
             is_refused = answer.status in (413, 422) and answer.is_problem
-            wrong += [] if is_refused and answer.seconds <= most_s else [f"{name}: {seen[f'{name}: {route}']}"]
-        following = asyncio.run(ask(server.port, "POST", "/v1/predict", content, headers=_OCTETS))
-        wrong += [] if following.status == 200 else [f"afterwards: {following.body!r}"]
-        wrong += _left(server)
-    return {"bombs": seen, "bytes": {name: len(bomb) for name, bomb in bombs.items()}, "wrong": wrong}
+            wrong += [] if is_refused and answer.seconds <= most_s else [f"{key}: {seen[key]}"]
+    following = _post(server, content)
+    wrong += [] if following.status == 200 else [f"afterwards: {following.body!r}"]
+    sizes = {name: len(bomb) for name, bomb in bombs.items()}
+    return {"bombs": seen, "bytes": sizes, "wrong": wrong + _left(server)}
 
 
 def _left(server: Server) -> list[str]:

@@ -1,13 +1,15 @@
 """Clients that hang up at every point of a request, and what they leave behind."""
 
 import asyncio
+import itertools
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serve_clips import Clips
+from serve_clips import Clips, plain_clip
 from serve_crowd import PATH, Tally, crowd
-from serve_http import connected
+from serve_http import Answer, ask, connected
 from serve_process import Server, serving
 
 MOMENTS = ("before", "head", "body", "after", "queued")
@@ -16,6 +18,7 @@ MEMORY_GROWTH = 0.10
 _AT_ONCE = 50
 _WARM_UP = 100
 _SETTLE_S = 60.0
+_BATCH_S = 2.0
 
 
 def hang_ups(folder: Path, model: Path, clips: Clips, *, count: int, options: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -29,42 +32,54 @@ def hang_ups(folder: Path, model: Path, clips: Clips, *, count: int, options: tu
         options: Options of `timesformer serve`.
     """
     with serving(model, folder, *options) as server:
-        asyncio.run(_warm_up(server, clips))
-        server.wait_until_idle()
-        before, steady = Leftovers.of(server), Tally()
-        asyncio.run(_storm(server, clips, count=count, steady=steady))
-        is_idle = server.wait_until_idle()
-        after = _settled(server, before)
+        return try_hang_ups(server, clips, count=count)
+
+
+def try_hang_ups(server: Server, clips: Clips, *, count: int, warm_up: int = _WARM_UP) -> dict[str, Any]:
+    """The same with any server.
+
+    Args:
+        server: The server.
+        clips: The clips.
+        count: Number of clients that hang up.
+        warm_up: Requests before the memory is measured.
+    """
+    asyncio.run(_warm_up(server, clips, count=warm_up))
+    server.wait_until_idle()
+    before, stayed = Leftovers.of(server), Tally()
+    asyncio.run(_storm(server, clips, count=count, stayed=stayed))
+    is_idle = server.wait_until_idle()
+    after = _settled(server, before)
     grown = after.memory / before.memory - 1
-    wrong = [
-        f"{name} {getattr(after, name)} instead of {getattr(before, name)}"
-        for name in ("processes", "descriptors")
-        if getattr(after, name) > getattr(before, name)
-    ]
+    wrong = [f"{before.processes} processes became {after.processes}"] if after.processes > before.processes else []
+    wrong += (
+        [f"{before.descriptors} open files became {after.descriptors}"]
+        if after.descriptors > before.descriptors
+        else []
+    )
     wrong += [f"memory +{grown:.0%}"] if grown > MEMORY_GROWTH else []
-    wrong += [f"client that stayed: {steady.report()}"] if steady.lost + steady.swapped + steady.doubled else []
+    wrong += [f"client that stayed: {stayed.report()}"] if stayed.lost + stayed.swapped + stayed.doubled else []
     return {
         "clients": count,
         "moments": MOMENTS,
-        "stayed": steady.report(),
-        "memory_growth": round(grown, 4),
+        "stayed": stayed.report(),
         "memory_mib": {"before": before.memory >> 20, "after": after.memory >> 20},
         "processes": {"before": before.processes, "after": after.processes},
-        "descriptors": {"before": before.descriptors, "after": after.descriptors},
+        "open_files": {"before": before.descriptors, "after": after.descriptors},
         "idle_afterwards": is_idle,
         "files_left": after.files,
         "wrong": wrong,
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leftovers:
     """What a server has at a moment."""
 
-    def __init__(self, *, memory: int, processes: int, descriptors: int, files: list[str]) -> None:
-        self.memory = memory
-        self.processes = processes
-        self.descriptors = descriptors
-        self.files = files
+    memory: int
+    processes: int
+    descriptors: int
+    files: list[str]
 
     @classmethod
     def of(cls, server: Server) -> "Leftovers":
@@ -87,18 +102,18 @@ def _settled(server: Server, before: Leftovers) -> Leftovers:
         time.sleep(0.1)
 
 
-async def _warm_up(server: Server, clips: Clips) -> None:
+async def _warm_up(server: Server, clips: Clips, *, count: int) -> None:
     """Reach the memory that the server needs for its work."""
     tally = Tally()
-    while tally.sent < _WARM_UP:
+    while tally.sent < count:
         await crowd(server, clips, seconds=0.5, clients=8, tally=tally)
-    await _many(server, clips, count=_WARM_UP)
+    await _many(server, clips, count=count)
 
 
-async def _storm(server: Server, clips: Clips, *, count: int, steady: Tally) -> None:
+async def _storm(server: Server, clips: Clips, *, count: int, stayed: Tally) -> None:
     storm = asyncio.create_task(_many(server, clips, count=count))
     while not storm.done():
-        await crowd(server, clips, seconds=0.2, clients=1, tally=steady)
+        await crowd(server, clips, seconds=0.2, clients=1, tally=stayed)
     await storm
 
 
@@ -126,7 +141,7 @@ async def hang_up(server: Server, content: bytes, moment: str, *, wait_s: float 
 
 
 def queued_hang_ups(
-    folder: Path, model: Path, clips: Clips, *, count: int, options: tuple[str, ...] = (), batch_s: float = 2.0
+    folder: Path, model: Path, clips: Clips, *, count: int, options: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Let clients hang up while a slow batch is computed: nothing may be computed for them.
 
@@ -136,22 +151,34 @@ def queued_hang_ups(
         clips: The clips.
         count: Number of clients that hang up.
         options: Options of `timesformer serve`.
-        batch_s: Seconds that each batch takes.
     """
-    with serving(model, folder, *options, "--max-batch", "1", traps=[f"slow_model={batch_s}"]) as server:
-        first, last = Tally(), Tally()
-        computed = server.sum_of("timesformer_batch_size_sum")
-        asyncio.run(_hang_up_in_queue(server, clips, count=count, first=first, last=last, batch_s=batch_s))
-        is_idle = server.wait_until_idle()
-        computed = server.sum_of("timesformer_batch_size_sum") - computed
-    right = len(first.accepted) + len(last.accepted)
-    wrong = [] if right == 2 else [f"{right} of 2 clients that stayed had right answers"]
-    # one may have been taken from the queue the moment before its client hung up
-    wrong += [f"{computed:g} clips computed for 2 clients"] if computed > 3 else []
+    with serving(model, folder, *options, traps=[f"black_delays={_BATCH_S:g}"]) as server:
+        return try_queued_hang_ups(server, clips, plain_clip(folder / "black.mp4", 0), count=count)
+
+
+def try_queued_hang_ups(
+    server: Server, clips: Clips, black: bytes, *, count: int, batch_s: float = _BATCH_S
+) -> dict[str, Any]:
+    """The same with a server that has the trap.
+
+    Args:
+        server: The server.
+        clips: The clips.
+        black: A clip with which a batch is slow.
+        count: Number of clients that hang up.
+        batch_s: Seconds that it then takes.
+    """
+    last, before = Tally(), server.sum_of("timesformer_batch_size_sum")
+    slow = asyncio.run(_hang_up_in_queue(server, clips, black, count=count, last=last, batch_s=batch_s))
+    is_idle = server.wait_until_idle()
+    computed = server.sum_of("timesformer_batch_size_sum") - before
+    wrong = [] if slow.status == 200 else [f"the slow client had {slow.body!r}"]
+    wrong += [] if len(last.accepted) == last.sent else [f"a client that stayed: {last.report()}"]
+    wrong += [f"{computed:g} clips computed for {1 + last.sent} clients"] if computed > 1 + last.sent else []
     return {
         "clients": count,
         "computed": computed,
-        "stayed": [first.report(), last.report()],
+        "stayed": last.report(),
         "idle_afterwards": is_idle,
         "files_left": server.files(),
         "wrong": wrong,
@@ -159,16 +186,13 @@ def queued_hang_ups(
 
 
 async def _hang_up_in_queue(
-    server: Server, clips: Clips, *, count: int, first: Tally, last: Tally, batch_s: float
-) -> None:
-    """One client keeps the model busy; others queue and hang up; a last one must not wait for them."""
-    busy = asyncio.create_task(crowd(server, clips, seconds=0.01, clients=1, tally=first))
+    server: Server, clips: Clips, black: bytes, *, count: int, last: Tally, batch_s: float
+) -> Answer:
+    """One client keeps the model busy; others queue and hang up; a last one is answered."""
+    headers = {"Content-Type": "video/mp4"}
+    slow = asyncio.create_task(ask(server.port, "POST", PATH, black, headers=headers))
     await asyncio.sleep(batch_s / 4)
-    await asyncio.gather(
-        *(
-            hang_up(server, clips.contents[number % len(clips.contents)], "queued", wait_s=batch_s / 4)
-            for number in range(count)
-        )
-    )
+    contents = itertools.islice(itertools.cycle(clips.contents), count)
+    await asyncio.gather(*(hang_up(server, content, "queued", wait_s=batch_s / 4) for content in contents))
     await crowd(server, clips, seconds=0.01, clients=1, tally=last)
-    await busy
+    return await slow

@@ -6,13 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from serve_clips import Clips, marked
+from serve_clips import Clips, marked, plain_clip
 from serve_crowd import Tally, crowd
 from serve_http import ask
 from serve_process import Server, serving
-from timesformer.data.synthetic.dataset import write_clip
 from trapped_serve import KILLS, decoder_traps
 
 POISONS = {"cut off": {422}, "kills the decoder": {422}, "fails its batch": {500, 422}}
@@ -34,12 +31,27 @@ def poisoned(
         options: Options of `timesformer serve`.
     """
     content = poison(folder, clips, kind)
-    with serving(
-        model, folder, *options, traps=["white_poisons"], environment=decoder_traps(folder / "traps")
-    ) as server:
-        others, statuses = Tally(), Counter[int]()
-        asyncio.run(_mix(server, clips, content, seconds=seconds, clients=clients, others=others, statuses=statuses))
-        is_idle, files = server.wait_until_idle(), server.files()
+    environment = decoder_traps(folder / "traps")
+    with serving(model, folder, *options, traps=["white_poisons"], environment=environment) as server:
+        return try_poison(server, clips, content, kind=kind, seconds=seconds, clients=clients)
+
+
+def try_poison(
+    server: Server, clips: Clips, content: bytes, *, kind: str, seconds: float, clients: int
+) -> dict[str, Any]:
+    """The same with a server that has the traps.
+
+    Args:
+        server: The server.
+        clips: Whole clips.
+        content: The poison.
+        kind: Its kind.
+        seconds: Length.
+        clients: Number of the clients that send whole clips.
+    """
+    others, statuses = Tally(), Counter[int]()
+    asyncio.run(_mix(server, clips, content, seconds=seconds, clients=clients, others=others, statuses=statuses))
+    is_idle, files = server.wait_until_idle(), server.files()
     refused = statuses.pop(503, 0)
     return {
         "others": others.report(),
@@ -57,9 +69,7 @@ def poison(folder: Path, clips: Clips, kind: str) -> bytes:
         return clips.contents[0][: len(clips.contents[0]) // 2]
     if kind == "kills the decoder":
         return marked(clips.contents[0], KILLS)
-    path = folder / "white.mp4"
-    write_clip(path, np.full((8, 48, 48, 3), 255, np.uint8))
-    return path.read_bytes()
+    return plain_clip(folder / "white.mp4", 255)
 
 
 async def _mix(

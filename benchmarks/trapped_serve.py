@@ -84,11 +84,12 @@ def _tail(file: Any) -> bytes:
     return content
 
 
-def slow_model(seconds: str) -> None:
-    """Let each batch take some seconds."""
+def black_delays(seconds: str) -> None:
+    """Let a batch take some seconds if one of its clips is black."""
 
-    def wait(_: Any) -> None:
-        time.sleep(float(seconds))
+    def wait(clips: Any) -> None:
+        if bool((_brightness(clips) < 0.05).any()):
+            time.sleep(float(seconds))
 
     _before_logits(wait)
 
@@ -97,11 +98,16 @@ def white_poisons() -> None:
     """Let a batch fail if one of its clips is white."""
 
     def refuse_white(clips: Any) -> None:
-        limit = 2.0 if clips.is_floating_point() else 240
-        if bool((clips.float().mean(dim=(1, 2, 3, 4)) > limit).any()):
+        if bool((_brightness(clips) > 0.95).any()):
             raise RuntimeError("a white clip")
 
     _before_logits(refuse_white)
+
+
+def _brightness(clips: Any) -> Any:
+    """Mean of each clip, 8-bit or normalized, as a share of white."""
+    shares = clips * 0.225 + 0.45 if clips.is_floating_point() else clips.float() / 255
+    return shares.mean(dim=(1, 2, 3, 4))
 
 
 def out_of_memory(clips_that_fit: str) -> None:
