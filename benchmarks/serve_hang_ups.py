@@ -51,12 +51,14 @@ def try_hang_ups(server: Server, clips: Clips, *, count: int, warm_up: int = _WA
     is_idle = server.wait_until_idle()
     after = _settled(server, before)
     grown = after.memory / before.memory - 1
-    wrong = [f"{before.processes} processes became {after.processes}"] if after.processes > before.processes else []
-    wrong += (
-        [f"{before.descriptors} open files became {after.descriptors}"]
-        if after.descriptors > before.descriptors
-        else []
-    )
+    wrong = [
+        f"{had} {what} became {has}"
+        for what, had, has in (
+            ("processes", before.processes, after.processes),
+            ("open files", before.descriptors, after.descriptors),
+        )
+        if has > had
+    ]
     wrong += [f"memory +{grown:.0%}"] if grown > MEMORY_GROWTH else []
     wrong += [f"client that stayed: {stayed.report()}"] if stayed.lost + stayed.swapped + stayed.doubled else []
     return {
