@@ -28,6 +28,7 @@ VERBS = {
     "predict": "Classify videos.",
     "explain": "Show which parts of a video a prediction rests on.",
     "timeline": "Find what happens when in a long video or a live stream.",
+    "serve": "Serve a model over HTTP: a page for the browser, and an API.",
     "export": "Export a model to ONNX, in fp32 or int8.",
     "convert": "Convert weights to another layout.",
     "info": "Show config, size and cost of a model, or of the paper's models.",
