@@ -5,12 +5,11 @@ the same command line after it has wrapped a few functions. Linux only.
 """
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ START_S = 120.0
 """Longest time until a server is ready."""
 END_S = 60.0
 _POLL_S = 0.05
+_ADDRESS = re.compile(r"(?m)^http://127\.0\.0\.1:(\d+)/$")
 
 
 class ServerError(Exception):
@@ -31,11 +31,23 @@ class ServerError(Exception):
 class Server:
     """A running server."""
 
-    port: int
     process: subprocess.Popen[bytes]
     uploads: Path
     """Its temporary folder (`TMPDIR`), in which uploads go."""
     log: Path
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has printed its address, as it does once requests are answered."""
+        return bool(_ADDRESS.search(self.log.read_text(errors="replace")))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        found = _ADDRESS.search(self.log.read_text(errors="replace"))
+        if found is None:
+            raise ServerError(self.tail())
+        return int(found[1])
 
     @property
     def url(self) -> str:
@@ -125,34 +137,31 @@ def start(
     model: Path, folder: Path, *options: str, traps: Sequence[str] = (), environment: dict[str, str] | None = None
 ) -> Server:
     """Start a server: see `serving`."""
-    uploads, log, port = folder / "uploads", folder / "serve.log", free_port()
+    uploads, log = folder / "uploads", folder / "serve.log"
     uploads.mkdir(exist_ok=True)
     program = [str(Path(__file__).with_name("trapped_serve.py")), *traps, "--"] if traps else ["-m", "timesformer"]
-    command = [sys.executable, *program, "serve", "--model", str(model), "--port", str(port), *options]
+    command = [sys.executable, *program, "serve", "--model", str(model), "--port", "0", *options]
     added = {"TMPDIR": str(uploads), "OMP_NUM_THREADS": "1", **(environment or {})}
     with log.open("ab") as file:
         process = subprocess.Popen(
             command, env={**os.environ, **added}, stdin=subprocess.DEVNULL, stdout=file, stderr=file
         )
-    return Server(port=port, process=process, uploads=uploads, log=log)
+    return Server(process=process, uploads=uploads, log=log)
 
 
 def wait_until_ready(server: Server) -> None:
-    """Wait until `/readyz` says 200.
+    """Wait until the server answers requests.
 
     Raises:
         ServerError: It ended, or was not ready in time.
     """
     end = time.monotonic() + START_S
-    while time.monotonic() < end:
+    while not server.is_ready:
         if server.process.poll() is not None:
             raise ServerError(f"ended with exit status {server.process.returncode}:\n{server.tail()}")
-        with suppress(OSError), urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as answer:
-            if answer.status == 200:
-                return
+        if time.monotonic() > end:
+            raise ServerError(f"was not ready within {START_S:g} s:\n{server.tail()}")
         time.sleep(_POLL_S)
-    stop(server)
-    raise ServerError(f"was not ready within {START_S:g} s:\n{server.tail()}")
 
 
 def stop(server: Server) -> int:
@@ -175,13 +184,6 @@ def stop(server: Server) -> int:
             raise ServerError(f"left processes: {left}")
         time.sleep(_POLL_S)
     return status
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens to."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def _is_left(path: Path) -> bool:
