@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.explanation.explain import explain
     from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
+    from timesformer.inference.embed import Embedding, embed
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
@@ -75,6 +76,7 @@ _HOMES = {
     "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.config.compute": ["ComputeOptions"],
+    "timesformer.inference.embed": ["Embedding", "embed"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],
     "timesformer.model.schemes": ["SCHEMES", "Axes", "Grid", "Regroup", "Scheme", "Tiles"],
