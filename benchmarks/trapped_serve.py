@@ -84,6 +84,13 @@ def _tail(file: Any) -> bytes:
     return content
 
 
+def head_seconds(seconds: str) -> None:
+    """Give clients another time for the head of a request."""
+    from timesformer.serve import connections
+
+    connections.HEAD_S = float(seconds)
+
+
 def black_delays(seconds: str) -> None:
     """Let a batch take some seconds if one of its clips is black."""
 

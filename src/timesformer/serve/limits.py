@@ -32,7 +32,7 @@ class ServeLimits:
     decoders: int = 2
     """Processes that decode videos."""
     request_seconds: float = 60.0
-    """Time in seconds from the arrival of a request to its answer, upload included."""
+    """Time in seconds from the arrival of a request to its answer, upload included; decoding may take half of it."""
 
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_seconds", "request_seconds"):
@@ -42,6 +42,11 @@ class ServeLimits:
         check_count("max_batch", self.max_batch, most=MOST_IN_BATCH)
         check_count("decoders", self.decoders, most=MOST_WORKERS)
         check_not_negative("max_wait_ms", self.max_wait_ms)
+
+    @property
+    def decode_seconds(self) -> float:
+        """Time in seconds that a decoder may take for a video, so that there is time left to tell that it was over."""
+        return self.request_seconds / 2
 
     @property
     def max_upload_bytes(self) -> int:

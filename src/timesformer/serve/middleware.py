@@ -1,6 +1,7 @@
 """What every request goes through: access, metrics, headers, and the rest of a body that nobody read."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,12 +40,29 @@ class Gate:
         try:
             try:
                 self._access.check(scope["path"], scope["headers"])
+                check_encoding(scope["headers"])
             except ProblemError as problem:
                 await problem.response()(scope, exchange.receive, exchange.send)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         finally:
             self._metrics.requests.labels(_route(scope), exchange.code).inc()
+
+
+def check_encoding(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuse a compressed body: nothing here unpacks one, and a small body may unpack to a huge one.
+
+    Raises:
+        ProblemError: Status 415.
+    """
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise ProblemError(
+                415,
+                "bodies with a Content-Encoding are not read",
+                fix="send the bytes of the file without Content-Encoding",
+                headers={"Accept-Encoding": "identity"},
+            )
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from timesformer.inference.predictor import Predictor
 from timesformer.serve.admission import Admission
 from timesformer.serve.app import make_app
 from timesformer.serve.card import model_card
+from timesformer.serve.connections import Connection
 from timesformer.serve.decoder import VideoLimits
 from timesformer.serve.decoding import Decoders
 from timesformer.serve.limits import ServeLimits
@@ -99,7 +100,7 @@ def serve(
         )
         with Decoders(
             model.config, model.info.clip, video_limits, num_children=limits.decoders,
-            call_s=limits.request_seconds, metrics=metrics,
+            call_s=limits.decode_seconds, metrics=metrics,
         ) as decoders:  # fmt: skip
             asyncio.run(_Server(
                 Service(
@@ -122,6 +123,7 @@ class _Server:
         app = Gate(make_app(service), access=access, metrics=service.metrics)
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_level="warning",
             log_config=None,
             access_log=False,

@@ -41,7 +41,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
         f"{REQUEST_S:g}",
         "--max-upload-mb",
         str(LIMIT_MB),
-        traps=["white_poisons", f"black_delays={DELAY_S:g}"],
+        traps=["head_seconds=3", "white_poisons", f"black_delays={DELAY_S:g}"],
         environment=decoder_traps(folder / "traps"),
     ) as server:
         yield Attacked(
