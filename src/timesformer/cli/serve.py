@@ -1,6 +1,5 @@
 """`timesformer serve`"""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 

@@ -36,7 +36,8 @@ class Admission:
         self._num_places = num_places
         self._metrics = metrics
         self._tickets: set[_Ticket] = set()
-        self._is_closed = False
+        self.is_closed = False
+        """Whether nobody is admitted any more."""
 
     @property
     def num_requests(self) -> int:
@@ -49,7 +50,7 @@ class Admission:
         Raises:
             ProblemError: Status 503: no place is free, or the server stops.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise busy("the server is stopping", retry_after_s=5)
         if self._num_taken() >= self._num_places or len(self._tickets) >= _UPLOADS_PER_PLACE * self._num_places:
             raise self._full()
@@ -75,7 +76,7 @@ class Admission:
 
     def close(self) -> None:
         """Admit nobody from now on."""
-        self._is_closed = True
+        self.is_closed = True
 
     def _num_taken(self) -> int:
         return sum(ticket.has_place for ticket in self._tickets)

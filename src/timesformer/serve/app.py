@@ -1,25 +1,25 @@
-"""The routes."""
+"""The application: routes, the page, and errors."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from timesformer._version import __version__
+from timesformer.serve.oip import check_ready, oip_routes
 from timesformer.serve.problems import ProblemError
-from timesformer.serve.schemas import VIDEO_BODY, VIDEO_STATUSES, Health, ModelCard, PredictionAnswer, problems
+from timesformer.serve.routes import model_routes
+from timesformer.serve.schemas import Health, problems
 from timesformer.serve.service import Service
 
 STATIC = Path(__file__).with_name("static")
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-
-TopK = Annotated[int, Query(ge=1, le=10_000, description="Number of classes in the answer; all if there are fewer.")]
 
 
 def make_app(service: Service) -> FastAPI:
@@ -38,7 +38,8 @@ def make_app(service: Service) -> FastAPI:
     _add_problems(app)
     _add_page(app)
     _add_state(app, service)
-    _add_predict(app, service)
+    app.include_router(model_routes(service))
+    app.include_router(oip_routes(service))
     return app
 
 
@@ -56,25 +57,17 @@ def _add_state(app: FastAPI, service: Service) -> None:
         """Whether the server runs."""
         return Health(status="ok")
 
-    @app.get("/v1/model", tags=["model"], responses=problems(401, 403), response_model=ModelCard)
-    async def model() -> JSONResponse:
-        """The model card."""
-        return JSONResponse(service.card)
+    @app.get("/readyz", tags=["state"], responses=problems(403, 503))
+    async def readyz() -> Health:
+        """Whether the server answers requests: the model is loaded, and the decoders run."""
+        check_ready(service)
+        return Health(status="ready")
 
     @app.get("/metrics", tags=["state"], responses={200: {"content": {"text/plain": {}}}} | problems(401, 403),
              response_class=Response)  # fmt: skip
     async def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(service.metrics.text(), media_type=_PROMETHEUS)
-
-
-def _add_predict(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/predict", tags=["model"], openapi_extra=VIDEO_BODY, response_model=PredictionAnswer,
-              responses=problems(*VIDEO_STATUSES))  # fmt: skip
-    async def predict(request: Request, top_k: TopK = 5) -> JSONResponse:
-        """Classify a video."""
-        found = await service.answer(request, lambda upload: service.predict(upload, top_k=top_k))
-        return JSONResponse(found.to_dict())
 
 
 def _add_problems(app: FastAPI) -> None:

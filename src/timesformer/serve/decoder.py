@@ -14,7 +14,6 @@ from timesformer.bounds import TOO_LITTLE_MEMORY
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips.center_view import read_center_view
 from timesformer.data.clips.dataset import read_pixel_views
-from timesformer.data.video.feed import Clock
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.sequential import open_feed
@@ -22,6 +21,7 @@ from timesformer.data.video.stated import StatedSize, read_stated_size
 from timesformer.errors import CodecError, DecodeError, TimeSformerError
 from timesformer.explanation.explanation import Explanation
 from timesformer.explanation.render import write_clip
+from timesformer.serve.oip_request import BadRequestError, InferRequest, read_infer_request
 from timesformer.serve.problems import ProblemError
 from timesformer.timelines.reading import Read, WindowReader
 from timesformer.timelines.windows import Windows
@@ -46,20 +46,22 @@ class RefusedError(TimeSformerError):
         detail: What is wrong with it.
         reason: One word, for metrics.
         fix: What the client can do about it.
+        status: HTTP status.
     """
 
-    def __init__(self, detail: str, reason: str = "", fix: str = "") -> None:
-        super().__init__(detail, reason, fix)
+    def __init__(self, detail: str, reason: str = "", fix: str = "", status: int = 422) -> None:
+        super().__init__(detail, reason, fix, status)
         self.detail = detail
         self.reason = reason
         self.fix = fix
+        self.status = status
 
     def __str__(self) -> str:
         return self.detail
 
     def problem(self) -> ProblemError:
-        """Status 422."""
-        return ProblemError(422, self.detail, fix=self.fix)
+        """The answer."""
+        return ProblemError(self.status, self.detail, fix=self.fix)
 
 
 class VideoFacts(NamedTuple):
@@ -125,6 +127,15 @@ class _Reader:
                 _check_length(len(reader.read.times), reader.read.times[-1], self.limits)
                 yield each.piece, each.window, {number: views.numpy() for number, views in each.views.items()}
             yield VideoFacts(reader.read, feed.size(), feed.sha256())
+
+    def infer_request(self, path: str, max_clips: int) -> Iterator[InferRequest]:
+        """A request of the Open Inference Protocol in a file of JSON."""
+        clip_shape = (3, self.model.num_frames, *self.model.image_size)
+        try:
+            yield read_infer_request(path, clip_shape=clip_shape, max_clips=max_clips)
+        except BadRequestError as error:
+            fix = "GET /v2/models/{name} has the inputs and outputs"
+            raise RefusedError(str(error), "request", fix, 400) from error
 
     def overlay(self, path: str, explanation: Explanation, output: str) -> Iterator[None]:
         """Write the video of an explanation; only in a process that may write."""

@@ -23,6 +23,7 @@ from timesformer.isolation.limits import Limits
 from timesformer.isolation.processes import starter_of
 from timesformer.serve.decoder import RefusedError, VideoLimits, Views
 from timesformer.serve.metrics import Metrics
+from timesformer.serve.oip_request import InferRequest
 
 MEMORY = 2 * 2**30
 """Bytes that a decoder may allocate."""
@@ -114,8 +115,12 @@ class Decoders:
 
     async def center_view(self, path: Path) -> CenterView:
         """The view of a video that is explained; errors as for `views`."""
-        found = await self._call("center_view", path)
-        return CenterView(**{**found, "view": torch.from_numpy(found["view"])})
+        found: dict[str, Any] = await self._call("center_view", path)
+        return CenterView(view=torch.from_numpy(found.pop("view")), **found)
+
+    async def infer_request(self, path: Path, *, max_clips: int) -> InferRequest:
+        """A request of the Open Inference Protocol in a file of JSON; errors as for `views`."""
+        return await self._call("infer_request", path, max_clips)
 
     @contextmanager
     def own_child(self, *, call_s: float, cpu_s: float, may_write: bool = False) -> Generator[Child]:
@@ -141,10 +146,10 @@ class Decoders:
     def _child(self, limits: Limits) -> Child:
         return Child(self._starter, setup=self._setup, limits=limits)
 
-    async def _call(self, name: str, path: Path) -> Any:
+    async def _call(self, name: str, path: Path, *args: Any) -> Any:
         """Call a decoder; if the call is cancelled, it is taken from the queue, or its decoder is killed."""
         call = _Call()
-        running = self._threads.submit(self._run, call, name, str(path))
+        running = self._threads.submit(self._run, call, name, str(path), *args)
         try:
             return await asyncio.wrap_future(running)
         except RefusedError as error:
@@ -155,7 +160,7 @@ class Decoders:
                 await asyncio.wait([asyncio.wrap_future(running)])
             raise
 
-    def _run(self, call: _Call, name: str, path: str) -> Any:
+    def _run(self, call: _Call, name: str, path: str, *args: Any) -> Any:
         start_s = time.monotonic()
         child = self._free.get()
         try:
@@ -163,7 +168,7 @@ class Decoders:
                 if call.is_given_up:
                     raise RefusedError("given up", "canceled", "")
                 call.child = child
-            return child.call(name, path)
+            return child.call(name, path, *args)
         except ProcessError as error:
             raise _death(error) from error
         finally:
@@ -183,7 +188,8 @@ class Decoders:
             self.is_alive = True
 
     def _counted(self, error: RefusedError) -> RefusedError:
-        self._metrics.decode_failures.labels(error.reason or "unreadable").inc()
+        if error.status == 422:
+            self._metrics.decode_failures.labels(error.reason or "unreadable").inc()
         return error
 
 

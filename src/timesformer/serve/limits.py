@@ -31,11 +31,13 @@ class ServeLimits:
     """Requests between their arrival and their answer; further ones get status 503."""
     decoders: int = 2
     """Processes that decode videos."""
+    long_seconds: float = 60.0
+    """Duration of a video in seconds from which its timeline becomes a job, and is not in the answer."""
     request_seconds: float = 60.0
     """Time in seconds from the arrival of a request to its answer, upload included; decoding may take half of it."""
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_mb", "max_seconds", "request_seconds"):
+        for name in ("max_upload_mb", "max_seconds", "long_seconds", "request_seconds"):
             check_positive(name, getattr(self, name))
         for name in ("max_pixels", "max_frames", "queue"):
             check_count(name, getattr(self, name))

@@ -107,4 +107,4 @@ class _Exchange:
 
 
 def _route(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", "other")
+    return getattr(scope.get("route"), "path_format", "other")

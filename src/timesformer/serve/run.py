@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import uvicorn
@@ -104,7 +104,9 @@ def serve(
         ) as decoders:  # fmt: skip
             asyncio.run(_Server(
                 Service(
+                    model=model,
                     predictor=predictor,
+                    options=options,
                     card=model_card(model, name=name, limits=limits),
                     decoders=decoders,
                     batcher=make_batcher(predictor, limits, metrics),
@@ -135,7 +137,7 @@ class _Server:
             backlog=_BACKLOG,
         )
         self._server = uvicorn.Server(config)
-        self._server.capture_signals = nullcontext  # ours: uvicorn's end the process by the signal, not with status 0
+        self._server.capture_signals = _no_signals  # those of uvicorn end the process by the signal, not with status 0
 
     async def run(self, listener: socket.socket, *, on_ready: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
@@ -151,12 +153,15 @@ class _Server:
     @asynccontextmanager
     async def _computing(self) -> AsyncGenerator[None]:
         """Run the batcher."""
-        running = asyncio.ensure_future(self._service.batcher.run())
+        service = self._service
+        running = asyncio.ensure_future(service.batcher.run())
         try:
             yield
         finally:
-            self._service.batcher.drain()
+            await service.jobs.close()
+            service.batcher.drain()
             await running
+            service.slow.shutdown()
 
     def _stop(self) -> None:
         """Refuse new requests and answer those that were accepted; the second signal ends at once."""
@@ -164,3 +169,9 @@ class _Server:
             os._exit(1)
         self._service.admission.close()
         self._server.should_exit = True
+
+
+@contextmanager
+def _no_signals() -> Generator[None]:
+    """In the place of uvicorn's handlers: ours are those of the event loop."""
+    yield

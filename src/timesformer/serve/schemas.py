@@ -1,6 +1,7 @@
 """Bodies of answers and requests, for `/openapi.json`."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -53,6 +54,143 @@ class ModelCard(BaseModel):
     limits: dict[str, float]
 
 
+class ExplanationAnswer(BaseModel):
+    """Relevance of each patch `map[t][row][column]` and frame of one view of a video; the map sums to 1."""
+
+    path: str
+    method: str
+    target: int | None
+    label: str
+    probability: float
+    cls_fraction: float | None
+    """Share of the relevance that stays in the class token."""
+    grid: list[int]
+    curve: list[float]
+    frames: list[int]
+    seconds: list[float]
+    box: list[float]
+    """Top, left, height and width of the crop in the frames of the video, in pixels."""
+    peak_frames: list[int]
+    peak_seconds: list[float]
+    map: list[list[list[float]]]
+
+
+class EmbeddingAnswer(BaseModel):
+    """Features of a video: `[d]`, of its frames `[t][d]`, or of its patches `[t][row][column][d]`."""
+
+    embedding: list[Any]
+    dim: int
+    level: str
+    model_sha256: str
+
+
+class SegmentAnswer(BaseModel):
+    """A segment with one label, in seconds from the first frame; half-open."""
+
+    label: str
+    index: int
+    start: float
+    end: float
+    start_frame: int
+    end_frame: int
+    score: float
+    peak: float
+
+
+class TimelineAnswer(BaseModel):
+    """What happens when in a video."""
+
+    format: str
+    source: dict[str, Any]
+    model: dict[str, str]
+    window: float
+    stride: float
+    settings: dict[str, Any]
+    classes: list[str]
+    segments: list[SegmentAnswer]
+    gaps: list[dict[str, Any]]
+
+
+class JobAccepted(BaseModel):
+    """A job that was begun; GET its location until it is done."""
+
+    id: str
+    status: str
+    location: str
+
+
+class JobAnswer(BaseModel):
+    """State of a job. `result` is a timeline, or text for other formats than `json`."""
+
+    id: str
+    status: Literal["queued", "running", "done", "failed", "canceled"]
+    progress: float
+    result: dict[str, Any] | str | None
+    problem: ProblemDetails | None
+
+
+class ServerMetadata(BaseModel):
+    """Metadata of the server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(BaseModel):
+    """Whether the server runs."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Whether the server answers requests."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether the model answers requests."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(BaseModel):
+    """Name, type and shape of a tensor; -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """Inputs and outputs of the model; a request has one of the inputs."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class Tensor(BaseModel):
+    """A tensor with its data, in row-major order."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[float] | list[str]
+
+
+class InferAnswer(BaseModel):
+    """Results of an inference request."""
+
+    model_name: str
+    id: str | None = None
+    outputs: list[Tensor]
+
+
 class Health(BaseModel):
     """State of the server."""
 
@@ -96,6 +234,50 @@ VIDEO_BODY: dict[str, Any] = {
     }
 }
 """A video in the body of a request, for `openapi_extra`."""
+
+
+_INPUT = {
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {
+        "name": {"enum": ["video", "clips"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "datatype": {"enum": ["BYTES", "FP32"]},
+        "data": {"type": "array", "description": "One file in base64 for `video`, numbers for `clips`."},
+    },
+}
+
+INFER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": _INPUT},
+                        "outputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name"],
+                                "properties": {"name": {"enum": ["probabilities", "labels"]}},
+                            },
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+"""The body of an inference request, for `openapi_extra`."""
+
+
+def files(media_types: Iterable[str]) -> dict[str, Any]:
+    """Contents of an answer that may also be a file, for `responses` of a route."""
+    return {"content": {media_type: {"schema": {"type": "string"}} for media_type in media_types}}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

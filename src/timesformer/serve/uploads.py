@@ -3,7 +3,7 @@
 import errno
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,15 @@ class Upload:
 class _Sink(Protocol):
     """Takes the bytes of a body."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        ...
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
@@ -57,18 +64,70 @@ class _Sink(Protocol):
         """Say that the body is complete."""
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Types of bodies that a route reads."""
+
+    is_allowed: Callable[[str], bool]
+    """Says whether the type of a raw body is read."""
+    what: str
+    """What the types are, for messages."""
+    fix: str
+    has_form: bool
+    """Whether `multipart/form-data` is read, too."""
+
+    def check(self, headers: Mapping[str, str], *, max_bytes: int) -> None:
+        """Refuse a request by its headers.
+
+        Raises:
+            ProblemError: Its body is too large (413) or of another type (415).
+        """
+        kind = self.check_type(headers.get("content-type", ""))
+        stated = headers.get("content-length", "")
+        if stated.isdecimal() and int(stated) > max_bytes + (_HEAD_BYTES if kind == _FORM else 0):
+            raise too_large(max_bytes)
+
+    def check_type(self, content_type: str) -> str:
+        """The media type of a header.
+
+        Raises:
+            ProblemError: Status 415.
+        """
+        kind = content_type.partition(";")[0].strip().lower()
+        if not (self.is_allowed(kind) or (self.has_form and kind == _FORM)):
+            shown = f"Content-Type {printable(kind)[:_MAX_NAME]!r} is" if kind else "a body without Content-Type is"
+            raise ProblemError(415, f"{shown} not {self.what}", fix=self.fix)
+        return kind
+
+
+def _is_video(kind: str) -> bool:
+    return kind.startswith("video/") or kind in _MEDIA_TYPES
+
+
+VIDEO = Accepted(_is_video, "a type of videos", _TYPES_FIX, has_form=True)
+JSON = Accepted(
+    lambda kind: kind == "application/json", "application/json", "send JSON with Content-Type: application/json",
+    has_form=False,
+)  # fmt: skip
+
+
 @asynccontextmanager
 async def received(
-    body: AsyncIterator[bytes], folder: Path, *, content_type: str, disposition: str, max_bytes: int
+    body: AsyncIterator[bytes],
+    folder: Path,
+    *,
+    headers: Mapping[str, str],
+    max_bytes: int,
+    accepted: Accepted = VIDEO,
 ) -> AsyncGenerator[Upload]:
     """Write a body to a file of a folder, which is removed at the end of the block.
 
     Args:
         body: Chunks of the body.
         folder: The folder.
-        content_type: Header of the request.
-        disposition: Header `Content-Disposition` of the request, which may name a raw file; empty without one.
+        headers: Headers of the request; `Content-Disposition` may name a raw file.
         max_bytes: Largest size of the file.
+        accepted: Types of bodies.
 
     Raises:
         ProblemError: The body is too large (413), not of a type of videos (415), or damaged (400).
@@ -76,24 +135,12 @@ async def received(
     path = folder / secrets.token_hex(16)
     try:
         with open(path, "xb", opener=_private) as file:
-            sink = _sink(file, content_type=content_type, disposition=disposition, max_bytes=max_bytes)
+            sink = _sink(file, headers=headers, max_bytes=max_bytes, accepted=accepted)
             await _pour(body, sink)
         yield Upload(path, sink.name, sink.size)
     finally:
         with suppress(FileNotFoundError):
             path.unlink()
-
-
-def check_media_type(content_type: str) -> None:
-    """Refuse a body that is not a video, by its `Content-Type`.
-
-    Raises:
-        ProblemError: Status 415.
-    """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind != _FORM and not _is_video(kind):
-        shown = f"Content-Type {kind!r} is" if kind else "a body without Content-Type is"
-        raise ProblemError(415, f"{shown} not a type of videos", fix=_TYPES_FIX)
 
 
 def too_large(max_bytes: int) -> ProblemError:
@@ -111,7 +158,9 @@ class RawSink:
         self._file = file
         self._max_bytes = max_bytes
         self.name = name
+        """Name of the file."""
         self.size = 0
+        """Bytes of the file so far."""
 
     def feed(self, chunk: bytes) -> None:
         """Write the next bytes.
@@ -216,7 +265,7 @@ class MultipartSink:
         kind = self._headers.get(b"content-type", b"application/octet-stream").decode(errors="replace")
         if kind.lower().startswith(_FORM):
             raise _damaged("a part is itself multipart")
-        check_media_type(kind)
+        VIDEO.check_type(kind)
         self._has_file = True
         self._out.name = base_name(options.get(b"filename", b"").decode(errors="replace"))
 
@@ -230,12 +279,11 @@ def base_name(given: str) -> str:
     return "".join(char for char in printable(name) if char.isprintable())[:_MAX_NAME]
 
 
-def _sink(file: BinaryIO, *, content_type: str, disposition: str, max_bytes: int) -> _Sink:
-    check_media_type(content_type)
-    kind, options = parse_options_header(content_type)
-    if kind != _FORM.encode():
-        _, given = parse_options_header(disposition)
+def _sink(file: BinaryIO, *, headers: Mapping[str, str], max_bytes: int, accepted: Accepted) -> _Sink:
+    if accepted.check_type(headers.get("content-type", "")) != _FORM:
+        _, given = parse_options_header(headers.get("content-disposition", ""))
         return RawSink(file, name=base_name(given.get(b"filename", b"").decode(errors="replace")), max_bytes=max_bytes)
+    _, options = parse_options_header(headers["content-type"])
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise _damaged("its Content-Type has no boundary")
@@ -259,10 +307,6 @@ async def _pour(body: AsyncIterator[bytes], sink: _Sink) -> None:
 def _damaged(what: str) -> ProblemError:
     fix = f"send multipart/form-data with one field {FIELD!r}, as `curl -F {FIELD}=@clip.mp4` does"
     return ProblemError(400, f"the multipart body cannot be read: {what}", fix=fix)
-
-
-def _is_video(kind: str) -> bool:
-    return kind.startswith("video/") or kind in _MEDIA_TYPES
 
 
 def _private(path: str, flags: int) -> int:
