@@ -4,7 +4,7 @@
 
 1. Damaged copies of videos of all codecs and of those of the zoo (see `mutated_videos.py`), and each file of the zoo as
    it is, go to all routes: no answer may be a 5xx or missing, no file may be left, and the server may not grow by more
-   than a tenth after its first uploads.
+   than a tenth once it has read the zoo and a tenth of the damaged files.
 2. A decoder that dies (SIGSEGV), hangs or takes all memory is one 422; the next upload is answered.
 3. A gigabyte against a limit of 100 MB, with a length, in chunks and as a form, is refused after at most 101 MB.
 4. Bombs (8K x 8K, a million frames, ten hours) are refused within a second.
