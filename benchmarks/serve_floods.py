@@ -195,7 +195,7 @@ def try_bombs(server: Server, bombs: Mapping[str, bytes], content: bytes, *, mos
             key, detail = f"{name}: {route.partition('?')[0]}", answer.json().get("detail")
             seen[key] = {"status": answer.status, "s": round(answer.seconds, 3), "detail": detail}
             # readers put the frame before in the place of a frame that cannot be decoded
-            is_refused = answer.status == 422 and answer.is_problem or name == _GROWS
+            is_refused = (answer.status == 422 and answer.is_problem) or name == _GROWS
             wrong += [] if is_refused and answer.seconds <= most_s else [f"{key}: {seen[key]}"]
     following = _post(server, content)
     wrong += [] if following.status == 200 else [f"afterwards: {following.body!r}"]
