@@ -4,9 +4,12 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from shutil import rmtree
+from threading import Timer
+from types import MappingProxyType
 
 import uvicorn
 
@@ -16,6 +19,7 @@ from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
 from timesformer.serve.admission import Admission
 from timesformer.serve.app import make_app
+from timesformer.serve.calibration import measured_places
 from timesformer.serve.card import model_card
 from timesformer.serve.connections import Connection
 from timesformer.serve.decoder import VideoLimits
@@ -26,9 +30,12 @@ from timesformer.serve.middleware import Gate
 from timesformer.serve.security import Access, is_loopback
 from timesformer.serve.service import Service, make_batcher
 from timesformer.serve.spool import upload_folder
+from timesformer.signals import ENDING
 
 _DRAIN_S = 8.0
-"""Time in seconds that accepted requests have to end when the server stops."""
+"""Time in seconds that accepted requests have to end when the server stops; then they are cancelled."""
+_END_S = 9.5
+"""Time in seconds after which the process ends, whatever still runs in its threads."""
 _BACKLOG = 2048
 
 
@@ -68,6 +75,7 @@ def serve(
     model: Classifier,
     *,
     name: str,
+    metrics_of_run: Mapping[str, float] = MappingProxyType({}),
     address: Address,
     token: str = "",
     limits: ServeLimits | None = None,
@@ -79,6 +87,7 @@ def serve(
     Args:
         model: The model.
         name: Its name for clients.
+        metrics_of_run: Its accuracies, for the model card.
         address: Where to listen; port 0 takes any free one.
         token: Bearer token that requests need; empty for none.
         limits: What a request may cost.
@@ -107,10 +116,10 @@ def serve(
                     model=model,
                     predictor=predictor,
                     options=options,
-                    card=model_card(model, name=name, limits=limits),
+                    card=model_card(model, name=name, metrics=metrics_of_run, limits=limits),
                     decoders=decoders,
                     batcher=make_batcher(predictor, limits, metrics),
-                    admission=Admission(limits.queue, metrics=metrics),
+                    admission=Admission(measured_places(predictor, limits), metrics=metrics),
                     metrics=metrics,
                     limits=limits,
                     folder=folder,
@@ -122,7 +131,7 @@ def serve(
 class _Server:
     def __init__(self, service: Service, *, access: Access) -> None:
         self._service = service
-        app = Gate(make_app(service), access=access, metrics=service.metrics)
+        app = Gate(make_app(service), access=access, admission=service.admission, metrics=service.metrics)
         config = uvicorn.Config(
             app,
             http=Connection,
@@ -141,8 +150,9 @@ class _Server:
 
     async def run(self, listener: socket.socket, *, on_ready: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        for number in (*ENDING, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._stop)
         async with self._computing():
             serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
             while not self._server.started and not serving.done():
@@ -166,9 +176,17 @@ class _Server:
     def _stop(self) -> None:
         """Refuse new requests and answer those that were accepted; the second signal ends at once."""
         if self._server.should_exit:
-            os._exit(1)
+            self._end()
         self._service.admission.close()
         self._server.should_exit = True
+        timer = Timer(_END_S, self._end)
+        timer.daemon = True
+        timer.start()
+
+    def _end(self) -> None:
+        """End the process, in the middle of its work; its children end with it."""
+        rmtree(self._service.folder.parent, ignore_errors=True)
+        os._exit(1)
 
 
 @contextmanager
