@@ -109,7 +109,7 @@ def marked(content: bytes, mark: bytes) -> bytes:
     return content + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark
 
 
-def percentile(seconds: Sequence[float], share: float) -> float:
-    """The value that a share of the values does not exceed, in milliseconds."""
+def percentile_ms(seconds: Sequence[float], share: float) -> float | None:
+    """The value that a share of the values does not exceed, in milliseconds; None if there is none."""
     ordered = sorted(seconds)
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else float("nan")
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2) if ordered else None

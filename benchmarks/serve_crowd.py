@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve_clips import Clips, percentile
+from serve_clips import Clips, percentile_ms
 from serve_http import Answer, Connection, NoAnswerError, connected
 from serve_process import Server
 
@@ -161,5 +161,5 @@ class _Opened:
         await self.manager.__aexit__(None, None, None)
 
 
-def _spread(seconds: list[float]) -> dict[str, float]:
-    return {name: percentile(seconds, share) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
+def _spread(seconds: list[float]) -> dict[str, float | None]:
+    return {name: percentile_ms(seconds, share) for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}

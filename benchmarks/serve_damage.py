@@ -14,10 +14,10 @@ from mutated_videos import Source, mutate
 from serve_http import Answer, NoAnswerError, ask, multipart
 from serve_process import Server, serving
 
-ROUTES = ("/v1/predict", "/v1/predict?top_k=2", "/v1/embed", "/v1/timeline", "/v1/explain")
+ROUTES = ("/v1/predict", "/v1/predict?top_k=2", "/v1/embed", "/v1/timeline?window=0.2&stride=0.1", "/v1/explain")
 MEMORY_GROWTH = 0.10
 _WARM_SHARE = 0.1
-"""Part of the uploads after which the server has the memory that it needs for its work."""
+"""Part of the damaged uploads, which follow the whole ones, after which the server has the memory that it needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Outcomes:
     findings: list[dict[str, Any]] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     memory: list[int] = field(default_factory=list)
-    """Bytes of the server process and of all its processes after each tenth."""
+    """Bytes of the server process after each tenth of the damaged uploads."""
 
     def add(self, sent: Sent, answer: Answer | None) -> None:
         """Count an answer; None if there was none."""
@@ -69,7 +69,16 @@ def send_damaged(
     whole = [path for given in zoo for path in sorted(given.rglob("*")) if path.is_file()]
     outcomes = Outcomes()
     with serving(model, folder) as server:
-        asyncio.run(_send_all(server, _uploads(sources, whole, num_uploads, seed), clients, outcomes, num_uploads))
+        asyncio.run(
+            _send_all(
+                server,
+                _uploads(sources, whole, num_uploads, seed),
+                clients,
+                outcomes,
+                num_uploads,
+                len(ROUTES) * len(whole),
+            )
+        )
         is_idle, files = server.wait_until_idle(), server.files()
     warm, last = outcomes.memory[0], outcomes.memory[-1]
     wrong = [*outcomes.findings, *files]
@@ -99,14 +108,14 @@ def _uploads(sources: Sequence[Source], whole: Sequence[Path], num_uploads: int,
 
 
 async def _send_all(
-    server: Server, uploads: Iterator[Sent], clients: int, outcomes: Outcomes, num_uploads: int
+    server: Server, uploads: Iterator[Sent], clients: int, outcomes: Outcomes, num_uploads: int, num_whole: int
 ) -> None:
     step, done = max(1, int(_WARM_SHARE * num_uploads)), itertools.count(1)
 
     async def client() -> None:
         for sent in uploads:
             outcomes.add(sent, await send(server, sent))
-            if (number := next(done)) % step == 0:
+            if (number := next(done) - num_whole) > 0 and number % step == 0:
                 outcomes.memory.append(server.memory())
                 print(f"{number} uploads, {outcomes.memory[-1] >> 20} MiB", file=sys.stderr, flush=True)
 

@@ -38,7 +38,7 @@ def clip_content(folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def send_traps(folder: Path, model: Path, *, seconds: float = 3.0) -> dict[str, Any]:
+def send_traps(folder: Path, model: Path, *, seconds: float = 10.0) -> dict[str, Any]:
     """Files whose decoder dies, hangs or takes all memory: each is one 422, and the next upload is answered.
 
     Args:
@@ -190,12 +190,12 @@ def try_bombs(server: Server, bombs: Mapping[str, bytes], content: bytes, *, mos
     wrong = list[str]()
     seen: dict[str, Any] = {}
     for name, bomb in bombs.items():
-        for route in ("predict", "timeline"):
+        for route in ("predict", "timeline?window=0.2&stride=0.1"):
             answer = _post(server, bomb, route)
-            key, detail = f"{name}: {route}", answer.json().get("detail")
+            key, detail = f"{name}: {route.partition('?')[0]}", answer.json().get("detail")
             seen[key] = {"status": answer.status, "s": round(answer.seconds, 3), "detail": detail}
             # readers put the frame before in the place of a frame that cannot be decoded
-            is_refused = answer.status == 422 and answer.is_problem or name == _GROWS
+            is_refused = (answer.status == 422 and answer.is_problem) or name == _GROWS
             wrong += [] if is_refused and answer.seconds <= most_s else [f"{key}: {seen[key]}"]
     following = _post(server, content)
     wrong += [] if following.status == 200 else [f"afterwards: {following.body!r}"]

@@ -19,11 +19,13 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from machine import describe_machine
-from serve_clips import Clips, percentile, write_clips, write_model
+from serve_clips import Clips, percentile_ms, write_clips, write_model
 from serve_crowd import Tally, crowd, steady
 from serve_hang_ups import hang_ups, queued_hang_ups
 from serve_http import ask
@@ -31,9 +33,12 @@ from serve_poison import POISONS, poisoned
 from serve_process import Server, serving
 
 NUM_CLIPS = 64
+OVERLOAD_QUEUE = 4
+"""Requests that the server takes at a time in the last part: what is accepted then waits for so many others."""
 REFUSAL_MS = 50.0
 ACCEPTED_RATIO = 3.0
 LOAD = 10
+_BAD = ("lost", "doubled", "swapped", "failed")
 
 
 def main() -> int:
@@ -85,39 +90,20 @@ def run(
     """
     model = model or write_model(folder / "model")
     clips = write_clips(folder / "clips", model, count=NUM_CLIPS)
-    parts = {
-        "load": _apart(
-            folder, "load", load, model, clips, seconds=seconds, clients=clients, turns=turns, options=options
-        ),
-        "poison": {
-            kind: _apart(
-                folder,
-                kind,
-                poisoned,
-                model,
-                clips,
-                kind=kind,
-                seconds=seconds / len(POISONS),
-                clients=clients,
-                options=options,
-            )
-            for kind in POISONS
-        },
-        "hang_ups": _apart(folder, "hang-ups", hang_ups, model, clips, count=num_hang_ups, options=options),
-        "queued": _apart(folder, "queued", queued_hang_ups, model, clips, count=clients, options=options),
-        "overload": _apart(
-            folder, "overload", overload, model, clips, seconds=seconds, clients=clients, options=options
-        ),
+    others = max(1, clients - 1)
+    calls: dict[str, Callable[..., dict[str, Any]]] = {
+        "load": partial(load, seconds=seconds, clients=clients, turns=turns),
+        **{kind: partial(poisoned, kind=kind, seconds=seconds / len(POISONS), clients=others) for kind in POISONS},
+        "hang_ups": partial(hang_ups, count=num_hang_ups),
+        "queued": partial(queued_hang_ups, count=clients),
+        "overload": partial(overload, seconds=seconds),
     }
+    parts = {}
+    for name, call in calls.items():
+        print(name, file=sys.stderr, flush=True)
+        (folder / name).mkdir()
+        parts[name] = call(folder / name, model, clips, options=options)
     return {"seconds": seconds, "clients": clients, "options": options, **parts, "wrong": wrong(parts)}
-
-
-def _apart(folder: Path, name: str, part: Any, model: Path, clips: Clips, **options: Any) -> dict[str, Any]:
-    """Run a part in a folder of its own."""
-    place = folder / f"part-{name}"
-    place.mkdir()
-    print(name, file=sys.stderr, flush=True)
-    return part(place, model, clips, **options)
 
 
 def load(
@@ -148,26 +134,25 @@ def load(
     }
 
 
-def overload(
-    folder: Path, model: Path, clips: Clips, *, seconds: float, clients: int, options: tuple[str, ...]
-) -> dict[str, Any]:
+def overload(folder: Path, model: Path, clips: Clips, *, seconds: float, options: tuple[str, ...]) -> dict[str, Any]:
     """Requests at ten times the rate at which they are answered."""
+    options = (*options, "--queue", str(OVERLOAD_QUEUE))
     alone, full, flood = Tally(), Tally(), Tally()
     with serving(model, folder, *options) as server:
         asyncio.run(crowd(server, clips, seconds=1, clients=1, tally=Tally()))
         asyncio.run(crowd(server, clips, seconds=seconds / 4, clients=1, tally=alone))
-        asyncio.run(crowd(server, clips, seconds=seconds / 4, clients=clients, tally=full))
+        asyncio.run(crowd(server, clips, seconds=seconds / 4, clients=OVERLOAD_QUEUE, tally=full))
         rate = LOAD * full.per_second
         asyncio.run(steady(server, clips, seconds=seconds / 2, per_second=rate, tally=flood))
         is_idle, files = server.wait_until_idle(), server.files()
         afterwards = asyncio.run(_one(server, clips))
-    ratio = percentile(flood.accepted, 0.99) / percentile(alone.accepted, 0.99)
+    p99_alone, p99_flood = (percentile_ms(tally.accepted, 0.99) for tally in (alone, flood))
     return {
         "unloaded": alone.report(),
         "full": full.report(),
         "wanted_per_second": round(rate, 1),
         "overloaded": flood.report(),
-        "p99_times_unloaded": round(ratio, 2),
+        "p99_times_unloaded": round(p99_flood / p99_alone, 2) if p99_flood and p99_alone else None,
         "idle_afterwards": is_idle,
         "files_left": files,
         "right_afterwards": afterwards,
@@ -183,30 +168,26 @@ async def _one(server: Server, clips: Clips) -> bool:
 
 def wrong(parts: dict[str, Any]) -> dict[str, Any]:
     """What the parts should not have shown."""
-    found: dict[str, Any] = {}
-    for name, report in (
-        ("together", parts["load"]["together"]),
-        ("one by one", parts["load"]["one_by_one"]),
-        ("overload", parts["overload"]["overloaded"]),
-        *((f"poison: {kind}", parts["poison"][kind]["others"]) for kind in parts["poison"]),
-    ):
-        found[f"{name}: lost, doubled, swapped, failed"] = [
-            report[key] for key in ("lost", "doubled", "swapped", "failed") if report[key]
-        ]
-    flood = parts["overload"]["overloaded"]
-    found["refused without Retry-After"] = flood["without_retry_after"]
-    found["refused late"] = flood["refused"] and flood["refused_ms"]["p99"] > REFUSAL_MS
-    found["nothing refused"] = not flood["refused"]
-    found["accepted late"] = parts["overload"]["p99_times_unloaded"] > ACCEPTED_RATIO
-    found["not idle"] = [
-        name for name in ("load", "hang_ups", "queued", "overload") if not parts[name]["idle_afterwards"]
-    ]
-    found["files left"] = [
-        parts[name]["files_left"] for name in ("load", "hang_ups", "queued", "overload") if parts[name]["files_left"]
-    ]
-    found["poison answered"] = [kind for kind, part in parts["poison"].items() if part["wrong_statuses"]]
-    found["left by hang-ups"] = parts["hang_ups"]["wrong"] + parts["queued"]["wrong"]
-    return found
+    crowds = {
+        "together": parts["load"]["together"],
+        "one by one": parts["load"]["one_by_one"],
+        "overload": parts["overload"]["overloaded"],
+        **{kind: parts[kind]["others"] for kind in POISONS},
+    }
+    flood = crowds["overload"]
+    return {
+        "lost, doubled, swapped or failed": {
+            name: report for name, report in crowds.items() if any(report[key] for key in _BAD)
+        },
+        "refused without Retry-After": flood["without_retry_after"],
+        "nothing refused": not flood["refused"],
+        "refused late": flood["refused"] and flood["refused_ms"]["p99"] > REFUSAL_MS,
+        "accepted late": (parts["overload"]["p99_times_unloaded"] or float("inf")) > ACCEPTED_RATIO,
+        "not idle afterwards": [name for name, part in parts.items() if not part["idle_afterwards"]],
+        "files left": {name: part["files_left"] for name, part in parts.items() if part["files_left"]},
+        "poison answered": [kind for kind in POISONS if parts[kind]["wrong_statuses"]],
+        "left by hang-ups": parts["hang_ups"]["wrong"] + parts["queued"]["wrong"],
+    }
 
 
 if __name__ == "__main__":
