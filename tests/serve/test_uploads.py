@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def receive(
 
 def split(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -75,10 +76,12 @@ def test_content_like_a_boundary_is_kept(tmp_path, content, cuts):
 @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 10**6), max_size=5), keep=st.integers(0, 400))
 def test_damaged_forms_are_400_and_leave_nothing(tmp_path, data, cuts, keep):
     body = form(b"content")[:keep] + data
+    problem = None
     try:
         receive(tmp_path, split(body, cuts))
-    except ProblemError as problem:
-        assert problem.status in (400, 413, 415)
+    except ProblemError as error:
+        problem = error
+    assert problem is None or problem.status in (400, 413, 415)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -88,7 +91,7 @@ def test_a_raw_body_is_refused_at_the_first_byte_over_the_limit(tmp_path, sizes)
     if sum(sizes) <= 400:
         assert receive(tmp_path, chunks, kind="video/mp4", max_bytes=400) == ("", b"".join(chunks))
         return
-    with pytest.raises(ProblemError, match="larger than 0.0004 MB, the limit of this server") as caught:
+    with pytest.raises(ProblemError, match=r"larger than 0\.0004 MB, the limit of this server") as caught:
         receive(tmp_path, chunks, kind="video/mp4", max_bytes=400)
     assert caught.value.status == 413
 
