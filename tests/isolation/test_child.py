@@ -246,9 +246,9 @@ def test_a_fork_server_that_was_killed_is_replaced():
 
 
 def test_a_fork_server_that_dies_at_its_imports_is_an_error():
-    with ForkServer("targets_that_exit:ready") as starter, Child(starter) as child:
-        with pytest.raises(ProcessError, match=r"^the process that imports targets_that_exit:ready died$"):
-            child.call("echo", 1)
+    error = pytest.raises(ProcessError, match=r"^the process that imports targets_that_exit:ready died$")
+    with ForkServer("targets_that_exit:ready") as starter, Child(starter) as child, error:
+        child.call("echo", 1)
 
 
 def test_processor_time_is_limited_for_each_call(starter):

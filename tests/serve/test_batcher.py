@@ -109,6 +109,18 @@ def test_draining_computes_what_waits_and_refuses_what_comes():
     assert reasons(dispatches) == [("drain", 1)]
 
 
+def test_hurrying_lets_nobody_wait_and_takes_what_comes():
+    async def work(batcher, model):
+        waiting = asyncio.ensure_future(batcher.submit(5))
+        await asyncio.sleep(0.01)
+        batcher.hurry()
+        return [await waiting, await batcher.submit(6)]
+
+    results, dispatches, _ = run(work)
+    assert results == [10, 12]
+    assert reasons(dispatches) == [("drain", 1), ("drain", 1)]
+
+
 def test_a_full_queue_refuses():
     async def work(batcher, model):
         model.go.clear()

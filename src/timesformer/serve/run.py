@@ -56,7 +56,8 @@ class Address:
         try:
             return socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and number > 0 else error
             raise ConfigError(f"host={self.host!r}, port={self.port}: cannot listen there: {reason}") from error
 
     def url(self, listener: socket.socket) -> str:
@@ -178,6 +179,7 @@ class _Server:
         if self._server.should_exit:
             self._end()
         self._service.admission.close()
+        self._service.batcher.hurry()
         self._server.should_exit = True
         timer = Timer(_END_S, self._end)
         timer.daemon = True
