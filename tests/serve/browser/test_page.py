@@ -54,7 +54,7 @@ def test_model_card_that_comes_after_the_video_is_shown(open_page, clip):
     with open_page() as visited:
         page = visited.page
         held = []
-        page.route("**/v1/model", held.append)
+        page.route("**/v1/model", lambda route: held.append(route))
         page.reload()
         choose(page, clip)
         expect(page.locator("#bars li")).to_have_count(5)
