@@ -22,6 +22,8 @@ SCRIPTS = (
     "job_faults",
     "loader",
     "rollout_memory",
+    "serve_load",
+    "serve_uploads",
     "sizing",
     "timeline_hour",
     "timeline_stream",

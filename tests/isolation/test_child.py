@@ -246,16 +246,16 @@ def test_a_fork_server_that_was_killed_is_replaced():
 
 
 def test_a_fork_server_that_dies_at_its_imports_is_an_error():
-    with ForkServer("targets_that_exit:ready") as starter, Child(starter) as child:
-        with pytest.raises(ProcessError, match=r"^the process that imports targets_that_exit:ready died$"):
-            child.call("echo", 1)
+    error = pytest.raises(ProcessError, match=r"^the process that imports targets_that_exit:ready died$")
+    with ForkServer("targets_that_exit:ready") as starter, Child(starter) as child, error:
+        child.call("echo", 1)
 
 
-def test_processor_time_is_limited_for_each_call(starter):
-    with Child(starter, limits=Limits(cpu_s=1)) as child:
+def test_processor_time_is_limited_for_each_call():
+    with isolated("targets:ready", limits=Limits(cpu_s=1)) as child:
         pid = child.call("process")
         for _ in range(3):
-            child.call("spin", 0.6)
+            child.call("spin", 0.5)
         assert child.call("process") == pid
         with pytest.raises(ProcessError, match=r"^used more than 1 s of processor time$"):
             child.call("spin", 30)

@@ -163,3 +163,7 @@ def test_lengths_that_cannot_work_are_refused():
             ConfigError, match=r"^stride=.* must be greater than 0 and at most the window of 2 seconds$"
         ):
             plan_windows(config, info, window=2.0, stride=stride)
+    for stride in (5e-324, 0.0019):
+        with pytest.raises(ConfigError, match=r"^stride=.* must be at least 1/1000 of the window of 2 seconds$"):
+            plan_windows(config, info, window=2.0, stride=stride)
+    assert plan_windows(config, info, window=2.0, stride=0.002).stride == 0.002

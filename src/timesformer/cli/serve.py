@@ -69,13 +69,14 @@ def serve(
             "use the server"
         )
     from timesformer.inference.onnx_model import open_model
-    from timesformer.serve.card import model_name
+    from timesformer.serve.card import model_name, run_metrics
 
     name = given_model(model)
     options = ComputeOptions(device=device, precision=precision, batch_size=limits.max_batch, allow_codecs=allow_codecs)
     run(
         open_model(name, **model_overrides(overrides)),
         name=model_name(name),
+        metrics_of_run=run_metrics(name),
         address=Address(host=host, port=port),
         token=_token(token_file) if token_file is not None else "",
         limits=limits,

@@ -44,8 +44,8 @@ class Admission:
         """Requests between their arrival and their answer."""
         return len(self._tickets)
 
-    def enter(self) -> _Ticket:
-        """Admit a request, whose body is not read yet.
+    def check(self) -> None:
+        """Refuse a request for which there is no place now.
 
         Raises:
             ProblemError: Status 503: no place is free, or the server stops.
@@ -54,6 +54,14 @@ class Admission:
             raise busy("the server is stopping", retry_after_s=5)
         if self._num_taken() >= self._num_places or len(self._tickets) >= _UPLOADS_PER_PLACE * self._num_places:
             raise self._full()
+
+    def enter(self) -> _Ticket:
+        """Admit a request, whose body is not read yet.
+
+        Raises:
+            ProblemError: As `check`.
+        """
+        self.check()
         ticket = _Ticket()
         self._tickets.add(ticket)
         self._metrics.inflight.set(len(self._tickets))

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import compile_path
 from starlette.staticfiles import StaticFiles
 
 from timesformer._version import __version__
@@ -81,7 +82,7 @@ def _add_problems(app: FastAPI) -> None:
 
     handle(ProblemError, ProblemError.response)
     handle(RequestValidationError, _invalid)
-    handle(HTTPException, _http)
+    app.add_exception_handler(HTTPException, _http)
     handle(ClientDisconnect, lambda error: Response(status_code=499))
     handle(Exception, lambda error: ProblemError(500, "the server failed", fix="see the log of the server").response())
 
@@ -92,8 +93,17 @@ def _invalid(error: RequestValidationError) -> Response:
     return ProblemError(422, f"{place}: {first['msg']}", fix="see /openapi.json for the parameters").response()
 
 
-def _http(error: HTTPException) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
     fix = {404: "see /openapi.json for the paths", 405: "use a method of the Allow header"}.get(error.status_code, "")
-    return ProblemError(
-        error.status_code, error.detail, fix=fix or "see /openapi.json", headers=error.headers or {}
-    ).response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _methods(request) or headers.get("Allow", "GET, HEAD")
+    return ProblemError(error.status_code, error.detail, fix=fix or "see /openapi.json", headers=headers).response()
+
+
+def _methods(request: Request) -> str:
+    """All documented methods of a path, which may have a route for each."""
+    paths = request.app.openapi()["paths"]
+    found = [paths[path] for path in paths if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted(method.upper() for operations in found for method in operations))

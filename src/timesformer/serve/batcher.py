@@ -75,7 +75,7 @@ class Batcher(Generic[Item, Result]):
         self._on_dispatch = on_dispatch
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._changed = asyncio.Event()
-        self._is_draining = False
+        self._is_hurrying = self._is_draining = False
 
     async def submit(self, item: Item, *, size: int = 1) -> Result:
         """The result of an item; a cancelled call takes the item out of the queue.
@@ -98,10 +98,15 @@ class Batcher(Generic[Item, Result]):
             if waiting.answer.cancelled():
                 self._forget(waiting)
 
-    def drain(self) -> None:
-        """Take no more items, and compute those that wait without waiting for others; `run` then returns."""
-        self._is_draining = True
+    def hurry(self) -> None:
+        """Let no item wait for others from now on, because the server is stopping."""
+        self._is_hurrying = True
         self._changed.set()
+
+    def drain(self) -> None:
+        """Take no more items, and compute those that wait; `run` then returns."""
+        self._is_draining = True
+        self.hurry()
 
     async def run(self) -> None:
         """Compute batches until `drain` is called and the queue is empty."""
@@ -118,7 +123,7 @@ class Batcher(Generic[Item, Result]):
     async def _reason(self) -> Reason:
         """Wait until a batch should leave."""
         while self._queue:
-            if self._is_draining:
+            if self._is_hurrying:
                 return "drain"
             if self._size() >= self._max_batch:
                 return "full"

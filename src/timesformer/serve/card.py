@@ -1,5 +1,6 @@
 """The model card of a server as JSON."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,16 @@ from timesformer.config.io import to_dict
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.serve.limits import ServeLimits
+from timesformer.training.history import best_epoch, read_metrics
 
 
-def model_card(model: Classifier, *, name: str, limits: ServeLimits) -> dict[str, Any]:
+def model_card(model: Classifier, *, name: str, metrics: Mapping[str, float], limits: ServeLimits) -> dict[str, Any]:
     """What clients may know of a model and of the limits of its server.
 
     Args:
         model: The model.
         name: Its name.
+        metrics: Its accuracies.
         limits: The limits.
     """
     config, info = model.config, model.info
@@ -34,7 +37,7 @@ def model_card(model: Classifier, *, name: str, limits: ServeLimits) -> dict[str
         "source": info.source,
         "weights_sha256": weights_sha256(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "metrics": {},
+        "metrics": dict(metrics),
         "limits": asdict(limits),
     }
 
@@ -43,3 +46,15 @@ def model_name(source: str) -> str:
     """Name of a model for clients: the last part of its path, or its hub id or preset."""
     path = Path(source).expanduser()
     return path.resolve().name if path.exists() else source
+
+
+def run_metrics(source: str) -> dict[str, float]:
+    """Accuracies of the best epoch of a run folder, from 0 to 1; empty for anything else."""
+    path = Path(source).expanduser() / "metrics.csv"
+    if not path.is_file():
+        return {}
+    history = read_metrics(path)
+    if not history:
+        return {}
+    best = best_epoch(history)
+    return {"val_accuracy": best.val_accuracy, "val_top5_accuracy": best.val_top5_accuracy}

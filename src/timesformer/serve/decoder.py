@@ -178,7 +178,7 @@ def _pixels(found: str, limits: VideoLimits) -> RefusedError:
 def _unreadable(path: str, error: DecodeError, limits: VideoLimits) -> RefusedError:
     text = str(error).removeprefix(f"{path}: ").replace(path, "the file").partition("; if you trust it")[0]
     if "TIMESFORMER_MAX_PIXELS" in str(error):
-        return _pixels(text.partition(" have more")[0], limits)
+        return _pixels(f"{text.partition(' have more')[0]} pixels", limits)
     if "TIMESFORMER_MAX_FRAMES" in str(error):
         return RefusedError(text, "frames", f"send a part of at most {limits.max_frames} frames")
     if TOO_LITTLE_MEMORY in text:

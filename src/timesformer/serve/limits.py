@@ -1,8 +1,16 @@
 """`ServeLimits`: what one request may cost, and how many are worked on at a time."""
 
+import math
 from dataclasses import dataclass
 
-from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_count, check_not_negative, check_positive
+from timesformer.config.checks import (
+    MOST_IN_BATCH,
+    MOST_WORKERS,
+    check_count,
+    check_not_negative,
+    check_positive,
+    refuse,
+)
 
 BYTES_PER_MB = 10**6
 
@@ -29,12 +37,15 @@ class ServeLimits:
     """Time in milliseconds that a clip waits for others to share its forward pass."""
     queue: int = 16
     """Requests between their arrival and their answer; further ones get status 503."""
+    max_slowdown: float = 0.0
+    """Refuse requests by which an answer could take more than so many times as long as one alone, measured at the
+    start; 0 means that `queue` alone decides."""
     decoders: int = 2
     """Processes that decode videos."""
     long_seconds: float = 60.0
     """Duration of a video in seconds from which its timeline becomes a job, and is not in the answer."""
     request_seconds: float = 60.0
-    """Time in seconds from the arrival of a request to its answer, upload included."""
+    """Time in seconds from the arrival of a request to its answer, upload included; decoding may take half of it."""
 
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_seconds", "long_seconds", "request_seconds"):
@@ -44,6 +55,15 @@ class ServeLimits:
         check_count("max_batch", self.max_batch, most=MOST_IN_BATCH)
         check_count("decoders", self.decoders, most=MOST_WORKERS)
         check_not_negative("max_wait_ms", self.max_wait_ms)
+        refuse(
+            not (self.max_slowdown == 0 or 1 <= self.max_slowdown < math.inf),
+            f"max_slowdown={self.max_slowdown} must be 0 (no limit) or at least 1",
+        )
+
+    @property
+    def decode_seconds(self) -> float:
+        """Time in seconds that a decoder may take for a video, so that there is time left to tell that it was over."""
+        return self.request_seconds / 2
 
     @property
     def max_upload_bytes(self) -> int:

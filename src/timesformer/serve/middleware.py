@@ -1,15 +1,18 @@
 """What every request goes through: access, metrics, headers, and the rest of a body that nobody read."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from timesformer.serve.admission import Admission
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.problems import ProblemError
 from timesformer.serve.security import SECURITY_HEADERS, Access
 
+_WORKING = frozenset({"/v1/predict", "/v1/explain", "/v1/timeline", "/v1/embed"})
 _LINGER_BYTES = 2**18
 _LINGER_S = 1.0
 """How much of an unwanted body is read after the answer, and for how long, so that a client that is still sending it
@@ -22,12 +25,14 @@ class Gate:
     Args:
         app: The application.
         access: Who may call it.
+        admission: Refuses requests for which there is no place before anything else is done for them.
         metrics: Counts requests.
     """
 
-    def __init__(self, app: ASGIApp, *, access: Access, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, access: Access, admission: Admission, metrics: Metrics) -> None:
         self._app = app
         self._access = access
+        self._admission = admission
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,12 +44,31 @@ class Gate:
         try:
             try:
                 self._access.check(scope["path"], scope["headers"])
+                check_encoding(scope["headers"])
+                if scope["method"] == "POST" and _works(scope["path"]):
+                    self._admission.check()
             except ProblemError as problem:
                 await problem.response()(scope, exchange.receive, exchange.send)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         finally:
             self._metrics.requests.labels(_route(scope), exchange.code).inc()
+
+
+def check_encoding(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Refuse a compressed body: nothing here unpacks one, and a small body may unpack to a huge one.
+
+    Raises:
+        ProblemError: Status 415.
+    """
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise ProblemError(
+                415,
+                "bodies with a Content-Encoding are not read",
+                fix="send the bytes of the file without Content-Encoding",
+                headers={"Accept-Encoding": "identity"},
+            )
 
 
 @dataclass(slots=True)
@@ -88,5 +112,11 @@ class _Exchange:
                     left -= len((await self.receive()).get("body", b""))
 
 
+def _works(path: str) -> bool:
+    """Whether a path is one of a route that works on a body."""
+    return path in _WORKING or (path.startswith("/v2/models/") and path.endswith("/infer"))
+
+
 def _route(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path_format", "other")
+    known = scope["path"] if scope["path"] in _WORKING else "other"  # if it was refused before the routes
+    return getattr(scope.get("route"), "path_format", known)

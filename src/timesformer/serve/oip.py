@@ -63,7 +63,7 @@ def _add_health(routes: APIRouter, service: Service) -> None:
 def _add_model(routes: APIRouter, service: Service) -> None:
     card = service.card
 
-    @routes.get("/models/{name:path}/ready", responses=problems(401, 403, 404, 503))
+    @routes.get("/models/{name:path}/ready", responses=problems(401, 403, 404, 422, 503))
     async def model_ready(name: ModelId) -> ModelReady:
         """Whether the model answers requests."""
         _check_name(name, card)
@@ -77,7 +77,7 @@ def _add_model(routes: APIRouter, service: Service) -> None:
         _check_name(name, card)
         return JSONResponse(await service.answer(request, lambda upload: _infer(service, upload), accepted=JSON))
 
-    @routes.get("/models/{name:path}", responses=problems(401, 403, 404), response_model=ModelMetadata)
+    @routes.get("/models/{name:path}", responses=problems(401, 403, 404, 422), response_model=ModelMetadata)
     async def metadata(name: ModelId) -> JSONResponse:
         """Inputs and outputs of the model."""
         _check_name(name, card)

@@ -102,12 +102,12 @@ def _add_timeline(routes: APIRouter, service: Service) -> None:
 
 
 def _add_jobs(routes: APIRouter, service: Service) -> None:
-    @routes.get("/jobs/{id}", responses=problems(401, 403, 404), response_model=JobAnswer)
+    @routes.get("/jobs/{id}", responses=problems(401, 403, 404, 422), response_model=JobAnswer)
     async def job(id: str) -> JSONResponse:
         """State of a job, and its result once it is done."""
         return JSONResponse(service.jobs.get(id).to_dict())
 
-    @routes.delete("/jobs/{id}", responses=problems(401, 403, 404, 409), response_model=JobAnswer)
+    @routes.delete("/jobs/{id}", responses=problems(401, 403, 404, 409, 422), response_model=JobAnswer)
     async def cancel(id: str) -> JSONResponse:
         """Cancel a job."""
         return JSONResponse(service.jobs.cancel(id).to_dict())

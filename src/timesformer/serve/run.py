@@ -4,9 +4,12 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from shutil import rmtree
+from threading import Timer
+from types import MappingProxyType
 
 import uvicorn
 
@@ -16,7 +19,9 @@ from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
 from timesformer.serve.admission import Admission
 from timesformer.serve.app import make_app
+from timesformer.serve.calibration import measured_places
 from timesformer.serve.card import model_card
+from timesformer.serve.connections import Connection
 from timesformer.serve.decoder import VideoLimits
 from timesformer.serve.decoding import Decoders
 from timesformer.serve.limits import ServeLimits
@@ -25,9 +30,12 @@ from timesformer.serve.middleware import Gate
 from timesformer.serve.security import Access, is_loopback
 from timesformer.serve.service import Service, make_batcher
 from timesformer.serve.spool import upload_folder
+from timesformer.signals import ENDING
 
 _DRAIN_S = 8.0
-"""Time in seconds that accepted requests have to end when the server stops."""
+"""Time in seconds that accepted requests have to end when the server stops; then they are cancelled."""
+_END_S = 9.5
+"""Time in seconds after which the process ends, whatever still runs in its threads."""
 _BACKLOG = 2048
 
 
@@ -48,7 +56,8 @@ class Address:
         try:
             return socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and number > 0 else error
             raise ConfigError(f"host={self.host!r}, port={self.port}: cannot listen there: {reason}") from error
 
     def url(self, listener: socket.socket) -> str:
@@ -67,6 +76,7 @@ def serve(
     model: Classifier,
     *,
     name: str,
+    metrics_of_run: Mapping[str, float] = MappingProxyType({}),
     address: Address,
     token: str = "",
     limits: ServeLimits | None = None,
@@ -78,6 +88,7 @@ def serve(
     Args:
         model: The model.
         name: Its name for clients.
+        metrics_of_run: Its accuracies, for the model card.
         address: Where to listen; port 0 takes any free one.
         token: Bearer token that requests need; empty for none.
         limits: What a request may cost.
@@ -99,17 +110,17 @@ def serve(
         )
         with Decoders(
             model.config, model.info.clip, video_limits, num_children=limits.decoders,
-            call_s=limits.request_seconds, metrics=metrics,
+            call_s=limits.decode_seconds, metrics=metrics,
         ) as decoders:  # fmt: skip
             asyncio.run(_Server(
                 Service(
                     model=model,
                     predictor=predictor,
                     options=options,
-                    card=model_card(model, name=name, limits=limits),
+                    card=model_card(model, name=name, metrics=metrics_of_run, limits=limits),
                     decoders=decoders,
                     batcher=make_batcher(predictor, limits, metrics),
-                    admission=Admission(limits.queue, metrics=metrics),
+                    admission=Admission(measured_places(predictor, limits), metrics=metrics),
                     metrics=metrics,
                     limits=limits,
                     folder=folder,
@@ -121,9 +132,10 @@ def serve(
 class _Server:
     def __init__(self, service: Service, *, access: Access) -> None:
         self._service = service
-        app = Gate(make_app(service), access=access, metrics=service.metrics)
+        app = Gate(make_app(service), access=access, admission=service.admission, metrics=service.metrics)
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_level="warning",
             log_config=None,
             access_log=False,
@@ -139,8 +151,9 @@ class _Server:
 
     async def run(self, listener: socket.socket, *, on_ready: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        for number in (*ENDING, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._stop)
         async with self._computing():
             serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
             while not self._server.started and not serving.done():
@@ -164,9 +177,18 @@ class _Server:
     def _stop(self) -> None:
         """Refuse new requests and answer those that were accepted; the second signal ends at once."""
         if self._server.should_exit:
-            os._exit(1)
+            self._end()
         self._service.admission.close()
+        self._service.batcher.hurry()
         self._server.should_exit = True
+        timer = Timer(_END_S, self._end)
+        timer.daemon = True
+        timer.start()
+
+    def _end(self) -> None:
+        """End the process, in the middle of its work; its children end with it."""
+        rmtree(self._service.folder.parent, ignore_errors=True)
+        os._exit(1)
 
 
 @contextmanager

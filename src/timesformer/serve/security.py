@@ -64,8 +64,9 @@ class Access:
 
 def host_name(header: str) -> str:
     """The name in a `Host` header, without port and in lower case."""
-    name = header[: header.find("]") + 1] if header.startswith("[") else header.partition(":")[0]
-    return name.lower()
+    name, colon, port = header.rpartition(":")
+    is_port = bool(colon) and port.isdecimal() and (":" not in name or name.endswith("]"))
+    return (name if is_port else header).lower()
 
 
 def is_loopback(host: str) -> bool:

@@ -150,4 +150,4 @@ def result_of(timeline: Timeline, to: Form) -> Any:
 
 
 def _nameless(error: Exception, name: str) -> str:
-    return str(error).removeprefix(f"{name}: ").replace(" (--window)", "")
+    return f"the video {str(error).removeprefix(f'{name}: ').partition(': pass')[0]}"

@@ -27,6 +27,8 @@ from timesformer.errors import ConfigError
 _EDGE = 0.05
 """Frames that miss an edge by this fraction of a frame interval lie on it: timestamps are rounded."""
 _MIN_LENGTH_S, _MAX_LENGTH_S = 1e-3, 86400.0
+_MOST_STRIDES = 1000
+"""Strides in a window: the scores of so many windows are kept at a time."""
 
 ChooseFrames = Callable[[int, float], list[int]]
 """Maps the number of frames in a window and their rate to the frames to see, counted from the first in the window."""
@@ -56,7 +58,7 @@ def plan_windows(
         info: Its sampling, and the usual length of its clips.
         window: Length in seconds; None takes the span of a dense clip, or the usual length of the clips for a model
             that samples whole clips.
-        stride: Distance of the windows in seconds, at most the length; None takes a quarter of it.
+        stride: Distance of the windows in seconds, from 1/1000 of the length to the length; None takes a quarter of it.
 
     Raises:
         ConfigError: A value is out of range, or the length of the windows is neither given nor known.
@@ -67,6 +69,8 @@ def plan_windows(
     stride = length / 4 if stride is None else stride
     if not 0 < stride <= length:
         raise ConfigError(f"stride={stride:g} must be greater than 0 and at most the window of {length:g} seconds")
+    if length > _MOST_STRIDES * stride:
+        raise ConfigError(f"stride={stride:g} must be at least 1/{_MOST_STRIDES} of the window of {length:g} seconds")
     return Windows(length, stride)
 
 
