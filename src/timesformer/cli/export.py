@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
+from timesformer.cli.export_page import export_page
 from timesformer.cli.options import (
     FLAG,
     MODEL_NAMES,
@@ -16,6 +17,7 @@ from timesformer.cli.options import (
     Overwrite,
     model_overrides,
 )
+from timesformer.errors import ConfigError
 from timesformer.export.onnx import check_onnx_target, export_onnx
 from timesformer.outputs import check_folder, refuse_inputs
 from timesformer.weights.load import load, model_files
@@ -25,7 +27,9 @@ def export(
     model: Annotated[str, MODEL_NAMES],
     *,
     overrides: Overrides = (),
-    output: Annotated[Path, OUTPUT_NAMES],
+    output: Annotated[Path | None, OUTPUT_NAMES] = None,
+    web: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    runtime: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     to: Annotated[Literal["onnx"], Parameter(group=OUTPUT)] = "onnx",
     int8: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
@@ -45,12 +49,32 @@ def export(
         Model folder, run folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, or preset.
     output
         File to write; its name ends in `.onnx`.
+    web
+        Folder to write instead: a static page that classifies a file or the camera in the browser.
+    runtime
+        Tgz file or folder of onnxruntime-web for the page; without it, npm downloads the pinned version.
     to
         Format of the file.
     int8
         Quantize linear layers to 8 bits: about twice as fast on a CPU and a quarter of the size, with slightly
         different outputs; compare both with `evaluate`.
     """
+    if web is not None:
+        export_page(
+            model,
+            web.expanduser(),
+            overrides,
+            output=output,
+            runtime=runtime,
+            int8=int8,
+            overwrite=overwrite,
+            json=json,
+        )
+        return
+    if runtime is not None:
+        raise ConfigError("--runtime: is for --web DIR, the runtime of its page")
+    if output is None:
+        raise ConfigError("nothing to write: give --output FILE.onnx, or --web DIR for a page")
     output = output.expanduser()
     refuse_inputs([output], model_files(model))
     check_onnx_target(output, overwrite=overwrite)
