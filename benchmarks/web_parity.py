@@ -20,9 +20,9 @@ from shutil import which
 from time import perf_counter
 from typing import Any
 
-from machine import describe_machine
 from playwright.sync_api import Page, sync_playwright
 
+from machine import describe_machine
 from timesformer import Predictor, export_web, load
 from timesformer.data.video.reader import probe
 

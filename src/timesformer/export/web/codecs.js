@@ -1,5 +1,12 @@
 // Codec strings of WebCodecs from the settings in a container (RFC 6381 and the codecs' own registrations).
 
+const MATRICES = { 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020-ncl" };
+
+/** Colors by the code of their matrix (ITU-T H.273); null if it says nothing. */
+export function colorsOf(matrix, fullRange) {
+  return matrix in MATRICES ? { matrix: MATRICES[matrix], fullRange } : null;
+}
+
 const hex = (value) => value.toString(16).toUpperCase().padStart(2, "0");
 const two = (value) => String(value).padStart(2, "0");
 
@@ -28,7 +35,8 @@ function av1(body) {
 
 function vp9(body) {
   const [profile, level, depth] = body ? [body[4], body[5], body[6] >> 4] : [0, 10, 8];
-  return { codec: `vp09.${two(profile)}.${two(level)}.${two(depth)}`, name: "VP9" };
+  const codec = `vp09.${two(profile)}.${two(level)}.${two(depth)}`;
+  return { codec, name: "VP9", ...(body && { colors: colorsOf(body[9], (body[6] & 1) === 1) }) };
 }
 
 const MP4 = {
@@ -59,4 +67,17 @@ const MATROSKA = {
 export function matroskaCodec(id, data) {
   if (!(id in MATROSKA)) throw new Error(`its codec ${id} is not one of ${Object.keys(MATROSKA).join(", ")}`);
   return MATROSKA[id](data);
+}
+
+const VP9_MATRICES = { 1: "bt470bg", 2: "bt709", 3: "smpte170m", 5: "bt2020-ncl" };
+
+/**
+ * Colors in the header of a VP9 key frame of 8 bits; null if it says nothing.
+ * Source: VP9 bitstream specification 0.6, sections 6.2 and 6.2.2.
+ * @param {Uint8Array} bytes The first five of the frame.
+ */
+export function vp9Colors(bytes) {
+  const isKeyOfProfile0 = bytes[0] >> 4 === 8 && (bytes[0] & 0x0c) === 0 && bytes[1] === 0x49;
+  const matrix = isKeyOfProfile0 ? VP9_MATRICES[bytes[4] >> 5] : undefined;
+  return matrix ? { matrix, fullRange: (bytes[4] & 0x10) !== 0 } : null;
 }

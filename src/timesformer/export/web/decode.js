@@ -1,5 +1,6 @@
 // Exact frames of a video file: our own reading of the container numbers them, the browser's `VideoDecoder` decodes them.
 
+import { vp9Colors } from "./codecs.js";
 import { isMatroska, readMatroska } from "./matroska.js";
 import { isMp4, readMp4 } from "./mp4.js";
 import { frameToRgb, upright } from "./pixels.js";
@@ -21,6 +22,7 @@ export class InexactError extends Error {}
 export async function openVideo(file) {
   const track = await readTrack(file);
   if (typeof VideoDecoder === "undefined") throw new InexactError("this browser has no WebCodecs");
+  if (track.name === "VP9") track.colorSpace ??= await firstColors(file, track.packets[0]);
   const config = { codec: track.codec, ...(track.description && { description: track.description }),
     colorSpace: colorsOf(track.colorSpace), optimizeForLatency: false };
   const { supported } = await VideoDecoder.isConfigSupported(config).catch(() => ({ supported: false }));
@@ -39,6 +41,10 @@ async function readTrack(file) {
   } catch (error) {
     throw new InexactError(error instanceof RangeError ? "its tables are damaged" : error.message);
   }
+}
+
+async function firstColors(file, { offset }) {
+  return vp9Colors(new Uint8Array(await file.slice(offset, offset + 5).arrayBuffer()));
 }
 
 function buildIndexOrRefuse(packets) {

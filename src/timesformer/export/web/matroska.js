@@ -1,12 +1,13 @@
 // Packets of the first video track of a WebM or Matroska file. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
 
-import { matroskaCodec } from "./codecs.js";
+import { colorsOf, matroskaCodec } from "./codecs.js";
+import { reduced } from "./timing.js";
 
 const WINDOW = 1 << 20;
 const ID = {
   ebml: 0x1a45dfa3, segment: 0x18538067, info: 0x1549a966, timestampScale: 0x2ad7b1, tracks: 0x1654ae6b,
   entry: 0xae, number: 0xd7, type: 0x83, codec: 0x86, codecPrivate: 0x63a2, defaultDuration: 0x23e383,
-  encodings: 0x6d80, cluster: 0x1f43b675, timestamp: 0xe7, simpleBlock: 0xa3, group: 0xa0, block: 0xa1,
+  encodings: 0x6d80, video: 0xe0, colors: 0x55b0, matrix: 0x55b1, range: 0x55b9, cluster: 0x1f43b675, timestamp: 0xe7, simpleBlock: 0xa3, group: 0xa0, block: 0xa1,
   reference: 0xfb,
 };
 const MASTERS = new Set([ID.segment, ID.cluster, ID.tracks, ID.info]);
@@ -85,9 +86,9 @@ export async function readMatroska(file) {
   if (state.packets.length === 0) throw new Error("its video track is empty");
   const { defaultDuration, ...track } = state.track;
   const timescale = 1e9 / state.scale;
-  const average = defaultDuration ? [1e9, defaultDuration] : null;
+  const average = defaultDuration ? reduced(1e9, defaultDuration) : null;
   return { ...track, container: "WebM", timescale, average, packets: state.packets,
-    orientation: { quarterTurns: 0, isMirrored: false }, colorSpace: null };
+    orientation: { quarterTurns: 0, isMirrored: false } };
 }
 
 /** Handle the element at an offset, and return the offset of the next. */
@@ -117,11 +118,18 @@ function trackOf(bytes) {
     const name = new TextDecoder().decode(values.get(ID.codec));
     return {
       number: unsigned(values.get(ID.number)),
+      colorSpace: colorSpaceOf(values.get(ID.video)),
       defaultDuration: values.has(ID.defaultDuration) ? unsigned(values.get(ID.defaultDuration)) : 0,
       ...matroskaCodec(name.replace(/\0+$/, ""), values.get(ID.codecPrivate)?.slice()),
     };
   }
   return null;
+}
+
+function colorSpaceOf(video) {
+  const colors = video && new Map(elements(video)).get(ID.colors);
+  const values = new Map(colors ? elements(colors) : []);
+  return values.has(ID.matrix) ? colorsOf(unsigned(values.get(ID.matrix)), unsigned(values.get(ID.range) ?? [1]) === 2) : null;
 }
 
 async function addGroup(window, start, size, state) {

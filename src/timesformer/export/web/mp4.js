@@ -1,7 +1,7 @@
 // Packets of the first video track of an MP4 or QuickTime file, plain or fragmented.
 // Source: ISO/IEC 14496-12 (boxes), 14496-15 (avcC, hvcC), AV1-ISOBMFF, VP-codec-ISOBMFF.
 
-import { codecOf } from "./codecs.js";
+import { codecOf, colorsOf } from "./codecs.js";
 
 const CONTAINERS = new Set(["moov", "trak", "mdia", "minf", "stbl", "edts", "mvex", "moof", "traf"]);
 const MOST_PACKETS = 4_000_000;
@@ -106,12 +106,13 @@ function trackOf(trak) {
   const matrixAt = tkhd.version === 1 ? 52 : 40;
   const matrix = [0, 1, 3, 4].map((i) => tkhd.view.getInt32(matrixAt + 4 * i));
   const entry = sampleEntry(find(trak, "mdia", "minf", "stbl", "stsd"));
+  const { colors, ...codec } = codecOf(entry.type, (type) => entry.boxes.find((box) => box.type === type)?.body);
   return {
     id: tkhd.view.getUint32(tkhd.version === 1 ? 20 : 12),
     timescale: mdhd.view.getUint32(mdhd.version === 1 ? 20 : 12),
     orientation: orientationOf(matrix),
-    ...codecOf(entry.type, (type) => entry.boxes.find((box) => box.type === type)?.body),
-    colorSpace: colorOf(entry.boxes.find((box) => box.type === "colr")?.body),
+    ...codec,
+    colorSpace: colorOf(entry.boxes.find((box) => box.type === "colr")?.body) ?? colors ?? null,
   };
 }
 
@@ -132,8 +133,7 @@ function sampleEntry(stsd) {
 function colorOf(body) {
   if (!body || !["nclx", "nclc"].includes(fourcc(body, 0))) return null;
   const view = viewOf(body);
-  const names = { 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020-ncl" };
-  return { matrix: names[view.getUint16(8)] ?? null, fullRange: body.length > 10 && (view.getUint8(10) & 0x80) !== 0 };
+  return colorsOf(view.getUint16(8), body.length > 10 && (view.getUint8(10) & 0x80) !== 0);
 }
 
 /** Packets of the sample tables, in file order. */

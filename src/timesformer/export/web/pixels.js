@@ -1,5 +1,5 @@
 // Decoded pictures as upright RGB: the conversion of 4:2:0 and 4:2:2 pictures is bit by bit that of FFmpeg's scaler
-// on x86, which the Python library uses. Other layouts take the nearest chroma sample, and may differ by a few levels.
+// on x86, which the Python library uses. Odd heights, other layouts and more than 8 bits may differ by a few levels.
 
 // ITU-T H.273 matrices in 16.16 fixed point: red from V, blue from U, green from U and V
 const MATRICES = {
@@ -80,7 +80,34 @@ export function withoutAlpha(rgba, count, swap = false) {
 function eightBits(bytes, depth) {
   if (depth === 8) return bytes;
   const words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1);
-  return Uint8Array.from(words, (value) => value >> (depth - 8));
+  const half = 1 << (depth - 9);
+  return Uint8Array.from(words, (value) => Math.min(255, (value + half) >> (depth - 8)));
+}
+
+/** For each of `length` output samples, the two nearest of `count` input samples and the share of the second. */
+function blends(length, count) {
+  return Array.from({ length }, (_, i) => {
+    const position = Math.min(Math.max(((i + 0.5) * count) / length - 0.5, 0), count - 1);
+    const first = Math.min(Math.floor(position), Math.max(count - 2, 0));
+    return { first, second: Math.min(first + 1, count - 1), share: position - first };
+  });
+}
+
+/** Chroma with a row for every row of the picture, and a column for every column if the width is odd. */
+function blended(chroma, { stride, height, width }) {
+  const [rows, columns] = [(height + 1) >> 1, (width + 1) >> 1];
+  const isWide = width % 2 === 1;
+  const outStride = isWide ? width : columns;
+  const across = isWide ? blends(width, columns) : blends(columns, columns);
+  const result = new Uint8Array(height * outStride);
+  blends(height, rows).forEach((down, row) => {
+    const at = (column) => chroma[down.first * stride + column] * (1 - down.share) +
+      chroma[down.second * stride + column] * down.share;
+    across.forEach(({ first, second, share }, column) => {
+      result[row * outStride + column] = Math.floor(at(first) * (1 - share) + at(second) * share + 0.5);
+    });
+  });
+  return { chroma: result, stride: outStride, halveX: isWide ? 1 : 2 };
 }
 
 /**
@@ -103,8 +130,15 @@ export async function frameToRgb(frame, colorSpace = frame.colorSpace) {
     y: plane(0), u: chroma, v: isInterleaved ? chroma.subarray(1) : plane(2), stride: layout[0].stride / bytes,
     chromaStride: layout[1].stride / bytes, chromaStep: isInterleaved ? 2 : 1,
   };
-  const rgb = planesToRgb(planes, { height, width, halveX, halveY }, colorSpace);
-  return { rgb, height, width, exact: depth === 8 && halveX === 2 && height % 2 === 0 };
+  const isExact = depth === 8 && halveX === 2 && height % 2 === 0;
+  const shape = { height, width, halveX, halveY };
+  if (!isExact && halveX === 2 && halveY === 2 && !isInterleaved) {
+    const [u, v] = [planes.u, planes.v].map((each) => blended(each, { stride: planes.chromaStride, height, width }));
+    Object.assign(planes, { u: u.chroma, v: v.chroma, chromaStride: u.stride });
+    Object.assign(shape, { halveX: u.halveX, halveY: 1 });
+  }
+  const rgb = planesToRgb(planes, shape, colorSpace);
+  return { rgb, height, width, exact: isExact };
 }
 
 async function copiedAsRgba(frame, width, height) {

@@ -5,6 +5,8 @@ const GAP = 10;
 const MAX_GAP_FRACTION = 0.25;
 const MAX_REORDER = 32;
 const SEEK_COST = 8;
+const MILLISECONDS = 1000;
+const LARGEST_PART = 30000;
 
 /**
  * Packets in presentation order.
@@ -42,8 +44,37 @@ export function frameRate(times, { timescale, average }) {
   const kept = intervals.filter((interval) => interval <= limit);
   const span = kept.reduce((sum, interval) => sum + interval, 0);
   const runs = intervals.length - kept.length + 1;
-  if (stated && Math.abs(kept.length / stated - span / timescale) <= (2 * runs) / timescale) return stated;
-  return (kept.length * timescale) / span;
+  const isRounded = (rate, ticks) => Math.abs(kept.length / rate - span / timescale) <= ticks / timescale;
+  if (stated && isRounded(stated, 2 * runs)) return stated;
+  const measured = (kept.length * timescale) / span;
+  if (stated || timescale !== MILLISECONDS) return measured;
+  // timestamps in milliseconds hide the rate: a common one that explains them to the millisecond is the rate
+  const common = [Math.round(measured), (Math.round((measured * 1001) / 1000) * 1000) / 1001];
+  return common.find((rate) => rate > 0 && isRounded(rate, 1)) ?? measured;
+}
+
+/**
+ * The simplest fraction near another whose parts are at most 30000, as FFmpeg reduces the frame rate of WebM files.
+ * @param {number} numerator
+ * @param {number} denominator
+ */
+export function reduced(numerator, denominator) {
+  let [rest, next] = [numerator, denominator];
+  let [before, last] = [[0, 1], [1, 0]];
+  while (next > 0) {
+    const whole = Math.floor(rest / next);
+    const parts = [whole * last[0] + before[0], whole * last[1] + before[1]];
+    if (Math.max(...parts) > LARGEST_PART) return closest(before, last, rest / next);
+    [rest, next] = [next, rest - whole * next];
+    [before, last] = [last, parts];
+  }
+  return last;
+}
+
+/** The last fraction before the parts become too large: a semiconvergent if it is nearer, else the convergent. */
+function closest(before, last, exact) {
+  const most = Math.min(...[0, 1].filter((i) => last[i] > 0).map((i) => Math.floor((LARGEST_PART - before[i]) / last[i])));
+  return 2 * most > exact ? [most * last[0] + before[0], most * last[1] + before[1]] : last;
 }
 
 function largestUsual(intervals) {
