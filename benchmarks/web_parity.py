@@ -9,6 +9,7 @@ with `Predictor`. Prints JSON.
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import threading
 from collections.abc import Generator
@@ -16,11 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
 from time import perf_counter
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from machine import describe_machine
 from timesformer import Predictor, export_web, load
@@ -150,17 +150,14 @@ def served(folder: Path, headers: dict[str, str]) -> Generator[str]:
 @contextmanager
 def opened_page() -> Generator[tuple[Page, list[str]]]:
     """A page of the machine's Chromium, and the addresses that it asks for."""
-    path = which("chromium") or which("chromium-browser") or which("google-chrome")
-    if path is None:
-        raise SystemExit("no Chromium found on the path")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    if find_chromium() is None:
+        raise SystemExit(f"none of {', '.join(NAMES)} is on the PATH")
+    with launched() as browser:
         page = browser.new_page()
         requests: list[str] = []
         page.context.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: print(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: print(message.text, file=sys.stderr) if message.type == "error" else None)
         yield page, requests
-        browser.close()
 
 
 if __name__ == "__main__":

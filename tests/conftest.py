@@ -1,6 +1,7 @@
 """What every test starts from: checked shapes, one thread, one seed, and property tests that draw equal examples."""
 
 import os
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start: the tests run side by side
 
@@ -8,6 +9,9 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+from chromium import find_chromium
+from left_out import describe, need_chromium
 
 # Every layer that handles tensors. `config` checks its own values, and says what is wrong in its own words.
 _CHECKED = (
@@ -29,6 +33,40 @@ install_import_hook([*(f"timesformer.{layer}" for layer in _CHECKED), *_SCRIPTS]
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 torch.set_num_threads(1)
+
+
+_LEFT_OUT = pytest.StashKey[int]()
+"""Number of tests without the browser that they need."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a browser on a machine without one; the summary says so."""
+    if find_chromium() is not None:
+        return
+    without = [item for item in items if need_chromium(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
+    config.stash[_LEFT_OUT] = len(without)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that started this one, if tests run side by side."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Every worker collects all tests."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which tests were left out."""
+    count = config.stash.get(_LEFT_OUT, 0)
+    if count:
+        terminalreporter.write_line(describe(count))
 
 
 @pytest.fixture(autouse=True)

@@ -48,6 +48,12 @@ def hang():
     time.sleep(3600)
 
 
+def spin(seconds):
+    end_s = time.process_time() + seconds
+    while time.process_time() < end_s:
+        pass
+
+
 def stop_itself():
     os.kill(os.getpid(), signal.SIGSTOP)
 

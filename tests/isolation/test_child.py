@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -235,14 +236,45 @@ def test_a_target_that_does_not_exist_is_an_error(kind):
         child.call("echo", 1)
 
 
-def test_a_dead_fork_server_is_an_error():
+def test_a_fork_server_that_was_killed_is_replaced():
     with ForkServer("targets:ready") as starter, Child(starter) as child:
         assert child.call("echo", 1) == 1
-        starter._process.kill()
+        starter._importer._process.kill()
         with pytest.raises(ProcessError, match=r"was killed \(SIGKILL\)"):
             child.call("hang")
-        with pytest.raises(ProcessError, match=r"^the process that imports targets:ready died$"):
+        assert child.call("echo", 2) == 2
+
+
+def test_a_fork_server_that_dies_at_its_imports_is_an_error():
+    with ForkServer("targets_that_exit:ready") as starter, Child(starter) as child:
+        with pytest.raises(ProcessError, match=r"^the process that imports targets_that_exit:ready died$"):
             child.call("echo", 1)
+
+
+def test_processor_time_is_limited_for_each_call(starter):
+    with Child(starter, limits=Limits(cpu_s=1)) as child:
+        pid = child.call("process")
+        for _ in range(3):
+            child.call("spin", 0.6)
+        assert child.call("process") == pid
+        with pytest.raises(ProcessError, match=r"^used more than 1 s of processor time$"):
+            child.call("spin", 30)
+        assert child.call("echo", 1) == 1
+
+
+def test_an_interrupted_call_ends_and_the_next_one_works(starter):
+    with Child(starter) as child:
+        child.start()
+        Timer(0.1, child.interrupt).start()
+        with pytest.raises(ProcessError, match=r"was killed \(SIGKILL\)"):
+            child.call("hang")
+        assert child.call("echo", 1) == 1
+
+
+def test_nothing_is_interrupted_before_the_first_call(starter):
+    with Child(starter) as child:
+        child.interrupt()
+        assert child.call("echo", 1) == 1
 
 
 def test_the_end_of_the_block_kills_the_process(starter):
@@ -323,6 +355,7 @@ def test_modules_in_the_working_folder_are_not_imported(tmp_path, monkeypatch):
     [
         ({"memory": -1}, r"memory=-1 must be 0 \(no limit\) or more bytes"),
         ({"call_s": 0}, r"call_s=0 must be more than 0 seconds"),
+        ({"cpu_s": 0}, r"cpu_s=0 must be more than 0 seconds"),
         ({"total_s": -1}, r"total_s=-1 must be more than 0 seconds"),
         ({"start_s": float("nan")}, r"start_s=nan must be more than 0 seconds"),
         ({"open_files": 3}, r"open_files=3 must be at least 16"),

@@ -40,15 +40,15 @@ def check_by_job(
     listing = read_listing(data, val=val)
     task = CheckTask(allow_codecs=tuple(allow_codecs), with_times=listing.has_segments)
     paths = {item_id(Item(path=str(path)), salt(task)): path for path in _paths(listing)}
-    count = job.workers if job.workers is not None else min(num_cores(), len(paths))
+    count = job.work.workers if job.work.workers is not None else min(num_cores(), len(paths))
     workers = Workers(count=max(1, count), threads=1)
     summary = compute_job(
-        task, (Item(path=str(path)) for path in paths.values()), job, workers=workers, overwrite=overwrite
+        task, (Item(path=str(path)) for path in paths.values()), job.job, job.work, workers=workers, overwrite=overwrite
     )
     if isinstance(summary, int):
         return summary
-    if job.shard:
-        print(f"{job.job}: shard {job.shard} is done; {summary.num_left} files of other shards are left")
+    if job.work.shard:
+        print(f"{job.job}: shard {job.work.shard} is done; {summary.num_left} files of other shards are left")
         note("without --shard, the same command makes the findings when all shards are done")
         return 0
     folder = JobFolder(Path(job.job))
@@ -74,7 +74,7 @@ def refuse_with_job(job: Job, *, num_workers: int | None, output: Path | None, f
     if num_workers is not None:
         raise ConfigError("--num-workers has no effect with --job: pass --workers")
     for name, value in (("--output", output), ("--fix", fix)):
-        if value is not None and job.shard:
+        if value is not None and job.work.shard:
             raise ConfigError(
                 f"{name} has no effect with --shard, which only scans: the same command without --shard makes the "
                 "findings when all shards are done"

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from timesformer.cli.console import logger, note, print_json
-from timesformer.cli.options import Job
+from timesformer.cli.options import Work
 from timesformer.cli.streams import say
 from timesformer.errors import ConfigError
 from timesformer.jobs.engine import Engine, Limits
@@ -21,7 +21,7 @@ from timesformer.jobs.folder import JobFolder, Shard
 from timesformer.jobs.item import Item
 from timesformer.jobs.progress import Progress
 from timesformer.jobs.run import JobSummary, run_job
-from timesformer.jobs.task import Task
+from timesformer.jobs.task import Task, error_row_of
 from timesformer.jobs.workers import Workers
 from timesformer.signals import ending_at_once
 
@@ -32,7 +32,8 @@ _CONTINUE = "run the same command to continue"
 def run(
     task: Task,
     items: Iterable[Item],
-    job: Job,
+    folder: str | Path,
+    work: Work,
     *,
     workers: Workers,
     device: str = "cpu",
@@ -44,7 +45,8 @@ def run(
     Args:
         task: What to compute.
         items: The items.
-        job: The options.
+        folder: Folder of the job.
+        work: The options.
         workers: Number of workers and their threads.
         device: Device of the task.
         overwrite: Remove the job in the folder.
@@ -57,32 +59,34 @@ def run(
         ConfigError: An option is invalid.
         TimeSformerError: As `timesformer.jobs.run.run_job`.
     """
-    summary = compute_job(task, items, job, workers=workers, device=device, overwrite=overwrite)
+    summary = compute_job(task, items, folder, work, workers=workers, device=device, overwrite=overwrite)
     if isinstance(summary, int):
         return summary
-    _print(summary, JobFolder(Path(job.job)), shard=parse_shard(job.shard), as_json=as_json)
+    _print(summary, JobFolder(Path(folder)), shard=parse_shard(work.shard), as_json=as_json,
+           has_error_rows=error_row_of(task) is not None)  # fmt: skip
     return 1 if summary.num_quarantined else 0
 
 
 def compute_job(
     task: Task,
     items: Iterable[Item],
-    job: Job,
+    folder: str | Path,
+    work: Work,
     *,
     workers: Workers,
     device: str = "cpu",
     overwrite: bool = False,
 ) -> JobSummary | int:
     """As `run`, without the print: the summary, or the exit status after Ctrl-C."""
-    shard = parse_shard(job.shard)
+    shard = parse_shard(work.shard)
     if overwrite and shard.count > 1:
         raise ConfigError("--overwrite with --shard would remove the work of other shards: remove the folder instead")
-    limits = Limits(seconds_per_item=job.seconds_per_video, memory=round(job.memory_per_worker * 2**30))
+    limits = Limits(seconds_per_item=work.seconds_per_video, memory=round(work.memory_per_worker * 2**30))
     try:
         with ending_at_once(_say_terminated), _shown(task.verb) as on_progress:
             return run_job(
-                task, items, job.job, engine=_engine(job, device=device), workers=workers, limits=limits, shard=shard,
-                overwrite=overwrite, retry=job.retry, on_progress=on_progress,
+                task, items, folder, engine=_engine(work, device=device), workers=workers, limits=limits, shard=shard,
+                overwrite=overwrite, retry=work.retry, on_progress=on_progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         say(f"interrupted: {_CONTINUE}")
@@ -107,14 +111,14 @@ def parse_shard(text: str) -> Shard:
     return Shard(index=index, count=count)
 
 
-def _engine(job: Job, *, device: str) -> Engine:
-    if job.engine == "local":
-        if job.ray_address:
+def _engine(work: Work, *, device: str) -> Engine:
+    if work.engine == "local":
+        if work.ray_address:
             raise ConfigError("--ray-address has no effect without --engine ray")
         return run_local
     from timesformer.jobs.engine_ray import ray_engine
 
-    return ray_engine(job.ray_address or None, count=job.workers, device=device)
+    return ray_engine(work.ray_address or None, count=work.workers, device=device)
 
 
 def _say_terminated(_: str) -> None:
@@ -160,13 +164,15 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _print(summary: JobSummary, folder: JobFolder, *, shard: Shard, as_json: bool) -> None:
+def _print(summary: JobSummary, folder: JobFolder, *, shard: Shard, as_json: bool, has_error_rows: bool) -> None:
     if as_json:
         print_json(summary.to_dict())
     elif summary.num_left:
         print(f"{folder.root}: shard {shard} is done; {summary.num_left} videos of other shards are left")
     else:
-        print(f"{folder.rows}{os.sep}: {summary.num_rows} row{'' if summary.num_rows == 1 else 's'}")
+        count = summary.num_items if has_error_rows else summary.num_rows
+        print(f"{folder.rows}{os.sep}: {count} row{'' if count == 1 else 's'}")
     if summary.num_quarantined:
-        say(f"{summary.num_quarantined} of {summary.num_items} videos have no row: {folder.quarantine} says why; "
+        lack = "an error in their row" if has_error_rows else "no row"
+        say(f"{summary.num_quarantined} of {summary.num_items} videos have {lack}: {folder.quarantine} says why; "
             "--retry computes them again")  # fmt: skip

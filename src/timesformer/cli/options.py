@@ -1,7 +1,7 @@
 """Options that several verbs share: one meaning, one help text and one group in `--help` for each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass, replace
+from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -113,11 +113,9 @@ AsJson = Annotated[bool, FLAG, Parameter(name="--json", group=OUTPUT, help="Prin
 
 @Parameter(name="*", group=JOB)
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """How the work on many videos is done, and where its results lie."""
+class Work:
+    """How the work on many videos is done."""
 
-    job: Annotated[str, Parameter(metavar="DIR")] = ""
-    """Compute a row for each video in worker processes, into this folder; the same command goes on after a kill."""
     engine: Annotated[str, choice("engine", get_args(EngineName)), Parameter(metavar="ENGINE")] = "local"
     """Where the workers run: `local`, this machine, or `ray`, a Ray cluster."""
     ray_address: Annotated[str, Parameter(metavar="ADDRESS")] = ""
@@ -133,14 +131,27 @@ class Job:
     memory_per_worker: Annotated[float, Parameter(metavar="GIB", show_default=False)] = 0.0
     """Limit of the memory of a worker process (default: none)."""
 
+
+NO_WORK = Work()
+
+
+@Parameter(name="*", group=JOB)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A batch job: where its results lie, and how the work is done."""
+
+    job: Annotated[str, Parameter(metavar="DIR")] = ""
+    """Compute a row for each video in worker processes, into this folder; the same command goes on after a kill."""
+    work: Work = NO_WORK
+
     def refuse_without_job(self) -> None:
         """Refuse options that have an effect on a job only.
 
         Raises:
             ConfigError: One is given without `--job`.
         """
-        for name, value in asdict(replace(self, job="")).items():
-            if value != getattr(NO_JOB, name):
+        for name, value in asdict(self.work).items():
+            if value != getattr(NO_WORK, name):
                 raise ConfigError(f"--{name.replace('_', '-')} has no effect without --job, the folder of a batch job")
 
 

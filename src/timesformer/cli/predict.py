@@ -74,13 +74,15 @@ def predict(
     count = _top_k(top_k)
     if job.job:
         options, overridden = compute_options(compute), model_overrides(overrides)
-        workers = plan_workers(job.workers, device=options.device)
+        workers = plan_workers(job.work.workers, device=options.device)
         task = predict_task(
             given_model(model), top_k=count, options=options, overrides=overridden, num_decoders=workers.decoders,
-            seconds_per_video=job.seconds_per_video,
+            seconds_per_video=job.work.seconds_per_video,
         )  # fmt: skip
         items = job_items(paths, list_file)
-        return run_job(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
+        return run_job(
+            task, items, job.job, job.work, workers=workers, device=options.device, overwrite=overwrite, as_json=json
+        )
     job.refuse_without_job()
     if overwrite:
         raise ConfigError("--overwrite has no effect without --job")

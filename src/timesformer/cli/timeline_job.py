@@ -51,9 +51,11 @@ def run_timelines(
     windows = {name: settings[name] for name in ("window", "stride", "mode")}
     given = {name: value for name, value in settings.items() if name not in windows}
     task = timeline_task(model, **windows, given=given, options=options, overrides=overrides)
-    workers = plan_workers(job.workers, device=options.device)
+    workers = plan_workers(job.work.workers, device=options.device)
     items = _whole(job_items(videos, list_file), list_file)
-    return run(task, items, job, workers=workers, device=options.device, overwrite=overwrite, as_json=as_json)
+    return run(
+        task, items, job.job, job.work, workers=workers, device=options.device, overwrite=overwrite, as_json=as_json
+    )
 
 
 def refuse_files(*, to: Sequence[str], output: str, curves: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from timesformer.config.checks import check_choice, check_count, refuse
 from timesformer.config.compute import EVALUATION_ONLY, ComputeOptions
 from timesformer.config.info import ModelInfo
-from timesformer.data.clips.center_view import read_center_view
+from timesformer.data.clips.center_view import CenterView, read_center_view
 from timesformer.data.clips.dataset import warn_of_timing
 from timesformer.data.clips.transforms import to_floats
 from timesformer.device import resolve_device
@@ -132,10 +132,31 @@ class Explainer:
         on_progress: OnProgress = lambda done, total: None,
     ) -> Explanation:
         """Explain one video; for arguments and errors see `explain`."""
-        wanted = find_target(target, self.info, num_classes=self.config.num_classes, method=self.method)
+        find_target(target, self.info, num_classes=self.config.num_classes, method=self.method)
         path = str(video) if isinstance(video, str | Path) else ""
         source = source_of(video, fps=fps)
         view = read_center_view(source, self.config, self.info.clip, allow_codecs=self._allow_codecs)
+        return self.explain_view(view, path=path, target=target, on_progress=on_progress)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def explain_view(
+        self,
+        view: CenterView,
+        *,
+        path: str = "",
+        target: int | str | None = None,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> Explanation:
+        """Explain a view that was read; for arguments and errors see `explain`.
+
+        Args:
+            view: The view, as `timesformer.data.clips.center_view.read_center_view` reads it.
+            path: The video, for messages and the result.
+            target: See `explain`.
+            on_progress: See `explain`.
+        """
+        wanted = find_target(target, self.info, num_classes=self.config.num_classes, method=self.method)
         warn_of_timing(path or _MEMORY, view.info, self.info.clip)
         clip = to_floats(view.view[None], self.info.clip).to(self._device)
         logits = self._logits(clip)

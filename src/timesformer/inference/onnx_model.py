@@ -7,7 +7,7 @@ license.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 import torch
 from jaxtyping import Float
@@ -207,3 +207,20 @@ def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Class
     if given.sha256 is not None and given.path.is_file():
         check_sha256(given.path, given.sha256, stated_by="sha256")
     return read_onnx(given.path)
+
+
+Encoder = TypeVar("Encoder", bound=nn.Module)
+
+
+def model_with_features(model: Encoder | OnnxModel) -> Encoder:
+    """The model, if it gives features.
+
+    Raises:
+        ConfigError: It is an ONNX file, which gives logits alone.
+    """
+    if isinstance(model, OnnxModel):
+        raise ConfigError(
+            f"{model.path}: an ONNX file gives the scores of classes, not features: name the model that it was "
+            "exported from"
+        )
+    return model

@@ -80,3 +80,20 @@ def predictor_options(options: ComputeOptions | None, keywords: Mapping[str, Any
         ConfigError: One has no effect on a predictor.
     """
     return effective_options(options, keywords, on="a Predictor", others=dict.fromkeys(EVALUATION_ONLY, "evaluate"))
+
+
+def refuse_for_onnx(options: ComputeOptions) -> None:
+    """Refuse options that cannot apply to an ONNX file.
+
+    Raises:
+        ConfigError: One is not at its default.
+    """
+    given = {
+        "fast=False": not options.fast,
+        "compile=True": options.compile,
+        f"precision={options.precision!r}": options.precision != "fp32",
+        f"device={options.device!r}": options.device not in ("auto", "cpu"),
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(f"{name} has no effect on an ONNX file, which runs on the CPU as it was exported")

@@ -1,6 +1,6 @@
 """`Predictor`: classifies videos with one model."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,16 +19,17 @@ from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.device import DTYPES, resolve_device
-from timesformer.errors import ConfigError, DataError, DecodeError, DependencyError, TimeSformerError
-from timesformer.inference.fitting_batch import compute_or_advise
+from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.inference.fitting_batch import compute_in_batches
 from timesformer.inference.fusion import check_finite, fuse
-from timesformer.inference.onnx_model import Classifier, OnnxModel, opened
-from timesformer.inference.options import PredictorKeywords, predictor_options, split_keywords
+from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_features, opened
+from timesformer.inference.options import PredictorKeywords, predictor_options, refuse_for_onnx, split_keywords
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer
+from timesformer.model.tokens import Encoded, Level, encode
 
 Video = str | Path | FrameArray
 """A file, a folder of frames, a video in a tar file, or RGB frames in memory, uint8 `[t, h, w, 3]`."""
@@ -77,9 +78,12 @@ class ReadVideo(NamedTuple):
     views: Float[Tensor, "views 3 t s1 s2"] | UInt8[Tensor, "views 3 t s1 s2"]
     """All views: normalized, or 8-bit, of all videos alike."""
     info: VideoInfo
+    sha256: str = ""
+    """SHA-256 of the file, if its reader has computed it."""
 
 
 Other = TypeVar("Other")
+Result = TypeVar("Result")
 
 
 class Predictor:
@@ -114,7 +118,7 @@ class Predictor:
         model = opened(model, overrides)
         self.dtype = DTYPES[options.precision]
         if isinstance(model, OnnxModel):
-            _refuse_for_onnx(options)
+            refuse_for_onnx(options)
             self.device = torch.device("cpu")
             self.model = model
         elif options.fast and not has_hooks(model):
@@ -125,6 +129,7 @@ class Predictor:
         self._allow_codecs = options.allow_codecs
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compute = torch.compile(self.model, mode=mode) if options.compile else self.model
+        self._encoder = torch.compile(encode, mode=mode) if options.compile else encode
 
     @overload
     def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
@@ -190,7 +195,7 @@ class Predictor:
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
-        for found in self.classify(read_ahead(partial(self._read, fps=fps), videos), top_k=top_k):
+        for found in self.classify(read_ahead(partial(self.read, fps=fps), videos), top_k=top_k):
             if isinstance(found, TimeSformerError) and (on_error == "raise" or not isinstance(found, DecodeError)):
                 raise found
             yield found
@@ -207,7 +212,7 @@ class Predictor:
         Yields:
             A prediction, or the error of a video for which the model outputs nan or inf, in the order of the videos.
         """
-        for group in self._groups(videos):
+        for group in self.groups(videos):
             views = [video.views for video in group if isinstance(video, ReadVideo)]
             logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
             for video in group:
@@ -219,7 +224,13 @@ class Predictor:
                 else:
                     yield video
 
-    def _read(self, video: Video, *, fps: float | None) -> "ReadVideo | DecodeError":
+    def read(self, video: Video, *, fps: float | None = None) -> "ReadVideo | DecodeError":
+        """Read a video as `classify` needs it, or give the error of one that cannot be decoded.
+
+        Raises:
+            DataError: Frames in memory have the wrong shape or type.
+            ConfigError: `fps` is given for a file.
+        """
         source = source_of(video, fps=fps)
         config, clip = self.model.config, self.model.info.clip
         try:
@@ -228,7 +239,7 @@ class Predictor:
             return error
         return ReadVideo(str(video) if isinstance(video, str | Path) else "", views, info)
 
-    def _groups(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[list[ReadVideo | Other]]":
+    def groups(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[list[ReadVideo | Other]]":
         """Groups of videos whose views fit a batch."""
         group, num_views = [], 0
         for video in videos:
@@ -270,22 +281,49 @@ class Predictor:
             DependencyError: The model cannot be compiled, because no compiler works.
             TimeSformerError: Out of memory; the message names the largest batch that fits, which is measured.
         """
-        try:
-            batches = clips.split(self.batch_size)
-            return torch.cat([compute_or_advise(self._logits, batch, device=self.device) for batch in batches])
-        except RuntimeError as error:
-            if type(error).__name__ != "InductorError":  # its module is imported by compilation only
-                raise
-            reason = next(iter(str(error).splitlines()), "")
-            raise DependencyError(
-                f"the model cannot be compiled here; leave out compile=True (--compile), or fix this: {reason}"
-            ) from error
+        return torch.cat(self._in_batches(self._logits, clips))
+
+    @torch.inference_mode()
+    def encode(
+        self, clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"], *, level: Level = "cls"
+    ) -> Encoded:
+        """Features and logits of clips, on the CPU, in float32, from one pass; see `timesformer.model.tokens.encode`.
+
+        Args:
+            clips: As for `logits`.
+            level: `cls` for features `[b, d]`, `frame` for `[b, t, d]`, `patch` for `[b, t, h, w, d]`.
+
+        Raises:
+            ConfigError: The model is an ONNX file, which gives logits alone.
+            DependencyError: As for `logits`.
+            TimeSformerError: As for `logits`.
+        """
+        batches = self._in_batches(partial(self._encode, model_with_features(self.model), level=level), clips)
+        return Encoded(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+    def _in_batches(
+        self, compute: Callable[[Tensor], Result], clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]
+    ) -> list[Result]:
+        return compute_in_batches(compute, clips, batch_size=self.batch_size, device=self.device)
 
     def _logits(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        clips = model_input(batch.to(self.device), self.model.info.clip)
-        logits = self._compute(clips.to(self.dtype)).float().cpu()
+        logits = self._compute(self._input(batch)).float().cpu()
         report_progress()
         return logits
+
+    def _encode(
+        self,
+        model: TimeSformer | FastTimeSformer,
+        batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"],
+        *,
+        level: Level,
+    ) -> Encoded:
+        encoded = self._encoder(model, self._input(batch), level)
+        report_progress()
+        return Encoded(*(tensor.float().cpu() for tensor in encoded))
+
+    def _input(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t h w"]:
+        return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
 
 
 def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayReader:
@@ -304,20 +342,3 @@ def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayRead
     if fps is not None:
         raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
     return video
-
-
-def _refuse_for_onnx(options: ComputeOptions) -> None:
-    """Refuse options that cannot apply to an ONNX file.
-
-    Raises:
-        ConfigError: One is not at its default.
-    """
-    given = {
-        "fast=False": not options.fast,
-        "compile=True": options.compile,
-        f"precision={options.precision!r}": options.precision != "fp32",
-        f"device={options.device!r}": options.device not in ("auto", "cpu"),
-    }
-    for name, is_given in given.items():
-        if is_given:
-            raise ConfigError(f"{name} has no effect on an ONNX file, which runs on the CPU as it was exported")

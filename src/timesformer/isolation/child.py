@@ -103,6 +103,12 @@ class Child:
         if (process := self._process) is not None:
             process.kill()
 
+    def interrupt(self) -> None:
+        """Kill the process of a running call, from any thread; the call raises `ProcessError`, the next one starts
+        another process."""
+        if (process := self._process) is not None:
+            process.kill()
+
     @contextmanager
     def _running(self) -> Generator[Process]:
         """The process of a call. It goes on after a value or an error of the function, and ends after anything else."""
@@ -178,6 +184,8 @@ class Child:
         if code >= 0:
             return ProcessError(f"ended with exit code {code}", stderr=self._tail())
         name = signal.Signals(-code).name if -code in iter(signal.Signals) else f"signal {-code}"
+        if name == "SIGXCPU":
+            return ProcessError(f"used more than {self._limits.cpu_s:g} s of processor time", stderr=self._tail())
         how = "was killed" if name in ("SIGKILL", "SIGTERM") else "crashed"
         return ProcessError(f"{how} ({name})", signal=name, stderr=self._tail())
 

@@ -37,6 +37,8 @@ class Limits:
     """Seconds until a call gives a value or `timesformer.isolation.progress.report_progress` is called in it."""
     total_s: float = math.inf
     """Seconds until a call gives a value, whatever progress it reports."""
+    cpu_s: float = math.inf
+    """Seconds of processor time that a call may use in all threads together; the kernel ends the process after it."""
     start_s: float = 300.0
     """Seconds until a new child is ready: its imports, and its target."""
     open_files: int = 256
@@ -47,7 +49,7 @@ class Limits:
     def __post_init__(self) -> None:
         if self.memory < 0:
             raise ConfigError(f"memory={self.memory} must be 0 (no limit) or more bytes")
-        for name in ("call_s", "total_s", "start_s"):
+        for name in ("call_s", "total_s", "cpu_s", "start_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name)} must be more than 0 seconds")
         if self.open_files < _MIN_OPEN_FILES:
@@ -71,6 +73,19 @@ def apply_limits(limits: Limits) -> None:
     _lower(resource.RLIMIT_NOFILE, limits.open_files)
     if not limits.may_write:
         _lower(resource.RLIMIT_FSIZE, 0)
+
+
+def limit_processor_time(seconds: float) -> None:
+    """Have the kernel end this process by SIGXCPU once it has used so much more processor time, rounded up to whole
+    seconds; the next call begins a new period."""
+    if sys.platform == "win32" or seconds == math.inf:
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    end = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (end if hard == resource.RLIM_INFINITY else min(end, hard), hard))
 
 
 def die_with_parent(parent: int) -> None:

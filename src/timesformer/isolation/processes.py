@@ -72,7 +72,7 @@ class ForkServer:
     """Forks children from a process that has imported the target once, in about 10 ms each; on Linux.
 
     The fork server is a new process that has never run anything but imports: a process that has decoded a video or used
-    threads must not fork.
+    threads must not fork. If it was killed, the next start starts another one.
     """
 
     def __init__(self, target: str) -> None:
@@ -80,22 +80,45 @@ class ForkServer:
         self._lock = Lock()
 
     def __enter__(self) -> "ForkServer":
-        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with control:
-            number = control.fileno()
-            self._process = _start(
-                "serve_forks", self._target, str(number), stdin=DEVNULL, stdout=DEVNULL, pass_fds=(number,)
-            )
+        self._importer = _Importer(self._target)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._control.close()  # the end of its requests ends the server, and that its children
-        self._process.wait()
+        self._importer.close()
 
     def start(self) -> Process:
         """See `Starter`."""
+        importer = self._importer
+        try:
+            return importer.fork()
+        except ProcessError:
+            with self._lock:
+                if self._importer is importer:
+                    importer.close()
+                    self._importer = _Importer(self._target)
+            return self._importer.fork()
+
+
+class _Importer:
+    """A process that has imported a target, and forks."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._lock = Lock()
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with control:
+            number = control.fileno()
+            self._process = _start(
+                "serve_forks", target, str(number), stdin=DEVNULL, stdout=DEVNULL, pass_fds=(number,)
+            )
+
+    def close(self) -> None:
+        self._control.close()  # the end of its requests ends the process, and that its children
+        self._process.wait()
+
+    def fork(self) -> Process:
         ours, channel = socket.socketpair()
         read_end, write_end = os.pipe()
         try:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from timesformer.errors import TimeSformerError
-from timesformer.isolation.limits import apply_limits, die_with_parent
+from timesformer.isolation.limits import Limits, apply_limits, die_with_parent, limit_processor_time
 from timesformer.isolation.messages import Kind, fill, read_message, write_message
 from timesformer.isolation.progress import on_progress
 
@@ -106,18 +106,19 @@ def _serve(target: str, requests: IO[bytes], responses: IO[bytes]) -> None:
     reporter = _Reporter(responses)
     on_progress(reporter.report)
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
-        function = _prepare(target, requests, responses)
+        limits, function = _prepare(target, requests, responses)
         while function is not None:
             _, (args, kwargs) = read_message(partial(fill, requests))
             reporter.restart()
+            limit_processor_time(limits.cpu_s)
             try:
                 _respond(function(*args, **kwargs), responses)
             except Exception as error:
                 write_message(responses, Kind.ERROR, _sendable(error))
 
 
-def _prepare(target: str, requests: IO[bytes], responses: IO[bytes]) -> Callable[..., Any] | None:
-    """Take on the limits and call the target: the function of the calls, None if there is none."""
+def _prepare(target: str, requests: IO[bytes], responses: IO[bytes]) -> tuple[Limits, Callable[..., Any] | None]:
+    """Take on the limits and call the target: the limits and the function of the calls, None if there is none."""
     _, (limits, setup) = read_message(partial(fill, requests))
     try:
         prepare = resolve(target)
@@ -125,9 +126,9 @@ def _prepare(target: str, requests: IO[bytes], responses: IO[bytes]) -> Callable
         function = prepare(*setup)
     except Exception as error:
         write_message(responses, Kind.ERROR, _sendable(error))
-        return None
+        return limits, None
     write_message(responses, Kind.RETURN, None)
-    return function
+    return limits, function
 
 
 def _respond(result: Any, responses: IO[bytes]) -> None:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -14,9 +15,10 @@ from jaxtyping import UInt8
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips.dataset import read_pixel_views
 from timesformer.data.video.file_reader import VideoInfo
+from timesformer.data.video.file_stat import video_sha256, video_stamp
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.segment import Segment
-from timesformer.errors import ProcessError, TimeSformerError
+from timesformer.errors import DecodeError, ProcessError, TimeSformerError
 from timesformer.inference.predictor import ReadVideo
 from timesformer.isolation.child import Child
 from timesformer.isolation.limits import Limits
@@ -32,25 +34,41 @@ _TARGET = "timesformer.jobs.decode:open_decoder"
 
 _WAIT_S = 1.0
 
-Views = tuple[UInt8[np.ndarray, "views 3 t s1 s2"], VideoInfo]
+Views = tuple[UInt8[np.ndarray, "views 3 t s1 s2"], VideoInfo, str]
+"""The views of a video, what is known of it, and its SHA-256."""
 
 
 def open_decoder(
-    model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str]
+    model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str], has_sha256: bool
 ) -> Callable[[str, Segment | None], Views]:
-    """The function of a decoding process: views of a video, 0 to 255."""
+    """The function of a decoding process: views of a video, 0 to 255, and its SHA-256, if that is wanted."""
     torch.set_num_threads(1)
+    hashed = lru_cache(maxsize=1)(_sha256)  # segments of a video come one after the other
 
     def decode(path: str, segment: Segment | None) -> Views:
         views, info = read_pixel_views(open_reader(path, segment=segment, allow_codecs=allow_codecs), model, clip)
-        return views.numpy(), info
+        return views.numpy(), info, hashed(path, video_stamp(Path(path))) if has_sha256 else ""
 
     return decode
 
 
+def _sha256(path: str, stamp: tuple[int, int] | None) -> str:
+    """SHA-256 of a video in its present state, of which the stamp is part of the key of a cache."""
+    try:
+        return video_sha256(Path(path))
+    except OSError as error:
+        raise DecodeError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 @contextmanager
 def decoding(
-    model: ModelConfig, clip: ClipConfig, *, allow_codecs: Collection[str], num_children: int, call_s: float
+    model: ModelConfig,
+    clip: ClipConfig,
+    *,
+    allow_codecs: Collection[str],
+    num_children: int,
+    call_s: float,
+    has_sha256: bool = False,
 ) -> Generator["DecodeAhead"]:
     """Processes that decode videos ahead of their use.
 
@@ -60,13 +78,14 @@ def decoding(
         allow_codecs: Codecs to decode besides the default ones.
         num_children: Number of processes.
         call_s: Longest time in seconds that a decoder may take for a video.
+        has_sha256: Whether the file of each video is hashed.
     """
-    limits = Limits(call_s=call_s, memory=MEMORY)
+    limits, setup = Limits(call_s=call_s, memory=MEMORY), (model, clip, tuple(allow_codecs), has_sha256)
     with ExitStack() as stack:
         starter = stack.enter_context(starter_of(_TARGET))
         free: SimpleQueue[Child] = SimpleQueue()
         for _ in range(num_children):
-            free.put(stack.enter_context(Child(starter, setup=(model, clip, tuple(allow_codecs)), limits=limits)))
+            free.put(stack.enter_context(Child(starter, setup=setup, limits=limits)))
         pool = stack.enter_context(ThreadPoolExecutor(num_children, thread_name_prefix="decode"))
         yield DecodeAhead(partial(_read, free=free), pool, num_ahead=2 * num_children)
 
@@ -118,7 +137,7 @@ class DecodeAhead:
 def _read(item: Item, *, free: "SimpleQueue[Child]") -> ReadVideo | Failure:
     child = free.get()
     try:
-        views, info = _decode(child, item)
+        views, info, sha256 = _decode(child, item)
     except ProcessError as error:
         reason = f"{item.path}: the decoder {error}"
         return Failure(reason=reason, signal=error.signal, stderr=error.stderr, attempts=ATTEMPTS)
@@ -126,7 +145,7 @@ def _read(item: Item, *, free: "SimpleQueue[Child]") -> ReadVideo | Failure:
         return Failure(reason=str(error))
     finally:
         free.put(child)
-    return ReadVideo(item.path, torch.from_numpy(views), info)
+    return ReadVideo(item.path, torch.from_numpy(views), info, sha256)
 
 
 def _decode(child: Child, item: Item) -> Views:

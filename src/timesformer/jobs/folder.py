@@ -18,7 +18,7 @@ from timesformer.jobs.durable import append_lines, write_durably
 from timesformer.outputs import check_folder, locked, writing
 
 FORMAT_VERSION = 1
-_OURS = ("manifest", "job", "runs", "quarantine", "rows", "parts", "staged", "compacting", "lock")
+_OURS = ("manifest", "job", "runs", "quarantine", "rows", "parts", "staged", "compacting", "lock", "patches")
 """Beginnings of the names of a job's files, without a dot."""
 
 
@@ -84,6 +84,11 @@ class JobFolder:
         return self.root / "staged"
 
     @property
+    def patches(self) -> Path:
+        """Folder of the files of patches that `embed --level patch` writes next to its rows."""
+        return self.root / "patches"
+
+    @property
     def quarantine(self) -> Path:
         """The items without a row."""
         return self.root / "quarantine.jsonl"
@@ -146,7 +151,7 @@ def clear(folder: JobFolder) -> None:
         ConfigError: The folder is not that of a job, or a file cannot be removed.
     """
     with writing(folder.root, error=ConfigError):
-        for tree in (folder.staged, folder.parts, folder.rows, *folder.root.glob(".compacting-*")):
+        for tree in (folder.staged, folder.parts, folder.rows, folder.patches, *folder.root.glob(".compacting-*")):
             if tree.exists():
                 shutil.rmtree(tree)
         for path in (*folder.quarantines(), folder.runs, folder.job, folder.manifest):

@@ -83,4 +83,5 @@ def _item_differences(
             first = int(np.argmax(which))
             yield f"{count} items were {name} (such as {printable(items.items(first, first + 1)[0].path)})"
     if not (added.any() or removed.any()):
-        yield "its items were in another order"
+        has_moved = not np.array_equal(manifest.ids, old.ids)
+        yield "its items were in another order" if has_moved else "labels or groups of its items were others"

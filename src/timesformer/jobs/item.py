@@ -16,6 +16,10 @@ class Item:
     """Start of the segment in seconds; None for a whole video."""
     end: float | None = None
     """End of the segment in seconds; None for a whole video."""
+    label: str | None = None
+    """Class that a manifest gives; None without one. It is no part of the id."""
+    group: str | None = None
+    """Person, camera or recording that a manifest gives; None without one. It is no part of the id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

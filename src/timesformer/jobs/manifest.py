@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 10_000
+_FROM_MANIFEST = ("label", "group")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,8 @@ class JobManifest:
     """The items of a job, each once."""
 
     table: "pa.Table"
-    """Columns `path` (bytes, as the file system has them), `start` and `end`."""
+    """Columns `path` (bytes, as the file system has them), `start` and `end`; `label` and `group` if any item has one.
+    """
     ids: UInt64[np.ndarray, " items"]
     """First 8 bytes of the id of each item."""
     sha256: str
@@ -67,14 +69,16 @@ def make_manifest(items: Iterable[Item], *, salt: bytes) -> JobManifest:
         ConfigError: A path cannot be that of a file.
     """
     pa = arrow()
-    schema = pa.schema([("path", pa.binary()), ("start", pa.float64()), ("end", pa.float64())])
+    texts = [(name, pa.string()) for name in _FROM_MANIFEST]
+    schema = pa.schema([("path", pa.binary()), ("start", pa.float64()), ("end", pa.float64()), *texts])
     ids, batches = [], []
     for batch in _batches(items):
-        columns = [[_encoded(item.path) for item in batch], [item.start for item in batch],
-                   [item.end for item in batch]]  # fmt: skip
+        columns = [[_encoded(item.path) for item in batch],
+                   *([getattr(item, name) for item in batch] for name in schema.names[1:])]  # fmt: skip
         batches.append(pa.record_batch(columns, schema=schema))
         ids.append(np.array([short_id(item, salt) for item in batch], dtype=np.uint64))
     table = pa.Table.from_batches(batches, schema=schema).combine_chunks()
+    table = table.drop_columns([name for name in _FROM_MANIFEST if table[name].null_count == len(table)])
     every = np.concatenate([*ids, np.empty(0, dtype=np.uint64)])
     first = np.sort(np.unique(every, return_index=True)[1])
     if len(first) < len(every):
@@ -96,11 +100,12 @@ def read_manifest(path: Path, *, salt: bytes) -> JobManifest:
 
 
 def _items(table: "pa.Table") -> list[Item]:
-    return [Item(path=os.fsdecode(path), start=start, end=end) for path, start, end in _values(table)]
-
-
-def _values(table: "pa.Table | pa.RecordBatch") -> Iterator[tuple[bytes, float | None, float | None]]:
-    return zip(*(table[name].to_pylist() for name in ("path", "start", "end")), strict=True)
+    paths, *others = (table[name].to_pylist() for name in table.schema.names)
+    names = table.schema.names[1:]
+    return [
+        Item(path=os.fsdecode(path), **dict(zip(names, values, strict=True)))
+        for path, *values in zip(paths, *others, strict=True)
+    ]
 
 
 def _encoded(path: str) -> bytes:
@@ -117,8 +122,8 @@ def _encoded(path: str) -> bytes:
 def _hash(table: "pa.Table") -> str:
     digest = hashlib.sha256()
     for batch in table.to_batches(_BATCH):
-        for path, start, end in _values(batch):
-            digest.update(b"\0".join((path, repr(start).encode(), repr(end).encode(), b"")))
+        for path, *others in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update(b"\0".join((path, *(repr(value).encode() for value in others), b"")))
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from timesformer.errors import DataError, DependencyError
 from timesformer.files import printable
@@ -24,7 +24,7 @@ def arrow() -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise DependencyError(
-            "batch jobs (--job) need pyarrow, which is not installed: pip install 'timesformer[jobs]'"
+            "batch jobs and embeddings need pyarrow, which is not installed: pip install 'timesformer[jobs]'"
         ) from error
     return pyarrow
 
@@ -37,9 +37,22 @@ def write_table(table: "pa.Table", path: Path) -> None:
     """
     pa = arrow()
     sink = pa.BufferOutputStream()
-    options = {"compression": "zstd", "row_group_size": max(1, len(table)), "write_page_checksum": True}
-    pa.parquet.write_table(table.combine_chunks(), sink, **options)
+    options = {"row_group_size": max(1, len(table)), "write_page_checksum": True}
+    pa.parquet.write_table(table.combine_chunks(), sink, **options, **_encodings(table.schema))
     write_durably(path, memoryview(sink.getvalue()))
+
+
+def _encodings(schema: "pa.Schema") -> dict[str, Any]:
+    """Columns of vectors are stored as they are: they compress by a tenth, and are then read eight times as slowly."""
+    types = arrow().types
+    vectors = {field.name for field in schema if types.is_fixed_size_list(field.type)}
+    if not vectors:
+        return {"compression": "zstd"}
+    others = [name for name in schema.names if name not in vectors]
+    return {
+        "compression": dict.fromkeys(others, "zstd") | {f"{name}.list.element": "none" for name in vectors},
+        "use_dictionary": others,
+    }
 
 
 def read_table(path: Path, *, columns: list[str] | None = None) -> "pa.Table":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import Bool, UInt64
 
 from timesformer.errors import DataError
 from timesformer.files import printable
@@ -18,12 +18,14 @@ from timesformer.jobs.task import Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ERROR = "error"
+"""Column of the reason in the row of an item in quarantine; see `timesformer.jobs.task.ErrorRow`."""
 IDENTITY = ("id", "path", "start", "end")
 """Columns that say which item a row belongs to."""
 
 
 def row_schema(task: Task) -> "pa.Schema":
-    """Columns of the rows of a task, with verb, model and settings as metadata."""
+    """Columns of the rows of a task, with verb, model, settings and what its own schema says as metadata."""
     pa = arrow()
     identity = [("id", pa.string()), ("path", pa.string()), ("start", pa.float64()), ("end", pa.float64())]
     metadata = {
@@ -31,7 +33,8 @@ def row_schema(task: Task) -> "pa.Schema":
         "timesformer.model_sha256": task.model_sha256,
         "timesformer.settings": settings_text(task.settings),
     }
-    return pa.schema([*(pa.field(*pair) for pair in identity), *task.schema], metadata=metadata)
+    own = {key.decode(): value.decode() for key, value in (task.schema.metadata or {}).items()}
+    return pa.schema([*(pa.field(*pair) for pair in identity), *task.schema], metadata=metadata | own)
 
 
 def stored_row(item: Item, row: Row, *, salt: bytes) -> dict[str, Any]:
@@ -46,12 +49,16 @@ def write_rows(rows: list[dict[str, Any]], path: Path, *, schema: "pa.Schema") -
     Raises:
         TimeSformerError: The disk refused.
     """
+    write_table(rows_table(rows, schema=schema), path)
+
+
+def rows_table(rows: list[dict[str, Any]], *, schema: "pa.Schema") -> "pa.Table":
+    """Rows as a table."""
     pa = arrow()
     try:
-        table = pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(rows, schema=schema)
     except UnicodeEncodeError:  # names of files in other columns than `path`
-        table = pa.Table.from_pylist(_printable(rows), schema=schema)
-    write_table(table, path)
+        return pa.Table.from_pylist(_printable(rows), schema=schema)
 
 
 def _printable(value: Any) -> Any:
@@ -84,18 +91,25 @@ class Stored:
     """First 8 bytes of the id of each row, file after file."""
     starts: UInt64[np.ndarray, " files1"]
     """Place in `ids` of the first row of each file, and the number of rows."""
+    is_error: Bool[np.ndarray, " rows"]
+    """Whether a row stands for an item in quarantine."""
 
 
-def read_stored(files: Iterable[Path]) -> Stored:
+def read_stored(files: Iterable[Path], *, has_error_rows: bool = False) -> Stored:
     """The ids of the rows in files.
+
+    Args:
+        files: The files.
+        has_error_rows: Whether rows with a value in the column `error` stand for items in quarantine.
 
     Raises:
         DataError: A file is damaged; the message says what to do.
     """
-    kept, ids = [], [np.empty(0, dtype=np.uint64)]
+    kept, ids, is_error = [], [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.bool_)]
     for path in files:
-        column = read_part(path, columns=["id"])["id"].to_pylist()
+        table = read_part(path, columns=["id", ERROR] if has_error_rows else ["id"])
         kept.append(path)
-        ids.append(shortened(column))
+        ids.append(shortened(table["id"].to_pylist()))
+        is_error.append(table[ERROR].is_valid().to_numpy() if has_error_rows else np.zeros(len(table), dtype=np.bool_))
     starts = np.cumsum([len(each) for each in ids], dtype=np.uint64)
-    return Stored(tuple(kept), np.concatenate(ids), starts)
+    return Stored(tuple(kept), np.concatenate(ids), starts, np.concatenate(is_error))

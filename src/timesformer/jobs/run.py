@@ -25,11 +25,10 @@ from timesformer.jobs.identity import claim
 from timesformer.jobs.ids import salt
 from timesformer.jobs.item import Item
 from timesformer.jobs.manifest import make_manifest
-from timesformer.jobs.parts import row_schema
 from timesformer.jobs.progress import Meter, Progress
 from timesformer.jobs.recorder import Flush, Recorder
 from timesformer.jobs.state import JobState, chunks_of, in_shard, read_state
-from timesformer.jobs.task import Task
+from timesformer.jobs.task import Task, error_row_of
 from timesformer.jobs.workers import Workers, plan_workers
 
 logger = logging.getLogger(__name__)
@@ -118,14 +117,15 @@ def run_job(
         drop_torn_line(job.quarantine_of(shard))
         _record_start(job, engine=engine, shard=shard, workers=workers)
         own = in_shard(manifest, shard=shard, chunk_size=chunk_size)
-        todo, meter = _plan(read_state(job, manifest), own, retry=retry)
+        has_error_rows = error_row_of(task) is not None
+        todo, meter = _plan(read_state(job, manifest, has_error_rows=has_error_rows), own, retry=retry)
         with Recorder(job, shard=shard, task=task, flush=flush) as recorder:
             compute = partial(engine, task, workers=workers, limits=limits)
             _drive(compute, chunks_of(manifest, todo, chunk_size=chunk_size), recorder=recorder, meter=meter,
                    on_progress=on_progress)  # fmt: skip
-        state = read_state(job, manifest)
+        state = read_state(job, manifest, has_error_rows=has_error_rows)
         if state.is_done.all():
-            compact(job, manifest, schema=row_schema(task))
+            compact(job, manifest, task=task)
             tidy(job)
     return _summary(job, state, num_computed=int(todo.sum()), seconds=time.monotonic() - start)
 

@@ -21,7 +21,7 @@ class JobState:
 
     has_row: Bool[np.ndarray, " items"]
     is_quarantined: Bool[np.ndarray, " items"]
-    """Without a row."""
+    """Without a row of their own."""
 
     @property
     def is_done(self) -> Bool[np.ndarray, " items"]:
@@ -29,20 +29,26 @@ class JobState:
         return self.has_row | self.is_quarantined
 
 
-def read_state(folder: JobFolder, manifest: JobManifest) -> JobState:
+def read_state(folder: JobFolder, manifest: JobManifest, *, has_error_rows: bool = False) -> JobState:
     """Read what all drivers have done.
+
+    Args:
+        folder: Folder of the job.
+        manifest: Its items.
+        has_error_rows: See `read_stored`; items with such a row alone are in quarantine.
 
     Raises:
         DataError: A file is damaged.
     """
     while True:
         with suppress(FileNotFoundError):  # another driver has compacted meanwhile
-            return _read(folder, manifest)
+            return _read(folder, manifest, has_error_rows=has_error_rows)
 
 
-def _read(folder: JobFolder, manifest: JobManifest) -> JobState:
+def _read(folder: JobFolder, manifest: JobManifest, *, has_error_rows: bool) -> JobState:
     # parts before rows: a compaction makes the rows first, and then removes the parts
-    has_row = np.isin(manifest.ids, read_stored([*folder.part_files(), *folder.row_files()]).ids)
+    stored = read_stored([*folder.part_files(), *folder.row_files()], has_error_rows=has_error_rows)
+    has_row = np.isin(manifest.ids, stored.ids[~stored.is_error])
     quarantined = np.isin(manifest.ids, quarantined_ids(folder.quarantines()))
     return JobState(has_row, quarantined & ~has_row)
 

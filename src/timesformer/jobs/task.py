@@ -18,10 +18,16 @@ A result that takes longer than the limit for an item counts as a hang. The time
 each call of `timesformer.isolation.progress.report_progress`: a task that computes several items together calls it."""
 
 
+ErrorRow = Callable[[Item, str], Row]
+"""The row of an item in quarantine, from the reason. Its column `error` is the reason, and null in all other rows."""
+
+
 class Task(Protocol):
     """The work of one verb: a picklable description, opened once in each worker process.
 
     Results depend on the task, the item and the other items of its chunk only, never on the engine or the worker.
+
+    A task with a method `error_row` has a row for each item in quarantine, too: see `error_row_of`.
     """
 
     @property
@@ -52,3 +58,8 @@ class Task(Protocol):
     def open(self) -> AbstractContextManager[Compute]:
         """Load the model; called in the worker process."""
         ...
+
+
+def error_row_of(task: Task) -> ErrorRow | None:
+    """What makes the rows of items in quarantine; None if these have none."""
+    return getattr(task, "error_row", None)

@@ -65,7 +65,12 @@ class FastTimeSformer(nn.Module):
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one per class. For arguments and errors see `TimeSformer.features`."""
-        return self.head(self.features(clips))
+        return self.classify(self.features(clips))
+
+    @torch.no_grad()
+    def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Logits of what `features` returned."""
+        return self.head(features)
 
     @torch.no_grad()
     def features(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b d"]:

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -50,6 +51,17 @@ class Read:
     def frame_times(self) -> Float64[np.ndarray, " n"]:
         """The times as an array."""
         return np.array(self.times, dtype=np.float64)
+
+
+@runtime_checkable
+class WindowSource(Protocol):
+    """Windows of a video, which something reads in order, and what is known of the video meanwhile."""
+
+    read: Read
+
+    def each(self) -> Generator[ReadWindow]:
+        """The windows; closed before anything that they are read from."""
+        ...
 
 
 class WindowReader:

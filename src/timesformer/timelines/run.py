@@ -19,7 +19,7 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.config.schema import Fusion
 from timesformer.config.thresholds import NAMES, Thresholds
 from timesformer.data.video.byte_source import Readable
-from timesformer.data.video.feed import Feed, FrameGap
+from timesformer.data.video.feed import Described, Feed, FrameGap
 from timesformer.data.video.sequential import open_feed
 from timesformer.data.video.timing import MIN_GAP_S, frame_timing
 from timesformer.errors import DataError
@@ -29,7 +29,7 @@ from timesformer.inference.options import PredictorKeywords, split_keywords
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.timelines.decision import Mode, decide
-from timesformer.timelines.reading import Read, WindowReader
+from timesformer.timelines.reading import Read, WindowReader, WindowSource
 from timesformer.timelines.scores import Scores
 from timesformer.timelines.thresholds import Threshold, default_thresholds, merge_thresholds, refuse_without_effect
 from timesformer.timelines.timeline import Curves, Gap, Source, Timeline
@@ -108,9 +108,32 @@ def run_task(
     """The timeline of one of several videos, whose model is prepared once; arguments and errors as for `timeline`."""
     feed = video if isinstance(video, Feed) else open_feed(video, allow_codecs=task.codecs)
     with feed:
-        scored = _score(task.predictor, feed, task.windows, on_progress=on_progress)
-        undecided = task.undecided(feed, scored.read, gaps=scored.read.gaps, curves=scored.curves)
-        _warn_if_cut(feed, end=scored.read.end)
+        model = task.predictor.model
+        reader = WindowReader(feed, task.windows, config=model.config, clip=model.info.clip)
+        return run_windows(task, reader, feed, on_progress=on_progress)
+
+
+def run_windows(
+    task: "Task",
+    reader: WindowSource,
+    video: Described,
+    *,
+    on_progress: OnProgress = lambda done, length: None,
+) -> Timeline:
+    """The timeline of a video whose windows are read elsewhere, such as in another process.
+
+    Args:
+        task: The model and how its timelines are made.
+        reader: The windows of the video, of the length and stride of the task.
+        video: The video.
+        on_progress: As for `timeline`.
+
+    Raises:
+        DecodeError, DataError, TimeSformerError: As `timeline`.
+    """
+    scored = _score(task.predictor, reader, video, windows=task.windows, on_progress=on_progress)
+    undecided = task.undecided(video, scored.read, gaps=scored.read.gaps, curves=scored.curves)
+    _warn_if_cut(video, end=scored.read.end)
     return decide(undecided, mode=task.mode, thresholds=task.thresholds)
 
 
@@ -129,7 +152,7 @@ class Task:
     sha256: str
     """`weights_sha256` of the model."""
 
-    def undecided(self, feed: Feed, read: Read, *, gaps: Iterable[FrameGap], curves: Curves | None) -> Timeline:
+    def undecided(self, feed: Described, read: Read, *, gaps: Iterable[FrameGap], curves: Curves | None) -> Timeline:
         """The timeline of a feed that was read, without segments.
 
         Raises:
@@ -169,20 +192,68 @@ def prepare(
     check_choice("mode", mode, Mode)
     compute, overrides = split_keywords(keywords)
     model = opened(model, overrides)
-    classes = tuple(model.info.label(index) for index in range(model.config.num_classes))
+    refuse_without_effect(mode, classes=_classes(model), given=given)
+    plan_windows(model.config, model.info, window=window, stride=stride)  # whose errors come before the work
+    return task_of(
+        model,
+        Predictor(model, options=options, **compute),
+        window=window,
+        stride=stride,
+        mode=mode,
+        thresholds=thresholds,
+        given=given,
+        codecs=compute.get("allow_codecs", () if options is None else options.allow_codecs),
+        sha256=weights_sha256(model),
+    )
+
+
+def task_of(
+    model: Classifier,
+    predictor: Predictor,
+    *,
+    window: float | None,
+    stride: float | None,
+    sha256: str,
+    mode: str = "exclusive",
+    thresholds: Thresholds | None = None,
+    given: Mapping[str, Threshold] = MappingProxyType({}),
+    codecs: Collection[str] = (),
+) -> Task:
+    """A task of a model that is loaded and has a predictor; see `timeline`.
+
+    Args:
+        model: The model.
+        predictor: Its predictor.
+        window: See `timeline`.
+        stride: See `timeline`.
+        sha256: `weights_sha256` of the model.
+        mode: See `timeline`.
+        thresholds: See `timeline`.
+        given: What replaces single thresholds.
+        codecs: Codecs to decode besides the default ones.
+
+    Raises:
+        ConfigError: A value is out of range, has no effect on the mode, or belongs to an unknown class.
+    """
+    check_choice("mode", mode, Mode)
+    classes = _classes(model)
     refuse_without_effect(mode, classes=classes, given=given)
     windows = plan_windows(model.config, model.info, window=window, stride=stride)
     stored = thresholds or model.info.thresholds or default_thresholds(windows.length)
     return Task(
         model=model,
-        predictor=Predictor(model, options=options, **compute),
+        predictor=predictor,
         classes=classes,
         windows=windows,
         mode=mode,
         thresholds=merge_thresholds(stored, classes=classes, **given),
-        codecs=compute.get("allow_codecs", () if options is None else options.allow_codecs),
-        sha256=weights_sha256(model),
+        codecs=codecs,
+        sha256=sha256,
     )
+
+
+def _classes(model: Classifier) -> tuple[str, ...]:
+    return tuple(model.info.label(index) for index in range(model.config.num_classes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,10 +262,11 @@ class _Scored:
     curves: Curves
 
 
-def _score(predictor: Predictor, feed: Feed, windows: Windows, *, on_progress: OnProgress) -> _Scored:
+def _score(
+    predictor: Predictor, reader: WindowSource, feed: Described, *, windows: Windows, on_progress: OnProgress
+) -> _Scored:
     """Curves over all of a video."""
     info = predictor.model.info
-    reader = WindowReader(feed, windows, config=predictor.model.config, clip=info.clip)
     compute = logits_of_windows(predictor)
     centers: list[float] = []
     rows: list[Float32[np.ndarray, " k"]] = []
@@ -219,14 +291,14 @@ def log_probabilities(logits: Float[torch.Tensor, "crops k"], fusion: Fusion) ->
     return fuse(logits.double(), fusion).clamp(min=1e-30).log().numpy()
 
 
-def _warn_if_cut(feed: Feed, *, end: float) -> None:
+def _warn_if_cut(feed: Described, *, end: float) -> None:
     stated = feed.clock().length_s
     if stated is not None and stated - end >= MIN_GAP_S:
         message = "%s: the frames end at %.5g s, its header says %.5g s: the file may be cut off"
         logger.warning(message, feed.path, end, stated)
 
 
-def _source(feed: Feed, read: Read) -> Source:
+def _source(feed: Described, read: Read) -> Source:
     times, clock = read.frame_times(), feed.clock()
     ticks = np.rint(times * clock.time_base.denominator / clock.time_base.numerator).astype(np.int64).tolist()
     timing = frame_timing(ticks, time_base=clock.time_base, average=clock.average, guessed=clock.guessed)

@@ -44,6 +44,24 @@ class Clock(NamedTuple):
 
 
 @runtime_checkable
+class Described(Protocol):
+    """What is known of a video apart from its frames."""
+
+    @property
+    def path(self) -> str:
+        """Name of the source, without credentials; `-` for standard input."""
+
+    def clock(self) -> Clock:
+        """What the source says of its timestamps."""
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames in pixels, as displayed; known from the first frame on."""
+
+    def sha256(self) -> str:
+        """Hash of the bytes after the last frame; empty if there is no file."""
+
+
+@runtime_checkable
 class Feed(Protocol):
     """A source of frames: a context manager that is iterated over once, while it is open.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -51,9 +52,28 @@ def video_digest(path: Path) -> str:
             content = frame.read_bytes()
             digest.update(len(content).to_bytes(8, "little") + content)
         return digest.hexdigest()
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def video_sha256(path: Path) -> str:
+    """SHA-256 of a video file or of a member of a tar file, in hexadecimal; empty for a folder, which is not a file.
+
+    Raises:
+        OSError, DecodeError: The bytes cannot be read.
+    """
+    if path.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     member = find_member(path)
     with closing(path.open("rb", buffering=0) if member is None else MemberFile(member, path)) as file:
         while block := file.read(2**18):
-            digest.update(block)
+            yield block
             report_progress()
-    return digest.hexdigest()
