@@ -22,6 +22,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from chromium import NAMES, find_chromium, launched
 from machine import describe_machine
 from timesformer import Predictor, export_web, load
 from timesformer.data.video.reader import probe

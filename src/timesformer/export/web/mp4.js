@@ -19,7 +19,7 @@ export function isMp4(head) {
  */
 export async function readMp4(file) {
   const { moov, moofs } = await topLevel(file);
-  if (!moov) throw new Error("its moov box is missing: the file is cut off");
+  if (!moov) throw new Error("the file is cut off: its moov box is missing");
   const tracks = all(moov, "trak").filter((trak) => handlerOf(trak) === "vide");
   if (tracks.length === 0) throw new Error("it has no video track");
   const track = trackOf(tracks[0]);
@@ -41,6 +41,7 @@ async function topLevel(file) {
     if (size === 0) size = file.size - offset;
     if (size < 8) throw new Error("a box has an impossible size");
     const type = fourcc(new Uint8Array(head.buffer), 4);
+    if (type === "moov" && offset + size > file.size) throw new Error("the file is cut off");
     if (type === "moov" || type === "moof") {
       const box = parse(new Uint8Array(await file.slice(offset, offset + size).arrayBuffer()));
       if (type === "moov") found.moov ??= box[0];
