@@ -134,7 +134,7 @@ def served(folder: Path, headers: dict[str, str]) -> Generator[str]:
                 self.send_header(name, value)
             super().end_headers()
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))

@@ -38,6 +38,7 @@ export function showAnswer(answer, { labels }, { source, name }) {
   const order = answer.probabilities.map((_, i) => i)
     .sort((a, b) => answer.probabilities[b] - answer.probabilities[a] || a - b).slice(0, TOP);
   byId("classes").replaceChildren(...order.map((i) => bar(labels[i], answer.probabilities[i])));
+  byId("answer").setAttribute("aria-live", source === "camera" ? "off" : "polite");
   byId("classes").dataset.answer = JSON.stringify({ probabilities: answer.probabilities, read: answer.read });
   byId("details").textContent = source === "camera" ? `answered in ${seconds(answer.ms)}` : detailsOf(answer, name);
 }
