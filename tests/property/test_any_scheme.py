@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
-from timesformer.export.onnxruntime import OrtForm
+from timesformer.export.traced import TracedForm
 from timesformer.model import TimeSformer
 from timesformer.model.block import Step
 from timesformer.model.fast import FastTimeSformer
@@ -167,7 +167,7 @@ def test_evaluation_training_folded_inference_and_the_form_for_onnx_runtime_agre
         torch.testing.assert_close(folded(clips), want, **TOLERANCE)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.onnx.ops, "symbolic", attention_operator)
-            torch.testing.assert_close(OrtForm(folded)(clips), want, **TOLERANCE)
+            torch.testing.assert_close(TracedForm(folded)(clips), want, **TOLERANCE)
     torch.testing.assert_close(model.train()(clips).detach(), want, **TOLERANCE)  # nothing random in the config
 
 

@@ -17,7 +17,7 @@ from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.export.onnx import OnnxPrecision
-from timesformer.export.onnxruntime import OrtForm
+from timesformer.export.traced import TracedForm
 from timesformer.model.cost import cost, multiply_accumulates
 from timesformer.model.fast import FastTimeSformer, layout_of
 from timesformer.model.timesformer import TimeSformer
@@ -33,7 +33,7 @@ def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecisi
 
 def _exported(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
     """The file that `timesformer export` writes, as `predict` runs it."""
-    return baselines.onnx_logits(OrtForm(FastTimeSformer(model)), clip, precision=precision)
+    return baselines.onnx_logits(TracedForm(FastTimeSformer(model)), clip, precision=precision)
 
 
 BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {

@@ -13,12 +13,24 @@ from timesformer.weights.load import load, model_files
 _MIB = 2**20
 
 
+def refuse_with_page(to: str, *, output: Path | None, runner: bool) -> None:
+    """Refuse options that a page cannot follow.
+
+    Raises:
+        ConfigError: One is given.
+    """
+    if output is not None:
+        raise ConfigError("--output and --web are two results: give one, and export again for the other")
+    if to != "onnx" or runner:
+        given = "--runner" if runner else f"--to {to}"
+        raise ConfigError(f"{given} has no effect with --web: a page holds one ONNX file")
+
+
 def export_page(
     model: str,
     folder: Path,
     overrides: Sequence[str],
     *,
-    output: Path | None,
     runtime: Path | None,
     int8: bool,
     overwrite: bool,
@@ -27,10 +39,9 @@ def export_page(
     """Write the page of a model, and say how large it is and how to open it.
 
     Raises:
-        ConfigError: `--output` is given too, or the folder cannot be written.
+        ConfigError: The folder cannot be written, or holds something else.
     """
-    if output is not None:
-        raise ConfigError("--output and --web are two results: give one, and export again for the other")
+    folder = folder.expanduser()
     refuse_inputs([folder], model_files(model))
     check_web_target(folder, overwrite=overwrite)
     check_folder(folder.parent)

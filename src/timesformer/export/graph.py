@@ -1,4 +1,4 @@
-"""A torch module as an ONNX graph, in fp32 and int8."""
+"""A torch module as an ONNX graph, in fp32 and int8, with the free sizes of its input."""
 
 import logging
 import tempfile
@@ -19,12 +19,13 @@ _LARGEST_BYTES = 2**31 - 2**20  # protobuf messages are limited to 2 GiB; all bu
 _NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
-def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
-    """ONNX graph of a module in eval mode, from `clips` to `logits`: any batch size, the other sizes as in `clips`.
+def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"], *, least_frames: int | None = None) -> Any:
+    """ONNX graph of a module in eval mode, from `clips` to `logits`, for any batch size.
 
     Args:
         module: A module from clips to logits.
-        clips: Example input of at least two clips.
+        clips: Example input of at least two clips; the graph is for frames of their size.
+        least_frames: Smallest number of frames that the graph shall accept, or None for the number in `clips` alone.
 
     Returns:
         An `onnx.ModelProto` that includes the weights.
@@ -38,14 +39,13 @@ def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size > _LARGEST_BYTES:
         raise ConfigError(f"the weights are {size / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB")
-    batch = torch.export.Dim("batch")
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
                 module,
                 (clips,),
                 dynamo=True,
-                dynamic_shapes=({0: batch},),
+                dynamic_shapes=dynamic_shapes(least_frames),
                 input_names=["clips"],
                 output_names=["logits"],
                 verbose=False,
@@ -53,7 +53,18 @@ def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"]) -> Any:
     except torch.onnx.errors.OnnxExporterError as error:
         raise TimeSformerError(f"the ONNX exporter cannot express this model: {str(error).splitlines()[0]}") from error
     assert program is not None  # guaranteed by dynamo=True
-    return program.model_proto
+    graph = program.model_proto
+    if least_frames is not None and not graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param:
+        raise TimeSformerError("the ONNX exporter fixed the number of frames of this model")  # which it does silently
+    return graph
+
+
+def dynamic_shapes(least_frames: int | None) -> tuple[dict[int, Any]]:
+    """Free sizes of the clips for torch's exporter: the batch, and the frames unless `least_frames` is None."""
+    sizes = {0: torch.export.Dim("batch", min=1)}
+    if least_frames is not None:
+        sizes[2] = torch.export.Dim("frames", min=least_frames)
+    return (sizes,)
 
 
 def to_int8(graph: Any) -> Any:

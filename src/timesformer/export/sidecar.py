@@ -46,7 +46,7 @@ def sidecar(
         info: Its preprocessing, labels, license and source.
         file: Name of the exported file.
         content: Its bytes.
-        export: Properties of the export, added to `model`: `kind`, `precision`, `dynamic_frames` and so on.
+        export: Properties of the export, added to `model`: `kind`, `precision`, `dynamic_frames` and `least_frames`.
         weights_sha256: Hash of the weights that were exported, as `timesformer.inference.weights_hash` computes it.
     """
     frames = "frames" if export["dynamic_frames"] else config.num_frames
@@ -76,6 +76,12 @@ def sidecar(
         **_preprocessing(config, info.clip),
         "fusion": info.clip.fusion,
     }
+
+
+def embedded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A sidecar for inside the exported file, which cannot hold its own hash."""
+    model = {key: value for key, value in content["model"].items() if key not in ("file", "sha256", "bytes")}
+    return {**content, "model": model}
 
 
 def _preprocessing(config: ModelConfig, clip: ClipConfig) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from timesformer.errors import ConfigError, TimeSformerError
-from timesformer.export.onnx import Exported, OnnxPrecision, export_onnx
-from timesformer.export.sidecar import sidecar, to_text
+from timesformer.export.onnx import OnnxPrecision, export_onnx
+from timesformer.export.sidecar import to_text
 from timesformer.export.web_runtime import RUNTIME, WebRuntime, read_runtime
+from timesformer.export.written import Exported
 from timesformer.files import swap_folder
-from timesformer.inference.weights_hash import weights_sha256
 from timesformer.model.timesformer import TimeSformer
 from timesformer.outputs import refuse_existing
 
@@ -78,13 +78,16 @@ def export_web(
         package: Version of onnxruntime-web, and its hashes.
 
     Raises:
-        ConfigError: The folder exists and `overwrite` is False, or it is not such a page.
+        ConfigError: The folder exists and `overwrite` is False, or it is not such a page; or the model has other than
+            three channels.
         DependencyError: The exporter is not installed, or npm is needed and cannot download the runtime.
         WeightsError: `runtime` is not onnxruntime-web in the pinned version, or there is not one label per class.
         TimeSformerError: As `export_onnx`, or the folder cannot be written.
     """
     folder = Path(folder).expanduser()
     check_web_target(folder, overwrite=overwrite)
+    if model.config.in_channels != 3:
+        raise ConfigError(f"in_channels={model.config.in_channels}: a page needs 3, the number of channels of a video")
     files = read_runtime(None if runtime is None else Path(runtime).expanduser(), runtime=package)
     staging: Path | None = None
     try:
@@ -151,16 +154,9 @@ def _fill(
 ) -> Exported:
     """Write all files of the page."""
     exported = export_onnx(model, staging / "model.onnx", precision=precision)
-    described = sidecar(
-        model.config,
-        model.info,
-        file="model.onnx",
-        content=(staging / "model.onnx").read_bytes(),
-        export={"kind": "onnx", "precision": precision, "dynamic_frames": False},
-        weights_sha256=weights_sha256(model),
-    )
+    described = json.loads(Path(exported.sidecar).read_text("utf-8"))
     web = {"title": title, "runtime_version": package.version, "runtime_bytes": len(files["ort.wasm"])}
-    (staging / "model.json").write_text(to_text({**described, "web": web}), "utf-8")
+    Path(exported.sidecar).write_text(to_text({**described, "web": web}), "utf-8")
     (staging / "_headers").write_text(_HEADERS, "utf-8")
     (staging / "runtime").mkdir()
     for name, content in files.items():

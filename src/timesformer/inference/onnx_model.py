@@ -6,6 +6,7 @@ license.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -24,27 +25,31 @@ from timesformer.weights.load import load
 from timesformer.weights.model_folder import FORMAT_VERSION, StoredConfig
 from timesformer.weights.source import check_sha256, parse_source
 
-_CONFIG, _LABELS = "timesformer.config", "timesformer.labels"
+_CONFIG, _LABELS, _LEAST_FRAMES = "timesformer.config", "timesformer.labels", "timesformer.least_frames"
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file with the interface of `TimeSformer`: config, info, and logits of clips of one size.
+    """An ONNX file with the interface of `TimeSformer`: config, info, and logits of clips.
 
     It has no parameters and stays on the CPU.
 
     Args:
         session: An `onnxruntime.InferenceSession` with one input, the clips, and one output, the logits.
-        config: The architecture; clips must have its sizes, and any batch.
+        config: The architecture; clips must have its channels, height and width, and any batch.
         info: Preprocessing, label names and license.
         path: The file of the session, which is opened again on unpickling: a session cannot be pickled.
+        least_frames: Smallest number of frames of a clip; None if it must be that of the config.
     """
 
-    def __init__(self, session: Any, *, config: ModelConfig, info: ModelInfo, path: Path) -> None:
+    def __init__(
+        self, session: Any, *, config: ModelConfig, info: ModelInfo, path: Path, least_frames: int | None = None
+    ) -> None:
         super().__init__()
         self.session = session
         self.path = path
         self.config = config
         self.info = info
+        self.least_frames = least_frames
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of normalized clips.
@@ -52,21 +57,39 @@ class OnnxModel(nn.Module):
         Raises:
             ConfigError: The clips do not have the size that the file was exported for.
         """
-        config = self.config
-        wanted = (config.in_channels, config.num_frames, *config.image_size)
-        if tuple(clips.shape[1:]) != wanted:
+        config, least = self.config, self.least_frames
+        frames = config.num_frames if least is None else max(clips.shape[2], least)
+        if tuple(clips.shape[1:]) != (config.in_channels, frames, *config.image_size):
+            given = config.num_frames if least is None else f"{least} or more"
+            wanted = f"{config.in_channels}, {given}, {', '.join(map(str, config.image_size))}"
             raise ConfigError(
-                f"clips of shape {tuple(clips.shape)} do not fit: the ONNX file was exported for [batch, "
-                f"{', '.join(map(str, wanted))}]; export the model again for other sizes"
+                f"clips of shape {tuple(clips.shape)} do not fit: the ONNX file was exported for [batch, {wanted}]; "
+                f"export the model again for other sizes"
             )
         return run_session(self.session, clips)
 
+    def with_frames(self, num_frames: int) -> "OnnxModel":
+        """The same file for clips of another length.
+
+        Raises:
+            ConfigError: The file cannot take that number of frames.
+        """
+        if self.least_frames is None:
+            raise ConfigError(
+                f"num_frames={num_frames}: the ONNX file was exported for {self.config.num_frames} frames alone; "
+                f"change the model and export it again"
+            )
+        if num_frames < self.least_frames:
+            raise ConfigError(f"num_frames={num_frames}: the ONNX file takes {self.least_frames} frames or more")
+        config = replace(self.config, num_frames=num_frames)
+        return OnnxModel(self.session, config=config, info=self.info, path=self.path, least_frames=self.least_frames)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open, (self.path.absolute(), self.config, self.info)
+        return _open, (self.path.absolute(), self.config, self.info, self.least_frames)
 
 
-def _open(path: Path, config: ModelConfig, info: ModelInfo) -> OnnxModel:
-    return OnnxModel(open_session(path), config=config, info=info, path=path)
+def _open(path: Path, config: ModelConfig, info: ModelInfo, least_frames: int | None) -> OnnxModel:
+    return OnnxModel(open_session(path), config=config, info=info, path=path, least_frames=least_frames)
 
 
 Classifier = TimeSformer | OnnxModel
@@ -110,9 +133,13 @@ def is_onnx(source: str | Path) -> bool:
     return path.suffix.lower() == ".onnx" and not path.is_dir()
 
 
-def onnx_metadata(config: ModelConfig, info: ModelInfo) -> dict[str, str]:
-    """Metadata that describe the model in an ONNX file, for `read_onnx`."""
-    return {_CONFIG: json.dumps(to_dict(StoredConfig.of(config, info))), _LABELS: json.dumps(list(info.labels))}
+def onnx_metadata(config: ModelConfig, info: ModelInfo, *, least_frames: int | None = None) -> dict[str, str]:
+    """Metadata that describe the model in an ONNX file, for `read_onnx`; for `least_frames` see `OnnxModel`."""
+    return {
+        _CONFIG: json.dumps(to_dict(StoredConfig.of(config, info))),
+        _LABELS: json.dumps(list(info.labels)),
+        _LEAST_FRAMES: json.dumps(least_frames),
+    }
 
 
 def read_onnx(path: str | Path) -> OnnxModel:
@@ -127,15 +154,17 @@ def read_onnx(path: str | Path) -> OnnxModel:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     session = open_session(path)
-    config, info = _read_metadata(session.get_modelmeta().custom_metadata_map, path)
-    _check_graph(session, config, path)
-    return OnnxModel(session, config=config, info=info, path=path)
+    metadata = session.get_modelmeta().custom_metadata_map
+    config, info = _read_metadata(metadata, path)
+    least = _read_least_frames(metadata, path)
+    _check_graph(session, config, path, is_dynamic=least is not None)
+    return OnnxModel(session, config=config, info=info, path=path, least_frames=least)
 
 
-def _check_graph(session: Any, config: ModelConfig, path: Path) -> None:
+def _check_graph(session: Any, config: ModelConfig, path: Path, *, is_dynamic: bool) -> None:
     """Refuse a graph that does not fit the config in the metadata."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    clips = [config.in_channels, config.num_frames, *config.image_size]
+    clips = [config.in_channels, "frames" if is_dynamic else config.num_frames, *config.image_size]
     if len(inputs) != 1 or inputs[0].shape[1:] != clips:
         found = ", ".join(str(given.shape) for given in inputs)
         raise WeightsError(
@@ -164,6 +193,13 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[ModelConfig
     return stored.model, stored.info(labels=tuple(labels))
 
 
+def _read_least_frames(metadata: Mapping[str, str], path: Path) -> int | None:
+    least = _json(metadata, _LEAST_FRAMES, path) if _LEAST_FRAMES in metadata else None
+    if least is not None and (type(least) is not int or least < 1):
+        raise WeightsError(f"{path}: {_LEAST_FRAMES} in its metadata is not a whole number from 1")
+    return least
+
+
 def _json(metadata: Mapping[str, str], key: str, path: Path) -> Any:
     try:
         return json.loads(metadata[key])
@@ -190,7 +226,7 @@ def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Class
 
     Args:
         source: File, folder, hub id or preset; `file#sha256=...` states the hash that the file must have.
-        **overrides: Passed to `load`; not for an ONNX file.
+        **overrides: Passed to `load`; of an ONNX file, `num_frames` alone can be changed.
 
     Raises:
         WeightsError: The weights cannot be loaded.
@@ -199,14 +235,14 @@ def open_model(source: str | Path, **overrides: Unpack[ModelOverrides]) -> Class
     """
     if not is_onnx(source):
         return load(source, **overrides)
-    if overrides:
-        raise ConfigError(
-            f"{', '.join(overrides)}: an ONNX file cannot be changed; change the model and export it again"
-        )
+    fixed = [name for name in overrides if name != "num_frames"]
+    if fixed:
+        raise ConfigError(f"{', '.join(fixed)}: an ONNX file cannot be changed; change the model and export it again")
     given = parse_source(source)
     if given.sha256 is not None and given.path.is_file():
         check_sha256(given.path, given.sha256, stated_by="sha256")
-    return read_onnx(given.path)
+    model = read_onnx(given.path)
+    return model.with_frames(overrides["num_frames"]) if "num_frames" in overrides else model
 
 
 Encoder = TypeVar("Encoder", bound=nn.Module)

@@ -8,9 +8,11 @@ import pytest
 from timesformer.cli.main import main
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.export import web_page
-from timesformer.export.onnx import Exported
+from timesformer.export.parity import Deviation
+from timesformer.export.sidecar import sidecar
 from timesformer.export.web_page import export_web
 from timesformer.export.web_runtime import RUNTIME
+from timesformer.export.written import exported
 from timesformer.weights.model_folder import save
 from tiny import random_model, tiny_config
 from web_pages import ORT, PAGE, WASM, package
@@ -33,8 +35,12 @@ def quick(monkeypatch):
     """Exports that trace nothing."""
 
     def export(model, path, *, precision):
-        path.write_bytes(b"onnx")
-        return Exported(path=str(path), precision=precision, bytes=4, difference=0.25, cosine=0.5)
+        properties = {"kind": "onnx", "precision": precision, "dynamic_frames": True, "least_frames": 1}
+        described = sidecar(
+            model.config, model.info, file=path.name, content=b"onnx", export=properties, weights_sha256="0" * 64
+        )
+        deviation = Deviation(difference=0.25, cosine=0.5)
+        return exported(path, b"onnx", described, deviation, sizes=(), least_frames=1)
 
     monkeypatch.setattr(web_page, "export_onnx", export)
 
@@ -109,6 +115,11 @@ def test_a_failure_leaves_nothing(tmp_path, model, known, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["runtime.tgz"]
 
 
+def test_other_than_three_channels_are_refused(tmp_path, known):
+    with pytest.raises(ConfigError, match=r"^in_channels=2: a page needs 3, the number of channels of a video$"):
+        _export(random_model(tiny_config(in_channels=2)), tmp_path / "site", known)
+
+
 def _command(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         main(["export", *map(str, arguments)])
@@ -133,8 +144,13 @@ def test_the_command_line_writes_a_page(tmp_path, folder, quick, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to write: give --output FILE.onnx, or --web DIR for a page"),
-        (["--output", "a.onnx", "--runtime", "r.tgz"], "--runtime: is for --web DIR, the runtime of its page"),
+        ([], "nothing to write: give --output FILE, or --web DIR for a page"),
+        (
+            ["--output", "a.onnx", "--runtime", "r.tgz"],
+            "--runtime has no effect without --web DIR, the page that it",
+        ),
+        (["--web", "site", "--runner"], "--runner has no effect with --web: a page holds one ONNX file"),
+        (["--web", "site", "--to", "program"], "--to program has no effect with --web: a page holds one ONNX file"),
         (["--output", "a.onnx", "--web", "site"], "--output and --web are two results: give one, and export again"),
         (
             ["--web", "site", "--runtime", "r.tgz"],

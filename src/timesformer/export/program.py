@@ -1,0 +1,77 @@
+"""`export_program`: write a model as a program of `torch.export`, after comparing its logits with torch's."""
+
+import io
+from pathlib import Path
+
+import torch
+
+from timesformer.errors import TimeSformerError
+from timesformer.export.graph import dynamic_shapes
+from timesformer.export.onnx import TOLERANCE, example_clips
+from timesformer.export.parity import check_parity, checked_sizes
+from timesformer.export.sidecar import embedded, sidecar, to_text
+from timesformer.export.traced import TracedForm, least_frames, torch_attention
+from timesformer.export.written import Exported, check_target, exported
+from timesformer.inference.weights_hash import weights_sha256
+from timesformer.model.fast import FastTimeSformer
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.model_folder import check_readable
+
+EXTRA_FILE = "preprocessing.json"
+"""Name of the sidecar inside a program, for `extra_files` of `torch.export.load`."""
+
+
+def export_program(model: TimeSformer, path: str | Path, *, overwrite: bool = False) -> Exported:
+    """Write a model as a program of `torch.export` for any batch size and number of frames, all or nothing.
+
+    `torch.export.load(path).module()` computes its logits without this package. A sidecar with preprocessing and labels
+    is written next to it, and inside it as the extra file `preprocessing.json`. Number formats and sizes are those of
+    `export_onnx` in fp32.
+
+    Args:
+        model: The model.
+        path: Target file, which ends in `.pt2`; its parents are created.
+        overwrite: Replace existing files.
+
+    Raises:
+        WeightsError: The file has another suffix or cannot be written, or there is not one label per class.
+        ConfigError: A file exists and `overwrite` is False; or the model has hooks.
+        TimeSformerError: The model cannot be traced, or the program's logits differ from torch's at one of several
+            sizes.
+    """
+    path = Path(path).expanduser()
+    check_target(path, suffix=".pt2", overwrite=overwrite)
+    check_readable(model)
+    least = least_frames(model.config)
+    properties = {"kind": "program", "precision": "fp32", "dynamic_frames": least is not None, "least_frames": least}
+    digest = weights_sha256(model)
+
+    def describe(content: bytes) -> dict[str, object]:
+        return sidecar(
+            model.config, model.info, file=path.name, content=content, export=properties, weights_sha256=digest
+        )
+
+    content = _saved(_traced(model, least), extra=to_text(embedded(describe(b""))))
+    program, sizes = torch.export.load(io.BytesIO(content)).module(), checked_sizes(model.config, least)
+    with torch.no_grad():
+        deviation = check_parity(program, model, sizes, tolerance=TOLERANCE["fp32"])
+    return exported(path, content, describe(content), deviation, sizes=sizes, least_frames=least)
+
+
+def _traced(model: TimeSformer, least: int | None) -> torch.export.ExportedProgram:
+    form = TracedForm(FastTimeSformer(model), attention=torch_attention)
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                form, (example_clips(model, least),), dynamic_shapes=dynamic_shapes(least), strict=False
+            )
+    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TimeSformerError(f"torch.export cannot express this model: {reason}") from error
+
+
+def _saved(program: torch.export.ExportedProgram, *, extra: str) -> bytes:
+    program.example_inputs = None  # megabytes of random clips
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={EXTRA_FILE: extra})
+    return file.getvalue()
