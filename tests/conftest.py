@@ -36,6 +36,8 @@ settings.load_profile("reproducible")
 torch.set_num_threads(1)
 
 
+pytest_plugins = ("web_runtime",)
+
 _LEFT_OUT = pytest.StashKey[int]()
 """Number of tests without the browser that they need."""
 

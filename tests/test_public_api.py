@@ -62,6 +62,7 @@ PUBLIC = [
     "evaluate_segments",
     "explain",
     "export_onnx",
+    "export_web",
     "load",
     "load_manifest",
     "measured",

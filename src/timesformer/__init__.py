@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.explanation.explain import explain
     from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
+    from timesformer.export.web_page import export_web
     from timesformer.inference.embed import Embedding, embed
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
@@ -82,6 +83,7 @@ _HOMES = {
     "timesformer.explanation.explain": ["explain"],
     "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
+    "timesformer.export.web_page": ["export_web"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.embed": ["Embedding", "embed"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],

@@ -7,7 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -114,6 +114,36 @@ def replacing_durably(path: Path) -> Generator[Path]:
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
+
+
+def swap_folder(staging: Path, folder: Path, *, kept: Callable[[Path], list[Path]]) -> None:
+    """Replace `folder` by `staging`; the old folder is deleted only after the new one is in place.
+
+    Args:
+        staging: The new folder, next to the old one.
+        folder: The folder to replace; it need not exist.
+        kept: Lists the files of the old folder that are moved to the new one, where none has their name.
+
+    Raises:
+        OSError: The disk refuses; one of the folders is then in place.
+    """
+    if not folder.exists():
+        os.rename(staging, folder)
+        return
+    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    old = retired / "old"
+    try:
+        os.rename(folder, old)
+        try:
+            os.rename(staging, folder)
+        except OSError:
+            os.rename(old, folder)
+            raise
+        for path in kept(old):
+            os.rename(path, folder / path.name)
+    finally:
+        if folder.exists() and not kept(old):  # never remove the only copy
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

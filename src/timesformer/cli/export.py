@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
+from timesformer.cli.export_page import export_page, refuse_with_page
 from timesformer.cli.options import (
     FLAG,
     MODEL_NAMES,
@@ -33,7 +34,9 @@ def export(
     model: Annotated[str, MODEL_NAMES],
     *,
     overrides: Overrides = (),
-    output: Annotated[Path, OUTPUT_NAMES],
+    output: Annotated[Path | None, OUTPUT_NAMES] = None,
+    web: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    runtime: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
     to: Annotated[Kind, Parameter(group=OUTPUT)] = "onnx",
     int8: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     runner: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
@@ -54,6 +57,10 @@ def export(
         Model folder, run folder, released `.pyth`, `transformers` folder or hub id, mmaction2 `.pth`, or preset.
     output
         File to write; its name ends in `.onnx`, or in `.pt2` for a program.
+    web
+        Folder to write instead: a static page that classifies a file or the camera in the browser.
+    runtime
+        Tgz file or folder of onnxruntime-web for the page; without it, npm downloads the pinned version.
     to
         Format of the file: `onnx`, or `program`, which `torch.export.load` opens without this package.
     int8
@@ -63,7 +70,11 @@ def export(
         Also write `run_NAME.py`, which classifies videos with the file like `predict`; needs numpy, av and onnxruntime
         only.
     """
-    output = output.expanduser()
+    if web is not None:
+        refuse_with_page(to, output=output, runner=runner)
+        export_page(model, web, overrides, runtime=runtime, int8=int8, overwrite=overwrite, json=json)
+        return
+    output = _named(output, runtime=runtime)
     _refuse_without_effect(to, int8=int8, runner=runner)
     refuse_inputs(target_files(output, with_runner=runner), model_files(model))
     check_target(output, suffix=_SUFFIX[to], overwrite=overwrite, with_runner=runner)
@@ -79,6 +90,19 @@ def export(
         return
     for path in filter(None, (done.path, done.sidecar, done.runner)):
         print(path)
+
+
+def _named(output: Path | None, *, runtime: Path | None) -> Path:
+    """The file to write.
+
+    Raises:
+        ConfigError: None is given, or `--runtime` is, which has no effect on it.
+    """
+    if runtime is not None:
+        raise ConfigError("--runtime has no effect without --web DIR, the page that it is copied to")
+    if output is None:
+        raise ConfigError("nothing to write: give --output FILE, or --web DIR for a page")
+    return output.expanduser()
 
 
 def _refuse_without_effect(to: Kind, *, int8: bool, runner: bool) -> None:

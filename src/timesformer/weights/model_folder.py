@@ -27,7 +27,7 @@ from timesformer.config.io import from_dict, to_dict
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.config.thresholds import Thresholds, check_classes
 from timesformer.errors import ConfigError, WeightsError
-from timesformer.files import replacing, sha256_of
+from timesformer.files import replacing, sha256_of, swap_folder
 from timesformer.model.schemes import REGROUPS
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.outputs import refuse_existing, writing
@@ -192,7 +192,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], *, overwrite: bool
         write(staging)
         for file in staging.iterdir():
             file.chmod(0o644)  # safetensors lets only the owner read its files
-        _swap(staging, folder)
+        swap_folder(staging, folder, kept=_others)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}: cannot be written: {_reason(error)}") from error
     finally:
@@ -229,26 +229,6 @@ def _may_be_replaced(folder: Path) -> bool:
     config = folder / "config.json"
     values = read_json_object(config) if config.exists() else {}
     return "format_version" in values or values.get("model_type") == "timesformer"
-
-
-def _swap(staging: Path, folder: Path) -> None:
-    """Replace `folder` by `staging`; the old folder is deleted only after the new one is in place."""
-    if not folder.exists():
-        os.rename(staging, folder)
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    try:
-        os.rename(folder, retired / "model")
-        try:
-            os.rename(staging, folder)
-        except OSError:
-            os.rename(retired / "model", folder)
-            raise
-        for path in _others(retired / "model"):
-            os.rename(path, folder / path.name)
-    finally:
-        if folder.exists() and not _others(retired / "model"):  # never remove the only copy
-            shutil.rmtree(retired, ignore_errors=True)
 
 
 def _others(folder: Path) -> list[Path]:
