@@ -136,6 +136,8 @@ def serve(
 class _Server:
     def __init__(self, service: Service, *, access: Access) -> None:
         self._service = service
+        self._timer = Timer(_END_S, self._end)
+        self._timer.daemon = True
         app = Gate(make_app(service), access=access, admission=service.admission, metrics=service.metrics)
         config = uvicorn.Config(
             app,
@@ -164,6 +166,7 @@ class _Server:
                 await asyncio.sleep(0.01)
             on_ready()
             await serving
+        self._timer.cancel()
 
     @asynccontextmanager
     async def _computing(self) -> AsyncGenerator[None]:
@@ -185,9 +188,7 @@ class _Server:
         self._service.admission.close()
         self._service.batcher.hurry()
         self._server.should_exit = True
-        timer = Timer(_END_S, self._end)
-        timer.daemon = True
-        timer.start()
+        self._timer.start()
 
     def _end(self) -> None:
         """End the process, in the middle of its work; its children end with it."""
