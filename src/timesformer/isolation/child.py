@@ -104,8 +104,8 @@ class Child:
             process.kill()
 
     def interrupt(self) -> None:
-        """Kill the process, from any thread: a running call raises `ProcessError`, unless it is over by now, and the next
-        one starts another process."""
+        """Kill the process, from any thread: a running call raises `ProcessError`, unless it is over by now, and the
+        next one starts another process."""
         self._is_interrupted = True
         if (process := self._process) is not None:
             process.kill()
