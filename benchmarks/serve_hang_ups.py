@@ -11,6 +11,7 @@ from serve_clips import Clips, plain_clip
 from serve_crowd import PATH, Tally, crowd
 from serve_http import Answer, ask, connected
 from serve_process import Server, serving
+from trapped_serve import DARK
 
 MOMENTS = ("before", "head", "body", "after", "queued")
 """Before anything was sent, in the head, in the middle of the body, right after it, and a moment later."""
@@ -154,24 +155,24 @@ def queued_hang_ups(
         count: Number of clients that hang up.
         options: Options of `timesformer serve`.
     """
-    with serving(model, folder, *options, traps=[f"black_delays={_BATCH_S:g}"]) as server:
-        return try_queued_hang_ups(server, clips, plain_clip(folder / "black.mp4", 0), count=count)
+    with serving(model, folder, *options, traps=[f"dark_delays={_BATCH_S:g}"]) as server:
+        return try_queued_hang_ups(server, clips, plain_clip(folder / "dark.mp4", DARK), count=count)
 
 
 def try_queued_hang_ups(
-    server: Server, clips: Clips, black: bytes, *, count: int, batch_s: float = _BATCH_S
+    server: Server, clips: Clips, dark: bytes, *, count: int, batch_s: float = _BATCH_S
 ) -> dict[str, Any]:
     """The same with a server that has the trap.
 
     Args:
         server: The server.
         clips: The clips.
-        black: A clip with which a batch is slow.
+        dark: A clip with which a batch is slow.
         count: Number of clients that hang up.
         batch_s: Seconds that it then takes.
     """
     last, before = Tally(), server.sum_of("timesformer_batch_size_sum")
-    slow = asyncio.run(_hang_up_in_queue(server, clips, black, count=count, last=last, batch_s=batch_s))
+    slow = asyncio.run(_hang_up_in_queue(server, clips, dark, count=count, last=last, batch_s=batch_s))
     is_idle = server.wait_until_idle()
     computed = server.sum_of("timesformer_batch_size_sum") - before
     wrong = [] if slow.status == 200 else [f"the slow client had {slow.body!r}"]
@@ -188,11 +189,11 @@ def try_queued_hang_ups(
 
 
 async def _hang_up_in_queue(
-    server: Server, clips: Clips, black: bytes, *, count: int, last: Tally, batch_s: float
+    server: Server, clips: Clips, dark: bytes, *, count: int, last: Tally, batch_s: float
 ) -> Answer:
     """One client keeps the model busy; others queue and hang up; a last one is answered."""
     headers = {"Content-Type": "video/mp4"}
-    slow = asyncio.create_task(ask(server.port, "POST", PATH, black, headers=headers))
+    slow = asyncio.create_task(ask(server.port, "POST", PATH, dark, headers=headers))
     await asyncio.sleep(batch_s / 4)
     contents = itertools.islice(itertools.cycle(clips.contents), count)
     await asyncio.gather(*(hang_up(server, content, "queued", wait_s=batch_s / 4) for content in contents))

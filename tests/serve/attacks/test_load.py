@@ -34,7 +34,7 @@ def test_hang_ups_leave_nothing_behind(server: Server, attacked: Attacked):
 
 
 def test_nothing_is_computed_for_clients_that_hung_up_in_the_queue(server: Server, attacked: Attacked):
-    found = try_queued_hang_ups(server, attacked.clips, attacked.black, count=8, batch_s=DELAY_S)
+    found = try_queued_hang_ups(server, attacked.clips, attacked.dark, count=8, batch_s=DELAY_S)
     assert not found["wrong"], found
     assert found["idle_afterwards"]
 
