@@ -76,3 +76,12 @@ def test_training_of_every_model_in_the_recipes_prints_its_plan(recipe, monkeypa
 
 def test_recipe_without_data_prints_its_plan(capsys):
     assert "in runs/k400_divided" in dry_run(["train", "--config", str(ROOT / "recipes/k400_divided.toml")], capsys)
+
+
+@pytest.mark.parametrize("page", ["serve"])
+def test_every_command_of_a_guide_is_one(page):
+    text = (ROOT / f"docs/guides/{page}.md").read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^(?:.*? )?timesformer (serve .+)$", text, re.MULTILINE)
+    assert commands
+    for line in commands:
+        build_app().parse_args(shlex.split(line), exit_on_error=False, print_error=False)

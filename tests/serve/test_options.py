@@ -16,7 +16,7 @@ from tiny import random_model, tiny_config
 from videos import write_video
 
 TOKEN = "token-of-this-test-server"
-WAIT_MS, REQUEST_S = 1500, 8
+WAIT_MS, REQUEST_S = 1500, 6
 OPTIONS = (
     "--max-upload-mb", "0.2", "--max-seconds", "2", "--max-pixels", "5000", "--max-frames", "40", "--max-batch", "3",
     "--max-wait-ms", str(WAIT_MS), "--queue", "2", "--decoders", "1", "--request-seconds", str(REQUEST_S),
@@ -138,7 +138,7 @@ def test_a_request_ends_when_its_time_is_over(server):
             while more := connection.recv(65536):
                 answer += more
     assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"the request took longer than 8 s, the limit of this server" in answer
+    assert b"the request took longer than 6 s, the limit of this server" in answer
 
 
 def test_a_signal_ends_the_server_after_what_it_accepted(server, client, folder):

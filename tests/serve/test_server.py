@@ -331,3 +331,20 @@ def test_the_description_of_the_api_names_all_routes(client):
 def test_uploads_are_private(server):
     (private,) = Path(server.uploads).glob("timesformer-serve-*")
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_client_of_the_guide_works(server, folder, monkeypatch, capsys):
+    guide = (Path(__file__).parents[2] / "docs/guides/serve.md").read_text("utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    monkeypatch.chdir(folder)
+    exec(program.replace("http://127.0.0.1:8000", server.url), {})
+    assert re.fullmatch(r"( +\d+\.\d%  \w+\n){3}", capsys.readouterr().out)
+
+
+def test_the_guide_names_routes_and_options_that_exist(client):
+    guide = (Path(__file__).parents[2] / "docs/guides/serve.md").read_text("utf-8")
+    paths = set(client.get("/openapi.json").json()["paths"]) | {"/openapi.json"}
+    named = set(re.findall(r"(?<=[ `])(/(?:v\d[\w/{}]*|healthz|readyz|metrics|openapi\.json))", guide))
+    assert named - paths == set()
+    options = {f"--{name.replace('_', '-')}" for name in client.get("/v1/model").json()["limits"]}
+    assert {option for option in options if f"`{option}" not in guide} == set()

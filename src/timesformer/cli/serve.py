@@ -72,10 +72,10 @@ def serve(
     from timesformer.inference.onnx_model import open_model
     from timesformer.serve.card import model_name, run_metrics
 
-    name = given_model(model)
+    name, changed = given_model(model), model_overrides(overrides)
     options = ComputeOptions(device=device, precision=precision, batch_size=limits.max_batch, allow_codecs=allow_codecs)
     run(
-        open_model(name, **model_overrides(overrides)),
+        lambda: open_model(name, **changed),
         name=model_name(name),
         metrics_of_run=run_metrics(name),
         address=Address(host=host, port=port),

@@ -49,7 +49,18 @@ def server(model_folder, tmp_path_factory):
     """URL of a server of that model, which wants a token and accepts 1 MB and 30 seconds."""
     token = tmp_path_factory.mktemp("token") / "token.txt"
     token.write_text(TOKEN)
-    with _serving("--model", model_folder, "--token-file", token, "--max-upload-mb", "1", "--max-seconds", "30") as url:
+    with _serving(
+        "--model",
+        model_folder,
+        "--token-file",
+        token,
+        "--max-upload-mb",
+        "1",
+        "--max-seconds",
+        "30",
+        "--long-seconds",
+        "5",
+    ) as url:
         yield url
 
 

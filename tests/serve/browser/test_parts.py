@@ -103,11 +103,11 @@ def test_method_and_class_of_the_heat_map_can_be_chosen(open_page, clip):
         page = visited.page
         choose(page, clip)
         page.get_by_label("Method").select_option("class")
-        page.get_by_label("Class", exact=True).select_option("run")
+        page.locator("#class").select_option("run")
         show_heat_map(visited)
         expect(page.locator("#explain-text")).to_contain_text("Explained: run")
         page.get_by_label("Method").select_option("rollout")
-        expect(page.get_by_label("Class", exact=True)).to_be_disabled()
+        expect(page.locator("#class")).to_be_disabled()
         show_heat_map(visited)
         expect(page.locator("#explain-text")).to_contain_text("Prediction:")
         expect(page.locator("#explain-text")).to_contain_text("stays in the class token")
@@ -131,6 +131,7 @@ def test_everything_works_by_keyboard_alone(open_page, clip):
         page.keyboard.press("Tab")
         expect(page.get_by_text("Skip to content")).to_be_focused()
         page.keyboard.press("Enter")
+        expect(page.locator("#main")).to_be_focused()
         press_to(page, "Choose a file")
         with page.expect_file_chooser() as choosing:
             page.keyboard.press("Enter")

@@ -40,6 +40,7 @@ function readModel() {
     $("limits").textContent = describeLimits(limits);
     canExplain = offerMethods(model);
     offerWindow(model);
+    showParts({ isRead: !$("bars").hidden }); // the answer may have come before
     offerTopK(model.num_classes);
     showCard(model, limits);
   });
@@ -69,8 +70,13 @@ function clear() {
   clearTimeline();
   clearExplanation();
   closePreview();
-  $("timeline-section").hidden = true;
-  $("explain-section").hidden = true;
+  showParts({ isRead: false });
+}
+
+/** Timelines and heat maps are offered for a video that the server could read. */
+function showParts({ isRead }) {
+  $("timeline-section").hidden = !isRead;
+  $("explain-section").hidden = !isRead || !canExplain;
 }
 
 function classify() {
@@ -79,8 +85,7 @@ function classify() {
     const onUpload = uploading(work, "Classifying");
     const { value } = await sendForJson("POST", "v1/predict", { ...upload(file), query, signal: work.signal, onUpload });
     showResult(value);
-    $("timeline-section").hidden = false;
-    $("explain-section").hidden = !canExplain;
+    showParts({ isRead: true });
   });
 }
 
