@@ -486,6 +486,6 @@ FAULTS: dict[str, Fault] = {
         fault="token file that other users can read",
         command="serve --model run --token-file token",
         expected="a warning",
-        observed="--token-file token: other users of this machine can read it; chmod 600 it",
+        observed="stderr: --token-file token: other users of this machine can read it; chmod 600 it",
     ),
 }
