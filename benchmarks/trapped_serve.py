@@ -16,6 +16,7 @@ KILLS, HANGS, EATS = b"trap:kills", b"trap:hangs", b"trap:eats"
 """Marks at the end of a file whose decoder dies of SIGSEGV, never ends, or takes all memory."""
 DARK = 40
 """Gray, 0 to 255, of a clip that is dark; black would be the clips with which a server warms up."""
+_MOST_WAIT_S = 60.0
 _DECODER = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -93,12 +94,13 @@ def head_seconds(seconds: str) -> None:
     connections.HEAD_S = float(seconds)
 
 
-def dark_delays(seconds: str) -> None:
-    """Let a batch take some seconds if one of its clips is dark."""
+def dark_waits(file: str) -> None:
+    """Let a batch with a dark clip wait until a file exists, for a minute at most."""
 
     def wait(clips: Any) -> None:
-        if bool(((_brightness(clips) - DARK / 255).abs() < 0.02).any()):
-            time.sleep(float(seconds))
+        end = time.monotonic() + _MOST_WAIT_S
+        while _is_dark(clips) and not os.path.exists(file) and time.monotonic() < end:
+            time.sleep(0.01)
 
     _before_logits(wait)
 
@@ -111,6 +113,10 @@ def white_poisons() -> None:
             raise RuntimeError("a white clip")
 
     _before_logits(refuse_white)
+
+
+def _is_dark(clips: Any) -> bool:
+    return bool(((_brightness(clips) - DARK / 255).abs() < 0.02).any())
 
 
 def _brightness(clips: Any) -> Any:
@@ -133,7 +139,7 @@ def dark_needs_memory() -> None:
     """Raise what torch raises on a full GPU if one of the clips is dark."""
 
     def refuse_dark(clips: Any) -> None:
-        if bool(((_brightness(clips) - DARK / 255).abs() < 0.02).any()):
+        if _is_dark(clips):
             _refuse_memory()
 
     _before_compute(refuse_dark)

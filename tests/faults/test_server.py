@@ -14,6 +14,7 @@ from faults.conftest import Scene, hidden
 from faults.forks import Command
 from faults.rows import FAULTS
 from serve_clips import plain_clip
+from serve_hang_ups import until
 from serve_http import Answer, ask
 from trapped_serve import DARK
 
@@ -40,9 +41,12 @@ class Served:
         body = content or self.content
         return await ask(self.port, "POST", "/v1/predict", body, headers={"Content-Type": "video/mp4"})
 
-    def files(self) -> list[Path]:
-        """Uploads that are still there."""
-        return [path for path in self.uploads.rglob("*") if path.is_file() and path.name not in ("lock", ".filler")]
+    def num_inflight(self) -> int:
+        """Number of requests between their arrival and their answer."""
+        text = asyncio.run(ask(self.port, "GET", "/metrics")).body.decode()
+        found = re.search(r"(?m)^timesformer_inflight (\S+)$", text)
+        assert found is not None
+        return int(float(found[1]))
 
 
 @contextmanager
@@ -119,15 +123,17 @@ def test_memory_is_too_small_for_a_batch_or_a_clip(scene: Scene, tmp_path: Path)
 def test_sigterm_under_load_answers_what_was_accepted(scene: Scene, tmp_path: Path):
     dark = plain_clip(tmp_path / "dark.mp4", DARK)
 
-    async def stop_under_load(server: Served) -> list[Answer]:
-        slow = asyncio.create_task(server.predict(dark))
-        await asyncio.sleep(0.5)
-        queued = [asyncio.create_task(server.predict()) for _ in range(4)]
-        await asyncio.sleep(0.5)
-        server.command.send(signal.SIGTERM)
-        return await asyncio.gather(slow, *queued)
+    go = scene.folder / "go"
 
-    with served(scene, traps=("dark_delays=2",), stops=False) as server:
+    async def stop_under_load(server: Served) -> list[Answer]:
+        posted = [asyncio.create_task(server.predict(content)) for content in (dark, *[server.content] * 4)]
+        await until(lambda: server.num_inflight() == len(posted))
+        server.command.send(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        go.touch()
+        return await asyncio.gather(*posted)
+
+    with served(scene, traps=(f"dark_waits={go}",), stops=False) as server:
         answers = asyncio.run(stop_under_load(server))
         assert [answer.status for answer in answers] == [200] * 5
     scene.see("serve: SIGTERM", server.command.wait())

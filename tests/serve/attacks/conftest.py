@@ -12,8 +12,6 @@ from trapped_serve import DARK, decoder_traps
 
 LIMIT_MB = 2
 REQUEST_S = 4.0
-DELAY_S = 2.0
-"""Time that a batch takes if one of its clips is dark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +21,7 @@ class Attacked:
     server: Server
     clips: Clips
     dark: bytes
-    """A clip that makes its batch slow."""
+    """A clip whose batch waits for the file `go` in the folder."""
     white: bytes
     """A clip that makes its batch fail."""
     folder: Path
@@ -41,7 +39,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
         f"{REQUEST_S:g}",
         "--max-upload-mb",
         str(LIMIT_MB),
-        traps=["head_seconds=3", "white_poisons", f"dark_delays={DELAY_S:g}"],
+        traps=["head_seconds=3", "white_poisons", f"dark_waits={folder / 'go'}"],
         environment=decoder_traps(folder / "traps"),
     ) as server:
         yield Attacked(
