@@ -1,5 +1,6 @@
 """`timesformer serve`"""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -100,4 +101,6 @@ def _token(file: Path) -> str:
         raise ConfigError(f"--token-file {file}: {reason}") from error
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {file}: must hold a token of at least 16 printable ASCII characters")
+    if os.name == "posix" and file.expanduser().stat().st_mode & 0o007:
+        say(f"--token-file {file}: other users of this machine can read it; chmod 600 it")
     return token
