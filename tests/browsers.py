@@ -72,5 +72,6 @@ def _watch(visited: Visit) -> None:
             visited.errors.append(message.text)
 
     visited.page.context.route("**/*", guard)
+    visited.page.on("filechooser", lambda chooser: None)  # asked for now, so that a chooser right after is not missed
     visited.page.on("console", note)
     visited.page.on("pageerror", lambda error: visited.errors.append(str(error)))

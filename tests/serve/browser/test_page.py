@@ -32,6 +32,10 @@ def choose(page, file, *, by="Choose a file"):
     choosing.value.set_files(file)
 
 
+def sentence(text):
+    return text[:1].upper() + text[1:] + "."
+
+
 def test_bars_are_what_predict_says(open_page, model_folder, clip, capsys):
     wanted = predicted(capsys, model_folder, clip)
     with open_page() as visited:
@@ -44,6 +48,19 @@ def test_bars_are_what_predict_says(open_page, model_folder, clip, capsys):
     assert list(indices) == wanted["indices"]
     assert list(probabilities) == pytest.approx(wanted["probabilities"], abs=1e-6)
     assert list(texts) == [f"{100 * value:.1f}%" for value in probabilities]
+
+
+def test_model_card_that_comes_after_the_video_is_shown(open_page, clip):
+    with open_page() as visited:
+        page = visited.page
+        held = []
+        page.route("**/v1/model", lambda route: held.append(route))
+        page.reload()
+        choose(page, clip)
+        expect(page.locator("#bars li")).to_have_count(5)
+        held[0].fallback()
+        expect(page.get_by_role("button", name="Show the heat map")).to_be_visible()
+        expect(page.locator("#card")).to_contain_text("tiny")
 
 
 def test_number_of_classes_can_be_chosen(open_page, clip):
@@ -112,8 +129,8 @@ def test_text_that_is_named_like_a_video_shows_the_problem_of_the_server(open_pa
             choose(visited.page, text)
         answer = answering.value.json()
         problem = visited.page.get_by_role("alert")
-        expect(problem).to_contain_text(answer["detail"])
-        expect(problem).to_contain_text(f"What to do: {answer['fix']}")
+        expect(problem.locator("p").nth(1)).to_have_text(sentence(answer["detail"]))
+        expect(problem).to_contain_text(f"What to do: {sentence(answer['fix'])}")
         expect(problem).to_contain_text(f"Status {answer['status']}")
         visited.forget_refusals()
 

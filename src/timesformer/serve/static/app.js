@@ -65,7 +65,7 @@ async function useFile(given) {
 
 function clear() {
   closeCamera();
-  for (const work of Object.values(works)) work.stop();
+  for (const [id, work] of Object.entries(works)) if (id !== "notice") work.stop();
   clearResult();
   clearTimeline();
   clearExplanation();

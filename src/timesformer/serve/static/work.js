@@ -96,6 +96,12 @@ export class Work {
   }
 }
 
+/** Texts of the server start in lower case and have no full stop. */
+function sentence(text) {
+  const first = /^[a-z]+[ ,]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+  return /[.!?…]$/.test(first) ? first : `${first}.`;
+}
+
 function canHelp(status) {
   return status === 0 || status === 429 || status >= 500;
 }
@@ -107,8 +113,8 @@ function describe({ title, detail, fix, status, retryAfter }, again) {
     "div",
     { className: "problem", role: "alert" },
     el("p", { className: "problem-title", textContent: headline }),
-    detail && detail !== headline ? el("p", { textContent: detail }) : null,
-    fix ? el("p", { className: "fix" }, el("strong", { textContent: "What to do: " }), fix) : null,
+    detail && detail !== headline ? el("p", { textContent: sentence(detail) }) : null,
+    fix ? el("p", {}, el("strong", { textContent: "What to do: " }), sentence(fix)) : null,
     retryAfter ? el("p", { textContent: `The server asks to wait ${retryAfter} s.` }) : null,
     code ? el("p", { className: "code", textContent: code }) : null,
     again,
