@@ -74,7 +74,7 @@ def test_what_cannot_be_embedded_is_refused(model, video, tmp_path):
     predictor = Predictor(model)
     refused(tsf.ConfigError, "batch_size: has no effect on a Predictor", predictor, video, batch_size=2)
     refused(tsf.ConfigError, "options: has no effect on a Predictor", predictor, video, options=tsf.ComputeOptions())
-    with pytest.raises(tsf.ConfigError, match="^level='token' is not one of"):
+    with pytest.raises(tsf.ConfigError, match=r"^level='token' is not one of"):
         refuse_level(predictor, "token")
     refused(tsf.DecodeError, f"{tmp_path}/none.mp4", predictor, tmp_path / "none.mp4")
     onnx = OnnxModel(None, config=model.config, info=model.info, path=tmp_path / "m.onnx")

@@ -125,6 +125,8 @@ def test_the_model_card(client, model, server):
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert card["limits"]["max_upload_mb"] == 1.0 and card["limits"]["long_seconds"] == 3.0
     assert card["sampling"] == card["clip"]["sampling"] == "uniform"
+    assert card["clip_seconds"] is None
+    assert card["explain_methods"] == ["contribution", "class", "rollout", "occlusion"]
 
 
 def test_features_are_those_of_the_library(client, folder, model):

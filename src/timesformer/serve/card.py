@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from timesformer.config.io import to_dict
-from timesformer.inference.onnx_model import Classifier
+from timesformer.explanation.explanation import Method
+from timesformer.inference.onnx_model import Classifier, OnnxModel
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.serve.limits import ServeLimits
 from timesformer.training.history import best_epoch, read_metrics
@@ -33,6 +34,8 @@ def model_card(model: Classifier, *, name: str, metrics: Mapping[str, float], li
         "image_size": list(config.image_size),
         "sampling": info.clip.sampling,
         "clip": clip,
+        "clip_seconds": info.clip_seconds,
+        "explain_methods": [] if isinstance(model, OnnxModel) else list(get_args(Method)),
         "license": info.license,
         "source": info.source,
         "weights_sha256": weights_sha256(model),

@@ -46,6 +46,8 @@ class ModelCard(BaseModel):
     image_size: list[int]
     sampling: str
     clip: dict[str, Any]
+    clip_seconds: float | None
+    explain_methods: list[str]
     license: str
     source: str
     weights_sha256: str

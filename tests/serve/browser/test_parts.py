@@ -192,3 +192,36 @@ def test_every_control_has_a_name(open_page, clip):
             ".map(each => each.outerHTML)"
         )
         assert unnamed == []
+
+
+def change_card(page, **changes):
+    """Open the page again with another model card."""
+
+    def answer(route):
+        found = route.fetch()
+        route.fulfill(response=found, json={**found.json(), **changes})
+
+    page.route("**/v1/model", answer)
+    page.reload()
+    expect(page.locator("#card dt").first).to_be_visible()
+
+
+def test_model_that_cannot_be_explained_offers_no_heat_map(open_page, clip):
+    with open_page() as visited:
+        change_card(visited.page, explain_methods=[])
+        choose(visited.page, clip)
+        expect(visited.page.locator("#timeline-section")).to_be_visible()
+        expect(visited.page.locator("#explain-section")).to_be_hidden()
+
+
+def test_model_without_a_length_of_its_own_asks_for_a_window(open_page, clip):
+    with open_page() as visited:
+        page = visited.page
+        window = page.get_by_label("Window, in seconds")
+        choose(page, clip)
+        expect(window).to_have_attribute("placeholder", "1")
+        change_card(page, sampling="segment", clip_seconds=None)
+        choose(page, clip)
+        page.get_by_role("button", name="Make the timeline").click()
+        assert window.evaluate("each => each.validity.valueMissing")
+        assert "POST /v1/timeline" not in visited.requests

@@ -1,7 +1,10 @@
 /** The model card. */
 
+import { hasToken } from "./api.js";
 import { $, el, percent, plural } from "./dom.js";
 import { describeLimits } from "./source.js";
+
+const METRICS = { val_accuracy: "Validation accuracy", val_top5_accuracy: "Validation accuracy, top 5" };
 
 export function showCard(model, limits) {
   $("model-line").textContent = [model.name, plural(model.num_classes, "class", "classes")].filter(Boolean).join(" · ");
@@ -14,7 +17,9 @@ export function showCard(model, limits) {
   $("labels-title").textContent = `The ${labels.length} classes`;
   $("label-list").replaceChildren(...labels.map((label) => el("li", { textContent: label })));
   const url = new URL("v1/predict", document.baseURI);
-  $("curl").textContent = `curl --data-binary @clip.mp4 -H 'Content-Type: video/mp4' ${url}`;
+  const token = hasToken() ? "-H 'Authorization: Bearer TOKEN' " : "";
+  $("curl").textContent = `curl --data-binary @clip.mp4 -H 'Content-Type: video/mp4' ${token}${url}`;
+  if (token) $("openapi").removeAttribute("href"); // a link sends no token
 }
 
 function introduction({ num_classes, labels }) {
@@ -39,7 +44,7 @@ function facts(model, limits) {
 
 function metrics(values) {
   const entries = Object.entries(values ?? {}).filter(([, value]) => typeof value === "number");
-  return Object.fromEntries(entries.map(([name, value]) => [name.replaceAll("_", " "), value >= 0 && value <= 1 ? percent(value) : String(value)]));
+  return Object.fromEntries(entries.map(([name, value]) => [METRICS[name] ?? name, percent(value)]));
 }
 
 function spread({ sampling, frame_stride }) {
