@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from serve_clips import Clips, plain_clip
 from serve_crowd import PATH, Tally, crowd
 from serve_http import Answer, ask, connected
 from serve_process import Server, serving
+from trapped_serve import DARK
 
 MOMENTS = ("before", "head", "body", "after", "queued")
 """Before anything was sent, in the head, in the middle of the body, right after it, and a moment later."""
@@ -18,7 +20,9 @@ MEMORY_GROWTH = 0.10
 _AT_ONCE = 50
 _WARM_UP = 100
 _SETTLE_S = 60.0
-_BATCH_S = 2.0
+_QUEUED_S = 0.5
+"""Time after which a client in the queue hangs up."""
+_COMPUTED = "timesformer_batch_size_sum"
 
 
 def hang_ups(folder: Path, model: Path, clips: Clips, *, count: int, options: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -154,26 +158,25 @@ def queued_hang_ups(
         count: Number of clients that hang up.
         options: Options of `timesformer serve`.
     """
-    with serving(model, folder, *options, traps=[f"black_delays={_BATCH_S:g}"]) as server:
-        return try_queued_hang_ups(server, clips, plain_clip(folder / "black.mp4", 0), count=count)
+    with serving(model, folder, *options, traps=[f"dark_waits={folder / 'go'}"]) as server:
+        return try_queued_hang_ups(server, clips, plain_clip(folder / "dark.mp4", DARK), folder / "go", count=count)
 
 
-def try_queued_hang_ups(
-    server: Server, clips: Clips, black: bytes, *, count: int, batch_s: float = _BATCH_S
-) -> dict[str, Any]:
+def try_queued_hang_ups(server: Server, clips: Clips, dark: bytes, go: Path, *, count: int) -> dict[str, Any]:
     """The same with a server that has the trap.
 
     Args:
         server: The server.
         clips: The clips.
-        black: A clip with which a batch is slow.
+        dark: A clip whose batch waits.
+        go: The file that it waits for, which does not exist.
         count: Number of clients that hang up.
-        batch_s: Seconds that it then takes.
     """
-    last, before = Tally(), server.sum_of("timesformer_batch_size_sum")
-    slow = asyncio.run(_hang_up_in_queue(server, clips, black, count=count, last=last, batch_s=batch_s))
+    last, before = Tally(), server.sum_of(_COMPUTED)
+    slow = asyncio.run(_hang_up_in_queue(server, clips, dark, go, count=count))
+    asyncio.run(crowd(server, clips, seconds=0.01, clients=1, tally=last))
     is_idle = server.wait_until_idle()
-    computed = server.sum_of("timesformer_batch_size_sum") - before
+    computed = server.sum_of(_COMPUTED) - before
     wrong = [] if slow.status == 200 else [f"the slow client had {slow.body!r}"]
     wrong += [] if len(last.accepted) == last.sent else [f"a client that stayed: {last.report()}"]
     wrong += [f"{computed:g} clips computed for {1 + last.sent} clients"] if computed > 1 + last.sent else []
@@ -187,14 +190,28 @@ def try_queued_hang_ups(
     }
 
 
-async def _hang_up_in_queue(
-    server: Server, clips: Clips, black: bytes, *, count: int, last: Tally, batch_s: float
-) -> Answer:
-    """One client keeps the model busy; others queue and hang up; a last one is answered."""
-    headers = {"Content-Type": "video/mp4"}
-    slow = asyncio.create_task(ask(server.port, "POST", PATH, black, headers=headers))
-    await asyncio.sleep(batch_s / 4)
-    contents = itertools.islice(itertools.cycle(clips.contents), count)
-    await asyncio.gather(*(hang_up(server, content, "queued", wait_s=batch_s / 4) for content in contents))
-    await crowd(server, clips, seconds=0.01, clients=1, tally=last)
-    return await slow
+async def _hang_up_in_queue(server: Server, clips: Clips, dark: bytes, go: Path, *, count: int) -> Answer:
+    """One client keeps the model busy while others queue and hang up; then it is answered."""
+    started = server.sum_of(_COMPUTED)
+    slow = asyncio.create_task(ask(server.port, "POST", PATH, dark, headers={"Content-Type": "video/mp4"}))
+    try:
+        await until(lambda: server.sum_of(_COMPUTED) > started)
+        contents = itertools.islice(itertools.cycle(clips.contents), count)
+        await asyncio.gather(*(hang_up(server, content, "queued", wait_s=_QUEUED_S) for content in contents))
+        await until(lambda: server.sum_of("timesformer_inflight") <= 1)
+    finally:
+        go.touch()
+    answer = await slow
+    go.unlink()
+    return answer
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Wait, asking in another thread.
+
+    Raises:
+        TimeoutError: It did not come true.
+    """
+    async with asyncio.timeout(_SETTLE_S):
+        while not await asyncio.to_thread(is_true):
+            await asyncio.sleep(0.05)

@@ -8,12 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 KILLS, HANGS, EATS = b"trap:kills", b"trap:hangs", b"trap:eats"
 """Marks at the end of a file whose decoder dies of SIGSEGV, never ends, or takes all memory."""
+DARK = 40
+"""Gray, 0 to 255, of a clip that is dark; black would be the clips with which a server warms up."""
+_MOST_WAIT_S = 60.0
 _DECODER = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -91,12 +94,13 @@ def head_seconds(seconds: str) -> None:
     connections.HEAD_S = float(seconds)
 
 
-def black_delays(seconds: str) -> None:
-    """Let a batch take some seconds if one of its clips is black."""
+def dark_waits(file: str) -> None:
+    """Let a batch with a dark clip wait until a file exists, for a minute at most."""
 
     def wait(clips: Any) -> None:
-        if bool((_brightness(clips) < 0.05).any()):
-            time.sleep(float(seconds))
+        end = time.monotonic() + _MOST_WAIT_S
+        while _is_dark(clips) and not os.path.exists(file) and time.monotonic() < end:
+            time.sleep(0.01)
 
     _before_logits(wait)
 
@@ -111,6 +115,10 @@ def white_poisons() -> None:
     _before_logits(refuse_white)
 
 
+def _is_dark(clips: Any) -> bool:
+    return bool(((_brightness(clips) - DARK / 255).abs() < 0.02).any())
+
+
 def _brightness(clips: Any) -> Any:
     """Mean of each clip, 8-bit or normalized, as a share of white."""
     shares = clips * 0.225 + 0.45 if clips.is_floating_point() else clips.float() / 255
@@ -119,15 +127,34 @@ def _brightness(clips: Any) -> Any:
 
 def out_of_memory(clips_that_fit: str) -> None:
     """Raise what torch raises on a full GPU for batches of more clips."""
-    import torch
 
     def refuse_large(clips: Any) -> None:
         if len(clips) > int(clips_that_fit):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            _refuse_memory()
 
+    _before_compute(refuse_large)
+
+
+def dark_needs_memory() -> None:
+    """Raise what torch raises on a full GPU if one of the clips is dark."""
+
+    def refuse_dark(clips: Any) -> None:
+        if _is_dark(clips):
+            _refuse_memory()
+
+    _before_compute(refuse_dark)
+
+
+def _refuse_memory() -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def _before_compute(tick: Callable[[Any], None]) -> None:
     from timesformer.inference.predictor import Predictor
 
-    _before(Predictor, "_logits", refuse_large)
+    _before(Predictor, "_logits", tick)
 
 
 def _before_logits(tick: Callable[[Any], None]) -> None:
@@ -146,12 +173,17 @@ def _before(owner: Any, name: str, tick: Callable[[Any], None]) -> None:
     setattr(owner, name, call)
 
 
+def set_traps(traps: Iterable[str]) -> None:
+    """Call traps by their texts."""
+    for trap in traps:
+        name, _, argument = trap.partition("=")
+        globals()[name](*([argument] if argument else []))
+
+
 def main() -> None:
     """Set the traps and run the command line."""
     at = sys.argv.index("--")
-    for trap in sys.argv[1:at]:
-        name, _, argument = trap.partition("=")
-        globals()[name](*([argument] if argument else []))
+    set_traps(sys.argv[1:at])
     from timesformer.cli.main import main as run
 
     run(sys.argv[at + 1 :])

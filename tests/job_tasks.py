@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
-from timesformer.errors import ConfigError
+from timesformer.data.video.segment import Segment
+from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.inference.predictor import ReadVideo
+from timesformer.jobs.decode import Views, open_decoder
 from timesformer.jobs.engine import Chunk, ChunkResult, Limits
 from timesformer.jobs.item import Failure, Item, Row
-from timesformer.jobs.task import Compute, Task
+from timesformer.jobs.task import Compute, ErrorRow, Task
 from timesformer.jobs.workers import Workers
 
 
@@ -35,6 +39,8 @@ class NameTask:
     settings: dict[str, Any] = field(default_factory=lambda: {"top_k": 2})
     refuses: str = ""
     """Message of the error of `open`."""
+    has_error_rows: bool = False
+    """Whether items in quarantine have rows, too."""
     dies_once: str = ""
     """A file: the first process that finds none writes it and dies at its first chunk."""
 
@@ -44,7 +50,12 @@ class NameTask:
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.schema([("length", pa.int64()), ("together", pa.list_(pa.string()))])
+        errors = [("error", pa.string())] if self.has_error_rows else []
+        return pa.schema([("length", pa.int64()), ("together", pa.list_(pa.string())), *errors])
+
+    @property
+    def error_row(self) -> ErrorRow | None:
+        return (lambda item, reason: {"error": reason}) if self.has_error_rows else None
 
     @contextmanager
     def open(self) -> Generator[Compute]:
@@ -95,6 +106,31 @@ def run_here(task: Task, chunks, *, workers: Workers, limits: Limits):
     with task.open() as compute:
         for chunk in chunks:
             yield ChunkResult(number=chunk.number, results=tuple(compute(chunk.items)))
+
+
+class DecodeHere:
+    """Stands in for `timesformer.jobs.decode.DecodeAhead`: reads videos in this process."""
+
+    waited_s = 0.0
+
+    def __init__(self, decode: Callable[[str, Segment | None], Views]) -> None:
+        self._decode = decode
+
+    def __call__(self, items: Sequence[Item], upcoming: Sequence[Item] = ()) -> Iterator[ReadVideo | Failure]:
+        for item in items:
+            segment = None if item.start is None or item.end is None else Segment(item.start, item.end)
+            try:
+                views, info, sha256 = self._decode(item.path, segment)
+            except TimeSformerError as error:
+                yield Failure(reason=str(error))
+            else:
+                yield ReadVideo(item.path, torch.from_numpy(views), info, sha256)
+
+
+@contextmanager
+def decoding_here(model, clip, *, allow_codecs, num_children: int, call_s: float, has_sha256: bool = False):
+    """`timesformer.jobs.decode.decoding` without processes."""
+    yield DecodeHere(open_decoder(model, clip, allow_codecs, has_sha256))
 
 
 def run_backwards(task: Task, chunks, *, workers: Workers, limits: Limits):

@@ -219,4 +219,7 @@ def test_missing_pyarrow_is_one_line(run, many, model_folder, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     status, _, err = run("predict", many, "--model", model_folder, "--job", tmp_path / "job")
     assert status == 1
-    assert err == "error: batch jobs (--job) need pyarrow, which is not installed: pip install 'timesformer[jobs]'\n"
+    assert (
+        err
+        == "error: batch jobs and embeddings need pyarrow, which is not installed: pip install 'timesformer[jobs]'\n"
+    )

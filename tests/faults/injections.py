@@ -136,6 +136,16 @@ def _limit_memory(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
+def serve_with(folder: str, *traps: str) -> None:
+    """Let the server have its uploads in a folder, and set traps of `trapped_serve.py`."""
+    import tempfile
+
+    from trapped_serve import set_traps
+
+    tempfile.tempdir = folder
+    set_traps(traps)
+
+
 def jump_clock() -> None:
     """Let the wall clock jump by an hour, back and forward in turn, at every call."""
     now, count = time.time, 0

@@ -14,7 +14,8 @@ class Fault:
     command: str
     expected: str
     observed: str
-    """Exit status and last line on stderr, to which a test compares what ran; N stands for any number."""
+    """Exit status and last line on stderr, or status and `detail` of an answer of the server, to which a test compares
+    what ran; N stands for any number."""
 
 
 FAULTS: dict[str, Fault] = {
@@ -416,5 +417,75 @@ FAULTS: dict[str, Fault] = {
         command="check videos --job job",
         expected="the second is refused, the first goes on",
         observed="exit 2: error: job='job': another process is computing it: wait for it, or name another folder",
+    ),
+    "serve: disk full": Fault(
+        group="Server",
+        fault="full disk for uploads",
+        command="serve --model run",
+        expected="503 with `Retry-After`; with space, the next upload is answered",
+        observed="status 503: the server has no disk space left for uploads",
+    ),
+    "serve: upload folder deleted": Fault(
+        group="Server",
+        fault="folder of the uploads deleted, as cleaners of `/tmp` do",
+        command="serve --model run",
+        expected="made again, private as before",
+        observed="status 200",
+    ),
+    "serve: batch out of memory": Fault(
+        group="Server",
+        fault="GPU out of memory (simulated) for more than one clip",
+        command="serve --model run",
+        expected="the clips of the batch are computed one by one",
+        observed="status 200",
+    ),
+    "serve: out of memory": Fault(
+        group="Server",
+        fault="the same, for a single clip",
+        command="serve --model run",
+        expected="says so to its sender; the server goes on",
+        observed="status 503: the model cannot compute now: out of memory on cpu with 1 clips of 2 frames of 16 x 16 at a time; not even one fits: use a smaller model or fewer frames",
+    ),
+    "serve: model deleted": Fault(
+        group="Server",
+        fault="model folder deleted",
+        command="serve --model run",
+        expected="the model is in memory, and answers as before",
+        observed="status 200",
+    ),
+    "serve: SIGTERM": Fault(
+        group="Server",
+        fault="SIGTERM under load",
+        command="serve --model run",
+        expected="accepted requests are answered, new ones refused; nothing is left",
+        observed="exit 0: stopped",
+    ),
+    "serve: port in use": Fault(
+        group="Server",
+        fault="port in use",
+        command="serve --model run --port PORT",
+        expected="one line",
+        observed="exit 2: error: host='127.0.0.1', port=N: cannot listen there: Address already in use",
+    ),
+    "serve: token file missing": Fault(
+        group="Server",
+        fault="token file missing",
+        command="serve --model run --token-file token",
+        expected="one line, nothing is served",
+        observed="exit 2: error: --token-file token: No such file or directory",
+    ),
+    "serve: token file empty": Fault(
+        group="Server",
+        fault="token file empty",
+        command="serve --model run --token-file token",
+        expected="the same",
+        observed="exit 2: error: --token-file token: must hold a token of at least 16 printable ASCII characters",
+    ),
+    "serve: token file readable": Fault(
+        group="Server",
+        fault="token file that other users can read",
+        command="serve --model run --token-file token",
+        expected="a warning",
+        observed="stderr: --token-file token: other users of this machine can read it; chmod 600 it",
     ),
 }

@@ -271,6 +271,14 @@ def test_an_interrupted_call_ends_and_the_next_one_works(starter):
         assert child.call("echo", 1) == 1
 
 
+def test_an_interrupt_after_a_call_costs_the_next_one_nothing(starter):
+    with Child(starter) as child:
+        before = child.call("process")
+        child.interrupt()
+        child.start()
+        assert child.call("process") != before
+
+
 def test_nothing_is_interrupted_before_the_first_call(starter):
     with Child(starter) as child:
         child.interrupt()

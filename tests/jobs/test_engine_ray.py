@@ -18,7 +18,7 @@ import pytest
 
 from job_tasks import NameTask, bytes_of, computed, items_of, quarantine_of
 from timesformer.cli.job import run as run_verb
-from timesformer.cli.options import Job
+from timesformer.cli.options import Work
 from timesformer.errors import ConfigError, DependencyError
 from timesformer.jobs.engine import Chunk, Limits
 from timesformer.jobs.engine_local import run_local
@@ -253,9 +253,9 @@ def test_ray_that_is_not_installed_is_an_error_that_names_the_extra(monkeypatch,
 
 
 def test_address_without_the_engine_is_refused(tmp_path):
-    job = Job(job=str(tmp_path / "job"), ray_address="auto")
+    work = Work(ray_address="auto")
     with pytest.raises(ConfigError, match=r"^--ray-address has no effect without --engine ray$"):
-        run_verb(NameTask(), items_of("0"), job, workers=WORKERS)
+        run_verb(NameTask(), items_of("0"), tmp_path / "job", work, workers=WORKERS)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.center_view import read_center_view
 from timesformer.data.clips.dataset import read_pixel_views
 from timesformer.data.video.reader import open_reader
+from timesformer.isolation.processes import starter_of
 from timesformer.serve.decoder import RefusedError, VideoLimits
-from timesformer.serve.decoding import Decoders
+from timesformer.serve.decoding import TARGET, Decoders
 from timesformer.serve.metrics import Metrics
 from timesformer.timelines.windows import Windows
 from tiny import tiny_config
@@ -38,9 +39,15 @@ class Pool:
 
 
 @pytest.fixture(scope="module")
-def pool():
+def starter():
+    with starter_of(TARGET) as starter:
+        yield starter
+
+
+@pytest.fixture(scope="module")
+def pool(starter):
     metrics = Metrics()
-    with Decoders(CONFIG, CLIP, LIMITS, num_children=1, call_s=60, metrics=metrics) as decoders:
+    with Decoders(CONFIG, CLIP, LIMITS, num_children=1, call_s=60, metrics=metrics, starter=starter) as decoders:
         yield Pool(decoders, metrics)
 
 
@@ -124,11 +131,18 @@ def test_a_text_file_is_refused(refused, tmp_path):
     refused(path, "unreadable", "not a video")
 
 
-def test_too_much_memory_is_refused(tmp_path):
+def test_too_much_memory_is_refused(starter, tmp_path):
     path, metrics = write_video(tmp_path / "a.mp4", num_frames=200, height=240, width=400), Metrics()
     clip = ClipConfig(sampling="uniform", num_crops=1, channel_order="rgb")
     with Decoders(
-        tiny_config(num_frames=200), clip, LIMITS, num_children=1, call_s=60, metrics=metrics, memory=20 * 2**20
+        tiny_config(num_frames=200),
+        clip,
+        LIMITS,
+        num_children=1,
+        call_s=60,
+        metrics=metrics,
+        starter=starter,
+        memory=20 * 2**20,
     ) as decoders:
         pool = Pool(decoders, metrics)
         with pytest.raises(RefusedError, match="memory") as caught:
@@ -138,7 +152,7 @@ def test_too_much_memory_is_refused(tmp_path):
 
 def stop_decoder(decoders: Decoders) -> psutil.Process:
     """Stop the only decoder, so that it hangs at the next call."""
-    (decoder,) = psutil.Process(decoders._starter._importer._process.pid).children()
+    decoder = psutil.Process(decoders._starter._importer._process.pid).children()[-1]  # the last that was started
     decoder.suspend()
     return decoder
 
@@ -169,9 +183,9 @@ def test_a_decoder_that_dies_costs_one_video(pool, refused, tmp_path):
     assert len(pool.read("views", path)[0]) == 1
 
 
-def test_a_decoder_that_hangs_costs_one_video(tmp_path):
+def test_a_decoder_that_hangs_costs_one_video(starter, tmp_path):
     path, metrics = write_video(tmp_path / "a.mp4"), Metrics()
-    with Decoders(CONFIG, CLIP, LIMITS, num_children=1, call_s=1, metrics=metrics) as decoders:
+    with Decoders(CONFIG, CLIP, LIMITS, num_children=1, call_s=1, metrics=metrics, starter=starter) as decoders:
         pool = Pool(decoders, metrics)
         stop_decoder(decoders)
         with pytest.raises(RefusedError, match="its decoder gave no result for 1 s") as caught:

@@ -1,5 +1,6 @@
 """`timesformer serve`"""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -71,10 +72,10 @@ def serve(
     from timesformer.inference.onnx_model import open_model
     from timesformer.serve.card import model_name, run_metrics
 
-    name = given_model(model)
+    name, changed = given_model(model), model_overrides(overrides)
     options = ComputeOptions(device=device, precision=precision, batch_size=limits.max_batch, allow_codecs=allow_codecs)
     run(
-        open_model(name, **model_overrides(overrides)),
+        lambda: open_model(name, **changed),
         name=model_name(name),
         metrics_of_run=run_metrics(name),
         address=Address(host=host, port=port),
@@ -100,4 +101,6 @@ def _token(file: Path) -> str:
         raise ConfigError(f"--token-file {file}: {reason}") from error
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {file}: must hold a token of at least 16 printable ASCII characters")
+    if os.name == "posix" and file.expanduser().stat().st_mode & 0o007:
+        say(f"--token-file {file}: other users of this machine can read it; chmod 600 it")
     return token

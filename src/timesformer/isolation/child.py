@@ -48,7 +48,7 @@ class Child:
         self._setup = setup
         self._limits = limits or Limits()
         self._process: Process | None = None
-        self._is_stopped = False
+        self._is_stopped = self._is_interrupted = False
         self._stderr = b""
 
     def __enter__(self) -> "Child":
@@ -104,8 +104,9 @@ class Child:
             process.kill()
 
     def interrupt(self) -> None:
-        """Kill the process of a running call, from any thread; the call raises `ProcessError`, the next one starts
-        another process."""
+        """Kill the process, from any thread: a running call raises `ProcessError`, unless it is over by now, and the
+        next one starts another process."""
+        self._is_interrupted = True
         if (process := self._process) is not None:
             process.kill()
 
@@ -131,6 +132,9 @@ class Child:
 
     def _started(self) -> Process:
         """The process, with a function that is ready."""
+        if self._is_interrupted:  # perhaps after the call was over
+            self._is_interrupted = False
+            self._close()
         if self._process is None:
             self._stderr = b""
             self._process = self._starter.start()

@@ -54,7 +54,7 @@ def serve_forks(target: str, control: str) -> None:
         while True:
             request, descriptors, _, _ = socket.recv_fds(requests, 64, 2)
             if not request:
-                return
+                os._exit(0)  # at once: the end of an interpreter with torch takes a while, and nothing is left to do
             requests.send(str(_fork(target, requests, *descriptors) if request == FORK else _reap(request)).encode())
 
 

@@ -20,7 +20,7 @@ from timesformer.data.video.stated import StatedSize
 from timesformer.errors import ProcessError
 from timesformer.isolation.child import Child
 from timesformer.isolation.limits import Limits
-from timesformer.isolation.processes import starter_of
+from timesformer.isolation.processes import Starter
 from timesformer.serve.decoder import RefusedError, VideoLimits, Views
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.oip_request import InferRequest
@@ -28,7 +28,8 @@ from timesformer.serve.oip_request import InferRequest
 MEMORY = 2 * 2**30
 """Bytes that a decoder may allocate."""
 _OPEN_FILES = 64
-_TARGET = "timesformer.serve.decoder:open_decoder"
+TARGET = "timesformer.serve.decoder:open_decoder"
+"""What runs in the processes."""
 _FIX = "convert the video, for instance to H.264 in MP4, or send a shorter part"
 
 
@@ -58,6 +59,7 @@ class Decoders:
         num_children: Number of processes.
         call_s: Longest time in seconds for a video, and of processor time.
         metrics: Counts times and failures.
+        starter: Starts the processes, of `TARGET`.
         memory: Bytes that a process may allocate.
     """
 
@@ -70,8 +72,10 @@ class Decoders:
         num_children: int,
         call_s: float,
         metrics: Metrics,
+        starter: Starter,
         memory: int = MEMORY,
     ) -> None:
+        self._starter = starter
         self._setup = (model, clip, limits)
         self._num_children = num_children
         self._limits = Limits(call_s=call_s, cpu_s=call_s, memory=memory, open_files=_OPEN_FILES)
@@ -82,7 +86,6 @@ class Decoders:
 
     def __enter__(self) -> "Decoders":
         with ExitStack() as stack:
-            self._starter = stack.enter_context(starter_of(_TARGET))
             children = [stack.enter_context(self._child(self._limits)) for _ in range(self._num_children)]
             for child in children:
                 child.start()

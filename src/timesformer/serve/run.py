@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.errors import ConfigError
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor
+from timesformer.isolation.processes import starter_of
 from timesformer.serve.admission import Admission
 from timesformer.serve.app import make_app
 from timesformer.serve.calibration import measured_places
 from timesformer.serve.card import model_card
 from timesformer.serve.connections import Connection
 from timesformer.serve.decoder import VideoLimits
-from timesformer.serve.decoding import Decoders
+from timesformer.serve.decoding import TARGET, Decoders
 from timesformer.serve.limits import ServeLimits
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.middleware import Gate
@@ -73,7 +75,7 @@ class Address:
 
 
 def serve(
-    model: Classifier,
+    load: Callable[[], Classifier],
     *,
     name: str,
     metrics_of_run: Mapping[str, float] = MappingProxyType({}),
@@ -86,7 +88,7 @@ def serve(
     """Serve a model until SIGTERM or SIGINT; the main thread only.
 
     Args:
-        model: The model.
+        load: Loads the model; called while the decoding processes begin to start.
         name: Its name for clients.
         metrics_of_run: Its accuracies, for the model card.
         address: Where to listen; port 0 takes any free one.
@@ -97,9 +99,11 @@ def serve(
 
     Raises:
         ConfigError: The address cannot be listened on, or an option is invalid.
+        TimeSformerError: The model cannot be loaded.
     """
     limits, options = limits or ServeLimits(), options or ComputeOptions()
-    with address.listen() as listener, upload_folder() as folder:
+    with address.listen() as listener, upload_folder() as folder, starter_of(TARGET) as starter:
+        model = load()
         metrics = Metrics()
         predictor = Predictor(model, options=options)
         video_limits = VideoLimits(
@@ -110,7 +114,7 @@ def serve(
         )
         with Decoders(
             model.config, model.info.clip, video_limits, num_children=limits.decoders,
-            call_s=limits.decode_seconds, metrics=metrics,
+            call_s=limits.decode_seconds, metrics=metrics, starter=starter,
         ) as decoders:  # fmt: skip
             asyncio.run(_Server(
                 Service(
@@ -132,6 +136,8 @@ def serve(
 class _Server:
     def __init__(self, service: Service, *, access: Access) -> None:
         self._service = service
+        self._timer = Timer(_END_S, self._end)
+        self._timer.daemon = True
         app = Gate(make_app(service), access=access, admission=service.admission, metrics=service.metrics)
         config = uvicorn.Config(
             app,
@@ -153,13 +159,14 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (*ENDING, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self._stop)
+                _handle(number, self._stop, loop)
         async with self._computing():
             serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.01)
             on_ready()
             await serving
+        self._timer.cancel()
 
     @asynccontextmanager
     async def _computing(self) -> AsyncGenerator[None]:
@@ -181,14 +188,20 @@ class _Server:
         self._service.admission.close()
         self._service.batcher.hurry()
         self._server.should_exit = True
-        timer = Timer(_END_S, self._end)
-        timer.daemon = True
-        timer.start()
+        self._timer.start()
 
     def _end(self) -> None:
         """End the process, in the middle of its work; its children end with it."""
         rmtree(self._service.folder.parent, ignore_errors=True)
         os._exit(1)
+
+
+def _handle(number: int, action: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+    """Call an action in the event loop at a signal."""
+    if sys.platform == "win32":
+        signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(action))
+    else:
+        loop.add_signal_handler(number, action)
 
 
 @contextmanager

@@ -136,12 +136,14 @@ class Service:
         """The result of an item from the batcher.
 
         Raises:
-            ProblemError: The model outputs nan or inf for it (422), or the queue is full (503).
+            ProblemError: The model outputs nan or inf for it (422), or the queue is full or memory too small (503).
         """
         try:
             found = await self.batcher.submit(item, size=item.size)
         except (FullError, ClosedError) as error:
             raise busy("the queue of the model is full") from error
+        except TimeSformerError as error:  # out of memory, also for this item alone
+            raise busy(f"the model cannot compute now: {error}", retry_after_s=10) from error
         if isinstance(found, TimeSformerError):
             raise ProblemError(422, str(found), fix="send another video; this one has no result") from found
         return found

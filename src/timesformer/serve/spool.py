@@ -1,5 +1,6 @@
 """The private folder of uploads, which does not outlive the server: the next one removes what a killed one left."""
 
+import errno
 import os
 import shutil
 import sys
@@ -34,6 +35,19 @@ def upload_folder(parent: Path | None = None) -> Generator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_again(folder: Path) -> None:
+    """Make the folder of uploads again if something has deleted it, as cleaners of temporary folders do.
+
+    Raises:
+        OSError: It cannot be made, or somebody else has made it meanwhile.
+    """
+    for each in (folder.parent, folder):
+        with suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+        if not _is_ours(each):
+            raise PermissionError(errno.EPERM, "the folder of uploads belongs to somebody else", str(each))
 
 
 def remove_leftovers(parent: Path) -> None:

@@ -3,8 +3,8 @@
 import errno
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -15,6 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from timesformer.files import printable
 from timesformer.serve.limits import BYTES_PER_MB
 from timesformer.serve.problems import ProblemError, busy
+from timesformer.serve.spool import make_again
 
 FIELD = "file"
 """Name of the one field of a multipart body."""
@@ -134,9 +135,11 @@ async def received(
     """
     path = folder / secrets.token_hex(16)
     try:
-        with open(path, "xb", opener=_private) as file:
+        with _full_disk_is_busy(), _create(path) as file:  # closing writes what is still in the buffer
             sink = _sink(file, headers=headers, max_bytes=max_bytes, accepted=accepted)
-            await _pour(body, sink)
+            async for chunk in body:
+                sink.feed(chunk)
+            sink.finish()
         yield Upload(path, sink.name, sink.size)
     finally:
         with suppress(FileNotFoundError):
@@ -293,15 +296,28 @@ def _sink(file: BinaryIO, *, headers: Mapping[str, str], max_bytes: int, accepte
         raise _damaged(str(error)) from error
 
 
-async def _pour(body: AsyncIterator[bytes], sink: _Sink) -> None:
+@contextmanager
+def _full_disk_is_busy() -> Generator[None]:
+    """Turn the error of a full disk into a problem.
+
+    Raises:
+        ProblemError: Status 503.
+    """
     try:
-        async for chunk in body:
-            sink.feed(chunk)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise busy("the server has no disk space left for uploads", retry_after_s=10) from error
-    sink.finish()
+
+
+def _create(path: Path) -> BinaryIO:
+    """Create a private file, and its folder again if something else has deleted it."""
+    try:
+        return open(path, "xb", opener=_private)
+    except FileNotFoundError:
+        make_again(path.parent)
+        return open(path, "xb", opener=_private)
 
 
 def _damaged(what: str) -> ProblemError:

@@ -8,12 +8,10 @@ import pytest
 
 from serve_clips import Clips, plain_clip, write_clips, write_model
 from serve_process import Server, serving
-from trapped_serve import decoder_traps
+from trapped_serve import DARK, decoder_traps
 
 LIMIT_MB = 2
 REQUEST_S = 4.0
-DELAY_S = 2.0
-"""Time that a batch takes if one of its clips is black."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +20,8 @@ class Attacked:
 
     server: Server
     clips: Clips
-    black: bytes
-    """A clip that makes its batch slow."""
+    dark: bytes
+    """A clip whose batch waits for the file `go` in the folder."""
     white: bytes
     """A clip that makes its batch fail."""
     folder: Path
@@ -41,13 +39,13 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Generator[Attacked]:
         f"{REQUEST_S:g}",
         "--max-upload-mb",
         str(LIMIT_MB),
-        traps=["head_seconds=3", "white_poisons", f"black_delays={DELAY_S:g}"],
+        traps=["head_seconds=3", "white_poisons", f"dark_waits={folder / 'go'}"],
         environment=decoder_traps(folder / "traps"),
     ) as server:
         yield Attacked(
             server=server,
             clips=clips,
-            black=plain_clip(folder / "black.mp4", 0),
+            dark=plain_clip(folder / "dark.mp4", DARK),
             white=plain_clip(folder / "white.mp4", 255),
             folder=folder,
         )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serve.attacks.conftest import DELAY_S, Attacked
+from serve.attacks.conftest import Attacked
 from serve_crowd import Tally, crowd, steady
 from serve_hang_ups import try_hang_ups, try_queued_hang_ups
 from serve_poison import POISONS, poison, try_poison
@@ -34,20 +34,14 @@ def test_hang_ups_leave_nothing_behind(server: Server, attacked: Attacked):
 
 
 def test_nothing_is_computed_for_clients_that_hung_up_in_the_queue(server: Server, attacked: Attacked):
-    found = try_queued_hang_ups(server, attacked.clips, attacked.black, count=8, batch_s=DELAY_S)
+    found = try_queued_hang_ups(server, attacked.clips, attacked.dark, attacked.folder / "go", count=8)
     assert not found["wrong"], found
     assert found["idle_afterwards"]
 
 
 def test_overload_is_refused_with_retry_after_and_the_accepted_are_right(server: Server, attacked: Attacked):
-    async def run() -> Tally:
-        slow = asyncio.create_task(crowd(server, attacked.clips, seconds=0.1, clients=1, tally=Tally()))
-        tally = Tally()
-        await steady(server, attacked.clips, seconds=1, per_second=300, tally=tally)
-        await slow
-        return tally
-
-    tally = asyncio.run(run())
+    tally = Tally()
+    asyncio.run(steady(server, attacked.clips, seconds=1, per_second=300, tally=tally))
     assert tally.refused, tally.report()
     assert tally.accepted
     assert tally.sent == len(tally.accepted) + len(tally.refused), tally.report()
