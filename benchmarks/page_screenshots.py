@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from PIL import Image
 
 from chromium import PATIENCE_S, launched, wait_until
 from timesformer.data.synthetic.dataset import write_clip
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 VIEWS: tuple[tuple[int, Any], ...] = ((1280, "light"), (360, "dark"))
 HEIGHT = 800
+COLORS = 256
 SETTLED_MS = 700
 
 
@@ -44,7 +46,7 @@ def main() -> None:
             page.goto(url)
             for state, reach in _states(options).items():
                 reach(page)
-                _shoot(page, options.output / f"{state}_{width}.png")
+                _shoot(page, options.output / f"{state}_{width}.png", height=options.height)
             page.close()
 
 
@@ -66,7 +68,7 @@ def _states(options: argparse.Namespace) -> dict[str, Callable[["Page"], object]
         page.fill("#window", options.window)
         page.click("#run-timeline")
         page.locator(".segment").first.wait_for()
-        page.locator("tbody button").nth(1).click()
+        page.locator("tbody button").last.click()
 
     text = {"name": "notes.mp4", "mimeType": "video/mp4", "buffer": b"Not a video."}
     return {
@@ -79,10 +81,13 @@ def _states(options: argparse.Namespace) -> dict[str, Callable[["Page"], object]
     }
 
 
-def _shoot(page: "Page", path: Path) -> None:
+def _shoot(page: "Page", path: Path, *, height: int | None) -> None:
     page.mouse.move(0, 0)
     page.wait_for_timeout(SETTLED_MS)
     page.screenshot(path=path, full_page=True)
+    if height is not None:
+        picture = Image.open(path).convert("RGB")
+        picture.crop((0, 0, picture.width, min(height, picture.height))).quantize(COLORS).save(path, optimize=True)
     print(json.dumps({"file": str(path), "page_width": page.evaluate("document.documentElement.scrollWidth")}))
 
 
@@ -115,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--join", type=Path, nargs="+", help="clips of which to make the long video")
     parser.add_argument("--model", required=True)
     parser.add_argument("--window", default="", help="window of the timeline in seconds (default: of the model)")
+    parser.add_argument("--height", type=int, help="keep so many rows from the top and 256 colors, for documentation")
     parser.add_argument("--output", type=Path, required=True, help="folder of the screenshots")
     return parser
 

@@ -48,6 +48,6 @@ function metrics(values) {
 }
 
 function spread({ sampling, frame_stride }) {
-  if (sampling === "segment") return "spread over the whole video";
+  if (sampling !== "dense") return "spread over the whole video";
   return frame_stride === 1 ? "one after the other" : `one in ${frame_stride}`;
 }

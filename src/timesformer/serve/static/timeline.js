@@ -10,7 +10,7 @@ let follow = null;
 
 /** Say the model's own window; a model that sees whole videos may have none, and needs one. */
 export function offerWindow({ sampling, clip_seconds }) {
-  const needsWindow = sampling === "segment" && !clip_seconds;
+  const needsWindow = !clip_seconds && ["segment", "uniform"].includes(sampling);
   $("window").required = needsWindow;
   $("window").placeholder = clip_seconds ? `${Number(clip_seconds.toFixed(2))}` : needsWindow ? "such as 2" : "of the model";
 }
