@@ -1,6 +1,8 @@
 """`timesformer search`"""
 
+import sys
 from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -23,6 +25,7 @@ from timesformer.cli.options import (
 )
 from timesformer.data.video.tar_member import is_there
 from timesformer.errors import ConfigError
+from timesformer.jobs.parquet import arrow
 from timesformer.outputs import check_files
 from timesformer.retrieval.index import Index
 from timesformer.retrieval.result import Neighbor, SearchResult
@@ -85,6 +88,7 @@ def search(
     analysis.check(overwrite=overwrite)
     if page is not None:
         check_files(page, overwrite=overwrite)
+    _import_arrow_without_pandas()
     if query:
         conditions = parse_where(where)
         opened = _open_approximate(index, where) if approximate else Index.open(index, columns=tuple(conditions))
@@ -120,6 +124,27 @@ def _open_approximate(path: Path, where: Sequence[str]) -> "ApproximateIndex":
     if found is None:
         raise ConfigError(f"{path}: has changed while its approximate index was built: run the command again")
     return found
+
+
+def _import_arrow_without_pandas() -> None:
+    """Import pyarrow in a new process so that it finds no pandas, which it would import for half a second."""
+    if "pyarrow" in sys.modules or "pandas" in sys.modules:
+        return
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        arrow().array([0])  # it looks for pandas once, at the first conversion
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Import hook that hides pandas."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Refuse pandas; leave all others to the next hook."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("hidden while pyarrow is imported", name=fullname)
 
 
 def parse_where(texts: Sequence[str]) -> dict[str, list[str]]:
