@@ -89,7 +89,7 @@ def run(
         jobs[name] = Job(
             command=command,
             folder=folder / name,
-            environment={"PYTHONPATH": _python_path(traps), "OMP_NUM_THREADS": "1", OPENED: str(folder / "opened")},
+            environment={"PYTHONPATH": python_path(traps), "OMP_NUM_THREADS": "1", OPENED: str(folder / "opened")},
             log=folder / f"{name}.log",
             opened=opened,
         )
@@ -176,7 +176,7 @@ def audit(videos: FaultVideos, undisturbed: Job, disturbed: Job) -> dict[str, Se
             for entry in quarantine
             if entry["signal"] not in signals.get(entry["path"], {""})
         ],
-        "rows that differ": _differing(undisturbed.folder, disturbed.folder),
+        "rows that differ": differing_files(undisturbed.folder, disturbed.folder),
         "files that are left over": sorted(_names(disturbed.folder) ^ _names(undisturbed.folder)),
         "processes that are left over": [each.command for job in (undisturbed, disturbed) for each in job.processes()],
     }
@@ -191,7 +191,8 @@ def _quarantine(job: Path) -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in (job / "quarantine.jsonl").read_text().splitlines()]
 
 
-def _differing(one: Path, other: Path) -> list[str]:
+def differing_files(one: Path, other: Path) -> list[str]:
+    """Names of the files of rows that are not equal to the byte."""
     names = {path.name for job in (one, other) for path in (job / "rows").iterdir()}
     return sorted(name for name in names if _content(one / "rows" / name) != _content(other / "rows" / name))
 
@@ -204,7 +205,8 @@ def _names(job: Path) -> set[str]:
     return {str(path.relative_to(job)) for path in job.rglob("*")}
 
 
-def _python_path(traps: Path) -> str:
+def python_path(traps: Path) -> str:
+    """`PYTHONPATH` of a job: the traps first."""
     import timesformer
 
     return f"{traps}:{Path(timesformer.__file__).parent.parent}"

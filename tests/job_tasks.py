@@ -21,7 +21,7 @@ from timesformer.inference.predictor import ReadVideo
 from timesformer.jobs.decode import Views, open_decoder
 from timesformer.jobs.engine import Chunk, ChunkResult, Limits
 from timesformer.jobs.item import Failure, Item, Row
-from timesformer.jobs.task import Compute, Task
+from timesformer.jobs.task import Compute, ErrorRow, Task
 from timesformer.jobs.workers import Workers
 
 
@@ -39,6 +39,8 @@ class NameTask:
     settings: dict[str, Any] = field(default_factory=lambda: {"top_k": 2})
     refuses: str = ""
     """Message of the error of `open`."""
+    has_error_rows: bool = False
+    """Whether items in quarantine have rows, too."""
     dies_once: str = ""
     """A file: the first process that finds none writes it and dies at its first chunk."""
 
@@ -48,7 +50,12 @@ class NameTask:
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.schema([("length", pa.int64()), ("together", pa.list_(pa.string()))])
+        errors = [("error", pa.string())] if self.has_error_rows else []
+        return pa.schema([("length", pa.int64()), ("together", pa.list_(pa.string())), *errors])
+
+    @property
+    def error_row(self) -> ErrorRow | None:
+        return (lambda item, reason: {"error": reason}) if self.has_error_rows else None
 
     @contextmanager
     def open(self) -> Generator[Compute]:

@@ -37,7 +37,7 @@ def folded(text):
 def test_verbs_are_listed_in_the_order_of_work(run):
     listed = re.findall(r"^│ (\w+) ", help_of(run), re.MULTILINE)
     assert listed == list(VERBS)
-    assert listed[:8] == ["demo", "check", "train", "evaluate", "predict", "explain", "timeline", "export"]
+    assert listed[:7] == ["demo", "check", "train", "evaluate", "predict", "embed", "explain"]
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "bench"])

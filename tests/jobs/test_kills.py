@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from job_tasks import NameTask, bytes_of, computed, items_of, quarantine_of, run_backwards, run_here
 from timesformer.jobs import durable
 from timesformer.jobs.folder import Shard
+from timesformer.jobs.item import Failure
 from timesformer.jobs.recorder import Flush
 from timesformer.jobs.run import run_job
 
@@ -67,8 +68,8 @@ def killed_at(moment: int) -> Iterator[None]:
         yield
 
 
-def run(folder: Path, **options):
-    task = NameTask(log=str(folder.parent / "log"), chunk_size=2)
+def run(folder: Path, *, has_error_rows: bool = False, **options):
+    task = NameTask(log=str(folder.parent / "log"), chunk_size=2, has_error_rows=has_error_rows)
     return run_job(task, items_of(*NAMES), folder, **{"engine": run_here, "flush": Flush(rows=2), **options})
 
 
@@ -150,3 +151,37 @@ def test_shards_killed_at_any_moment_give_the_bytes_of_one_driver(tmp_path, whol
     for index in data.draw(st.permutations(range(3))):
         run(folder, shard=Shard(index=index, count=3))
     check(folder, whole)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moments=_MOMENTS, retried=_MOMENTS, engine=st.sampled_from([run_here, run_backwards]))
+@example(moments=[*range(0, 90, 3)], retried=[*range(0, 60, 3)], engine=run_here)
+def test_items_in_quarantine_have_one_row_whenever_the_driver_is_killed(tmp_path, moments, retried, engine):
+    folder = tmp_path / "job"
+    shutil.rmtree(folder, ignore_errors=True)
+    for moment in moments:
+        with suppress(KilledError), killed_at(moment):
+            run(folder, engine=engine, has_error_rows=True)
+    summary = run(folder, has_error_rows=True)
+    assert (summary.num_rows, summary.num_quarantined) == (6, 3)
+    check_error_rows(folder, bad={"bad1", "bad3", "bad4"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NameTask, "_result", lambda self, name, item, together: (
+            Failure(reason="still bad") if name == "bad4" else {"length": 1, "together": []}))  # fmt: skip
+        for moment in retried:
+            with suppress(KilledError), killed_at(moment):
+                run(folder, engine=engine, has_error_rows=True, retry=True)
+        summary = run(folder, has_error_rows=True, retry=True)
+    assert (summary.num_rows, summary.num_quarantined) == (8, 1)
+    check_error_rows(folder, bad={"bad4"})
+
+
+def check_error_rows(folder: Path, *, bad: set[str]) -> None:
+    """Every item has one row, in order; those in quarantine have their error in it, and nothing else."""
+    rows = [row for file in sorted((folder / "rows").iterdir()) for row in pq.read_table(file).to_pylist()]
+    assert [row["path"] for row in rows] == [f"/data/{name}" for name in NAMES]
+    errors = {row["id"]: row["error"] for row in rows if row["error"] is not None}
+    assert {Path(row["path"]).name for row in rows if row["id"] in errors} == bad
+    assert {entry["id"]: entry["reason"] for entry in quarantine_of(folder)} == errors
+    assert all((row["length"] is None) == (row["id"] in errors) for row in rows)
+    assert not list((folder / "parts").iterdir())
