@@ -240,13 +240,13 @@ def test_one_shard_has_no_map(run, video_folder, model_folder, tmp_path):
     assert "--map, --duplicates and --knn need all rows: use them once all shards are done" in err
 
 
-def test_search_by_id_and_by_a_known_file_imports_no_torch(embedded, video_folder):
+def test_search_by_id_and_by_a_known_file_imports_neither_torch_nor_pandas(embedded, video_folder):
     row = read_embeddings(embedded).table["id"][0].as_py()
     for query in (row, str(video_folder / "shrink" / "1.mp4")):
         code = (
             "import sys; from timesformer.cli.main import build_app; "
             f"build_app('search').meta(['search', {query!r}, '--index', {str(embedded)!r}, '--json'], "
-            "result_action='return_value'); sys.exit('torch' in sys.modules)"
+            "result_action='return_value'); sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -262,3 +262,34 @@ def test_python_finds_what_the_verb_finds(run, embedded, video_folder):
     vector = read_embeddings(embedded).vectors[0]
     assert tsf.search(vector, index, top_k=1).neighbors[0].row == 0
     assert len(tsf.search(query, embedded, where={"true_label": ["shrink"]}).neighbors) == 1
+
+
+def test_an_approximate_index_is_built_once(run, embedded, video_folder):
+    query = video_folder / "shrink" / "1.mp4"
+    exact = json.loads(run("search", query, "--index", embedded, "--json")[1])
+    status, out, err = run("search", query, "--index", embedded, "--json", "--approximate")
+    assert status == 0, err
+    assert "building the approximate index" in err
+    assert "recall of the 10 nearest neighbors: 100.0%, over 6 rows as queries" in err
+    found = json.loads(out)
+    assert found == exact | {"is_exact": False}
+    assert run("search", query, "--index", embedded, "--json", "--approximate")[1:] == (out, "")
+    status, _, err = run("search", query, "--index", embedded, "--approximate", "--where", "label=shrink")
+    assert (status, "--where has no effect on the approximate index: leave out --approximate" in err) == (2, True)
+
+
+def test_a_job_that_starts_anew_removes_the_approximate_index(run, embedded, video_folder, model_folder):
+    row = read_embeddings(embedded).table["id"][0].as_py()
+    run("search", row, "--index", embedded, "--approximate")
+    assert len([*embedded.glob("approximate.*")]) == 2
+    arguments = ("--model", model_folder, "--output", embedded, "--overwrite")
+    assert run("embed", "--data", video_folder, *arguments)[0] == 0
+    assert not [*embedded.glob("approximate.*")]
+
+
+def test_without_usearch_approximate_search_names_the_extra(run, embedded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    row = read_embeddings(embedded).table["id"][0].as_py()
+    status, _, err = run("search", row, "--index", embedded, "--approximate")
+    assert (status, "pip install 'timesformer[index]'" in err) == (1, True)
+    assert run("search", row, "--index", embedded)[0] == 0

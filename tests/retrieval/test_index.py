@@ -54,7 +54,7 @@ def test_a_vector_finds_all_rows_and_keeps_its_name(index):
 
 
 def test_first_digits_of_an_id_are_enough(index):
-    assert index.find("05ffff") == 5
+    assert index.catalog.find("05ffff") == 5
 
 
 def test_conditions_hold_for_every_row(index):
@@ -92,7 +92,11 @@ def test_the_whole_video_of_a_vector_is_the_query(tmp_path):
         tmp_path / "x.parquet", VECTORS, sha256=["a", "b"] * 4, start=[None, 1.0] * 4, end=[None, 2.0] * 4
     )
     index = Index.open(path)
-    assert (index.whole_video("a"), index.whole_video("b"), index.whole_video("c")) == (0, None, None)
+    assert (index.catalog.whole_video("a"), index.catalog.whole_video("b"), index.catalog.whole_video("c")) == (
+        0,
+        None,
+        None,
+    )
     assert sorted(found(index.search(VECTORS[0], sha256="a", top_k=9))) == [1, 3, 5, 7]
     assert len(index.search(VECTORS[0], sha256="b", top_k=9).neighbors) == 8
     assert len(index.search(VECTORS[0], sha256="b", top_k=9, other_videos=True).neighbors) == 4
@@ -154,7 +158,7 @@ def test_an_id_of_several_rows_is_refused(tmp_path):
 
 
 def test_a_vector_of_another_length_is_refused(index):
-    message = f"the query has shape (4,); vectors of {index.source} have 5 numbers"
+    message = f"the query has shape (4,); vectors of {index.catalog.source} have 5 numbers"
     with pytest.raises(DataError, match=re.escape(message)):
         index.search(np.ones(4))
 

@@ -18,7 +18,19 @@ from timesformer.jobs.durable import append_lines, write_durably
 from timesformer.outputs import check_folder, locked, writing
 
 FORMAT_VERSION = 1
-_OURS = ("manifest", "job", "runs", "quarantine", "rows", "parts", "staged", "compacting", "lock", "patches")
+_OURS = (
+    "manifest",
+    "job",
+    "runs",
+    "quarantine",
+    "rows",
+    "parts",
+    "staged",
+    "compacting",
+    "lock",
+    "patches",
+    "approximate",
+)
 """Beginnings of the names of a job's files, without a dot."""
 
 
@@ -154,7 +166,8 @@ def clear(folder: JobFolder) -> None:
         for tree in (folder.staged, folder.parts, folder.rows, folder.patches, *folder.root.glob(".compacting-*")):
             if tree.exists():
                 shutil.rmtree(tree)
-        for path in (*folder.quarantines(), folder.runs, folder.job, folder.manifest):
+        derived = folder.root.glob("approximate.*")
+        for path in (*derived, *folder.quarantines(), folder.runs, folder.job, folder.manifest):
             path.unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ class Duplicates:
         return text.getvalue()
 
     def _described(self, group: tuple[int, ...]) -> list[dict[str, Any]]:
-        return self.index.describe(np.array(group), columns=COLUMNS)
+        return self.index.catalog.describe(np.array(group), columns=COLUMNS)
 
 
 def find_duplicates(index: Index, *, eps: float) -> Duplicates:

@@ -64,14 +64,15 @@ def knn_accuracy(index: Index, *, k: int = 5) -> KnnAccuracy:
     chosen = np.flatnonzero(is_labeled)
     if not len(chosen):
         raise DataError(
-            f"{index.source}: no row has a true class: embed a manifest with classes, such as a folder for each class"
+            f"{index.catalog.source}: no row has a true class: embed a manifest with classes, such as a folder for "
+            "each class"
         )
     classes, codes = np.unique(np.array([labels[row] for row in chosen]), return_inverse=True)
-    sources = [_codes(index.values(name), chosen) for name in SOURCES]
+    sources = [_codes(index.catalog.values(name), chosen) for name in SOURCES]
     predicted = nearest_classes(Rows(index.rows.vectors[chosen]), codes, sources=sources, k=k, num_classes=len(classes))
     is_counted = predicted >= 0
     if not is_counted.any():
-        raise DataError(f"{index.source}: no row has a neighbor of another {', '.join(SOURCES[:2])}")
+        raise DataError(f"{index.catalog.source}: no row has a neighbor of another {', '.join(SOURCES[:2])}")
     correct = predicted[is_counted] == codes[is_counted]
     groups = _groups(index, chosen[is_counted])
     return KnnAccuracy(
@@ -132,8 +133,8 @@ def _votes(
 
 
 def _labels(index: Index) -> list[Any]:
-    has_true = "true_label" in index.embeddings.table.column_names
-    return index.values("true_label" if has_true else "label")
+    has_true = "true_label" in index.catalog.table.column_names
+    return index.catalog.values("true_label" if has_true else "label")
 
 
 def _codes(values: Sequence[Any], rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
@@ -144,7 +145,7 @@ def _codes(values: Sequence[Any], rows: Int64[np.ndarray, " n"]) -> Int64[np.nda
 
 def _groups(index: Index, rows: Int64[np.ndarray, " n"]) -> list[str]:
     """What may be correct or wrong together: the group, or else the video of several segments; empty for none."""
-    groups, paths = index.values("group"), index.values("path")
+    groups, paths = index.catalog.values("group"), index.catalog.values("path")
     chosen = [paths[row] or "" for row in rows]
     has_segments = len(set(chosen)) < len(chosen)
     return [

@@ -38,7 +38,7 @@ class EmbeddingMap:
 
     def described(self) -> list[dict[str, Any]]:
         """What the index says about each row that is shown."""
-        return self.index.describe(self.rows, columns=COLUMNS)
+        return self.index.catalog.describe(self.rows, columns=COLUMNS)
 
 
 def make_map(
@@ -62,7 +62,7 @@ def make_map(
     """
     check_count("most_points", most_points, least=2)
     if len(index) < 2:
-        raise DataError(f"{index.source}: a map needs at least two rows")
+        raise DataError(f"{index.catalog.source}: a map needs at least two rows")
     rows = _drawn(index, most_points)
     units = index.rows.unit_rows(rows)
     pca, fractions = principal_components(units)
@@ -82,7 +82,7 @@ def _drawn(index: Index, count: int) -> Int64[np.ndarray, " n"]:
 
 def _first_known(index: Index) -> Sequence[Any]:
     for name in COLORED_BY:
-        values = index.values(name)
+        values = index.catalog.values(name)
         if any(value is not None for value in values):
             return values
     return [None] * len(index)

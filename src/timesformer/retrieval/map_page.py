@@ -76,7 +76,7 @@ def _page(found: EmbeddingMap, rows: Sequence[dict[str, Any]], thumbnails: Seque
 def _intro(found: EmbeddingMap) -> str:
     shown, total = len(found.rows), len(found.index)
     count = f"{total:,} clips" if shown == total else f"{shown:,} of {total:,} clips, each class by its share"
-    model = found.index.embeddings.model_sha256
+    model = found.index.catalog.model_sha256
     made = f", made by the model <code>{escape(model[:12])}</code>" if model else ""
     return (
         f"<p class=soft>{count}{made}. Points that lie next to each other are similar. Move with the mouse or, once "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,9 @@ from timesformer.retrieval.index import Index
 
 if TYPE_CHECKING:
     from timesformer.model.tokens import Level
+    from timesformer.retrieval.approximate import ApproximateIndex
+
+AnyIndex: TypeAlias = "Index | ApproximateIndex"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +34,7 @@ class Query:
 
 
 def read_query(
-    index: Index,
+    index: AnyIndex,
     path: str | Path,
     *,
     model: str | Path | None = None,
@@ -59,27 +62,27 @@ def read_query(
         sha256 = video_sha256(Path(path))
     except OSError as error:
         raise DecodeError(f"{path}: {error.strerror or error}") from error
-    row = index.whole_video(sha256) if model is None else None
+    row = index.catalog.whole_video(sha256) if model is None else None
     if row is not None:
-        return Query(index.rows.vectors[row], sha256)
-    if not index.embeddings.model_sha256:
+        return Query(index.vector(row), sha256)
+    if not index.catalog.model_sha256:
         raise ConfigError(
-            f"{index.source}: does not say which model made it, so that a video cannot be compared with its rows; "
-            "search by the id of a row"
+            f"{index.catalog.source}: does not say which model made it, so that a video cannot be compared with its "
+            "rows; search by the id of a row"
         )
     source = model if model is not None else model_of(index)
     return Query(_embedded(index, path, source=source, options=options, overrides=overrides or {}), sha256)
 
 
-def model_of(index: Index) -> str:
+def model_of(index: AnyIndex) -> str:
     """Where the model was when the index was made.
 
     Raises:
         ConfigError: The index does not say.
     """
-    source = next(reversed([run for run in _runs(index.source) if run]), "")
+    source = next(reversed([run for run in _runs(index.catalog.source) if run]), "")
     if not source:
-        raise ConfigError(f"{index.source}: does not say where its model is: pass model=... (--model)")
+        raise ConfigError(f"{index.catalog.source}: does not say where its model is: pass model=... (--model)")
     return source
 
 
@@ -93,7 +96,12 @@ def _runs(folder: str) -> list[str]:
 
 
 def _embedded(
-    index: Index, path: str | Path, *, source: str | Path, options: ComputeOptions | None, overrides: Mapping[str, Any]
+    index: AnyIndex,
+    path: str | Path,
+    *,
+    source: str | Path,
+    options: ComputeOptions | None,
+    overrides: Mapping[str, Any],
 ) -> np.ndarray:
     from timesformer.inference.embed import embed  # imports torch, which ids and known files do not need
     from timesformer.inference.onnx_model import opened
@@ -102,23 +110,23 @@ def _embedded(
 
     model = opened(source, overrides)
     refuse_other_model(index, source, sha256=weights_sha256(model), model=model)
-    found = embed(Predictor(model, options=options), path, level=cast("Level", index.embeddings.level or "cls"))
-    return found.token if index.embeddings.level == "patch" else found.features.reshape(-1)
+    found = embed(Predictor(model, options=options), path, level=cast("Level", index.catalog.level or "cls"))
+    return found.token if index.catalog.level == "patch" else found.features.reshape(-1)
 
 
-def refuse_other_model(index: Index, source: str | Path, *, sha256: str, model: Any) -> None:
+def refuse_other_model(index: AnyIndex, source: str | Path, *, sha256: str, model: Any) -> None:
     """Refuse a model whose embeddings cannot be compared with those of an index.
 
     Raises:
         ConfigError: Its weights, config or sampling of clips are others; the message names what differs.
     """
-    expected = index.embeddings.model_sha256
+    expected = index.catalog.model_sha256
     if sha256 != expected:
         raise ConfigError(
-            f"{index.source}: was made by the model with hash {expected[:12]}, and {source} has {sha256[:12]}: "
+            f"{index.catalog.source}: was made by the model with hash {expected[:12]}, and {source} has {sha256[:12]}: "
             "embeddings of different models cannot be compared"
         )
-    stored = json.loads(index.embeddings.metadata.get(SETTINGS, "{}"))
+    stored = json.loads(index.catalog.metadata.get(SETTINGS, "{}"))
     for name, given in (("model", to_dict(model.config)), ("clip", to_dict(model.info.clip))):
         # through JSON, as the stored ones: tuples are lists there
         given, was = json.loads(json.dumps(given)), stored.get(name, given)
@@ -126,6 +134,6 @@ def refuse_other_model(index: Index, source: str | Path, *, sha256: str, model: 
         if changes:
             key = changes[0]
             raise ConfigError(
-                f"{index.source}: was made with {name}.{key}={was.get(key)!r}, and {source} has {given.get(key)!r}: "
-                "embeddings of different settings cannot be compared"
+                f"{index.catalog.source}: was made with {name}.{key}={was.get(key)!r}, and {source} has "
+                f"{given.get(key)!r}: embeddings of different settings cannot be compared"
             )
