@@ -145,7 +145,7 @@ def main() -> None:
         }
         for name, path in sets.items()
     }
-    about = {"weights": Path(options.weights).name, "sizes": SIZES}
+    about: dict[str, Any] = {"weights": Path(options.weights).name, "sizes": SIZES}
     about |= {"machine": describe_machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     print(json.dumps({"date": time.strftime("%Y-%m"), **about, "results": results}))
 
