@@ -1,8 +1,9 @@
 """Heads on the frozen features of an image ViT: actions of unseen subjects, and fights from unseen sources.
 
 The ViT is read as `train --init-from` reads it: a divided TimeSformer that starts as the image model. For UTD-MHAD,
-subjects 1, 3, 5 and 7 are for training and 2 and 4 for validation; for fights, the groups of its lists. The linear head
-reads the class token, the attentive head the frames. All on the CPU; prints JSON.
+subjects 1, 3, 5 and 7 are for training and 2 and 4 for validation, and clips and size are those of
+`recipes/utd27_photo_vit_s.toml`, which removes the background; for fights, groups and colors as they are. The linear
+head reads the class token, the attentive head the frames. All on the CPU; prints JSON.
 
     python benchmarks/features_utd27.py --weights vit_small_patch16_224.safetensors --utd27 utd27/photo112 \
         --fight128 fight128
@@ -34,6 +35,27 @@ from timesformer.weights.load import load
 
 HEADS = {"cls": "linear", "frame": "attentive"}
 """The head for the features of each level."""
+SIZES = {"utd27": (96, 64), "fight128": (112, 112)}
+"""Height and width of a frame."""
+CLIPS = {
+    "utd27": ClipConfig(
+        sampling="segment",
+        num_crops=1,
+        test_scale=1.0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.15, 0.15, 0.15),
+        channel_order="time",
+        background="remove",
+    ),
+    "fight128": ClipConfig(sampling="segment", num_crops=1, test_scale=1.0),
+}
+
+
+def predictor_of(weights: str, *, depth: int, name: str) -> Predictor:
+    """The first blocks of the ViT on 8 frames of a data set."""
+    model = load(weights, image_size=SIZES[name], num_frames=8, depth=depth)
+    model.info = replace(model.info, clip=CLIPS[name])
+    return Predictor(model, device="cpu")
 
 
 def with_subjects(manifest: Manifest) -> Manifest:
@@ -107,25 +129,23 @@ def main() -> None:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--utd27", type=Path)
     parser.add_argument("--fight128", type=Path)
-    parser.add_argument("--size", type=int, default=112, help="side of a frame in pixels")
-    parser.add_argument("--num-frames", type=int, default=8)
+    parser.add_argument("--depth", type=int, nargs="+", default=[4, 12], help="blocks of the ViT to use")
     parser.add_argument("--limit", type=int, default=0, help="use every n-th video only, to try the script")
     options = parser.parse_args()
-    sets = {name: path for name in ("utd27", "fight128") if (path := getattr(options, name)) is not None}
+    sets = {name: path for name in CLIPS if (path := getattr(options, name)) is not None}
     if not sets:
         parser.error("give --utd27 or --fight128")
-    side = (options.size, options.size)
-    model = load(options.weights, image_size=side, num_frames=options.num_frames)
-    clip = ClipConfig(sampling="segment", num_crops=1, test_scale=1.0)
-    model.info = replace(model.info, clip=replace(model.info.clip, **{
-        name: getattr(clip, name) for name in ("sampling", "num_crops", "test_scale", "frame_stride", "target_fps")
-    }))  # fmt: skip
-    predictor = Predictor(model, device="cpu")
     results = {
-        name: {level: measure(path, predictor, level=level, limit=options.limit) for level in HEADS}
+        name: {
+            f"{depth} blocks, {level}": measure(
+                path, predictor_of(options.weights, depth=depth, name=name), level=level, limit=options.limit
+            )
+            for depth in options.depth
+            for level in HEADS
+        }
         for name, path in sets.items()
     }
-    about = {"weights": Path(options.weights).name, "size": side, "num_frames": options.num_frames}
+    about: dict[str, Any] = {"weights": Path(options.weights).name, "sizes": SIZES}
     about |= {"machine": describe_machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     print(json.dumps({"date": time.strftime("%Y-%m"), **about, "results": results}))
 

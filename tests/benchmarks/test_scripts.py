@@ -17,6 +17,7 @@ SCRIPTS = (
     "check_speed",
     "decode",
     "explain_utd27",
+    "features_utd27",
     "fast_steps",
     "initialization",
     "job_faults",

@@ -118,13 +118,6 @@ def test_the_model_predicts(run, head_run, persons_list):
 
 
 def test_another_backbone_is_refused(run, embedded, model_folder, tmp_path):
-    model = load("tiny", seed=5, num_classes=3)
-    save(model, tmp_path / "other")
-    code, _, err = run(
-        "train", "--features", embedded, "--model", tmp_path / "other", "--output", tmp_path / "run", *ONE
-    )
-    assert code != 0
-    assert f"{tmp_path / 'other'}" in err
     save(random_weights(load(model_folder)), tmp_path / "same_shape")
     code, _, err = run(
         "train", "--features", embedded, "--model", tmp_path / "same_shape", "--output", tmp_path / "run", *ONE
