@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from job_tasks import decoding_here, quarantine_of, rows_of, run_here
+from job_tasks import bytes_of, decoding_here, quarantine_of, rows_of, run_here
 from timesformer.data.clips.dataset import read_eval_views
 from timesformer.model.tokens import encode
 from timesformer.retrieval.embeddings import read_embeddings
@@ -289,3 +291,19 @@ def test_the_summary_as_json(run, videos, model_folder, tmp_path):
     assert {key: json.loads(out)[key] for key in ("num_items", "num_rows", "num_quarantined")} == {
         "num_items": 3, "num_rows": 3, "num_quarantined": 0,
     }  # fmt: skip
+
+
+@pytest.mark.slow  # starts a Ray cluster and workers that import torch: 20 s
+def test_ray_gives_the_rows_of_this_machine(run, videos, model_folder, tmp_path):
+    shutil.copytree(videos.parent, tmp_path / "data")
+    (tmp_path / "data/videos/v1.mp4").write_text("no video")
+    rows = {}
+    for engine in ("local", "ray"):
+        done = subprocess.run(
+            [sys.executable, "-m", "timesformer", "embed", tmp_path / "data/list.csv", "--model", model_folder,
+             "--output", tmp_path / engine, "--engine", engine, "--workers", "1"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        rows[engine] = bytes_of(tmp_path / engine)
+    assert rows["ray"] == rows["local"]

@@ -15,7 +15,17 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.data.synthetic.motion import MOTION_CLASSES
 from timesformer.weights.load import load
 
-GROUPS = ["Arguments", "Data", "Model", "Optimization", "Compute", "Output", "Batch job", "Global options"]
+GROUPS = [
+    "Arguments",
+    "Data",
+    "Model",
+    "Optimization",
+    "Head on stored features",
+    "Compute",
+    "Output",
+    "Batch job",
+    "Global options",
+]
 SMALL = ("--clips-per-class", 1, "--val-clips-per-class", 1, "--size", 16, "--num-frames", 4)
 WITH_OUTPUT = ("demo", "check", "train", "export", "convert", "reproduce", "shard", "synth")
 
@@ -37,7 +47,7 @@ def folded(text):
 def test_verbs_are_listed_in_the_order_of_work(run):
     listed = re.findall(r"^│ (\w+) ", help_of(run), re.MULTILINE)
     assert listed == list(VERBS)
-    assert listed[:8] == ["demo", "check", "train", "evaluate", "predict", "explain", "timeline", "export"]
+    assert listed[:7] == ["demo", "check", "train", "evaluate", "predict", "embed", "explain"]
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "bench"])

@@ -56,7 +56,7 @@ def embed(
     work: Work = NO_WORK,
     overwrite: Overwriting = False,
 ) -> int:
-    """Write the features of videos to Parquet, for search, clustering and training on them.
+    """Write the features of videos to Parquet, for search and training.
 
     A row for each video: what the head of the model reads (`embedding`), the predicted class and, with labels, the true
     one. It is a batch job: the same command goes on after a kill, and reads no finished video again. A video that

@@ -26,7 +26,7 @@ VERBS = {
     "train": "Train or fine-tune a model on your videos.",
     "evaluate": "Measure the accuracy of a model on labeled videos.",
     "predict": "Classify videos.",
-    "embed": "Write the features of videos to Parquet, for search, clustering and training on them.",
+    "embed": "Write the features of videos to Parquet, for search and training.",
     "explain": "Show which parts of a video a prediction rests on.",
     "timeline": "Find what happens when in a long video or a live stream.",
     "export": "Export a model to ONNX, in fp32 or int8.",

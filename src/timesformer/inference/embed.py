@@ -14,12 +14,11 @@ from torch import Tensor
 from timesformer.config.checks import check_choice
 from timesformer.config.compute import ComputeOptions
 from timesformer.data.clips.dataset import warn_of_timing
-from timesformer.data.video.frame_array import FrameArray
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, model_with_features
 from timesformer.inference.options import PredictorKeywords
-from timesformer.inference.predictor import Predictor, ReadVideo, Video
+from timesformer.inference.predictor import Predictor, ReadVideo, Video, as_list
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.tokens import Encoded, Level
 
@@ -107,10 +106,9 @@ def embed(
         raise ConfigError(f"{given}: has no effect on a Predictor, which has its own options")
     predictor = model if isinstance(model, Predictor) else Predictor(model, options=options, **keywords)
     refuse_level(predictor, level)
-    is_one = isinstance(video, str | Path | FrameArray)
-    read = partial(predictor.read, fps=fps)
+    videos, is_one = as_list(video)
     results: list[Embedding] = []
-    for found in embed_read(predictor, read_ahead(read, [video] if is_one else video), level=level):
+    for found in embed_read(predictor, read_ahead(partial(predictor.read, fps=fps), videos), level=level):
         if isinstance(found, TimeSformerError):
             raise found
         results.append(found)

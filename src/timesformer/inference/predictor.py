@@ -158,10 +158,8 @@ class Predictor:
             ConfigError: `top_k` is less than 1, or `fps` is given for a file.
             TimeSformerError: The model outputs nan or inf.
         """
-        is_one = isinstance(video, str | Path | FrameArray)
-        if not is_one and (isinstance(video, bytes) or not isinstance(video, Iterable)):
-            raise DataError(f"a video is a path or RGB frames as uint8 [frames, height, width, 3], not {type(video)}")
-        results = list(self.each([video] if is_one else video, top_k=top_k, fps=fps, on_error="raise"))
+        videos, is_one = as_list(video)
+        results = list(self.each(videos, top_k=top_k, fps=fps, on_error="raise"))
         return results[0] if is_one else results
 
     @overload
@@ -324,6 +322,19 @@ class Predictor:
 
     def _input(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t h w"]:
         return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
+
+
+def as_list(video: Video | Sequence[Video]) -> tuple[Sequence[Video], bool]:
+    """One video or several as a list, and whether it is one.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if isinstance(video, str | Path | FrameArray):
+        return [video], True
+    if isinstance(video, bytes) or not isinstance(video, Iterable):
+        raise DataError(f"a video is a path or RGB frames as uint8 [frames, height, width, 3], not {type(video)}")
+    return video, False
 
 
 def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayReader:
