@@ -15,7 +15,17 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.data.synthetic.motion import MOTION_CLASSES
 from timesformer.weights.load import load
 
-GROUPS = ["Arguments", "Data", "Model", "Optimization", "Compute", "Output", "Batch job", "Global options"]
+GROUPS = [
+    "Arguments",
+    "Data",
+    "Model",
+    "Optimization",
+    "Head on stored features",
+    "Compute",
+    "Output",
+    "Batch job",
+    "Global options",
+]
 SMALL = ("--clips-per-class", 1, "--val-clips-per-class", 1, "--size", 16, "--num-frames", 4)
 WITH_OUTPUT = ("demo", "check", "train", "export", "convert", "reproduce", "shard", "synth")
 
