@@ -54,6 +54,7 @@ PUBLIC = [
     "evaluate_segments",
     "explain",
     "export_onnx",
+    "export_program",
     "load",
     "load_manifest",
     "probe",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.explanation.explain import explain
     from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
+    from timesformer.export.program import export_program
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
@@ -74,6 +75,7 @@ _HOMES = {
     "timesformer.explanation.explain": ["explain"],
     "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
+    "timesformer.export.program": ["export_program"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],

@@ -28,7 +28,7 @@ VERBS = {
     "predict": "Classify videos.",
     "explain": "Show which parts of a video a prediction rests on.",
     "timeline": "Find what happens when in a long video or a live stream.",
-    "export": "Export a model to ONNX, in fp32 or int8.",
+    "export": "Export a model to ONNX, in fp32 or int8, or as a program of torch.export.",
     "convert": "Convert weights to another layout.",
     "info": "Show config, size and cost of a model, or of the paper's models.",
     "bench": "Benchmark speed and memory against other implementations.",
