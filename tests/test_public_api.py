@@ -63,6 +63,7 @@ PUBLIC = [
     "explain",
     "export_onnx",
     "export_web",
+    "export_program",
     "load",
     "load_manifest",
     "measured",

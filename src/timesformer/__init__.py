@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.export.onnx import export_onnx
     from timesformer.export.web_page import export_web
     from timesformer.inference.embed import Embedding, embed
+    from timesformer.export.program import export_program
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
@@ -84,6 +85,7 @@ _HOMES = {
     "timesformer.explanation.explanation": ["Explanation"],
     "timesformer.export.onnx": ["export_onnx"],
     "timesformer.export.web_page": ["export_web"],
+    "timesformer.export.program": ["export_program"],
     "timesformer.config.compute": ["ComputeOptions"],
     "timesformer.inference.embed": ["Embedding", "embed"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],

@@ -243,12 +243,13 @@ print(NAME, middle(0), math.inf)
 def _flattened(tmp_path, monkeypatch, **changes):
     from timesformer.export import flatten as module
 
-    (tmp_path / "flat").mkdir()
-    for name, text in ({"deep": _DEEP, "middle": _MIDDLE, "top": _TOP} | changes).items():
-        (tmp_path / "flat" / f"{name}.py").write_text(text.replace("PKG", "flat"))
+    package = f"flat_{tmp_path.name}"  # a new name for each test, because Python keeps a package that it has found
+    (tmp_path / package).mkdir()
+    for name, text in ({"__init__": "", "deep": _DEEP, "middle": _MIDDLE, "top": _TOP} | changes).items():
+        (tmp_path / package / f"{name}.py").write_text(text.replace("PKG", package))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(module, "_PACKAGE", "flat")
-    return module.flatten("flat.top", constants={"NAME": "it's"})
+    monkeypatch.setattr(module, "_PACKAGE", package)
+    return module.flatten(f"{package}.top", constants={"NAME": "it's"})
 
 
 def test_used_definitions_are_copied_and_private_names_kept_apart(tmp_path, monkeypatch, capsys):
@@ -259,7 +260,7 @@ def test_used_definitions_are_copied_and_private_names_kept_apart(tmp_path, monk
 
 
 def test_what_cannot_be_copied_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"flat\.top: deep is not defined in flat under this name"):
+    with pytest.raises(ValueError, match=r"\.top: deep is not defined in flat_\w+ under this name"):
         _flattened(tmp_path, monkeypatch, top='"""Top."""\nfrom PKG import deep\n\nprint(deep.deep())\n')
 
 

@@ -1,7 +1,7 @@
 """The folded model in a form that can be traced: no in-place operations, any number of clips and frames."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,8 +117,8 @@ class _Embedding(nn.Module):
         return tokens, Grid(frames, *images.shape[-2:])
 
 
-def _resized_time(time: Float[Tensor, "1 n d"], frames: int | torch.SymInt, *, mode: str) -> Float[Tensor, "1 m d"]:
-    """`timesformer.model.interpolation.resize` of a time embedding, for a number of frames that is not known yet.
+def _resized_time(time: Float[Tensor, "1 n d"], frames: Any, *, mode: str) -> Float[Tensor, "1 m d"]:
+    """`timesformer.model.interpolation.resize` of a time embedding, for a number of frames that may be a symbol.
 
     Written out, because ONNX's own operator interpolates differently if there is one frame.
     """
