@@ -1,6 +1,7 @@
 """An exported file with the model's outputs: exported once for all tests here."""
 
 import json
+import pickle
 import re
 import sys
 
@@ -18,12 +19,14 @@ from timesformer.errors import ConfigError, DependencyError, TimeSformerError, W
 from timesformer.evaluation.evaluate import open_both
 from timesformer.export import onnx as export_module
 from timesformer.export.onnx import export_onnx
-from timesformer.inference.onnx_model import onnx_metadata, read_onnx
+from timesformer.export.traced import _resized_time, least_frames
+from timesformer.inference.onnx_model import OnnxModel, onnx_metadata, open_model, read_onnx
 from timesformer.inference.predictor import Predictor
 from timesformer.model.cost import cost
+from timesformer.model.interpolation import resize
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
-from tiny import random_clips, random_model, tiny_config
+from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 pytestmark = pytest.mark.xdist_group("onnx")
 
@@ -50,7 +53,7 @@ def _traced(file):
     """The traced graph of the file; tracing again would take most of these tests' time."""
     graph = onnx.load(file)
     del graph.metadata_props[:]
-    return lambda module, clips: graph
+    return lambda module, clips, **_: graph
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +75,71 @@ def video(tmp_path):
 
 
 @torch.no_grad()
-def test_a_file_answers_batches_of_any_size_as_the_model(file):
-    model, exported = _model(), read_onnx(file)
-    for batch in (1, 2, 5):
-        clips = random_clips(CONFIG, batch=batch)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 7, 16])
+def test_a_file_answers_any_number_of_clips_and_frames_as_the_model(file, batch, frames):
+    clips = random_clips(CONFIG, batch=batch, num_frames=frames)
+    torch.testing.assert_close(read_onnx(file)(clips), _model()(clips), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["bicubic", "nearest"])
+@pytest.mark.parametrize("old", [1, 3, 8])
+def test_a_time_embedding_is_resized_as_the_model_does_it(mode, old):
+    time = torch.randn(1, old, 5)
+    for frames in range(1, 20):
+        wanted = resize(time, old=(old,), new=(frames,), mode=mode)
+        found = _resized_time(time, frames, mode=mode)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6 if mode == "bicubic" else 0)
+
+
+# a trace of each scheme, of which one takes half a minute: hundreds of slices
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("scheme", SCHEME_NAMES)
+def test_every_scheme_takes_any_number_of_frames(scheme, tmp_path):
+    model = random_model(tiny_config(scheme, num_frames=5))
+    done = export_onnx(model, tmp_path / "model.onnx")
+    assert done.least_frames == (4 if scheme == "sparse_local_global" else 1)
+    exported = read_onnx(tmp_path / "model.onnx")
+    for frames in {done.least_frames, 4, 5, 6, 11, 16}:
+        clips = random_clips(model.config, batch=2, num_frames=frames)
         torch.testing.assert_close(exported(clips), model(clips), rtol=1e-4, atol=1e-5)
+
+
+def test_fewest_frames_follow_from_the_scheme():
+    assert [least_frames(tiny_config(scheme, num_frames=8)) for scheme in SCHEME_NAMES if "global" not in scheme] == [
+        1
+    ] * (len(SCHEME_NAMES) - 2)
+    assert least_frames(tiny_config("sparse_local_global", num_frames=4)) == 4
+    assert least_frames(tiny_config("sparse_local_global", num_frames=3)) is None
+    assert least_frames(tiny_config("sparse_local_global_centered")) == 1
+
+
+def test_what_was_compared_is_told(int8_file, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "trace", _traced(file))
+    done = export_onnx(_model(), tmp_path / "model.onnx")
+    assert done.checked == ((3, 3), (1, 4), (2, 1))
+    assert done.to_dict()["least_frames"] == 1
+
+
+def test_a_file_predicts_with_another_number_of_frames_as_the_model(file, video, tmp_path):
+    folder = save(_model(), tmp_path / "model")
+    wanted = Predictor(folder, num_frames=5)(video)
+    found = Predictor(file, num_frames=5)(video)
+    assert found.labels == wanted.labels
+    assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-4)
+    assert pickle.loads(pickle.dumps(open_model(file, num_frames=5))).config.num_frames == 5
+
+
+def test_numbers_of_frames_that_a_file_cannot_take_are_refused(file):
+    with pytest.raises(ConfigError, match="num_frames=3: the ONNX file takes 4 frames or more"):
+        OnnxModel(None, config=CONFIG, info=ModelInfo(), path=file, least_frames=4).with_frames(3)
+    with pytest.raises(ConfigError, match="num_frames=4: the ONNX file was exported for 3 frames alone; change the"):
+        OnnxModel(None, config=CONFIG, info=ModelInfo(), path=file).with_frames(4)
+    few = OnnxModel(None, config=CONFIG, info=ModelInfo(), path=file, least_frames=4)
+    with pytest.raises(ConfigError, match=r"exported for \[batch, 3, 4 or more, 8, 20\]"):
+        few(random_clips(CONFIG, num_frames=3))
 
 
 def test_a_file_holds_the_config_and_all_that_travels_with_the_weights(file):
@@ -131,8 +194,8 @@ def test_settings_that_a_file_cannot_follow_are_refused(file, knob):
 def test_a_file_takes_no_overrides_and_no_other_sizes(file):
     with pytest.raises(ConfigError, match="depth: an ONNX file cannot be changed"):
         Predictor(file, depth=1)
-    with pytest.raises(ConfigError, match=r"exported for \[batch, 3, 3, 8, 20\]"):
-        read_onnx(file)(random_clips(CONFIG, num_frames=2))
+    with pytest.raises(ConfigError, match=r"exported for \[batch, 3, 1 or more, 8, 20\]"):
+        read_onnx(file)(random_clips(CONFIG, image_size=(8, 16)))
 
 
 def test_the_command_line_exports_and_predicts(tmp_path, video, capsys, monkeypatch, file):
@@ -159,7 +222,7 @@ def test_a_file_that_is_there_is_kept_and_a_wrong_name_refused(file, tmp_path):
 
 
 def test_a_model_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "trace", lambda module, clips: onnx.load(_other(tmp_path)))
+    monkeypatch.setattr(export_module, "trace", lambda module, clips, **_: onnx.load(_other(tmp_path)))
     with pytest.raises(TimeSformerError, match="differs from torch by"):
         export_onnx(_model(), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
@@ -275,13 +338,16 @@ def _config(**changes):
         ({"timesformer.config": '{"format_version": 2}'}, "format_version=2, this release reads 1"),
         ({"timesformer.config": _config(num_frames="3")}, r'model\.num_frames="3" must be a valid integer'),
         (
-            {"timesformer.config": _config(num_frames=2)},
-            r"the graph's input is .*, the config says \[batch, 3, 2, 8, 20\]",
+            {"timesformer.config": _config(image_size=[8, 16])},
+            r"the graph's input is .*, the config says \[batch, 3, frames, 8, 16\]",
         ),
         ({"timesformer.labels": "abc"}, r"timesformer\.labels in its metadata is not JSON"),
         ({"timesformer.labels": "{}"}, r"timesformer\.labels in its metadata is not a list of names"),
         ({"timesformer.labels": '["a", 1]'}, "is not a list of names"),
         ({"timesformer.labels": '["a"]'}, "has 1 labels, its model has num_classes=7"),
+        ({"timesformer.least_frames": "0"}, r"timesformer\.least_frames in its metadata is not a whole number from 1"),
+        ({"timesformer.least_frames": "true"}, "is not a whole number from 1"),
+        ({"timesformer.least_frames": None}, r"the config says \[batch, 3, 3, 8, 20\]"),
         ({"timesformer.labels": None}, "was not written by `timesformer export`"),
         (
             {"timesformer.config": _config(num_classes=8), "timesformer.labels": "[]"},

@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _PACKAGE = "timesformer"
-_START = "__main__"
-"""Key of the statement that starts a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +22,7 @@ class _Module:
     name: str
     lines: list[str]
     statements: dict[str, ast.stmt] = field(default_factory=dict)
-    """By each name that they define; in order."""
+    """By each name that they define, or by their line if they define none; in order."""
     docstrings: dict[int, ast.stmt] = field(default_factory=dict)
     """Text after a statement, by the statement's first line."""
     own: dict[str, str] = field(default_factory=dict)
@@ -67,11 +65,11 @@ def _read(name: str) -> _Module:
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             _add_import(module, statement)
-        elif isinstance(statement, ast.Expr):
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             if before is not None:
                 module.docstrings[before.lineno] = statement
         else:
-            for defined in _defines(statement) or [_START]:
+            for defined in _defines(statement) or [f"line {statement.lineno}"]:
                 module.statements[defined] = statement
             before = statement
     return module

@@ -1,6 +1,7 @@
-"""A torch module as an ONNX graph, in fp32 and int8, with the free sizes of its input."""
+"""A torch module as a program of `torch.export` and as an ONNX graph, in fp32 and int8."""
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Generator
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from timesformer.errors import ConfigError, DependencyError, TimeSformerError
 
@@ -39,32 +41,53 @@ def trace(module: nn.Module, clips: Float[Tensor, "b c t height width"], *, leas
     size = sum(tensor.nbytes for tensor in module.state_dict().values())
     if size > _LARGEST_BYTES:
         raise ConfigError(f"the weights are {size / 2**30:.1f} GiB; one ONNX file holds at most 2 GiB")
+    traced = trace_program(module, clips, least_frames=least_frames)
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                module,
-                (clips,),
-                dynamo=True,
-                dynamic_shapes=dynamic_shapes(least_frames),
-                input_names=["clips"],
-                output_names=["logits"],
-                verbose=False,
+                traced, dynamo=True, input_names=["clips"], output_names=["logits"], verbose=False
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise TimeSformerError(f"the ONNX exporter cannot express this model: {str(error).splitlines()[0]}") from error
     assert program is not None  # guaranteed by dynamo=True
-    graph = program.model_proto
-    if least_frames is not None and not graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param:
-        raise TimeSformerError("the ONNX exporter fixed the number of frames of this model")  # which it does silently
-    return graph
+    return _with_named_sizes(program.model_proto)
 
 
-def dynamic_shapes(least_frames: int | None) -> tuple[dict[int, Any]]:
-    """Free sizes of the clips for torch's exporter: the batch, and the frames unless `least_frames` is None."""
+def trace_program(
+    module: nn.Module, clips: Float[Tensor, "b c t height width"], *, least_frames: int | None
+) -> torch.export.ExportedProgram:
+    """Program of `torch.export` of a module in eval mode; for the arguments see `trace`.
+
+    Raises:
+        TimeSformerError: The module cannot be traced.
+    """
     sizes = {0: torch.export.Dim("batch", min=1)}
     if least_frames is not None:
         sizes[2] = torch.export.Dim("frames", min=least_frames)
-    return (sizes,)
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(
+                module,
+                (clips,),
+                dynamic_shapes=(sizes,),
+                strict=False,
+                # else it must prove, and cannot, that a strided slice is never as long as the whole
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+    except (TorchDynamoException, RuntimeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TimeSformerError(f"torch.export cannot express this model: {reason}") from error
+
+
+def _with_named_sizes(graph: Any) -> Any:
+    """The graph with the free sizes of its tensors in terms of `batch` and `frames`."""
+    given = graph.graph.input[0].type.tensor_type.shape.dim
+    names = {given[axis].dim_param: name for axis, name in ((0, "batch"), (2, "frames")) if given[axis].dim_param}
+    for tensor in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        for size in tensor.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"\w+", lambda match: names.get(match[0], match[0]), size.dim_param)
+    return graph
 
 
 def to_int8(graph: Any) -> Any:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from timesformer.errors import TimeSformerError
-from timesformer.export.graph import dynamic_shapes
+from timesformer.export.graph import trace_program
 from timesformer.export.onnx import TOLERANCE, example_clips
 from timesformer.export.parity import check_parity, checked_sizes
 from timesformer.export.sidecar import embedded, sidecar, to_text
@@ -24,9 +23,9 @@ EXTRA_FILE = "preprocessing.json"
 def export_program(model: TimeSformer, path: str | Path, *, overwrite: bool = False) -> Exported:
     """Write a model as a program of `torch.export` for any batch size and number of frames, all or nothing.
 
-    `torch.export.load(path).module()` computes its logits without this package. A sidecar with preprocessing and labels
-    is written next to it, and inside it as the extra file `preprocessing.json`. Number formats and sizes are those of
-    `export_onnx` in fp32.
+    `torch.export.load(path).module()` computes its logits without this package. The sidecar with preprocessing and
+    labels, `NAME.pt2.json`, is also inside it, as the extra file `preprocessing.json`. Weights are in fp32, and numbers
+    of frames are those of `export_onnx`.
 
     Args:
         model: The model.
@@ -51,23 +50,13 @@ def export_program(model: TimeSformer, path: str | Path, *, overwrite: bool = Fa
             model.config, model.info, file=path.name, content=content, export=properties, weights_sha256=digest
         )
 
-    content = _saved(_traced(model, least), extra=to_text(embedded(describe(b""))))
+    form = TracedForm(FastTimeSformer(model), attention=torch_attention)
+    traced = trace_program(form, example_clips(model, least), least_frames=least)
+    content = _saved(traced, extra=to_text(embedded(describe(b""))))
     program, sizes = torch.export.load(io.BytesIO(content)).module(), checked_sizes(model.config, least)
     with torch.no_grad():
         deviation = check_parity(program, model, sizes, tolerance=TOLERANCE["fp32"])
     return exported(path, content, describe(content), deviation, sizes=sizes, least_frames=least)
-
-
-def _traced(model: TimeSformer, least: int | None) -> torch.export.ExportedProgram:
-    form = TracedForm(FastTimeSformer(model), attention=torch_attention)
-    try:
-        with torch.no_grad():
-            return torch.export.export(
-                form, (example_clips(model, least),), dynamic_shapes=dynamic_shapes(least), strict=False
-            )
-    except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise TimeSformerError(f"torch.export cannot express this model: {reason}") from error
 
 
 def _saved(program: torch.export.ExportedProgram, *, extra: str) -> bytes:

@@ -262,6 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             found = {"path": path, "error": str(error)}
         _show(found, model.settings, as_json=given.json)
+    if failures:
+        print(f"{failures} of {len(given.videos)} videos could not be read", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -19,21 +19,31 @@ from timesformer.data.video.timing import MAX_FPS, MIN_FPS
 
 SIDECAR_FORMAT = "timesformer.preprocessing/1"
 
-_PLACEMENT = {
-    "dense": "num_clips clips; clip i starts at max(n - L, 0) * i / num_clips",
-    "center": "one clip, which starts at max(n - L, 0) / 2",
-    "coverage": "clips that start at 0, L, 2 L and so on, while the start is at most n - 1",
-    "segment": "frame (round(s * i) + round(s * (i + 1))) // 2 with s = (n - 1) / T; round takes ties to even",
-    "uniform": "frame round(i * (n - 1) / (T - 1)), halves up; frame (n - 1) // 2 if T is 1",
+_DENSE = {
+    "span": "L = max(1, num_frames of the input * frame_stride * fps / target_fps); fps = target_fps if implausible",
+    "frames": "floor(start + i * (L - 1) / (T - 1) + 1e-9)",
+    "short_videos": "frames past the end are the last frame, n - 1",
 }
-"""Frames of the clips, for a video of n frames and T frames to read; L is the span of a clip in frames."""
-_PAST_END = "frames past the end are the last frame, n - 1"
-_SHORT = {name: "frames repeat" if name in ("segment", "uniform") else _PAST_END for name in _PLACEMENT}
+_SPREAD = {"short_videos": "frames repeat"}
+_RULES = {
+    "dense": {"placement": "clip i of num_clips starts at max(n - L, 0) * i / num_clips", **_DENSE},
+    "center": {"placement": "one clip, which starts at max(n - L, 0) / 2", **_DENSE},
+    "coverage": {"placement": "clips start at 0, L, 2 L and so on, while the start is at most n - 1", **_DENSE},
+    "segment": {
+        "placement": "frame (round(s * i) + round(s * (i + 1))) // 2 with s = (n - 1) / T; round takes ties to even",
+        **_SPREAD,
+    },
+    "uniform": {
+        "placement": "frame round(i * (n - 1) / (T - 1)), halves up; frame (n - 1) // 2 if T is 1",
+        **_SPREAD,
+    },
+}
+"""Frame i of a clip, for a video of n frames and `num_frames`, T, of them to read; L is the span of a dense clip."""
 
 
 def sidecar_path(path: Path) -> Path:
-    """The sidecar of an exported file: the same name with the suffix `.json`."""
-    return path.with_suffix(".json")
+    """The sidecar of an exported file: `mine.json` for `mine.onnx`, `mine.pt2.json` for `mine.pt2`."""
+    return path.with_suffix(".json") if path.suffix.lower() == ".onnx" else path.with_name(f"{path.name}.json")
 
 
 def sidecar(
@@ -91,15 +101,12 @@ def _preprocessing(config: ModelConfig, clip: ClipConfig) -> dict[str, Any]:
     return {
         "sampling": {
             "mode": clip.sampling,
-            "num_frames": config.num_frames * clip.frames_per_channel_group,  # T
-            "span": "L = max(1, num_frames of the input * frame_stride * fps / target_fps)",
-            "frames": "floor(start + i * (L - 1) / (T - 1) + 1e-9), at most n - 1",
+            "num_frames": config.num_frames * clip.frames_per_channel_group,
             "frame_stride": clip.frame_stride,
             "target_fps": clip.target_fps,
             "plausible_fps": [MIN_FPS / 1.01, MAX_FPS * 1.01],
             "num_clips": clip.num_clips,
-            "placement": _PLACEMENT[clip.sampling],
-            "short_videos": _SHORT[clip.sampling],
+            **_RULES[clip.sampling],
         },
         "resize": {
             "rule": "the smallest frame that covers the crop, times scale, with the aspect ratio of the video",

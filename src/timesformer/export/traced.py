@@ -117,7 +117,7 @@ class _Embedding(nn.Module):
         return tokens, Grid(frames, *images.shape[-2:])
 
 
-def _resized_time(time: Float[Tensor, "1 n d"], frames: int, *, mode: str) -> Float[Tensor, "1 m d"]:
+def _resized_time(time: Float[Tensor, "1 n d"], frames: int | torch.SymInt, *, mode: str) -> Float[Tensor, "1 m d"]:
     """`timesformer.model.interpolation.resize` of a time embedding, for a number of frames that is not known yet.
 
     Written out, because ONNX's own operator interpolates differently if there is one frame.

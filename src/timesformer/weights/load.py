@@ -161,6 +161,11 @@ def _read(source: ModelSource, *, num_heads: int | None) -> Checkpoint:
             f"{path}: is an ONNX model: pass the model folder that it was exported from; only `predict --model`, "
             f"`evaluate --model` and `info` read ONNX files"
         )
+    if path.suffix.lower() == ".pt2" and path.is_file():
+        raise WeightsError(
+            f"{path}: is a program of torch.export, which could run any code as it is opened: pass the model folder "
+            f"that it was exported from, or an ONNX file"
+        )
     if path.is_file():
         _check_hash(source, [path])
         return read_file(path, num_heads=num_heads)
