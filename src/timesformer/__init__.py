@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.explanation.explain import explain
     from timesformer.explanation.explanation import Explanation
     from timesformer.export.onnx import export_onnx
+    from timesformer.export.program import export_program
     from timesformer.export.web_page import export_web
     from timesformer.inference.embed import Embedding, embed
-    from timesformer.export.program import export_program
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
     from timesformer.model.schemes import SCHEMES, Axes, Grid, Regroup, Scheme, Tiles
