@@ -78,7 +78,7 @@ class TracedForm(nn.Module):
     def __init__(self, fast: FastTimeSformer, *, attention: AttentionOperator = onnxruntime_attention) -> None:
         super().__init__()
         self.scheme, self.norm, self.head = fast.scheme, fast.norm, fast.head
-        self.embedding = _Embedding(cast(Embedding, fast.embedding))
+        self.embedding = _Embedding(fast.embedding)
         self.blocks = nn.ModuleList([_block(cast(Block, block), attention) for block in fast.blocks])
         self.eval()
 

@@ -26,7 +26,7 @@ BlockFunction = Callable[[Tensor, Grid], Tensor]
 
 def embed(
     clips: Float[Tensor, "b c t height width"], *, embedding: Callable[[Tensor], tuple[Tensor, Grid]], per_frame: bool
-) -> tuple[Tensor, Grid, int]:
+) -> tuple[Tensor, Grid, int | torch.SymInt]:
     """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch."""
     x, grid = embedding(clips)
     return (*fold_frames(x, grid), grid.t) if per_frame else (x, grid, 1)
