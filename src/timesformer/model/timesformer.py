@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from einops import reduce
@@ -22,11 +22,15 @@ from timesformer.model.standardization import BatchStandardization
 
 BlockFunction = Callable[[Tensor, Grid], Tensor]
 """Maps tokens and their grid to tokens."""
+if TYPE_CHECKING:
+    FrameCount = int
+else:
+    FrameCount = int | torch.SymInt  # symbolic while a model is traced, and used like an int
 
 
 def embed(
     clips: Float[Tensor, "b c t height width"], *, embedding: Callable[[Tensor], tuple[Tensor, Grid]], per_frame: bool
-) -> tuple[Tensor, Grid, int | torch.SymInt]:
+) -> tuple[Tensor, Grid, FrameCount]:
     """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch."""
     x, grid = embedding(clips)
     return (*fold_frames(x, grid), grid.t) if per_frame else (x, grid, 1)
