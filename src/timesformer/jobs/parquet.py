@@ -87,6 +87,7 @@ def _vector_columns(schema: "pa.Schema") -> set[str]:
 
 def _read_in_batches(file: "pq.ParquetFile", columns: list[str] | None) -> "pa.Table":
     """Read a file some rows at a time: read as a whole, vectors take four times their memory."""
-    kept = [field for field in file.schema_arrow if columns is None or field.name in columns]
-    batches = file.iter_batches(batch_size=_ROWS_OF_A_BATCH, columns=columns, use_threads=False)
-    return arrow().Table.from_batches(batches, schema=arrow().schema(kept, metadata=file.schema_arrow.metadata))
+    batches = [*file.iter_batches(batch_size=_ROWS_OF_A_BATCH, columns=columns, use_threads=False)]
+    if not batches:
+        return file.read(columns=columns, use_threads=False)
+    return arrow().Table.from_batches(batches).replace_schema_metadata(file.schema_arrow.metadata)
