@@ -26,8 +26,11 @@ BlockFunction = Callable[[Tensor, Grid], Tensor]
 
 def embed(
     clips: Float[Tensor, "b c t height width"], *, embedding: Callable[[Tensor], tuple[Tensor, Grid]], per_frame: bool
-) -> tuple[Tensor, Grid, int]:
-    """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch."""
+) -> tuple[Tensor, Grid, Any]:
+    """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch.
+
+    In a trace by `torch.export` the number may be a symbol.
+    """
     x, grid = embedding(clips)
     return (*fold_frames(x, grid), grid.t) if per_frame else (x, grid, 1)
 
