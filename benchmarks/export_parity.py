@@ -43,7 +43,7 @@ _TINY = {
     "image_size": (32, 48),
     "patch_size": 8,
     "embed_dim": 48,
-    "depth": 3,
+    "depth": 2,
     "num_heads": 3,
     "num_classes": 7,
 }

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from timesformer.config.schema import ModelConfig
 from timesformer.model.block import Block
 from timesformer.model.embedding import Embedding
 from timesformer.model.fast import FastTimeSformer, FoldedMLP, FoldedStep
+from timesformer.model.kernels import first_attention
 from timesformer.model.schemes import REGROUPS, Grid
 from timesformer.model.timesformer import class_token, scheme_of
 
@@ -141,7 +142,11 @@ def _block(block: Block, attention: AttentionOperator) -> Block:
 
 
 class _Step(nn.Module):
-    """A folded step with separate query, key and value projections: the operator needs them apart in memory."""
+    """A folded step with separate query, key and value projections: the operator needs them apart in memory.
+
+    Linear layers see sequences, never single tokens: those would be `Gemm`, which ONNX Runtime's quantization breaks if
+    several share a weight.
+    """
 
     def __init__(self, step: FoldedStep, attention: AttentionOperator) -> None:
         super().__init__()
@@ -158,7 +163,12 @@ class _Step(nn.Module):
         return self.folded.out(self.attention(q, k, v, num_heads=self.folded.num_heads, mask=mask))
 
     def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
-        return self.folded.first(x, mask)
+        normal, heads = self.folded.norm(x), self.folded.num_heads
+        query = F.linear(normal[:, :1], self.query, self.folded.query_bias)[:, 0].unflatten(-1, (heads, -1))
+        row = None if mask is None else mask[0]
+        seen = first_attention(query, self.key.unflatten(0, (heads, -1)), normal, row) @ normal
+        y = einsum(seen, self.value.unflatten(0, (heads, -1)), "b heads d, heads c d -> b heads c")
+        return self.folded.out(y.flatten(1)[:, None])
 
 
 class _MLP(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from einops import reduce
@@ -22,16 +22,15 @@ from timesformer.model.standardization import BatchStandardization
 
 BlockFunction = Callable[[Tensor, Grid], Tensor]
 """Maps tokens and their grid to tokens."""
-if TYPE_CHECKING:
-    FrameCount = int
-else:
-    FrameCount = int | torch.SymInt  # symbolic while a model is traced, and used like an int
 
 
 def embed(
     clips: Float[Tensor, "b c t height width"], *, embedding: Callable[[Tensor], tuple[Tensor, Grid]], per_frame: bool
-) -> tuple[Tensor, Grid, FrameCount]:
-    """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch."""
+) -> tuple[Tensor, Grid, Any]:
+    """Tokens of the first block, their grid, and the number of frames that `per_frame` folds into the batch.
+
+    In a trace by `torch.export` the number may be a symbol.
+    """
     x, grid = embedding(clips)
     return (*fold_frames(x, grid), grid.t) if per_frame else (x, grid, 1)
 
@@ -107,11 +106,7 @@ class TimeSformer(nn.Module):
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one per class. For arguments and errors see `features`."""
-        return self.classify(self.features(clips))
-
-    def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        """Logits of what `features` returned."""
-        return self.head(self.head_dropout(self.head_norm(features)))
+        return self.head(self.head_dropout(self.head_norm(self.features(clips))))
 
     def _block_functions(self) -> list[BlockFunction]:
         *blocks, last = cast(list[Block], list(self.blocks))
