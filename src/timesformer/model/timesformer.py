@@ -106,7 +106,11 @@ class TimeSformer(nn.Module):
 
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
         """Logits of the clips, one per class. For arguments and errors see `features`."""
-        return self.head(self.head_dropout(self.head_norm(self.features(clips))))
+        return self.classify(self.features(clips))
+
+    def classify(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Logits of what `features` returned."""
+        return self.head(self.head_dropout(self.head_norm(features)))
 
     def _block_functions(self) -> list[BlockFunction]:
         *blocks, last = cast(list[Block], list(self.blocks))
