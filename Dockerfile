@@ -10,7 +10,7 @@ ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 ARG TORCH=cpu
-ARG EXTRAS="train jobs export cloud"
+ARG EXTRAS="train jobs embed serve export cloud"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
 COPY pyproject.toml requirements.lock constraints.txt README.md LICENSE ./
