@@ -17,13 +17,16 @@ from timesformer.weights.load import load
 
 GROUPS = [
     "Arguments",
+    "Server",
     "Data",
     "Model",
     "Optimization",
     "Head on stored features",
     "Compute",
+    "Limits",
     "Output",
     "Batch job",
+    "Analysis",
     "Global options",
 ]
 SMALL = ("--clips-per-class", 1, "--val-clips-per-class", 1, "--size", 16, "--num-frames", 4)
@@ -47,7 +50,7 @@ def folded(text):
 def test_verbs_are_listed_in_the_order_of_work(run):
     listed = re.findall(r"^│ (\w+) ", help_of(run), re.MULTILINE)
     assert listed == list(VERBS)
-    assert listed[:7] == ["demo", "check", "train", "evaluate", "predict", "embed", "explain"]
+    assert listed[:7] == ["demo", "check", "train", "evaluate", "predict", "embed", "search"]
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "bench"])

@@ -145,8 +145,8 @@ def test_command_of_the_batch_job_is_accepted():
     assert program == "timesformer"
     command, bound, _ = build_app("predict").parse_args(arguments, exit_on_error=False, print_error=False)
     options = bound.arguments["job"]
-    assert (command.__name__, options.engine, options.job) == ("predict", "ray", "/data/jobs/predict")
-    assert options.workers == job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"]
+    assert (command.__name__, options.work.engine, options.job) == ("predict", "ray", "/data/jobs/predict")
+    assert options.work.workers == job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"]
 
 
 def test_command_of_the_training_is_accepted_and_fits_the_pods():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedding_tables import CLASSES, made_frames, made_rows, write_rows
+from timesformer.config.io import from_dict
 from timesformer.errors import ConfigError, DataError, WeightsError
 from timesformer.retrieval.heads.choose import StrengthScore, best_strength
 from timesformer.retrieval.heads.evaluate import evaluate_rows
@@ -342,7 +343,6 @@ def test_a_head_needs_rows_of_its_shape(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": "mlp"}, "head='mlp' is not one of 'linear', 'attentive'"),
         ({"attention_heads": 2}, "attention_heads=2 has no effect with head='linear'"),
         ({"head": "attentive", "model": "m"}, "model='m' has no effect with head='attentive'"),
         ({"strengths": ()}, r"strengths=\(\) must be numbers greater than 0, at least one"),
@@ -361,6 +361,11 @@ def test_a_head_needs_rows_of_its_shape(tmp_path):
 def test_a_value_takes_effect_or_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         HeadRun(**changes)
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(ConfigError, match="head='mlp'"):
+        from_dict({"head": "mlp"}, kind=HeadRun, source="--set")
 
 
 def test_the_single_strength_is_used_as_it_is(tmp_path):

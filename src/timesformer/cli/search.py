@@ -54,7 +54,7 @@ def search(
     json: AsJson = False,
     analysis: Analysis = NO_ANALYSIS,
 ) -> int:
-    """Find the clips that are most similar to a clip, or what all clips of an index have in common.
+    """Find the clips that are most similar to a clip.
 
     Every row is compared: the result is exact. The query itself is left out: its row, and rows of the same bytes and
     the same segment.
