@@ -364,7 +364,7 @@ def test_a_value_takes_effect_or_is_refused(changes, message):
 
 
 def test_an_unknown_head_is_refused():
-    with pytest.raises(ConfigError, match="head='mlp'"):
+    with pytest.raises(ConfigError, match='head="mlp" must be'):
         from_dict({"head": "mlp"}, kind=HeadRun, source="--set")
 
 

@@ -43,7 +43,7 @@ def export(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Export a model: ONNX, int8, a program of torch.export, or a web page.
+    """Export a model: ONNX, int8, torch.export, or a web page.
 
     The outputs of the file are compared with those of torch before it is written. It takes any batch size and number of
     frames. A JSON file next to it holds labels and preprocessing. `predict`, `evaluate` and `info` accept an ONNX file

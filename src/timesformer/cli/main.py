@@ -31,7 +31,7 @@ VERBS = {
     "explain": "Show which parts of a video a prediction rests on.",
     "timeline": "Find what happens when in a long video or a live stream.",
     "serve": "Serve a model over HTTP: a page for the browser, and an API.",
-    "export": "Export a model: ONNX, int8, a program of torch.export, or a web page.",
+    "export": "Export a model: ONNX, int8, torch.export, or a web page.",
     "convert": "Convert weights to another layout.",
     "push": "Publish a model on the Hugging Face hub, with its card.",
     "info": "Show config, size and cost of a model, or of the paper's models.",

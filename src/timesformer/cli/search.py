@@ -38,7 +38,7 @@ AnyIndex: TypeAlias = "Index | ApproximateIndex"
 
 
 def search(
-    query: Annotated[str, Parameter(metavar="CLIP|ID")] = "",
+    query: Annotated[str, Parameter(group=DATA, metavar="CLIP|ID")] = "",
     /,
     *,
     index: Annotated[Path, Parameter(group=DATA, metavar="DIR")],
