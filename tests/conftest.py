@@ -42,11 +42,17 @@ _LEFT_OUT = pytest.StashKey[int]()
 """Number of tests without the browser that they need."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a browser on a machine without one; the summary says so."""
-    if find_chromium() is not None:
-        return
+    """Give all tests with a browser to one process; leave them out on a machine without one, and the summary says so.
+
+    Two drivers of browsers that start at the same time were seen to keep two cores busy for minutes.
+    """
     without = [item for item in items if need_chromium(getattr(item, "fixturenames", ()))]
+    if find_chromium() is not None:
+        for item in without:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        return
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
     config.stash[_LEFT_OUT] = len(without)

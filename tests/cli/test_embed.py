@@ -52,7 +52,7 @@ WITH_PROCESSES = (
 def in_this_process(request, monkeypatch):
     if request.node.name not in WITH_PROCESSES:
         monkeypatch.setattr("timesformer.cli.job.run_local", run_here)
-        monkeypatch.setattr("timesformer.jobs.embed.decoding", decoding_here)
+        monkeypatch.setattr("timesformer.jobs.video_model.decoding", decoding_here)
 
 
 def embedded(run, *inputs, model, output, options=(), status=0):

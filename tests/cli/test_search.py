@@ -23,7 +23,7 @@ from timesformer.weights.model_folder import save
 def in_this_process(monkeypatch):
     """Jobs compute in this process, which saves seconds for each."""
     monkeypatch.setattr("timesformer.cli.job.run_local", run_here)
-    monkeypatch.setattr("timesformer.jobs.embed.decoding", decoding_here)
+    monkeypatch.setattr("timesformer.jobs.video_model.decoding", decoding_here)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def command_line(*words: str) -> None:
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("timesformer.cli.job.run_local", run_here)
-    monkeypatch.setattr("timesformer.jobs.embed.decoding", decoding_here)
+    monkeypatch.setattr("timesformer.jobs.video_model.decoding", decoding_here)
     monkeypatch.setitem(job_run.run_job.__kwdefaults__, "engine", run_here)
     info = ModelInfo(clip=ClipConfig(sampling="uniform", num_crops=1), labels=tuple("abcdefg"))
     save(random_model(tiny_config(), info=info), tmp_path / "runs" / "demo")

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from timesformer.config.checks import MOST_WORKERS, check_choice, check_count, check_positive
+from timesformer.config.checks import check_choice
 from timesformer.config.compute import ComputeOptions
-from timesformer.errors import DataError, TimeSformerError
+from timesformer.errors import DataError
 from timesformer.inference.embed import Embedding, embed_read, refuse_level
-from timesformer.inference.onnx_model import model_with_features, open_model
+from timesformer.inference.onnx_model import model_with_features
 from timesformer.inference.predictor import Predictor
-from timesformer.inference.weights_hash import weights_sha256
-from timesformer.jobs.decode import DecodeAhead, decoding
 from timesformer.jobs.durable import write_durably
 from timesformer.jobs.embedding_schema import (
     EMBEDDING,
@@ -34,10 +32,11 @@ from timesformer.jobs.engine import Limits
 from timesformer.jobs.folder import JobFolder
 from timesformer.jobs.ids import item_id, salt
 from timesformer.jobs.item import Failure, Item, Row
-from timesformer.jobs.job_model import model_settings, model_source, refuse_other_model
+from timesformer.jobs.job_model import model_settings
 from timesformer.jobs.parquet import arrow
 from timesformer.jobs.parts import ERROR
 from timesformer.jobs.task import Compute
+from timesformer.jobs.video_model import VideoCompute, VideoModel, Videos, failure_of, video_model
 from timesformer.model.tokens import Level, features_shape
 from timesformer.outputs import writing
 
@@ -52,11 +51,7 @@ _TYPES = {"f16": np.float16, "f32": np.float32}
 class EmbedTask:
     """Embeddings of one model; see `embed_task`."""
 
-    model: str
-    """Anything that `timesformer.inference.onnx_model.open_model` accepts."""
-    model_sha256: str
-    overrides: Mapping[str, Any]
-    options: ComputeOptions
+    model: VideoModel
     level: Level
     dtype: StoredType
     shape: tuple[int, ...]
@@ -64,16 +59,17 @@ class EmbedTask:
     folder: str
     """Absolute path of the job, for the files of patches."""
     settings: Mapping[str, Any]
-    num_decoders: int
-    """Processes of each worker that decode videos."""
-    seconds_per_video: float
-    """Longest time that a decoder may take for a video."""
     chunk_size: int = CHUNK_SIZE
 
     @property
     def verb(self) -> str:
         """The verb."""
         return "embed"
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the model's weights."""
+        return self.model.sha256
 
     @property
     def schema(self) -> "pa.Schema":
@@ -101,68 +97,36 @@ class EmbedTask:
         Raises:
             ConfigError: The model is not that of the job.
         """
-        model = open_model(self.model, **self.overrides)
-        refuse_other_model(self.model, sha256=weights_sha256(model), expected=self.model_sha256)
-        predictor = Predictor(model, options=self.options)
-        reading = decoding(
-            model.config, model.info.clip, allow_codecs=self.options.allow_codecs, num_children=self.num_decoders,
-            call_s=self.seconds_per_video, has_sha256=True,
-        )  # fmt: skip
-        with reading as read:
-            yield _Compute(predictor, read, task=self)
+        numbers = salt(self)
+        with self.model.open(has_sha256=True) as (predictor, read):
+
+            def rows(items: Sequence[Item], videos: Videos) -> Iterator[Row | Failure]:
+                for item, found in zip(items, embed_read(predictor, videos, level=self.level), strict=True):
+                    is_found = isinstance(found, Embedding)
+                    yield self._row(item, found, name=item_id(item, numbers)) if is_found else failure_of(found)
+
+            yield VideoCompute(read, rows)
 
     def error_row(self, item: Item, reason: str) -> Row:
         """The row of a video that has no embedding."""
         return {**_given(item), ERROR: reason}
 
-
-class _Compute:
-    """`AheadCompute` of embeddings.
-
-    Args:
-        predictor: The model.
-        read: Reads videos.
-        task: The task.
-    """
-
-    def __init__(self, predictor: Predictor, read: DecodeAhead, *, task: EmbedTask) -> None:
-        self._predictor = predictor
-        self._read = read
-        self._task = task
-        self._salt = salt(task)
-
-    @property
-    def waited_s(self) -> float:
-        """Time that was waited for videos, in seconds."""
-        return self._read.waited_s
-
-    def __call__(self, items: Sequence[Item]) -> Iterator[Row | Failure]:
-        """The results of a chunk, of which only videos of this chunk are in a batch."""
-        return self.ahead(items, ())
-
-    def ahead(self, items: Sequence[Item], upcoming: Sequence[Item]) -> Iterator[Row | Failure]:
-        """The same, while the first videos of the next chunk are decoded."""
-        found = embed_read(self._predictor, self._read(items, upcoming), level=self._task.level)
-        for item, result in zip(items, found, strict=True):
-            yield self._row(item, result) if isinstance(result, Embedding) else _failure(result)
-
-    def _row(self, item: Item, found: Embedding) -> Row | Failure:
-        task = self._task
+    def _row(self, item: Item, found: Embedding, *, name: str) -> Row | Failure:
         try:
-            stored = {name: _stored(values, dtype=task.dtype, path=item.path)
-                      for name, values in (("features", found.features), ("token", found.token))}  # fmt: skip
+            stored = {kind: _stored(values, dtype=self.dtype, path=item.path)
+                      for kind, values in (("features", found.features), ("token", found.token))}  # fmt: skip
         except DataError as error:
             return Failure(reason=str(error))
         row = {
             **_given(item),
             "sha256": found.sha256 or None,
-            EMBEDDING: stored["token" if task.level == "patch" else "features"].reshape(-1),
+            EMBEDDING: stored["token" if self.level == "patch" else "features"].reshape(-1),
             "label": found.label,
             "score": found.score,
             ERROR: None,
         }
-        if task.level == "patch":
-            row[PATCHES] = _write_patches(stored["features"], Path(task.folder), name=item_id(item, self._salt))
+        if self.level == "patch":
+            row[PATCHES] = _write_patches(stored["features"], Path(self.folder), name=name)
         return row
 
 
@@ -193,10 +157,6 @@ def _write_patches(patches: np.ndarray, folder: Path, *, name: str) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _failure(found: Failure | TimeSformerError) -> Failure:
-    return found if isinstance(found, Failure) else Failure(reason=str(found))
-
-
 def embed_task(
     model: str,
     *,
@@ -225,21 +185,16 @@ def embed_task(
         ConfigError: An option or override is invalid, or the model is an ONNX file.
     """
     check_choice("dtype", dtype, StoredType)
-    check_count("num_decoders", num_decoders, most=MOST_WORKERS)
-    check_positive("seconds_per_video", seconds_per_video)
-    options = (options or ComputeOptions()).for_predictor()
-    opened = model_with_features(open_model(model, **(overrides or {})))
-    refuse_level(Predictor(opened, options=replace(options, compile=False)), level)  # before a worker does
+    described, opened = video_model(
+        model, options=options, overrides=overrides, num_decoders=num_decoders, seconds_per_video=seconds_per_video
+    )
+    encoder = model_with_features(opened)
+    refuse_level(Predictor(encoder, options=replace(described.options, compile=False)), level)  # before a worker does
     return EmbedTask(
-        model=model_source(model),
-        model_sha256=weights_sha256(opened),
-        overrides=dict(overrides or {}),
-        options=options,
+        model=described,
         level=level,
         dtype=dtype,
-        shape=features_shape(opened, level),
+        shape=features_shape(encoder, level),
         folder=os.path.abspath(folder),
-        settings={"level": level, "dtype": dtype} | model_settings(opened, options),
-        num_decoders=num_decoders,
-        seconds_per_video=seconds_per_video,
+        settings={"level": level, "dtype": dtype} | model_settings(opened, described.options),
     )

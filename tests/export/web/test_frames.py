@@ -18,7 +18,7 @@ from tiny import tiny_config
 from videos import cut_off, set_display_matrix, write_timed, write_video
 from web_pages import page_folder, served
 
-pytestmark = pytest.mark.xdist_group("page")
+pytestmark = pytest.mark.xdist_group("browser")
 
 READ = """async ([url, every]) => {
   const { openVideo, framesOf } = await import('./decode.js');

@@ -11,7 +11,7 @@ from tiny import tiny_config
 from videos import set_display_matrix, write_timed, write_video
 from web_pages import answer, classify, page_folder, served, shown
 
-pytestmark = pytest.mark.xdist_group("page")
+pytestmark = pytest.mark.xdist_group("browser")
 
 LABELS = ("clap", "<b>wave</b> & bow", "sit down", "run", "jump", "kneel", "lift")
 CONFIG = tiny_config()

@@ -12,7 +12,7 @@ from videos import write_video
 from web_pages import classify, served
 
 pytestmark = [
-    pytest.mark.xdist_group("page"),
+    pytest.mark.xdist_group("browser"),
     pytest.mark.slow,  # npm downloads 33 MB, and the model is exported three times
 ]
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
