@@ -51,7 +51,7 @@ _TYPES = {"f16": np.float16, "f32": np.float32}
 class EmbedTask:
     """Embeddings of one model; see `embed_task`."""
 
-    model: VideoModel
+    video_model: VideoModel
     level: Level
     dtype: StoredType
     shape: tuple[int, ...]
@@ -67,9 +67,14 @@ class EmbedTask:
         return "embed"
 
     @property
+    def model(self) -> str:
+        """Where workers find the model."""
+        return self.video_model.source
+
+    @property
     def model_sha256(self) -> str:
         """Hash of the model's weights."""
-        return self.model.sha256
+        return self.video_model.sha256
 
     @property
     def schema(self) -> "pa.Schema":
@@ -98,7 +103,7 @@ class EmbedTask:
             ConfigError: The model is not that of the job.
         """
         numbers = salt(self)
-        with self.model.open(has_sha256=True) as (predictor, read):
+        with self.video_model.open(has_sha256=True) as (predictor, read):
 
             def rows(items: Sequence[Item], videos: Videos) -> Iterator[Row | Failure]:
                 for item, found in zip(items, embed_read(predictor, videos, level=self.level), strict=True):
@@ -191,7 +196,7 @@ def embed_task(
     encoder = model_with_features(opened)
     refuse_level(Predictor(encoder, options=replace(described.options, compile=False)), level)  # before a worker does
     return EmbedTask(
-        model=described,
+        video_model=described,
         level=level,
         dtype=dtype,
         shape=features_shape(encoder, level),

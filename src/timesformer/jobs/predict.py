@@ -25,7 +25,7 @@ CHUNK_SIZE = 32
 class PredictTask:
     """Predictions of one model; see `predict_task`."""
 
-    model: VideoModel
+    video_model: VideoModel
     top_k: int
     settings: Mapping[str, Any]
     chunk_size: int = CHUNK_SIZE
@@ -36,9 +36,14 @@ class PredictTask:
         return "predict"
 
     @property
+    def model(self) -> str:
+        """Where workers find the model."""
+        return self.video_model.source
+
+    @property
     def model_sha256(self) -> str:
         """Hash of the model's weights."""
-        return self.model.sha256
+        return self.video_model.sha256
 
     @property
     def schema(self) -> "pa.Schema":
@@ -65,7 +70,7 @@ class PredictTask:
         Raises:
             ConfigError: The model is not that of the job.
         """
-        with self.model.open() as (predictor, read):
+        with self.video_model.open() as (predictor, read):
 
             def rows(items: Sequence[Item], videos: Videos) -> Iterator[Row | Failure]:
                 for found in predictor.classify(videos, top_k=self.top_k):
@@ -109,5 +114,5 @@ def predict_task(
     )
     Predictor(opened, options=replace(described.options, compile=False))  # or refuse
     return PredictTask(
-        model=described, top_k=top_k, settings={"top_k": top_k} | model_settings(opened, described.options)
+        video_model=described, top_k=top_k, settings={"top_k": top_k} | model_settings(opened, described.options)
     )
