@@ -38,6 +38,7 @@ def run(capsys):
     return call
 
 
+@pytest.mark.slow  # 15 seconds: a model is trained on planted evidence
 def test_methods_and_null_maps_of_one_scheme_are_measured_and_models_are_reused(run, tmp_path: Path):
     models, output = tmp_path / "models", tmp_path / "result.json"
     asked = ("--schemes", "space_only", "--clips", 8, "--models", models, "--output", output)

@@ -24,6 +24,7 @@ def test_medians_are_given_as_fractions_of_the_median_of_transformers(monkeypatc
     assert candidates[OURS]["fraction_of_transformers"] == pytest.approx(40 / 120)
 
 
+@pytest.mark.slow  # 20 seconds: a process that imports everything for each implementation
 def test_a_forward_pass_is_measured_in_a_separate_process():
     """The peak of a tiny clip may be too small to see, but its base is a whole process."""
     found = run(preset="tiny", rounds=1, only=("ours block by block",)).to_dict()

@@ -97,6 +97,7 @@ def test_shards_give_the_bytes_of_one_driver(run, job_of_many, many, model_folde
     assert bytes_of(tmp_path / "job") == bytes_of(job_of_many[0])
 
 
+@pytest.mark.slow  # 14 seconds: limits of time that pass for real
 def test_decoder_that_dies_or_hangs_costs_one_video(job_of_many, many, model_folder, tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()

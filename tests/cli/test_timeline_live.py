@@ -46,6 +46,7 @@ def public(port):
     return f"http://127.0.0.1:{port}/live.ts?token=***&channel=2"
 
 
+@pytest.mark.slow  # 16 seconds: five reconnections wait for real
 def test_a_stream_that_is_cut_five_times_goes_on(run, model, video, tmp_path):
     with serving(video, seconds=1.5, times=6, away=0.3) as port:
         status, out, err = run("timeline", address_of(port), "-m", model, "-o", tmp_path / "o", "--max-gap", "2",

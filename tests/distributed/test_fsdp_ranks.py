@@ -17,6 +17,8 @@ from timesformer.training.train import train
 from timesformer.weights.load import load
 from training_runs import quiet
 
+pytestmark = pytest.mark.slow  # trainings of several processes, up to 10 seconds each
+
 READABLE = [0, 1, 2, 3, 4, 5, 7, 8, 9, 10]
 """Training videos; that with number 6 is not a video."""
 

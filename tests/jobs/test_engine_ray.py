@@ -30,7 +30,10 @@ from timesformer.jobs.workers import Workers
 from timesformer.ray_cluster import ray_cluster
 
 # Ray Data warns of deprecated fields of its own settings whenever it makes them
-pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # clusters of Ray, 10 seconds each
+    pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning"),
+]
 
 NAMES = [f"{number:02d}{'die' if number in (4, 17) else 'bad' if number in (5, 9) else ''}" for number in range(22)]
 WORKERS = Workers(count=2, threads=1)

@@ -10,7 +10,10 @@ from serve_hang_ups import try_hang_ups, try_queued_hang_ups
 from serve_poison import POISONS, poison, try_poison
 from serve_process import Server
 
-pytestmark = pytest.mark.xdist_group("attacked server")
+pytestmark = [
+    pytest.mark.slow,  # seconds of load for each claim
+    pytest.mark.xdist_group("attacked server"),
+]
 
 
 def test_every_client_gets_the_answer_for_its_clip(server: Server, attacked: Attacked):

@@ -8,7 +8,10 @@ from serve.attacks.conftest import Attacked
 from serve_process import Server
 from serve_schema import try_schema
 
-pytestmark = pytest.mark.xdist_group("attacked server")
+pytestmark = [
+    pytest.mark.slow,  # hundreds of requests that schemathesis makes up
+    pytest.mark.xdist_group("attacked server"),
+]
 
 
 def test_schemathesis_finds_nothing(server: Server, attacked: Attacked, tmp_path: Path):

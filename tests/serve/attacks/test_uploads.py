@@ -11,7 +11,10 @@ from serve_damage import ROUTES, Outcomes, Sent, send
 from serve_floods import try_bombs, try_floods, try_traps, write_bombs
 from serve_process import Server
 
-pytestmark = pytest.mark.xdist_group("attacked server")
+pytestmark = [
+    pytest.mark.slow,  # hundreds of damaged uploads, and a flood
+    pytest.mark.xdist_group("attacked server"),
+]
 ENOUGH_S = 60.0
 """The benchmark says how fast bombs are refused; a test says that they are."""
 
