@@ -33,7 +33,7 @@ from serve_poison import POISONS, poisoned
 from serve_process import Server, serving
 
 NUM_CLIPS = 64
-OVERLOAD_QUEUE = 4
+OVERLOAD_QUEUE = 3
 """Requests that the server takes at a time in the last part: what is accepted then waits for so many others."""
 REFUSAL_MS = 50.0
 ACCEPTED_RATIO = 3.0
