@@ -1,10 +1,13 @@
 """Upload to the Hugging Face hub."""
 
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from timesformer.errors import ConfigError, TimeSformerError
+from timesformer.publishing.card import EXAMPLE, PICTURE
+from timesformer.weights.model_folder import MODEL_FILES
 
 _MAIN = "main"
 
@@ -88,11 +91,6 @@ def upload(
 
 def _of_model(files: set[str]) -> set[str]:
     """Files at the top of a repository that a version of a model may have."""
-    from fnmatch import fnmatch
-
-    from timesformer.publishing.card import EXAMPLE, PICTURE
-    from timesformer.weights.model_folder import MODEL_FILES
-
     patterns = (*MODEL_FILES, EXAMPLE, PICTURE)
     return {file for file in files if "/" not in file and any(fnmatch(file, pattern) for pattern in patterns)}
 

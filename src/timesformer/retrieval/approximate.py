@@ -107,7 +107,7 @@ class ApproximateIndex:
         refuse(bool(where), "where has no effect on an approximate index: use Index, which is exact")
         catalog = self.catalog
         row = catalog.find(query) if isinstance(query, str) else None
-        vector = unit(self.vector(row) if row is not None else self._checked(np.asarray(query)))
+        vector = unit(catalog.checked(query, width=self._graph.ndim) if row is None else self.vector(row))
         is_left_out = catalog.left_out(row, sha256, other_videos=other_videos)
         num_left_out = int(is_left_out.sum())
         keys = _nearest(self._graph, vector, count=min(top_k + num_left_out, len(self)))
@@ -118,14 +118,6 @@ class ApproximateIndex:
             keys[best], exact[best], 0, query=name if row is None else catalog.ids[row].as_py(),
             num_searched=len(self) - num_left_out, num_left_out=num_left_out, is_exact=False,
         )  # fmt: skip
-
-    def _checked(self, vector: np.ndarray) -> np.ndarray:
-        if vector.shape != (self._graph.ndim,):
-            raise DataError(
-                f"the query has shape {tuple(vector.shape)}; "
-                f"vectors of {self.catalog.source} have {self._graph.ndim} numbers"
-            )
-        return vector
 
 
 def build_approximate(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from timesformer.errors import ConfigError, did_you_mean
+from timesformer.errors import ConfigError, DataError, did_you_mean
 from timesformer.jobs.embedding_schema import LEVEL, MODEL_SHA256
 from timesformer.jobs.parquet import arrow
 from timesformer.retrieval.result import Neighbor, SearchResult
@@ -48,6 +48,21 @@ class Catalog:
     def level(self) -> str:
         """`cls`, `frame` or `patch`; empty if the files do not say."""
         return self.metadata.get(LEVEL, "")
+
+    def checked(self, query: Any, *, width: int) -> np.ndarray:
+        """A vector to search for, as an array.
+
+        Args:
+            query: The vector.
+            width: Numbers of a vector of the index.
+
+        Raises:
+            DataError: It has another length.
+        """
+        vector = np.asarray(query)
+        if vector.shape != (width,):
+            raise DataError(f"the query has shape {tuple(vector.shape)}; vectors of {self.source} have {width} numbers")
+        return vector
 
     @property
     def ids(self) -> "pa.ChunkedArray":

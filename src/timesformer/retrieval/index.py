@@ -88,7 +88,7 @@ class Index:
         check_count("top_k", top_k)
         catalog = self.catalog
         row = catalog.find(query) if isinstance(query, str) else None
-        vector = unit(self.vector(row) if row is not None else self._checked(np.asarray(query)))
+        vector = unit(catalog.checked(query, width=self.rows.width) if row is None else self.vector(row))
         is_left_out = catalog.left_out(row, sha256, other_videos=other_videos)
         allowed = _both(matching(catalog.table, where or {}), ~is_left_out)
         found = nearest(self.rows, vector, top_k=top_k, allowed=allowed)
@@ -96,14 +96,6 @@ class Index:
             *found, query=name if row is None else catalog.ids[row].as_py(), num_searched=int(allowed.sum()),
             num_left_out=int(is_left_out.sum()),
         )  # fmt: skip
-
-    def _checked(self, vector: np.ndarray) -> np.ndarray:
-        if vector.shape != (self.rows.width,):
-            raise DataError(
-                f"the query has shape {tuple(vector.shape)}; "
-                f"vectors of {self.catalog.source} have {self.rows.width} numbers"
-            )
-        return vector
 
 
 def _both(matches: Bool[np.ndarray, " n"] | None, allowed: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
