@@ -25,33 +25,15 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fault_videos import OPENED, write_fault_videos, write_traps
+from import_hooks import import_hook
 from job_faults import differing_files, num_quarantined, python_path, write_model
 from job_faults import finished as finished_names
 from job_runs import Job, Kill, OpenedFiles, run_disturbed, run_undisturbed
 from machine import describe_machine
 from timesformer.data.manifest.video_search import find_videos_below
 
-_FLUSH = """
-
-class FlushFinder(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "timesformer.jobs.run":
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            module.run_job.__kwdefaults__["flush"] = module.Flush(rows=1)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, FlushFinder())
-"""
-"""Added to the `sitecustomize.py` of the driver: the product has no option for it."""
+_FLUSH = 'module.run_job.__kwdefaults__["flush"] = module.Flush(rows=1)'
+"""Runs in the driver: the product has no option for it."""
 _CHUNK = 32
 
 
@@ -98,7 +80,7 @@ def run(
     videos, bad = write_videos(folder / "videos", data, files=files, corrupt=corrupt, seed=seed)
     traps, model = write_traps(folder / "traps"), model or write_model(folder / "model")
     with (traps / "sitecustomize.py").open("a") as file:
-        file.write(_FLUSH)
+        file.write(import_hook("timesformer.jobs.run", _FLUSH))
     opened = OpenedFiles(folder / "opened")
     jobs = {
         name: Job(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from import_hooks import import_hook
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import MOTION_CLASSES, render_clip
 
@@ -22,42 +23,25 @@ _NUM_SOURCES = 40
 """Different videos; the others are copies of these, each with a comment of its own at the end of the file."""
 
 _TRAPS = """
-import os, signal, sys, time
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
+import os, signal, time
+
+opened = module.open
 
 
-class Finder(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "av":
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            opened = module.open
-
-            def trapped(file, *arguments, **keywords):
-                name = os.path.basename(str(getattr(file, "name", file)))
-                if pipe := os.environ.get("TIMESFORMER_FAULT_VIDEOS_OPENED"):
-                    descriptor = os.open(pipe, os.O_WRONLY)  # a child of the product may write no file, but a pipe
-                    os.write(descriptor, os.fsencode(name) + b"\\n")
-                    os.close(descriptor)
-                if "kills" in name:
-                    os.kill(os.getpid(), signal.SIGSEGV)
-                while "hangs" in name:
-                    time.sleep(1)
-                return opened(file, *arguments, **keywords)
-
-            module.open = trapped
-
-        spec.loader.exec_module = exec_module
-        return spec
+def trapped(file, *arguments, **keywords):
+    name = os.path.basename(str(getattr(file, "name", file)))
+    if pipe := os.environ.get("TIMESFORMER_FAULT_VIDEOS_OPENED"):
+        descriptor = os.open(pipe, os.O_WRONLY)  # a child of the product may write no file, but a pipe
+        os.write(descriptor, os.fsencode(name) + b"\\n")
+        os.close(descriptor)
+    if "kills" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while "hangs" in name:
+        time.sleep(1)
+    return opened(file, *arguments, **keywords)
 
 
-sys.meta_path.insert(0, Finder())
+module.open = trapped
 """
 
 
@@ -104,7 +88,7 @@ def write_fault_videos(folder: Path, *, count: int, share: int = 0, hangs: int =
 def write_traps(folder: Path) -> Path:
     """Write the `sitecustomize.py` that makes deaths and hangs real, and give its folder back, for `PYTHONPATH`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_TRAPS)
+    (folder / "sitecustomize.py").write_text(import_hook("av", _TRAPS))
     return folder
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from import_hooks import import_hook
+
 KILLS, HANGS, EATS = b"trap:kills", b"trap:hangs", b"trap:eats"
 """Marks at the end of a file whose decoder dies of SIGSEGV, never ends, or takes all memory."""
 DARK = 40
@@ -19,37 +21,18 @@ DARK = 40
 _MOST_WAIT_S = 60.0
 _DECODER = """
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
 
+sys.path.append({folder!r})
+import trapped_serve
 
-class Finder(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != "av":
-            return None
-        sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path)
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            sys.path.append({folder!r})
-            import trapped_serve
-
-            module.open = trapped_serve.trapped_open(module.open)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Finder())
+module.open = trapped_serve.trapped_open(module.open)
 """
 
 
 def decoder_traps(folder: Path) -> dict[str, str]:
     """Write the `sitecustomize.py` that wraps `av.open`; the environment variables with which it works."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_DECODER.format(folder=str(Path(__file__).parent)))
+    (folder / "sitecustomize.py").write_text(import_hook("av", _DECODER.format(folder=str(Path(__file__).parent))))
     return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)])}
 
 

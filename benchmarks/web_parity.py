@@ -11,11 +11,8 @@ import json
 import statistics
 import sys
 import tempfile
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +21,7 @@ from playwright.sync_api import Page
 
 from chromium import NAMES, find_chromium, launched
 from machine import describe_machine
+from static_site import served
 from timesformer import Predictor, export_web, load
 from timesformer.data.video.reader import probe
 
@@ -122,30 +120,6 @@ def compared(page: Page, video: Path, predictor: Predictor) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "note": page.inner_text("#note") if page.is_visible("#note") else "",
     }
-
-
-@contextmanager
-def served(folder: Path, headers: dict[str, str]) -> Generator[str]:
-    """Serve a folder on a free port of this machine, and yield the address."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def end_headers(self) -> None:
-            for name, value in headers.items():
-                self.send_header(name, value)
-            super().end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

@@ -5,11 +5,7 @@ import io
 import json
 import tarfile
 from base64 import b64encode
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import MappingProxyType
 
 import torch
@@ -90,33 +86,6 @@ def package(path, *, files=None):
     return WebRuntime(
         NAME, "1.2.3", integrity, MappingProxyType(dict(zip(("ort.js", "ort.wasm"), hashes, strict=True)))
     )
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    """Files of a folder, and the headers of the server."""
-
-    def end_headers(self) -> None:
-        for name, value in self.server.headers.items():  # type: ignore[attr-defined]
-            self.send_header(name, value)
-        super().end_headers()
-
-    def log_message(self, *_) -> None:
-        """Nothing."""
-
-
-@contextmanager
-def served(folder, headers=None):
-    """Address of a server of static files, without headers unless some are given."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-    server.headers = headers or {}
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def shown(visited, selector="#classes[data-answer], #error:not([hidden])"):

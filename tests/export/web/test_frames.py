@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from browsers import visit
+from static_site import served
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.sampling import crop_boxes, eval_clips, resized_size
@@ -16,7 +17,7 @@ from timesformer.data.video.reader import open_reader
 from timesformer.export.sidecar import sidecar
 from tiny import tiny_config
 from videos import cut_off, set_display_matrix, write_timed, write_video
-from web_pages import page_folder, served
+from web_pages import page_folder
 
 pytestmark = pytest.mark.xdist_group("browser")
 

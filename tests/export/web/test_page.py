@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from browsers import visit
+from static_site import served
 from timesformer.config.schema import ClipConfig
 from tiny import tiny_config
 from videos import set_display_matrix, write_timed, write_video
-from web_pages import answer, classify, page_folder, served, shown
+from web_pages import answer, classify, page_folder, shown
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -3,13 +3,14 @@
 import pytest
 
 from browsers import visit
+from static_site import served
 from timesformer.config.info import ModelInfo
 from timesformer.config.schema import ClipConfig
 from timesformer.export.web_page import export_web
 from timesformer.inference.predictor import Predictor
 from tiny import random_model, tiny_config
 from videos import write_video
-from web_pages import classify, served
+from web_pages import classify
 
 pytestmark = [
     pytest.mark.xdist_group("browser"),
