@@ -1,6 +1,8 @@
-"""Devices and precisions by name, and the name of the processor."""
+"""Devices and precisions by name, and the processor: its name, and which instructions it computes with."""
 
 import platform
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,12 +19,53 @@ _OUT_OF_MEMORY = (
 """What torch says in a plain `RuntimeError`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What of a CPU decides how a model is computed on it."""
+
+    is_intel: bool = False
+    """Whether Intel made it: MKL computes with AVX-512 on no other."""
+    avx512: bool = False
+    avx512_bf16: bool = False
+    amx_bf16: bool = False
+    arm_bf16: bool = False
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether it multiplies matrices in bf16, which is faster than in fp32."""
+        return self.avx512_bf16 or self.amx_bf16 or self.arm_bf16
+
+
+@cache
+def processor() -> Processor:
+    """The CPU of this machine; nothing is claimed about one that the system does not describe."""
+    flags = set(" ".join(_cpu_info("flags") + _cpu_info("Features")).split())
+    return Processor(
+        is_intel="GenuineIntel" in (_cpu_info("vendor_id") or [platform.processor()])[0],
+        avx512="avx512f" in flags,
+        avx512_bf16="avx512_bf16" in flags,
+        amx_bf16="amx_bf16" in flags,
+        arm_bf16="bf16" in flags,
+    )
+
+
+def computes_bf16_faster(device: torch.device) -> bool:
+    """Whether the hardware of a device computes bf16 faster than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and processor().has_bf16
+
+
 def processor_name() -> str:
     """The system's name of the processor."""
+    return (_cpu_info("model name") or [platform.processor() or platform.machine()])[0]
+
+
+def _cpu_info(field: str) -> list[str]:
+    """Values of a field of `/proc/cpuinfo`, one for each core; empty where there is no such file."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
