@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
+from timesformer.model.attention import first_attention
 from timesformer.model.block import Block
 from timesformer.model.embedding import Embedding
 from timesformer.model.fast import FastTimeSformer, FoldedMLP, FoldedStep
-from timesformer.model.kernels import first_attention
 from timesformer.model.schemes import REGROUPS, Grid
 from timesformer.model.timesformer import class_token, scheme_of
 

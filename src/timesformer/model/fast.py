@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from timesformer.errors import ConfigError
 from timesformer.model import kernels
+from timesformer.model.attention import first_attention
 from timesformer.model.block import Block, Step
 from timesformer.model.layers import MLP
 from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
@@ -163,7 +164,7 @@ class FoldedStep(nn.Module):
         to_query, to_key, _ = self.qkv.chunk(3)
         query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
         to_key = to_key.unflatten(0, (self.num_heads, -1))
-        return kernels.first_attention(query, to_key, normal, None if mask is None else mask[0]) @ normal
+        return first_attention(query, to_key, normal, None if mask is None else mask[0]) @ normal
 
     def output_of(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
         """The output for a token, from the weighted sum of normalized tokens of each head."""
