@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.model import TimeSformer, fused, kernels
+from timesformer.model.attention import attend
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 

@@ -1,10 +1,14 @@
 """Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from timesformer.device import processor
 
 _PACKED_LENGTH = 32
 """Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
@@ -37,6 +41,47 @@ def _num_packed(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
     return max(count for count in range(1, max(_PACKED_LENGTH // length, 1) + 1) if batch % count == 0)
 
 
+def attend_heads(
+    q: Float[Tensor, "b heads m c"],
+    k: Float[Tensor, "b heads n c"],
+    v: Float[Tensor, "b heads n c"],
+    *,
+    mask: Bool[Tensor, "m n"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b heads m c"]:
+    """Attention of each head, without a gradient; queries, keys and values may be views of one tensor."""
+    if mask is None and _favors_products(q, k):
+        return _by_products(q, k, v, scale=q.shape[-1] ** -0.5 if scale is None else scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def _by_products(
+    q: Float[Tensor, "b heads m c"], k: Float[Tensor, "b heads n c"], v: Float[Tensor, "b heads n c"], *, scale: float
+) -> Float[Tensor, "b heads m c"]:
+    queries, keys, values = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
+    scores = torch.baddbmm(queries.new_empty(()), queries, keys.mT, beta=0, alpha=scale)
+    return torch.bmm(torch.softmax(scores, dim=-1, out=scores), values).view_as(q)
+
+
+def _favors_products(q: Tensor, k: Tensor) -> bool:
+    """Whether two batched products and a softmax are faster than the fused kernel."""
+    if q.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return k.shape[-2] <= _longest_for_products(q.dtype)
+
+
+@cache
+def _longest_for_products(dtype: torch.dtype) -> int:
+    found = processor()
+    if dtype == torch.float32:
+        return _PACKED_LENGTH if found.avx512 else 0
+    if dtype == torch.bfloat16 and found.amx_bf16:
+        return _PACKED_LENGTH
+    if dtype == torch.bfloat16 and found.avx512_bf16:
+        return 2048
+    return 0
+
+
 def attend_from_first(
     x: Float[Tensor, "b n d"],
     qkv: nn.Linear,
@@ -64,13 +109,15 @@ def first_attention(
     to_key: Float[Tensor, "heads c d"],
     x: Float[Tensor, "b n d"],
     mask: Bool[Tensor, " n"] | None = None,
+    *,
+    scale: float | None = None,
 ) -> Float[Tensor, "b heads n"]:
     """Attention weights of one query per sequence, without materializing the keys `to_key x`.
 
     `q · (K x) = (Kᵀ q) · x`. A bias of the keys would shift all scores alike, which softmax undoes.
     """
     projected = einsum(query, to_key, "b heads c, heads c d -> b heads d")
-    scores = projected @ x.mT * query.shape[-1] ** -0.5
+    scores = projected @ x.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(dim=-1)
