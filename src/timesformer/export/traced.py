@@ -19,7 +19,7 @@ from timesformer.model.schemes import REGROUPS, Grid
 from timesformer.model.timesformer import class_token, scheme_of
 
 AttentionOperator = Callable[..., Tensor]
-"""Maps queries, already scaled, keys and values `[b, n, d]`, `num_heads` and a mask `[n, n]` or None to outputs `[b, n, d]`."""
+"""Maps scaled queries, keys and values `[b, n, d]`, `num_heads` and a mask `[n, n]` or None to outputs `[b, n, d]`."""
 
 _LEAST_WITH_LATTICES = 4
 """Both halves of a stride of 2 must have several frames, because the tracer takes a size of 1 for a constant."""

@@ -1,12 +1,15 @@
 """Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone."""
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from timesformer.device import processor
 
@@ -24,6 +27,8 @@ def attend(
     dropout_p: float = 0.0,
 ) -> Float[Tensor, "b m d"]:
     """Multi-head attention of every sequence, before the output projection."""
+    if mask is None and not dropout_p and q.shape == k.shape and _favors_products(q, k, learns=True):
+        return _ByProducts.apply(q, k, v, num_heads)
     packed = _num_packed(q, k) if mask is None and not dropout_p else 1
     if packed > 1:  # several sequences as one, with a mask that keeps them apart
         length = q.shape[1]
@@ -32,6 +37,47 @@ def attend(
     q, k, v = (rearrange(x, pattern, g=packed, heads=num_heads) for x in (q, k, v))
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
     return rearrange(y, "b heads (g n) d -> (b g) n (heads d)", g=packed)
+
+
+class _ByProducts(Function):
+    """`attend` by batched products and a softmax; keeps queries, keys and values alone for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, num_heads: int):
+        scale = (q.shape[-1] // num_heads) ** -0.5
+        q, k, v = (_by_head(x, num_heads) for x in (q, k, v))
+        ctx.save_for_backward(q, k, v)
+        ctx.num_heads, ctx.scale = num_heads, scale
+        return _joined(torch.bmm(_weights(q, k, scale=scale), v), num_heads)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor):
+        q, k, v = ctx.saved_tensors
+        dy = _by_head(dy, ctx.num_heads)
+        weights = _weights(q, k, scale=ctx.scale)
+        dv = torch.bmm(weights.mT, dy)
+        dscores = torch._softmax_backward_data(torch.bmm(dy, v.mT), weights, -1, weights.dtype)
+        dq = _product(dscores, k, scale=ctx.scale)
+        dk = _product(dscores.mT, q, scale=ctx.scale)
+        return (*(_joined(x, ctx.num_heads) for x in (dq, dk, dv)), None)
+
+
+def _by_head(x: Float[Tensor, "b n d"], num_heads: int) -> Float[Tensor, "s n c"]:
+    return rearrange(x, "b n (heads c) -> (b heads) n c", heads=num_heads)
+
+
+def _joined(x: Float[Tensor, "s n c"], num_heads: int) -> Float[Tensor, "b n d"]:
+    return rearrange(x, "(b heads) n c -> b n (heads c)", heads=num_heads)
+
+
+def _weights(q: Float[Tensor, "s m c"], k: Float[Tensor, "s n c"], *, scale: float) -> Float[Tensor, "s m n"]:
+    scores = _product(q, k.mT, scale=scale)
+    return torch.softmax(scores, dim=-1, out=scores)
+
+
+def _product(a: Float[Tensor, "s m k"], b: Float[Tensor, "s k n"], *, scale: float) -> Float[Tensor, "s m n"]:
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
 
 
 def _num_packed(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
@@ -59,13 +105,12 @@ def _by_products(
     q: Float[Tensor, "b heads m c"], k: Float[Tensor, "b heads n c"], v: Float[Tensor, "b heads n c"], *, scale: float
 ) -> Float[Tensor, "b heads m c"]:
     queries, keys, values = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
-    scores = torch.baddbmm(queries.new_empty(()), queries, keys.mT, beta=0, alpha=scale)
-    return torch.bmm(torch.softmax(scores, dim=-1, out=scores), values).view_as(q)
+    return torch.bmm(_weights(queries, keys, scale=scale), values).view_as(q)
 
 
-def _favors_products(q: Tensor, k: Tensor) -> bool:
-    """Whether two batched products and a softmax are faster than the fused kernel."""
-    if q.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+def _favors_products(q: Tensor, k: Tensor, *, learns: bool = False) -> bool:
+    """Whether batched products and a softmax are faster than the fused kernel."""
+    if q.device.type != "cpu" or torch.is_grad_enabled() != learns or torch.compiler.is_compiling():
         return False
     return k.shape[-2] <= _longest_for_products(q.dtype)
 

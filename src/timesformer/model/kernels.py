@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from timesformer.model.matmul import add_product, linear_into, product
+
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_ROWS = 1024
 """Tokens per chunk on a CPU: their hidden layer is 12 MB in the base model."""
@@ -80,8 +82,33 @@ def merged_linear(
     x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear, *, has_bias: bool = True
 ) -> Float[Tensor, "b n e"]:
     """`second(first(x))`, with or without the bias of `second`, by the product of both weights."""
+    weight = _Linear.apply(second.weight, first.weight.mT, None)
     bias = second.weight @ first.bias
-    return F.linear(x, second.weight @ first.weight, bias + second.bias if has_bias else bias)
+    return _Linear.apply(x, weight, bias + second.bias if has_bias else bias)
+
+
+class _Linear(Function):
+    """`F.linear`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None):
+        dtype = _computing_dtype(x)
+        x, used = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, used)
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        y = x.new_empty(*x.shape[:-1], len(used))
+        linear_into(y.flatten(0, -2), x.flatten(0, -2), used, None if bias is None else bias.to(dtype))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor):
+        x, weight = ctx.saved_tensors
+        rows = dy.flatten(0, -2)
+        dx = product(rows, weight).view_as(x)
+        dweight = product(rows.t(), x.flatten(0, -2))
+        dbias = None if ctx.bias_dtype is None else rows.sum(0, dtype=ctx.bias_dtype)
+        return dx, dweight, dbias
 
 
 class _NormLinear(Function):
@@ -109,7 +136,7 @@ class _NormLinear(Function):
         for rows in _chunks(tokens):
             normed = _normalized(tokens[rows], scale, shift, eps)[0].to(dtype)
             for y, part, shifted in zip(ys, weights, biases, strict=True):
-                _linear(normed, part, shifted, out=y[rows])
+                linear_into(y[rows], normed, part, shifted)
         return tuple(y.unflatten(0, x.shape[:-1]) for y in ys)
 
     @staticmethod
@@ -125,8 +152,8 @@ class _NormLinear(Function):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
             dnormed = torch.empty_like(tokens[rows], dtype=used.dtype)
             for number, (dy, part, dpart) in enumerate(zip(dys, weights, dweight.chunk(len(dys)), strict=True)):
-                dpart.addmm_(dy[rows].t(), normed.to(dy.dtype), beta=_beta(rows.start))
-                dnormed.addmm_(dy[rows], part, beta=_beta(number))
+                add_product(dpart, dy[rows].t(), normed.to(dy.dtype), beta=_beta(rows.start))
+                add_product(dnormed, dy[rows], part, beta=_beta(number))
             d = _norm_backward(dnormed.to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
         dbias = _bias_gradient(dys, weight, unused=ctx.unused_bias) if ctx.has_bias else None
@@ -154,8 +181,8 @@ class _NormMLP(Function):
         hidden, y = (tokens.new_empty(len(tokens), size, dtype=dtype) for size in (len(w1), len(w2)))
         for rows in _chunks(tokens):
             normed, _, _ = _normalized(tokens[rows], scale, shift, eps)
-            _linear(normed.to(dtype), w1, b1, out=hidden[rows])
-            _linear(F.gelu(hidden[rows]), w2, b2, out=y[rows])
+            linear_into(hidden[rows], normed.to(dtype), w1, b1)
+            linear_into(y[rows], F.gelu(hidden[rows]), w2, b2)
         ctx.save_for_backward(x, scale, shift, weight1, weight2, hidden)
         ctx.eps = eps
         return y.view(x.shape)
@@ -170,11 +197,11 @@ class _NormMLP(Function):
         dw1, db1, dw2 = torch.empty_like(w1), scale.new_zeros(len(w1)), torch.empty_like(w2)
         for rows in _chunks(tokens):
             normed, mean, rstd = _normalized(tokens[rows], scale, shift, ctx.eps)
-            dw2.addmm_(dy[rows].t(), F.gelu(hidden[rows]), beta=_beta(rows.start))
-            dhidden = torch.ops.aten.gelu_backward(dy[rows] @ w2, hidden[rows])
-            dw1.addmm_(dhidden.t(), normed.to(dy.dtype), beta=_beta(rows.start))
+            add_product(dw2, dy[rows].t(), F.gelu(hidden[rows]), beta=_beta(rows.start))
+            dhidden = torch.ops.aten.gelu_backward(product(dy[rows], w2), hidden[rows])
+            add_product(dw1, dhidden.t(), normed.to(dy.dtype), beta=_beta(rows.start))
             db1 += dhidden.sum(0, dtype=db1.dtype)
-            d = _norm_backward((dhidden @ w1).to(x.dtype), tokens[rows], mean, rstd, scale, shift)
+            d = _norm_backward(product(dhidden, w1).to(x.dtype), tokens[rows], mean, rstd, scale, shift)
             dx[rows], dscale, dshift = d[0], dscale + d[1], dshift + d[2]
         db2 = dy.sum(0, dtype=weight2.dtype)
         return (
@@ -222,10 +249,3 @@ def _normalized(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Te
 def _norm_backward(d: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, scale: Tensor, shift: Tensor):
     """Gradients of rows, of scale and of shift."""
     return torch.ops.aten.native_layer_norm_backward(d, x, x.shape[-1:], mean, rstd, scale, shift, [True] * 3)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, out: Tensor) -> None:
-    if bias is None:
-        torch.mm(x, weight.t(), out=out)
-    else:
-        torch.addmm(bias, x, weight.t(), out=out)

@@ -43,6 +43,18 @@ def linear(
     return torch.ops.aten.gelu_(y) if gelu else y
 
 
+def linear_into(
+    out: Float[Tensor, "m n"], x: Float[Tensor, "m k"], weight: Float[Tensor, "n k"], bias: Float[Tensor, " n"] | None
+) -> None:
+    """`out = x weightᵀ + bias`, without a gradient."""
+    if _is_onednn_faster_in_fp32(x, weight):
+        out.copy_(_onednn(x, weight, bias, "none"))
+    elif bias is None:
+        torch.mm(x, weight.mT, out=out)
+    else:
+        torch.addmm(bias, x, weight.mT, out=out)
+
+
 def add_linear(
     x: Float[Tensor, "*rows n"], y: Float[Tensor, "*rows k"], weight: Float[Tensor, "n k"], bias: Float[Tensor, " n"]
 ) -> None:
