@@ -227,7 +227,11 @@ def _bias_gradient(dys: Sequence[Tensor], weight: Tensor, *, unused: int | None)
 
 def _chunks(tokens: Tensor) -> Iterator[slice]:
     """Row slices: cache-sized chunks on a CPU, one chunk on a GPU and for meta or fake tensors."""
-    size = _CACHED_ROWS if type(tokens) is Tensor and tokens.device.type == "cpu" else max(len(tokens), 1)
+    size = max(len(tokens), 1)
+    if (
+        type(tokens) is Tensor and tokens.device.type == "cpu"
+    ):  # of equal size: a short one costs a pass over the weights
+        size = -(-size // max(round(size / _CACHED_ROWS), 1))
     return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
 
 
