@@ -10,7 +10,7 @@ def test_medians_are_given_as_fractions_of_the_median_of_transformers(monkeypatc
     peaks = iter([Peak(100, 130), Peak(100, 300), Peak(100, 150), Peak(100, 220), Peak(100, 140), Peak(100, 200)])
     asked: list[str] = []
 
-    def peak_above(target: str, *, candidate: str, preset: str) -> Peak:
+    def peak_above(target: str, *, candidate: str, **_: object) -> Peak:
         asked.append(candidate)
         return next(peaks)
 

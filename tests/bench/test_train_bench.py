@@ -15,7 +15,7 @@ from tiny import square_config
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(train, "preset_config", _config)
+    monkeypatch.setattr(train, "config_of", _config)
     peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100}
     monkeypatch.setattr(train, "peak_above", lambda target, candidate, **_: Peak(base=7, peak=7 + peaks[candidate]))
 
@@ -39,7 +39,7 @@ def test_all_candidates_have_the_same_gradients(preset: str):
 
 def test_clips_and_precision_take_effect(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(train, "peak_above", lambda target, candidate, preset, clips: asked.append(clips) or Peak(1, 2))
+    monkeypatch.setattr(train, "peak_above", lambda target, clips, **_: asked.append(clips) or Peak(1, 2))
     one, three = (train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=clips) for clips in (1, 3))
     assert asked == [1, 1, 3, 3]
     assert three.to_dict()["settings"]["gmac"] == 3 * one.to_dict()["settings"]["gmac"]
