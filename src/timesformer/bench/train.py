@@ -141,9 +141,11 @@ def _work_note(work: Mapping[str, float]) -> str:
     )
 
 
-def prepare(candidate: str, preset: str, clips: int = 2, precision: Precision = "fp32") -> Callable[[], None]:
-    """A training step on the CPU, after a first one that allocates gradients and the optimizer's state."""
-    step = _step(candidate, preset, device_dtype=DeviceAndDtype.of("cpu", precision), clips=clips)
+def prepare(
+    candidate: str, preset: str, clips: int = 2, precision: Precision = "fp32", device: str = "cpu"
+) -> Callable[[], None]:
+    """A training step, after a first one that allocates gradients and the optimizer's state."""
+    step = _step(candidate, preset, device_dtype=DeviceAndDtype.of(device, precision), clips=clips)
     step.run()
     return step.run
 
