@@ -59,18 +59,19 @@ class Worker:
         except (EOFError, ConnectionError):
             printed = self._log.read_bytes()[already_printed:].decode(errors="replace").strip().splitlines()
             reason = printed[-1] if printed else "the process ended without a word"
-        self.stop()
+        self.stop(at_once=True)
         return {"error": reason}
 
-    def stop(self) -> None:
-        """End the process, and those that it has started."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the process; at once, those that it has started as well."""
         if self._process is None:
             return
         assert self._connection is not None
-        self._connection.close()
-        if self._process.pid is not None:
-            _kill_group(self._process.pid)
-        self._process.join()
+        self._connection.close()  # an idle process ends by itself
+        self._process.join(0 if at_once else 10)
+        if at_once or self._process.is_alive():
+            _kill_group(self._process)
+            self._process.join()
         self._process = self._connection = None
 
     def _start(self) -> None:
@@ -81,13 +82,12 @@ class Worker:
         other.close()
 
 
-def _kill_group(pid: int) -> None:
-    for kill in (os.killpg, os.kill):  # before it has its own group, the process alone
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        return
+def _kill_group(process: multiprocessing.process.BaseProcess) -> None:
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has not made its group yet
+        process.kill()
 
 
 def _serve(connection: Connection, log: str) -> None:
@@ -166,7 +166,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=8, help="clips per pass and step of the two targets (default: 8)")
     parser.add_argument("--rounds", type=int, default=11, help="timed rounds (default: 11)")
     parser.add_argument("--minutes", type=float, default=8, help="time for all steps (default: 8)")
-    parser.add_argument("--steps", default="", help="comma-separated words: only steps with one of them in their names")
+    parser.add_argument("--steps", default="", help="comma-separated: only steps whose names begin with one of these")
     parser.add_argument("--overwrite", action="store_true", help="replace results in the folder")
     return parser.parse_args()
 
@@ -191,7 +191,7 @@ def main() -> None:
             "model": options.model,
             "clips": options.clips,
         }
-        chosen = [step for step in steps if not words or any(word in step.name for word in words)]
+        chosen = [step for step in steps if not words or step.name.startswith(tuple(words))]
         results = run_all(chosen, folder, seconds=60 * options.minutes, facts=facts)
     except TimeSformerError as error:
         sys.exit(f"gpu.py: {error}")

@@ -46,8 +46,9 @@ def all_steps(*, device: str, model: str, small: str, rounds: int, clips: int) -
     common = {"preset": model, "device": device, "rounds": rounds}
 
     def bench(name: str, precision: str, count: int, **options: Any) -> Step:
-        tf32, budget_s, label = options.pop("tf32", False), options.pop("budget_s", 60), options.pop("label", "")
-        shown = f"{name} {precision}{' with tf32' if tf32 else ''} x {count}{label}"
+        tf32, budget_s = options.pop("tf32", False), options.pop("budget_s", 60)
+        kind, of = options.pop("kind", ""), options.pop("of", "")
+        shown = f"{kind}{name} {precision}{' with tf32' if tf32 else ''} x {count}{of}"
         arguments = {"benchmark": name, **common, "precision": precision, "clips": count, **options}
         return Step(name=shown, run="bench", arguments=arguments, budget_s=budget_s, tf32=tf32)
 
@@ -55,12 +56,13 @@ def all_steps(*, device: str, model: str, small: str, rounds: int, clips: int) -
         arguments = {"benchmark": benchmark, "candidate": candidate, "preset": model, "device": device, "clips": clips}
         return Step(name=f"profile {benchmark} bf16 of {candidate}", run="profile", arguments=arguments, budget_s=40)
 
-    small_model = {"preset": small, "label": f" of {Path(small).stem}", "budget_s": 30}
+    on_gpu = {} if device == "cpu" else {"model": EAGER, "train": TRAINED}  # TF32 has no effect elsewhere
+    small_model = {"preset": small, "of": f" of {Path(small).stem}", "budget_s": 30}
     return [
         Step(name="products", run="products", arguments={"device": device}, budget_s=60),
         bench("model", "bf16", clips, only=EAGER),
         bench("train", "bf16", clips, only=TRAINED),
-        Step(name="tests", run="tests", arguments={"device": device}, budget_s=120),
+        Step(name="tests", run="tests", arguments={"device": device, "within_s": 110}, budget_s=120),
         Step(name="attention", run="attention", arguments={"device": device, "clips": clips}, budget_s=30),
         profiled("memory", "ours"),
         profiled("train", "ours"),
@@ -70,14 +72,13 @@ def all_steps(*, device: str, model: str, small: str, rounds: int, clips: int) -
         bench("train", "bf16", 4 * clips, only=TRAINED),
         bench("model", "fp32", clips, only=EAGER),
         bench("train", "fp32", clips, only=TRAINED),
-        bench("model", "bf16", clips, only=COMPILED, label=", compiled", budget_s=150),
-        bench("train", "bf16", clips, only=COMPILED, label=", compiled", budget_s=150),
+        bench("model", "bf16", clips, only=COMPILED, kind="compiled ", budget_s=150),
+        bench("train", "bf16", clips, only=COMPILED, kind="compiled ", budget_s=150),
         bench("memory", "bf16", clips, rounds=1),
         bench("memory", "fp32", 1, rounds=1),
         bench("train", "bf16", 64, only=TRAINED, **small_model),
         bench("train", "fp32", 64, only=TRAINED, **small_model),
-        bench("model", "fp32", clips, only=EAGER, tf32=True),
-        bench("train", "fp32", clips, only=TRAINED, tf32=True),
+        *(bench(name, "fp32", clips, only=only, tf32=True) for name, only in on_gpu.items()),
         bench("cost", "bf16", 1, rounds=5, budget_s=90),
         bench("cost", "fp32", 1, rounds=3, budget_s=90),
     ]
@@ -109,13 +110,15 @@ def products(device: str) -> dict[str, Any]:
 
     from timesformer.bench.result import describe_machine
 
-    size, on_gpu = (8192, True) if torch.device(device).type == "cuda" else (512, False)
-    found: dict[str, float] = {}
-    for name, dtype in {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"tf32": torch.float32} if on_gpu else {}):
+    on_gpu = torch.device(device).type == "cuda"
+    size = 8192 if on_gpu else 512
+    dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32} | ({"tf32": torch.float32} if on_gpu else {})
+    rates: dict[str, float] = {}
+    for name, dtype in dtypes.items():
         torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        found[name] = size**3 / 1e9 / seconds_of(lambda left=left, right=right: left @ right, device=device)
-    return {"size": size, "gmac_per_s": found, "machine": describe_machine(), "gpu": _gpu() if on_gpu else {}}
+        rates[name] = size**3 / 1e9 / seconds_of(lambda left=left, right=right: left @ right, device=device)
+    return {"size": size, "gmac_per_s": rates, "machine": describe_machine(), "gpu": _gpu() if on_gpu else {}}
 
 
 def _gpu() -> dict[str, Any]:
@@ -148,25 +151,40 @@ def attention(device: str, clips: int) -> dict[str, Any]:
         "time, packed": torch.randn(clips * patches, frames, 3, heads, width),
         "space, strided": torch.randn(frames * clips, 1 + patches, 3, heads, width),
     }
-    kernels = {kernel.name: [kernel] for kernel in SDPBackend.__members__.values() if kernel.name != "ERROR"}
+    backends = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
     found: dict[str, dict[str, float | str]] = {}
     for name, qkv in layouts.items():
-        # in the memory order of the layout: `to` keeps the strides
-        q, k, v = (part.movedim(2, 1) for part in qkv.to(device, torch.bfloat16).unbind(2))
-        found[name] = {}
-        for kernel, backends in kernels.items():
+        qkv = qkv.to(device, torch.bfloat16)  # keeps the order in memory
+        found[name] = {"chosen": _attention_ms(F.scaled_dot_product_attention, qkv, device)}
+        found[f"{name}, with gradients"] = {
+            "chosen": _attention_ms(F.scaled_dot_product_attention, qkv, device, backward=True),
+            "products": _attention_ms(_by_products, qkv, device, backward=True),
+        }
+        found[name]["products"] = _attention_ms(_by_products, qkv, device)
+        for backend in backends:
             try:
-                with sdpa_kernel(backends), torch.inference_mode():
-                    run = lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v)  # noqa: E731
-                    found[name][kernel] = 1e3 * seconds_of(run, device=device)
+                with sdpa_kernel(backend):
+                    found[name][backend.name] = _attention_ms(F.scaled_dot_product_attention, qkv, device)
             except RuntimeError as error:
-                found[name][kernel] = str(error).splitlines()[0]
-        found[name]["chosen"] = 1e3 * seconds_of(
-            lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v), device=device
-        )
-        plain = lambda q=q, k=k, v=v: ((q @ k.mT) * width**-0.5).softmax(-1) @ v  # noqa: E731
-        found[name]["plain products"] = 1e3 * seconds_of(plain, device=device)
+                found[name][backend.name] = str(error).splitlines()[0]
     return {"milliseconds": found}
+
+
+def _by_products(q: Any, k: Any, v: Any) -> Any:
+    return ((q @ k.mT) * q.shape[-1] ** -0.5).softmax(-1) @ v
+
+
+def _attention_ms(attend: Callable[..., Any], qkv: Any, device: str, *, backward: bool = False) -> float:
+    """Milliseconds of attention on `[sequences, n, 3, heads, d]`, with gradients if `backward`."""
+    qkv = qkv.detach().requires_grad_(backward)
+
+    def work() -> None:
+        y = attend(*(part.movedim(2, 1) for part in qkv.unbind(2)))
+        if backward:
+            y.sum().backward()
+            qkv.grad = None
+
+    return 1e3 * seconds_of(work, device=device)
 
 
 def seconds_of(work: Callable[[], object], *, device: str, repeats: int = 20) -> float:
@@ -199,15 +217,26 @@ def profile(benchmark: str, candidate: str, *, preset: str, device: str, clips: 
         activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     ) as profiler:
         work()
-    kind = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, kind))
-    rows = [{"name": event.key[:120], "calls": event.count, "ms": getattr(event, kind) / 1e3} for event in events]
-    total = sum(row["ms"] for row in rows)
-    launches = sum(row["calls"] for row in rows if row["name"] == "cudaLaunchKernel")
-    return {"wall_ms": 1e3 * wall_s, "sum_ms": total, "kernel_launches": launches, "rows": rows[:25]}
+    events = profiler.key_averages()
+    operators = [event for event in events if event.device_type.name == "CPU"]
+    kernels = [event for event in events if event.device_type.name != "CPU"]
+    rows = _rows(operators, "self_device_time_total" if on_gpu else "self_cpu_time_total")
+    own = _rows(kernels, "self_device_time_total") if on_gpu else rows
+    return {
+        "wall_ms": 1e3 * wall_s,
+        "kernel_ms": sum(row["ms"] for row in own),
+        "kernels": sum(row["calls"] for row in own),
+        "rows": rows[:25],
+        "kernel_rows": own[:25] if on_gpu else [],
+    }
 
 
-def tests(device: str) -> dict[str, Any]:
+def _rows(events: list[Any], kind: str) -> list[dict[str, Any]]:
+    ordered = sorted(events, key=lambda event: -getattr(event, kind))
+    return [{"name": event.key[:120], "calls": event.count, "ms": getattr(event, kind) / 1e3} for event in ordered]
+
+
+def tests(device: str, within_s: float) -> dict[str, Any]:
     """`tests/gpu` in a separate process, without the plugins of the other tests, which need more packages."""
     paths = [str(ROOT / name) for name in ("src", "tests", "benchmarks")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TIMESFORMER_GPU_TESTS": device}
@@ -226,6 +255,7 @@ def tests(device: str) -> dict[str, Any]:
             "no:cacheprovider",
         ]
         command += ["--confcutdir", str(ROOT / "tests" / "gpu"), "--durations=5", str(ROOT / "tests" / "gpu")]
+        command = ["timeout", str(within_s), *command]  # what was printed until then is kept
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).strip().splitlines()
     return {"exit_status": done.returncode, "result": lines[-1] if lines else "", "output": lines[-200:]}

@@ -20,10 +20,9 @@ def summary(results: Mapping[str, Any]) -> str:
 
 
 def _title(results: Mapping[str, Any]) -> str:
-    products = results["steps"].get("products", {})
-    machine = products.get("machine", {})
-    name = machine.get("gpu") if products.get("gpu") else machine.get("cpu")
-    return f"{name or results['device']}, {results['date']}, torch {machine.get('torch', '(unknown)')}"
+    machine = next((step["machine"] for step in results["steps"].values() if "machine" in step), {})
+    name = machine.get("cpu" if results["device"] == "cpu" else "gpu", results["device"])
+    return f"{name}, {results['date']}, torch {machine.get('torch', 'unknown')}"
 
 
 def _targets(results: Mapping[str, Any]) -> Iterator[str]:
@@ -95,9 +94,12 @@ def _memory(steps: Mapping[str, Any]) -> Iterator[str]:
 def _section(name: str, step: Mapping[str, Any]) -> Iterator[str]:
     """The other steps, one section each."""
     if "rows" in step:
-        yield from (f"## {name}", "", f"{step['wall_ms']:.2f} ms, {step['sum_ms']:.2f} ms in kernels.", "")
-        yield from ("| operator or kernel | calls | ms |", "|---|--:|--:|")
-        yield from (f"| `{row['name'][:80]}` | {row['calls']} | {row['ms']:.3f} |" for row in step["rows"][:15])
+        yield from (f"## {name}", "")
+        yield f"{step['wall_ms']:.2f} ms without the profiler; {step['kernels']} kernels, {step['kernel_ms']:.2f} ms."
+        for title, rows in {"operator": step["rows"], "kernel": step["kernel_rows"]}.items():
+            if rows:
+                yield from ("", f"| {title} | calls | ms |", "|---|--:|--:|")
+                yield from (f"| `{row['name'][:80]}` | {row['calls']} | {row['ms']:.3f} |" for row in rows[:15])
         yield ""
     elif "milliseconds" in step:
         yield from (f"## {name}, ms", "")

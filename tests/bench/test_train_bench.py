@@ -16,7 +16,7 @@ from tiny import square_config
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(train, "config_of", _config)
-    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100}
+    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100, train.PLAIN: 80}
     monkeypatch.setattr(train, "peak_above", lambda target, candidate, **_: Peak(base=7, peak=7 + peaks[candidate]))
 
 
@@ -53,6 +53,16 @@ def test_bf16_computes_in_bf16(monkeypatch: pytest.MonkeyPatch):
     name = "blocks.0.mlp.fc1.weight"
     assert not exact[name].equal(half[name])
     torch.testing.assert_close(half[name], exact[name], rtol=0.1, atol=0.1 * float(exact[name].abs().max()))
+
+
+def test_plain_layers_have_the_gradients_of_the_kernels_and_other_outputs_of_memory():
+    result = train.run(preset="base", rounds=1, only=[train.PLAIN, train.SDPA])
+    assert 0 < result.max_difference[train.PLAIN] < 1e-5
+    assert "does not support attn_implementation='sdpa'" in result.unavailable[train.SDPA]
+
+
+def test_more_clips_than_classes_have_labels():
+    assert train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=8).settings["clips"] == 8
 
 
 def test_only_the_requested_candidates_run():

@@ -1,7 +1,7 @@
 """Tests of this folder are collected if there is a CUDA GPU.
 
-`TIMESFORMER_GPU_TESTS=cpu` tries them on a CPU. Those that read videos are left out if PyAV is not installed: the others
-run on a machine that has little more than torch.
+`TIMESFORMER_GPU_TESTS=cpu` tries them on a CPU. Those that read videos are left out if PyAV is not installed, so
+that the others run on a machine that has little more than torch.
 """
 
 import os
