@@ -51,5 +51,5 @@ def test_a_recipe_is_timed_and_transformers_has_no_frames_that_are_not_square(re
 def test_a_file_that_is_not_a_recipe_is_refused(tmp_path: Path):
     path = tmp_path / "recipe.toml"
     path.write_text("[model]\ndeptth = 3\n")
-    with pytest.raises(ConfigError, match=r"recipe\.toml: unknown key 'model\.deptth'"):
+    with pytest.raises(ConfigError, match=r"recipe\.toml: unknown key model\.deptth; did you mean"):
         config_of(str(path))

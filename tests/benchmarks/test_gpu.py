@@ -37,7 +37,7 @@ def without_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = "products,model bf16 x 2,profile train"
     done = gpu_sh(str(out), *TINY, "--steps", steps, "--minutes", "9", path=str(folder))
     assert done.returncode == 0, done.stderr
-    assert "forward pass in bf16" in done.stdout
+    assert "forward pass of 2 clips in bf16" in done.stdout
     return out
 
 
@@ -53,8 +53,8 @@ def test_missing_transformers_is_told(without_packages: Path):
     steps = json.loads((without_packages / "results.json").read_text())["steps"]
     assert "transformers is not installed" in steps["model bf16 x 2"]["unavailable"]["transformers"]
     shown = (without_packages / "summary.md").read_text()
-    assert "forward pass in bf16 over transformers eager: unknown (transformers is not installed" in shown
-    assert "training step in bf16, of the rate of a matrix product: unknown (was not measured)" in shown
+    assert "forward pass of 2 clips in bf16 over transformers eager: unknown (transformers is not installed" in shown
+    assert "training step of 2 clips in bf16, of the rate of a matrix product: unknown (was not measured)" in shown
 
 
 def test_results_are_not_replaced_unasked(without_packages: Path):
@@ -91,7 +91,7 @@ def test_steps_have_different_names_and_the_targets_come_first():
     assert names[:3] == ["products", "model bf16 x 8", "train bf16 x 8"]
 
 
-@pytest.mark.parametrize(("ratio", "said"), [(3.2, "**3.20 times**, target 3.00 times: met"), (1.5, "missed")])
+@pytest.mark.parametrize(("ratio", "said"), [(3.2, "**3.20 times**, target on a GPU 3.00 times: met"), (1.5, "missed")])
 def test_targets_are_judged(ratio: float, said: str):
     step = {"speedup_of_ours": {"transformers": {"median": ratio}}}
     results = {"device": "cuda", "date": "2026-11", "clips": 8, "steps": {"model bf16 x 8": step}}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from einops import rearrange
@@ -53,8 +53,9 @@ def transformers_module(model: TimeSformer, *, attention: Attention = "eager") -
         from timesformer.weights.formats.transformers import save_transformers
     transformers.logging.disable_progress_bar()
     kind = transformers.TimesformerForVideoClassification
+    options: dict[str, Any] = {"num_hidden_layers": 0, "attn_implementation": attention}
     try:  # an empty model, before the weights are written
-        kind(transformers.TimesformerConfig(num_hidden_layers=0, attn_implementation=attention))
+        kind(transformers.TimesformerConfig(**options))
     except ValueError as error:
         raise DependencyError(
             f"TimeSformer of transformers {transformers.__version__} does not support attn_implementation={attention!r}"

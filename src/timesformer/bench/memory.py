@@ -108,7 +108,8 @@ def _measure_all(
     for done, (_, name) in enumerate(product(range(rounds), names), start=1):
         try:
             if name not in unavailable:
-                peaks.setdefault(name, []).append(measure(name))
+                peak = measure(name)
+                peaks.setdefault(name, []).append(peak)
         except TimeSformerError as error:
             if name == OURS:
                 raise
