@@ -43,7 +43,8 @@ def _target(what: str, found: float | None, target: float, form: str, step: Mapp
     if found is None:
         reason = step.get("error") or step.get("unavailable", {}).get("transformers") or "was not measured"
         return f"* {what}: unknown ({reason}); target on a GPU {form.format(target)}"
-    return f"* {what}: **{form.format(found)}**, target on a GPU {form.format(target)}: {'met' if found >= target else 'missed'}"
+    verdict = "met" if found >= target else "missed"
+    return f"* {what}: **{form.format(found)}**, target on a GPU {form.format(target)}: {verdict}"
 
 
 def _speed_table(steps: Mapping[str, Any]) -> Iterator[str]:
