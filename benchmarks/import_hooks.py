@@ -29,3 +29,22 @@ sys.meta_path.insert(0, Finder())
 def import_hook(module: str, change: str) -> str:
     """Code for a `sitecustomize.py`: `change` runs right after a module was imported, with the module as `module`."""
     return _HOOK.format(module=module, change=change)
+
+
+_BLOCKER = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+
+def find_spec(name, *rest):
+    return None if name.partition(".")[0] in {packages!r} else find(name, *rest)
+
+
+PathFinder.find_spec = find_spec
+"""
+
+
+def import_blocker(*packages: str) -> str:
+    """Code for a `sitecustomize.py`: the packages are not found, as if they were not installed."""
+    return _BLOCKER.format(packages=set(packages))

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from timesformer.bench.baselines import decode_on_one_thread, read_whole_video, to_rgb
 from timesformer.bench.candidates import build_candidates
+from timesformer.bench.whole_video import decode_on_one_thread, read_whole_video, to_rgb
 from timesformer.data.video.reader import read_frames
 
 Read = Callable[[Path, Sequence[int]], UInt8[Tensor, "t h w 3"]]

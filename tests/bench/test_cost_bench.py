@@ -34,3 +34,10 @@ def test_a_plot_is_drawn_and_other_benchmarks_have_none(tmp_path, capsys):
 def test_a_scheme_that_is_not_compared_is_refused():
     with pytest.raises(ConfigError, match="only='axial' is not one of"):
         run(preset="tiny", rounds=1, only=("axial",))
+
+
+def test_more_clips_are_more_work():
+    one, three = (run(preset="tiny", rounds=1, only=("divided_space_time",), clips=clips) for clips in (1, 3))
+    name = "divided_space_time, 2 x 224"
+    assert three.details[name]["gmac"] == pytest.approx(3 * one.details[name]["gmac"])
+    assert three.title == "Seconds of 3 clips through tiny, by clip size"

@@ -15,8 +15,8 @@ from tiny import square_config
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(train, "preset_config", _config)
-    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100}
+    monkeypatch.setattr(train, "config_of", _config)
+    peaks = {train.OURS: 60, train.CHECKPOINTED: 20, train.BASELINE: 100, train.PLAIN: 80}
     monkeypatch.setattr(train, "peak_above", lambda target, candidate, **_: Peak(base=7, peak=7 + peaks[candidate]))
 
 
@@ -39,7 +39,7 @@ def test_all_candidates_have_the_same_gradients(preset: str):
 
 def test_clips_and_precision_take_effect(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(train, "peak_above", lambda target, candidate, preset, clips: asked.append(clips) or Peak(1, 2))
+    monkeypatch.setattr(train, "peak_above", lambda target, clips, **_: asked.append(clips) or Peak(1, 2))
     one, three = (train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=clips) for clips in (1, 3))
     assert asked == [1, 1, 3, 3]
     assert three.to_dict()["settings"]["gmac"] == 3 * one.to_dict()["settings"]["gmac"]
@@ -53,6 +53,16 @@ def test_bf16_computes_in_bf16(monkeypatch: pytest.MonkeyPatch):
     name = "blocks.0.mlp.fc1.weight"
     assert not exact[name].equal(half[name])
     torch.testing.assert_close(half[name], exact[name], rtol=0.1, atol=0.1 * float(exact[name].abs().max()))
+
+
+def test_plain_layers_have_the_gradients_of_the_kernels_and_other_outputs_of_memory():
+    result = train.run(preset="base", rounds=1, only=[train.PLAIN, train.SDPA])
+    assert 0 < result.max_difference[train.PLAIN] < 1e-5
+    assert "does not support attn_implementation='sdpa'" in result.unavailable[train.SDPA]
+
+
+def test_more_clips_than_classes_have_labels():
+    assert train.run(preset="base", rounds=1, only=[train.CHECKPOINTED], clips=8).settings["clips"] == 8
 
 
 def test_only_the_requested_candidates_run():

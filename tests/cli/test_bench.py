@@ -37,9 +37,9 @@ def test_device_and_precision_are_refused_if_they_have_no_effect(run, option: tu
 
 
 def test_clips_are_refused_if_they_have_no_effect(run):
-    status, _, err = run("bench", "memory", "--clips", 2)
+    status, _, err = run("bench", "predict", "--clips", 2)
     assert status == 2
-    assert "--clips has no effect on `bench memory`" in err
+    assert "--clips has no effect on `bench predict`" in err
 
 
 def test_a_list_of_names_without_a_name_is_refused(run):

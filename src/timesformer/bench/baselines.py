@@ -2,45 +2,67 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
-import av
-import numpy as np
 import torch
-from av.video.frame import VideoFrame
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import ConfigError, DependencyError
-from timesformer.export.graph import to_int8, trace
-from timesformer.export.onnx import OnnxPrecision
-from timesformer.inference.onnx_model import open_session, run_session
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.formats.transformers import save_transformers
 
 Logits = Callable[[Float[Tensor, "b c t h w"]], Float[Tensor, "b k"]]
+Attention = Literal["eager", "sdpa"]
+"""Implementations of attention in `transformers`."""
+OnnxPrecision = Literal["fp32", "int8"]
+"""As in `timesformer.export.onnx`, which is imported only to export."""
+CompileMode = Literal["default", "reduce-overhead"]
 
 
-def transformers_module(model: TimeSformer) -> nn.Module:
+@contextmanager
+def requiring_packages(what: str) -> Generator[None]:
+    """Report a package that an import inside the block lacks.
+
+    Raises:
+        DependencyError: A package is not installed; the message names it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise DependencyError(f"{what} needs {error.name}, which is not installed") from error
+
+
+def transformers_module(model: TimeSformer, *, attention: Attention = "eager") -> nn.Module:
     """`transformers`' TimeSformer with the weights of `model`, in eval mode; its clips are `[b, t, c, h, w]`.
 
     Raises:
-        DependencyError: `transformers` is not installed.
+        DependencyError: `transformers` is not installed, or its TimeSformer has no such attention.
         ConfigError: `transformers` has no such model.
     """
     try:
         import transformers
     except ImportError as error:
         raise DependencyError("transformers is not installed: pip install 'transformers>=5,<6'") from error
+    with requiring_packages("the comparison with transformers"):
+        from timesformer.weights.formats.transformers import save_transformers
     transformers.logging.disable_progress_bar()
+    kind = transformers.TimesformerForVideoClassification
+    options: dict[str, Any] = {"num_hidden_layers": 0, "attn_implementation": attention}
+    try:  # an empty model, before the weights are written
+        kind(transformers.TimesformerConfig(**options))
+    except ValueError as error:
+        raise DependencyError(
+            f"TimeSformer of transformers {transformers.__version__} does not support attn_implementation={attention!r}"
+        ) from error
     with tempfile.TemporaryDirectory() as folder:
         path = save_transformers(model, Path(folder) / "baseline")
-        return transformers.TimesformerForVideoClassification.from_pretrained(path).eval()
+        return kind.from_pretrained(path, attn_implementation=attention).eval()
 
 
 def transformers_logits(module: nn.Module) -> nn.Module:
@@ -59,25 +81,33 @@ class _TransformersLogits(nn.Module):
         return self.module(rearrange(clips, "b c t h w -> b t c h w")).logits
 
 
-def compiled(module: nn.Module) -> nn.Module:
-    """The module through `torch.compile`, which compiles at the first call; on a GPU as one graph.
+def compiled(module: nn.Module, *, mode: CompileMode | None = None) -> nn.Module:
+    """The module through `torch.compile`, which compiles at the first call.
+
+    Args:
+        module: The module.
+        mode: As in `torch.compile`; by default `reduce-overhead` if there is a GPU, which then runs one CUDA graph.
 
     Raises:
         DependencyError: There is no C++ compiler.
     """
     if not any(map(shutil.which, ("g++", "c++", "clang++"))):
         raise DependencyError("torch.compile needs a C++ compiler, such as g++")
-    mode = "reduce-overhead" if torch.cuda.is_available() else "default"
-    return cast(nn.Module, torch.compile(module, mode=mode))
+    on_gpu: CompileMode = "reduce-overhead" if torch.cuda.is_available() else "default"
+    return cast(nn.Module, torch.compile(module, mode=mode or on_gpu))
 
 
-def compiled_logits(module: nn.Module) -> Logits:
-    """`transformers_module` through `torch.compile`.
+def compiled_logits(module: nn.Module, *, mode: CompileMode | None = None) -> nn.Module:
+    """`transformers_module` through `torch.compile`, for our clips. For arguments and errors see `compiled`."""
+    return transformers_logits(compiled(module, mode=mode))
 
-    Raises:
-        DependencyError: There is no C++ compiler.
-    """
-    return transformers_logits(compiled(module))
+
+def by_plain_layers(model: TimeSformer) -> TimeSformer:
+    """The model, which from now on trains with its layers one after the other instead of the fused kernels."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.register_forward_hook(lambda *_: None)  # kernels leave modules with hooks alone
+    return model
 
 
 def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precision: OnnxPrecision) -> Logits:
@@ -92,6 +122,9 @@ def onnx_logits(module: nn.Module, clips: Float[Tensor, "b c t h w"], *, precisi
         DependencyError: The exporter or ONNX Runtime is not installed.
         TimeSformerError: The exporter cannot express the module.
     """
+    with requiring_packages("ONNX Runtime"):
+        from timesformer.export.graph import to_int8, trace
+        from timesformer.inference.onnx_model import open_session, run_session
     # an example of one clip would fix the batch size at 1
     graph = trace(module.eval(), clips[:1].expand(2, -1, -1, -1, -1).contiguous())
     session = open_session((to_int8(graph) if precision == "int8" else graph).SerializeToString())
@@ -140,25 +173,6 @@ class _FramesFirst(nn.Module):
 
     def forward(self, clips: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b k"]:
         return self.module(rearrange(clips, "b c t h w -> b t c h w"))
-
-
-def read_whole_video(path: Path, indices: Sequence[int]) -> UInt8[Tensor, "t h w 3"]:
-    """Decode every frame of a file, stack all pictures and select those of `indices`, as in the released code."""
-    return torch.from_numpy(np.stack([to_rgb(frame) for frame in decode_on_one_thread(path)]))[list(indices)]
-
-
-def decode_on_one_thread(path: Path) -> Iterator[VideoFrame]:
-    """Every frame of a video file, from first to last."""
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_count, stream.thread_type = 1, "NONE"
-        yield from container.decode(stream)
-
-
-def to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture of a frame, 0 to 255."""
-    # a pool of the scaler left behind would hang a forked worker
-    return frame.reformat(format="rgb24", threads=1).to_ndarray()
 
 
 def random_weights(model: TimeSformer, *, seed: int = 0) -> TimeSformer:

@@ -7,17 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.bench import baselines
-from timesformer.bench.baselines import Logits
+from timesformer.bench.baselines import Logits, OnnxPrecision
 from timesformer.bench.candidates import build_candidates, max_differences
 from timesformer.bench.matmul_reference import interleave_with_matmul, rates
 from timesformer.bench.result import BenchmarkResult
-from timesformer.bench.settings import DeviceAndDtype, check_clips, model_settings
+from timesformer.bench.settings import DeviceAndDtype, check_clips, config_of, model_settings
 from timesformer.bench.timing import Candidate, OnProgress
-from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import Precision
 from timesformer.errors import ConfigError, DependencyError
-from timesformer.export.onnx import OnnxPrecision
-from timesformer.export.traced import TracedForm
 from timesformer.model.cost import cost, multiply_accumulates
 from timesformer.model.fast import FastTimeSformer, layout_of
 from timesformer.model.timesformer import TimeSformer
@@ -33,7 +30,13 @@ def _in_onnx_runtime(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecisi
 
 def _exported(model: TimeSformer, clip: Tensor, *, precision: OnnxPrecision) -> Logits:
     """The file that `timesformer export` writes, as `predict` runs it."""
+    with baselines.requiring_packages("the export"):
+        from timesformer.export.traced import TracedForm
     return baselines.onnx_logits(TracedForm(FastTimeSformer(model)), clip, precision=precision)
+
+
+def _transformers(model: TimeSformer, clip: Tensor, *, attention: baselines.Attention) -> Logits:
+    return baselines.transformers_logits(baselines.transformers_module(model, attention=attention))
 
 
 BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
@@ -42,7 +45,8 @@ BUILDERS: Mapping[str, Callable[[TimeSformer, Tensor], Logits]] = {
     "ours compiled": lambda model, clip: baselines.compiled(FastTimeSformer(model)),
     "ours exported": partial(_exported, precision="fp32"),
     "ours exported in int8": partial(_exported, precision="int8"),
-    "transformers": lambda model, clip: baselines.transformers_logits(baselines.transformers_module(model)),
+    "transformers": partial(_transformers, attention="eager"),
+    "transformers sdpa": partial(_transformers, attention="sdpa"),
     "transformers compiled": lambda model, clip: baselines.compiled_logits(baselines.transformers_module(model)),
     "transformers in ONNX Runtime": partial(_in_onnx_runtime, precision="fp32"),
     "transformers in ONNX Runtime in int8": partial(_in_onnx_runtime, precision="int8"),
@@ -67,7 +71,7 @@ def run(
     """Time a forward pass of clips through a model with random weights.
 
     Args:
-        preset: A name of `PRESETS`.
+        preset: A name of `PRESETS`, a recipe or a model folder, as in `config_of`.
         rounds: Timed rounds.
         only: Implementations of `BUILDERS` to compare with; all of them by default.
         device: A device name, as in `Predictor`.
@@ -80,16 +84,17 @@ def run(
     """
     check_clips(clips)
     device_dtype = DeviceAndDtype.of(device, precision)
-    model = baselines.random_weights(TimeSformer(preset_config(preset)))
+    model = baselines.random_weights(TimeSformer(config_of(preset)))
     config = model.config
     batch = torch.randn(clips, config.in_channels, config.num_frames, *config.image_size)
     candidates, unavailable = _build(model, batch, only, device_dtype)
     batch = batch.to(*device_dtype)
     differences = _compare(candidates, batch)
     timed = {name: _forward_pass(logits, batch, device_dtype) for name, logits in candidates.items()}
-    # the comparison has warmed all of them up, and long clips take long
+    # the comparison has warmed all of them up, and long clips take long; a GPU's graph is recorded in the second run
+    warmup = 2 if device_dtype.device.type == "cuda" else 0
     times, matmul_rate = interleave_with_matmul(
-        timed, config, device_dtype=device_dtype, rounds=rounds, warmup=0, on_progress=on_progress
+        timed, config, device_dtype=device_dtype, rounds=rounds, warmup=warmup, on_progress=on_progress
     )
     work = {"gmac": clips * cost(config).macs / 1e9, "gmac_of_ours": clips * multiply_accumulates(config) / 1e9}
     work |= rates(work["gmac_of_ours"], times[OURS].median, matmul_rate=matmul_rate)
@@ -134,5 +139,6 @@ def _build(
 
 def _compare(candidates: Mapping[str, Logits], clips: Tensor) -> dict[str, float]:
     """Largest difference between the logits of each implementation and ours; runs each once."""
-    logits = {name: candidate(clips) for name, candidate in candidates.items()}
+    # a copy: the next CUDA graph may write to the memory of this one
+    logits = {name: candidate(clips).clone() for name, candidate in candidates.items()}
     return max_differences({name: found for name, found in logits.items() if name not in OTHER_WEIGHTS}, reference=OURS)

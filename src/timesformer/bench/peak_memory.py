@@ -76,6 +76,16 @@ def measure_peak(work: Callable[[], object]) -> Peak:
     return Peak(base=base, peak=_resident("VmHWM"))
 
 
+def peak_on_gpu(work: Callable[[], object]) -> Peak:
+    """Run work in this process and read the peak memory of its tensors from the allocator of the GPU."""
+    import torch  # not by the processes that measure something else
+
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    return Peak(base=before, peak=torch.cuda.max_memory_allocated())
+
+
 def _resident(field: str) -> int:
     lines = _STATUS.read_text("utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

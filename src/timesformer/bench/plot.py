@@ -55,7 +55,7 @@ def _draw_panel(axes: Any, candidates: Mapping[str, Mapping[str, float]], axis: 
         axes.plot(xs, [point["closed_form_s"] for point in line], "--", color=color, linewidth=1.2, label="closed form")
         axes.set_xticks(xs)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("seconds per clip")
+    axes.set_ylabel("seconds")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -15,6 +15,7 @@ from timesformer.bench.candidates import build_candidates, max_differences
 from timesformer.bench.panning_video import PanningVideo, write_panning_video
 from timesformer.bench.result import BenchmarkResult
 from timesformer.bench.timing import OnProgress, RunTimes, interleave
+from timesformer.bench.whole_video import read_whole_video
 from timesformer.config.info import ModelInfo
 from timesformer.config.presets import clip_preset
 from timesformer.config.presets import preset as model_preset
@@ -111,7 +112,7 @@ def _transformers(model: TimeSformer) -> Probabilities:
     @torch.inference_mode()
     def probabilities(path: Path) -> Float[Tensor, " k"]:
         clips = sampling.eval_clips(probe(path), clip, num_frames=config.num_frames)
-        frames = [baselines.read_whole_video(path, indices) for indices in clips]
+        frames = [read_whole_video(path, indices) for indices in clips]
         views = [transforms.eval_views(each, clip, image_size=config.image_size) for each in frames]
         return fuse(logits(transforms.to_floats(torch.cat(views), clip)), clip.fusion)
 

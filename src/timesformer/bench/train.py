@@ -12,19 +12,22 @@ from timesformer.bench import baselines
 from timesformer.bench.baselines import Logits
 from timesformer.bench.candidates import build_candidates
 from timesformer.bench.matmul_reference import interleave_with_matmul, rates
-from timesformer.bench.peak_memory import peak_above
+from timesformer.bench.peak_memory import peak_above, peak_on_gpu
 from timesformer.bench.result import BenchmarkResult
-from timesformer.bench.settings import DeviceAndDtype, check_clips, model_settings
+from timesformer.bench.settings import DeviceAndDtype, check_clips, config_of, model_settings
 from timesformer.bench.timing import OnProgress
-from timesformer.config.presets import preset as preset_config
 from timesformer.config.schema import Precision
-from timesformer.errors import ConfigError
+from timesformer.errors import ConfigError, DependencyError
 from timesformer.model.cost import cost
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.layouts import layout_for
 
 OURS, CHECKPOINTED, BASELINE = "ours", "ours, checkpointed", "transformers"
-CANDIDATES = (OURS, CHECKPOINTED, BASELINE)
+PLAIN, COMPILED = "ours in plain layers", "ours compiled"
+SDPA, BASELINE_COMPILED = "transformers sdpa", "transformers compiled"
+CANDIDATES = (OURS, CHECKPOINTED, BASELINE, PLAIN, COMPILED, SDPA, BASELINE_COMPILED)
+THEIRS = (BASELINE, SDPA, BASELINE_COMPILED)
+ON_CPU = (OURS, CHECKPOINTED, BASELINE)
+"""Candidates of a CPU unless others are asked for: compiling a step takes minutes there."""
 _NOTES = (
     "A step: forward, backward and SGD with momentum (fused for all), without stochastic depth.",
     "memory: peak of the second step above weights, gradients and momentum of the first.",
@@ -64,7 +67,8 @@ class TrainingStep:
         self._optimizer.zero_grad()
         device, dtype = self._device_dtype
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            loss = F.cross_entropy(self._logits(self.clips).float(), self._labels)
+            logits = self._logits(self.clips).float()
+            loss = F.cross_entropy(logits, self._labels % logits.shape[1])
         loss.backward()
         return loss
 
@@ -82,9 +86,9 @@ def run(
     """Time training steps from random weights, compare gradients, and measure peak memory.
 
     Args:
-        preset: A name of `PRESETS`.
+        preset: A name of `PRESETS`, a recipe or a model folder, as in `config_of`.
         rounds: Timed rounds.
-        only: Names of `CANDIDATES` to compare with; all of them by default.
+        only: Names of `CANDIDATES` to compare with; by default all of them on a GPU, and `ON_CPU` elsewhere.
         device: A device name, as in `Predictor`.
         precision: `fp32`, or `bf16` for autocast.
         clips: Clips per step.
@@ -96,15 +100,18 @@ def run(
         TimeSformerError: Peak memory cannot be measured on this system.
     """
     _check_arguments(clips, precision)
-    config, device_dtype = preset_config(preset), DeviceAndDtype.of(device, precision)
+    config, device_dtype = config_of(preset), DeviceAndDtype.of(device, precision)
     builders = {name: partial(_step, name, preset, device_dtype=device_dtype, clips=clips) for name in CANDIDATES}
-    steps, unavailable = build_candidates(builders, only)
+    chosen = only or (CANDIDATES if device_dtype.device.type == "cuda" else ON_CPU)
+    # ConfigError: the library has no such model
+    steps, unavailable = build_candidates(builders, chosen, unavailable=(DependencyError, ConfigError))
     differences = _compare(steps)
     timed = {name: step.run for name, step in steps.items()}
     times, matmul_rate = interleave_with_matmul(
         timed, config, device_dtype=device_dtype, rounds=rounds, on_progress=on_progress
     )
     timed.clear()  # frees the models together with `steps`
+    peaks = _peaks(steps, preset=preset, clips=clips, device_dtype=device_dtype, precision=precision)
     work = {"gmac": 3 * clips * cost(config).macs / 1e9}
     work |= rates(work["gmac"], times[OURS].median, matmul_rate=matmul_rate)
     settings = model_settings(preset, device, precision, clips=clips)
@@ -114,7 +121,7 @@ def run(
         settings=settings | {"optimizer": "sgd, momentum"} | work,
         times=times,
         ours=OURS,
-        details=_memory_details(_peaks(steps, preset=preset, clips=clips, on_gpu=device_dtype.device.type == "cuda")),
+        details=_memory_details(peaks),
         max_difference=differences,
         unavailable=unavailable,
         notes=(*_NOTES, _work_note(work)),
@@ -134,9 +141,11 @@ def _work_note(work: Mapping[str, float]) -> str:
     )
 
 
-def prepare(candidate: str, preset: str, clips: int = 2) -> Callable[[], None]:
-    """A training step on the CPU, after a first one that allocates gradients and the optimizer's state."""
-    step = _step(candidate, preset, device_dtype=DeviceAndDtype.of("cpu", "fp32"), clips=clips)
+def prepare(
+    candidate: str, preset: str, clips: int = 2, precision: Precision = "fp32", device: str = "cpu"
+) -> Callable[[], None]:
+    """A training step, after a first one that allocates gradients and the optimizer's state."""
+    step = _step(candidate, preset, device_dtype=DeviceAndDtype.of(device, precision), clips=clips)
     step.run()
     return step.run
 
@@ -149,18 +158,31 @@ def _step(candidate: str, preset: str, *, device_dtype: DeviceAndDtype, clips: i
         ConfigError: It has no such model.
     """
     # transformers has no norm of features, and its own random draws for stochastic depth
-    config = replace(preset_config(preset), drop_path=0.0, head_norm="none")
+    config = replace(config_of(preset), drop_path=0.0, head_norm="none")
     model = baselines.random_weights(TimeSformer(config))
     shape = (clips, config.in_channels, config.num_frames, *config.image_size)
     batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    names = [name for name, _ in model.named_parameters()]
-    if candidate == BASELINE:
-        module = baselines.transformers_module(model)
-        theirs = layout_for("transformers", config.scheme).rename_all(names)
-        logits = baselines.transformers_logits(module)
-        return TrainingStep(module, logits, batch, names=theirs, device_dtype=device_dtype)
+    step = partial(TrainingStep, clips=batch, device_dtype=device_dtype)
+    return _their_step(candidate, model, step) if candidate in THEIRS else _our_step(candidate, model, step)
+
+
+def _our_step(candidate: str, model: TimeSformer, step: Callable[..., TrainingStep]) -> TrainingStep:
     model.checkpoint_activations = candidate == CHECKPOINTED
-    return TrainingStep(model, model, batch, names={name: name for name in names}, device_dtype=device_dtype)
+    if candidate == PLAIN:
+        baselines.by_plain_layers(model)
+    # no CUDA graphs, whose outputs, the gradients, would not outlive the next step
+    logits = baselines.compiled(model, mode="default") if candidate == COMPILED else model
+    return step(model, logits, names={name: name for name, _ in model.named_parameters()})
+
+
+def _their_step(candidate: str, model: TimeSformer, step: Callable[..., TrainingStep]) -> TrainingStep:
+    module = baselines.transformers_module(model, attention="sdpa" if candidate == SDPA else "eager")
+    from timesformer.weights.layouts import layout_for  # needs packages that `transformers_module` has checked
+
+    names = [name for name, _ in model.named_parameters()]
+    called = baselines.compiled(module, mode="default") if candidate == BASELINE_COMPILED else module
+    theirs = layout_for("transformers", model.config.scheme).rename_all(names)
+    return step(module, baselines.transformers_logits(called), names=theirs)
 
 
 def _compare(steps: Mapping[str, TrainingStep]) -> dict[str, float]:
@@ -182,22 +204,16 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad.clone()
 
 
-def _peaks(steps: dict[str, TrainingStep], *, preset: str, clips: int, on_gpu: bool) -> dict[str, int]:
+def _peaks(
+    steps: dict[str, TrainingStep], *, preset: str, clips: int, device_dtype: DeviceAndDtype, precision: Precision
+) -> dict[str, int]:
     """Peak memory of a step of each candidate, in bytes; on a CPU, `steps` is emptied first."""
-    if on_gpu:
-        return {name: _peak_on_gpu(step) for name, step in steps.items()}
+    if device_dtype.device.type == "cuda":
+        return {name: peak_on_gpu(step.run).above for name, step in steps.items()}
     names = list(steps)
     steps.clear()  # leaves the memory to the processes below
-    target = f"{__name__}:prepare"
-    return {name: peak_above(target, candidate=name, preset=preset, clips=clips).above for name in names}
-
-
-def _peak_on_gpu(step: TrainingStep) -> int:
-    """Peak memory of a step above the memory allocated before it, in bytes."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    step.run()
-    return torch.cuda.max_memory_allocated() - before
+    peak = partial(peak_above, f"{__name__}:prepare", preset=preset, clips=clips, precision=precision)
+    return {name: peak(candidate=name).above for name in names}
 
 
 def _memory_details(peaks: Mapping[str, int]) -> dict[str, dict[str, float]]:

@@ -60,12 +60,13 @@ def bench(
     Parameters
     ----------
     preset
-        The preset of the model, as listed by `timesformer info`.
+        The model, with random weights: a preset, as listed by `timesformer info`, a recipe (a `.toml` or `.json` file
+        of `train --config`) or a model folder. `predict` accepts presets alone.
     rounds
         Timed rounds; medians, quartiles and ratios are taken over them.
     clips
-        Clips per forward pass (`model`, default 1) or per step (`train`, default 2); test clips of each model
-        (`explain`, default 64).
+        Clips per forward pass (`model`, `memory`, `cost`, default 1) or per step (`train`, default 2); test clips of
+        each model (`explain`, default 64).
     schemes
         Attention schemes of the models to train and explain (default: the paper's five).
     methods
@@ -148,10 +149,10 @@ def _compute_options(what: str, *, device: str, precision: str, clips: int | Non
     Raises:
         ConfigError: One is set that has no effect.
     """
-    if clips is not None and what not in ("model", "train"):
-        raise ConfigError(f"--clips has no effect on `bench {what}`")
-    if what in ("model", "train", "cost"):
+    if what != "predict":
         return {"device": device, "precision": precision} | ({} if clips is None else {"clips": clips})
+    if clips is not None:
+        raise ConfigError(f"--clips has no effect on `bench {what}`")
     if (device, precision) != ("cpu", "fp32"):
         raise ConfigError(f"--device and --precision have no effect on `bench {what}`")
     return {}
