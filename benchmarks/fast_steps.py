@@ -21,7 +21,7 @@ from timesformer.bench.candidates import max_differences
 from timesformer.bench.result import BenchmarkResult
 from timesformer.bench.timing import interleave
 from timesformer.config.presets import preset as preset_config
-from timesformer.model import fast
+from timesformer.model import folding
 from timesformer.model.block import Block
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.timesformer import BlockFunction, TimeSformer, class_token
@@ -47,7 +47,7 @@ def _through(model: FastTimeSformer, clip: Tensor, *, blocks: Sequence[BlockFunc
 
 def frame_layout(model: FastTimeSformer, clip: Tensor) -> Tensor:
     """And the frame layout, without copies between steps; all tokens at once."""
-    with patch.object(fast, "_ROWS", sys.maxsize):
+    with patch.object(folding, "CHUNK_TOKENS", sys.maxsize):
         return model(clip)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesformer.errors import ConfigError
-from timesformer.model import TimeSformer, fast
+from timesformer.model import TimeSformer, folding
 from timesformer.model.cost import multiply_accumulates
 from timesformer.model.fast import FastTimeSformer
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
@@ -60,7 +60,7 @@ def test_clips_may_have_other_sizes_than_the_config(scheme: str, sizes: dict[str
 def test_chunk_size_does_not_change_the_logits(scheme: str, rows: int, frames: int, grid: tuple[int, int], batch: int):
     config = tiny_config(scheme, num_frames=frames, image_size=(4 * grid[0], 4 * grid[1]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "_ROWS", rows)
+        patch.setattr(folding, "CHUNK_TOKENS", rows)
         assert_same_logits(random_model(config), batch=batch)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from timesformer.model.fast import folded_head
+from timesformer.model.folding import folded_head
 from timesformer.model.standardization import BatchStandardization, Moments
 from timesformer.model.timesformer import TimeSformer
 from tiny import random_clips, random_model, tiny_config

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.model import TimeSformer, fused, kernels
+from timesformer.model.attention import attend
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
 
 
@@ -70,11 +71,11 @@ def test_queries_keys_and_values_have_exact_gradients_but_for_the_bias_of_the_ke
     norm, qkv = nn.LayerNorm(4).double(), nn.Linear(4, 12).double()
     x = torch.randn(2, 3, 4, dtype=torch.float64)
 
-    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return kernels.attention(q, k, v, num_heads=2).square().sum()
+    def loss(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return attend(q, k, v, num_heads=2).square().sum()
 
-    plain = torch.autograd.grad(attend(*qkv(norm(x)).chunk(3, dim=-1)), [qkv.bias, qkv.weight, norm.weight])
-    fused = torch.autograd.grad(attend(*kernels.norm_qkv(x, norm, qkv)), [qkv.bias, qkv.weight, norm.weight])
+    plain = torch.autograd.grad(loss(*qkv(norm(x)).chunk(3, dim=-1)), [qkv.bias, qkv.weight, norm.weight])
+    fused = torch.autograd.grad(loss(*kernels.norm_qkv(x, norm, qkv)), [qkv.bias, qkv.weight, norm.weight])
     for got, want in zip(fused, plain, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert not fused[0][4:8].any()

@@ -10,15 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
+from timesformer.model.attention import first_attention
 from timesformer.model.block import Block
 from timesformer.model.embedding import Embedding
-from timesformer.model.fast import FastTimeSformer, FoldedMLP, FoldedStep
-from timesformer.model.kernels import first_attention
+from timesformer.model.fast import FastTimeSformer
+from timesformer.model.folding import FoldedMLP, FoldedStep
 from timesformer.model.schemes import REGROUPS, Grid
 from timesformer.model.timesformer import class_token, scheme_of
 
 AttentionOperator = Callable[..., Tensor]
-"""Maps queries, keys and values `[b, n, d]`, `num_heads` and a mask `[n, n]` or None to outputs `[b, n, d]`."""
+"""Maps queries, already scaled, keys and values `[b, n, d]`, `num_heads` and a mask `[n, n]` or None to outputs `[b, n, d]`."""
 
 _LEAST_WITH_LATTICES = 4
 """Both halves of a stride of 2 must have several frames, because the tracer takes a size of 1 for a constant."""
@@ -42,12 +43,12 @@ def onnxruntime_attention(
     num_heads: int,
     mask: Bool[Tensor, "n n"] | None = None,
 ) -> Float[Tensor, "b n d"]:
-    """Attention as one operator of ONNX Runtime; to be traced, not run."""
+    """Attention of scaled queries as one operator of ONNX Runtime; to be traced, not run."""
     scores = [] if mask is None else [None, None, torch.where(mask, 0.0, -torch.inf)[None, None]]  # added to the scores
     return torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
         [q, k, v, *scores],
-        attrs={"num_heads": num_heads},
+        attrs={"num_heads": num_heads, "scale": 1.0},
         dtype=q.dtype,
         shape=q.shape,
         version=1,
@@ -62,9 +63,9 @@ def torch_attention(
     num_heads: int,
     mask: Bool[Tensor, "n n"] | None = None,
 ) -> Float[Tensor, "b n d"]:
-    """Attention as one operator of torch."""
+    """Attention of scaled queries as one operator of torch."""
     q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=num_heads) for x in (q, k, v))
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return rearrange(y, "b heads n d -> b n (heads d)")
 
 
@@ -166,7 +167,7 @@ class _Step(nn.Module):
         normal, heads = self.folded.norm(x), self.folded.num_heads
         query = F.linear(normal[:, :1], self.query, self.folded.query_bias)[:, 0].unflatten(-1, (heads, -1))
         row = None if mask is None else mask[0]
-        seen = first_attention(query, self.key.unflatten(0, (heads, -1)), normal, row) @ normal
+        seen = first_attention(query, self.key.unflatten(0, (heads, -1)), normal, row, scale=1.0) @ normal
         y = einsum(seen, self.value.unflatten(0, (heads, -1)), "b heads d, heads c d -> b heads c")
         return self.folded.out(y.flatten(1)[:, None])
 

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from timesformer.model import kernels
+from timesformer.model.attention import attend
 from timesformer.model.block import Block, Step
 from timesformer.model.chunked import cls_gradient, mlp_gradient, stage_gradient, stage_inputs
 from timesformer.model.layers import MLP
@@ -116,7 +116,7 @@ class LinearStep(nn.Module):
     def forward(self, x: Float[Tensor, "s n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "s n d"]:
         attention = self.step.attention
         q, k, v = attention.qkv(LinearNorm(self.step.norm)(x)).chunk(3, dim=-1)
-        y = kernels.attention(q.detach(), k.detach(), v, num_heads=attention.num_heads, mask=mask)
+        y = attend(q.detach(), k.detach(), v, num_heads=attention.num_heads, mask=mask)
         return self.step.fc(attention.proj(y))
 
 

@@ -1,12 +1,10 @@
 """Fast inference: the logits of a trained `TimeSformer`, up to rounding, with less work.
 
-* Consecutive linear layers are merged. The affine part of a norm is folded into the layer after it, `fc` into the
-  projection before it; products are computed in float64 and stored in the precision of the weights.
-* Biases without effect are dropped. A bias of the keys shifts all scores of a query alike, which softmax undoes. A
-  bias of the values passes through attention unchanged, since weights sum to one, and moves into the output's bias.
+* Consecutive linear layers are merged, and biases without effect dropped (`timesformer.model.folding`).
 * The last block computes the class token alone. Its one query is compared with the normalized tokens directly,
   `q · (K n) = (Kᵀ q) · n`, and their weighted sum is projected, so that neither keys nor values exist.
-* Biases are added in place after a product; torch's `linear` first copies them over the whole result.
+* Matrix products are those of the fastest library (`timesformer.model.matmul`), attention is fused or two products
+  (`timesformer.model.attention`).
 * Divided attention and its reverse use the frame layout (`FrameLayout`), where nothing is copied between steps. Other
   schemes use their regroups.
 * Long clips are computed in chunks; only the tokens themselves exist in full.
@@ -20,21 +18,16 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
-from einops import einsum, rearrange, reduce, repeat
-from jaxtyping import Bool, Float
+from einops import rearrange, reduce, repeat
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from timesformer.errors import ConfigError
-from timesformer.model import kernels
-from timesformer.model.block import Block, Step
-from timesformer.model.layers import MLP
+from timesformer.model import folding, kernels
+from timesformer.model.block import Block
+from timesformer.model.folding import FoldedMLP, FoldedStep, folded_block, folded_head, linear_from
 from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
-from timesformer.model.standardization import BatchStandardization
 from timesformer.model.timesformer import TimeSformer, class_token
-
-_ROWS = 2048
-"""Tokens per chunk of a linear layer: enough for full speed, few enough to stay in the cache."""
 
 
 class FastTimeSformer(nn.Module):
@@ -59,8 +52,22 @@ class FastTimeSformer(nn.Module):
         self.blocks = nn.ModuleList([folded_block(cast(Block, block)) for block in model.blocks])
         self.norm = deepcopy(model.norm)
         weight, bias = folded_head(model)
-        self.head = _linear(weight.double(), bias.double(), like=model.head.weight)
+        self.head = linear_from(weight.double(), bias.double(), like=model.head.weight)
         self.eval().requires_grad_(False)
+
+    def pack(self) -> "FastTimeSformer":
+        """Reorder the weights for the matrix products of this processor, once instead of in every product.
+
+        Afterwards the model computes as before, but can be neither moved nor saved. Without effect on a GPU, and on a
+        processor whose products read weights as they are.
+        """
+        last = cast(Block, self.blocks[-1])
+        for block in cast(list[Block], list(self.blocks)):
+            cast(FoldedMLP, block.mlp).pack()
+            for name, step in block.steps.items():
+                if block is not last or name not in self.scheme.stages_to_cls[-1]:  # which reads parts of its weights
+                    cast(FoldedStep, step).pack()
+        return self
 
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "b c t height width"]) -> Float[Tensor, "b k"]:
@@ -92,108 +99,21 @@ def layout_of(scheme: Scheme) -> str:
     return "sequences: every step copies its tokens into sequences and back"
 
 
-# --- Modules of a folded block --------------------------------------------------------------------------------------
-
-
-def folded_block(block: Block) -> Block:
-    """The eval-mode function of a block, with its steps and its MLP folded."""
-    steps = {name: FoldedStep(cast(Step, step)) for name, step in block.steps.items()}
-    norm, mlp = cast(nn.LayerNorm, block.mlp_norm), cast(MLP, block.mlp)
-    return Block(block.scheme, steps=steps, mlp_norm=_without_affine(norm), mlp=FoldedMLP(mlp, norm))
-
-
-class FoldedMLP(nn.Module):
-    """The MLP of a block, with the affine part of its norm folded in."""
-
-    def __init__(self, mlp: MLP, norm: nn.LayerNorm) -> None:
-        super().__init__()
-        self.fc1 = _linear(*_after_norm(mlp.fc1, norm), like=mlp.fc1.weight)
-        self.fc2 = _linear(mlp.fc2.weight.double(), mlp.fc2.bias.double(), like=mlp.fc2.weight)
-
-    def add_to(self, x: Float[Tensor, "... d"], norm: nn.LayerNorm) -> Float[Tensor, "... d"]:
-        """Tokens plus the MLP of the normalized tokens: `x`, changed in place."""
-        for chunk in x.flatten(0, -2).split(_ROWS):
-            hidden = F.linear(norm(chunk), self.fc1.weight).add_(self.fc1.bias)
-            _add_linear(chunk, torch.ops.aten.gelu_(hidden), self.fc2)
-        return x
-
-
-class FoldedStep(nn.Module):
-    """An attention step as one linear layer of normalized tokens, attention, and one output layer."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        attention = step.attention
-        self.num_heads = attention.num_heads
-        self.norm = _without_affine(step.norm)
-        weight, bias = _after_norm(attention.qkv, step.norm)
-        query_bias, _, value_bias = bias.chunk(3)
-        self.qkv = nn.Parameter(weight.to(attention.qkv.weight), requires_grad=False)
-        self.query_bias = nn.Parameter(query_bias.to(attention.qkv.weight), requires_grad=False)
-        out, out_bias = attention.proj.weight.double(), attention.proj.bias.double()
-        out_bias = out @ value_bias + out_bias
-        if isinstance(step.fc, nn.Linear):
-            out, out_bias = step.fc.weight.double() @ out, step.fc.weight.double() @ out_bias + step.fc.bias.double()
-        self.out = _linear(out, out_bias, like=attention.proj.weight)
-
-    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
-        """See `Step.forward`."""
-        return self.out(self.attend(x, dim=1, mask=mask))
-
-    def first(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b 1 d"]:
-        """See `Step.first`."""
-        return self.output_of(self.seen_by_first(x, mask))[:, None]
-
-    def attend(
-        self, x: Float[Tensor, "i j d"], *, dim: int, mask: Bool[Tensor, "n n"] | None = None
-    ) -> Float[Tensor, "i j d"]:
-        """Attention before the output layer, in sequences along one of the first two dimensions."""
-        normal = self.norm(x)
-        qkv = F.linear(normal, self.qkv)
-        qkv[..., : x.shape[-1]] += self.query_bias
-        q, k, v = (tensor.movedim(dim, -2) for tensor in qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(2))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return y.movedim(-2, dim).flatten(2)
-
-    def seen_by_first(
-        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None
-    ) -> Float[Tensor, "b heads d"]:
-        """Per head, the sum of normalized tokens weighted by the attention of the first token."""
-        normal = self.norm(x)
-        to_query, to_key, _ = self.qkv.chunk(3)
-        query = F.linear(normal[:, 0], to_query, self.query_bias).unflatten(1, (self.num_heads, -1))
-        to_key = to_key.unflatten(0, (self.num_heads, -1))
-        return kernels.first_attention(query, to_key, normal, None if mask is None else mask[0]) @ normal
-
-    def output_of(self, seen: Float[Tensor, "b heads d"]) -> Float[Tensor, "b d"]:
-        """The output for a token, from the weighted sum of normalized tokens of each head."""
-        to_value = self.qkv.chunk(3)[2].unflatten(0, (self.num_heads, -1))
-        return self.out(einsum(seen, to_value, "b heads d, heads c d -> b heads c").flatten(1))
-
-
-def _add_linear(x: Float[Tensor, "... d"], y: Float[Tensor, "... k"], linear: nn.Linear) -> None:
-    """Add `linear(y)` to `x` in place; in the matrix product itself if `x` is contiguous."""
-    if x.is_contiguous():
-        x.view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), linear.weight.mT).add_(linear.bias)
-    else:
-        x.add_(F.linear(y, linear.weight)).add_(linear.bias)
-
-
 # --- Frame layout ---------------------------------------------------------------------------------------------------
 
 
 def _add_over_time(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
     """Add the outputs of the sequences over time; the class token of each frame does not change."""
     cls = x[0, :, 0].clone()
-    for chunk in x.flatten(1, 2).split(max(_ROWS // len(x), 1), dim=1):
-        _add_linear(chunk, step.attend(chunk, dim=0), step.out)
+    for chunk in x.flatten(1, 2).split(max(folding.CHUNK_TOKENS // len(x), 1), dim=1):
+        step.add_output(chunk, step.attend(chunk, dim=0))
     x[:, :, 0] = cls
 
 
 def _add_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
     """Add the outputs of the sequences within a frame; those of the class token are averaged over frames."""
     for chunk in _chunks_of_frames(x):
-        _add_linear(chunk, step.attend(chunk, dim=1), step.out)
+        step.add_output(chunk, step.attend(chunk, dim=1))
     x[:, :, 0] = x[:, :, 0].mean(dim=0)
 
 
@@ -204,7 +124,7 @@ def _cls_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> Float[Tens
 
 
 def _chunks_of_frames(x: Float[Tensor, "t b n d"]) -> tuple[Float[Tensor, "f n d"], ...]:
-    return x.flatten(0, 1).split(max(_ROWS // x.shape[2], 1))
+    return x.flatten(0, 1).split(max(folding.CHUNK_TOKENS // x.shape[2], 1))
 
 
 class InPlace(NamedTuple):
@@ -273,55 +193,3 @@ class FrameLayout:
 
     def _step(self, name: str) -> FoldedStep:
         return cast(FoldedStep, self.block.steps[name])
-
-
-# --- Folding --------------------------------------------------------------------------------------------------------
-
-
-def _without_affine(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A norm with a scale of one and a shift of zero; without them torch is several times slower on a CPU."""
-    plain = nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, dtype=norm.weight.dtype, device=norm.weight.device)
-    return plain.requires_grad_(False)
-
-
-def _after_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Float64 weight and bias that compute `linear(norm(x))` from `x` normalized without scale and shift."""
-    weight = linear.weight.double()
-    bias = weight @ norm.bias.double()
-    return weight * norm.weight.double(), bias if linear.bias is None else bias + linear.bias.double()
-
-
-def _linear(weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], *, like: Tensor) -> nn.Linear:
-    """A linear layer with the given float64 weights, in the precision of `like`."""
-    outputs, inputs = weight.shape
-    linear = nn.Linear(inputs, outputs, device="meta", dtype=like.dtype)
-    linear.weight = nn.Parameter(weight.to(like.dtype), requires_grad=False)
-    linear.bias = nn.Parameter(bias.to(like.dtype), requires_grad=False)
-    return linear
-
-
-@torch.no_grad()
-def folded_head(model: TimeSformer) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias of the head with its norm folded in: the linear map from `features` to logits in eval mode.
-
-    Folded in float64, returned in the precision of the head.
-    """
-    norm, weight, bias = model.head_norm, model.head.weight, model.head.bias
-    if not isinstance(norm, BatchStandardization):
-        return weight, bias
-    assert norm.running_mean is not None  # both are tracked
-    assert norm.running_var is not None
-    return fold_standardization(weight, bias, mean=norm.running_mean, variance=norm.running_var, eps=norm.eps)
-
-
-def fold_standardization(
-    weight: Float[Tensor, "k d"],
-    bias: Float[Tensor, " k"],
-    *,
-    mean: Float[Tensor, " d"],
-    variance: Float[Tensor, " d"],
-    eps: float = 1e-5,
-) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
-    """Weight and bias that compute from raw features what `weight` and `bias` compute from standardized ones."""
-    folded = weight.double() * (variance.double() + eps).rsqrt()
-    return folded.to(weight.dtype), (bias.double() - folded @ mean.double()).to(bias.dtype)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from timesformer.model import kernels
+from timesformer.model.attention import attend, attend_from_first
 from timesformer.model.layers import Attention, DropPath
 from timesformer.model.schemes import Scheme
 
@@ -38,7 +39,7 @@ def all_tokens(
     """The output of a step for every token of its sequences; keeps `x`, not the normalized `x`, for its gradient."""
     attention = step.attention
     q, k, v = kernels.norm_qkv(x, step.norm, attention.qkv)
-    y = kernels.attention(q, k, v, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p)
+    y = attend(q, k, v, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p)
     return _project(step, y)
 
 
@@ -47,7 +48,7 @@ def first_token(
 ) -> Float[Tensor, "b 1 d"]:
     """The output of a step for the first token of each sequence, without keys and values of the others."""
     attention = step.attention
-    y = kernels.attention_from_first(
+    y = attend_from_first(
         step.norm(x), attention.qkv, num_heads=attention.num_heads, mask=mask, dropout_p=attention.dropout_p
     )
     return _project(step, y)

@@ -2,8 +2,6 @@
 
 | function | plain twin | saves |
 |---|---|---|
-| `attention` | attention of each sequence by itself | time: short sequences, slow on a CPU, are packed |
-| `first_attention`, `attention_from_first` | `attention`, first query only | keys and values |
 | `norm_linear`, `norm_qkv` | `linear(norm(x))` | the normalized input: only the input is kept for the backward pass |
 | `norm_mlp` | `fc2(gelu(fc1(norm(x))))` | the same, and the hidden layer after its GELU |
 | `merged_linear` | `second(first(x))` | one of two products over the tokens, and the tensor in between |
@@ -11,7 +9,7 @@
 Of plain layers autograd keeps both sides of every norm and of the GELU. `norm_linear` and `norm_mlp` recompute what is
 cheap, in chunks of tokens that fit a processor's cache.
 
-`can_fuse` says when the last three may replace modules: in training mode, if all modules learn and none was replaced or
+`can_fuse` says when they may replace modules: in training mode, if all modules learn and none was replaced or
 has hooks. They have no second derivatives; plain layers, as in eval mode, do.
 """
 
@@ -20,8 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -29,8 +26,6 @@ from torch.autograd.function import once_differentiable
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_ROWS = 1024
 """Tokens per chunk on a CPU: their hidden layer is 12 MB in the base model."""
-_PACKED_LENGTH = 32
-"""Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
 
 
 def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
@@ -55,72 +50,6 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def attention(
-    q: Float[Tensor, "b m d"],
-    k: Float[Tensor, "b n d"],
-    v: Float[Tensor, "b n d"],
-    *,
-    num_heads: int,
-    mask: Bool[Tensor, "m n"] | None = None,
-    dropout_p: float = 0.0,
-) -> Float[Tensor, "b m d"]:
-    """Multi-head attention of every sequence, before the output projection."""
-    packed = _num_packed(q, k) if mask is None and not dropout_p else 1
-    if packed > 1:  # several sequences as one, with a mask that keeps them apart
-        length = q.shape[1]
-        mask = torch.eye(packed, dtype=torch.bool).repeat_interleave(length, 0).repeat_interleave(length, 1)
-    pattern = "(b g) n (heads d) -> b heads (g n) d"
-    q, k, v = (rearrange(x, pattern, g=packed, heads=num_heads) for x in (q, k, v))
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
-    return rearrange(y, "b heads (g n) d -> (b g) n (heads d)", g=packed)
-
-
-def _num_packed(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
-    if q.device.type != "cpu" or q.shape != k.shape or torch.compiler.is_compiling():
-        return 1
-    batch, length, _ = q.shape
-    return max(count for count in range(1, max(_PACKED_LENGTH // length, 1) + 1) if batch % count == 0)
-
-
-def attention_from_first(
-    x: Float[Tensor, "b n d"],
-    qkv: nn.Linear,
-    *,
-    num_heads: int,
-    mask: Bool[Tensor, "n n"] | None = None,
-    dropout_p: float = 0.0,
-) -> Float[Tensor, "b 1 d"]:
-    """`attention` of the first token of each sequence, with queries, keys and values `qkv(x)`."""
-    to_query, to_key, to_value = (weight.unflatten(0, (num_heads, -1)) for weight in qkv.weight.chunk(3))
-    query = einsum(x[:, 0], to_query, "b d, heads c d -> b heads c")
-    if qkv.bias is not None:
-        query_bias, _, value_bias = qkv.bias.unflatten(0, (3, num_heads, -1))
-        query = query + query_bias
-    weights = first_attention(query, to_key, x, None if mask is None else mask[0])
-    weights = F.dropout(weights, dropout_p)
-    y = einsum(weights @ x, to_value, "b heads d, heads c d -> b heads c")
-    if qkv.bias is not None:
-        y = y + weights.sum(dim=-1, keepdim=True) * value_bias
-    return rearrange(y, "b heads c -> b 1 (heads c)")
-
-
-def first_attention(
-    query: Float[Tensor, "b heads c"],
-    to_key: Float[Tensor, "heads c d"],
-    x: Float[Tensor, "b n d"],
-    mask: Bool[Tensor, " n"] | None = None,
-) -> Float[Tensor, "b heads n"]:
-    """Attention weights of one query per sequence, without materializing the keys `to_key x`.
-
-    `q · (K x) = (Kᵀ q) · x`. A bias of the keys would shift all scores alike, which softmax undoes.
-    """
-    projected = einsum(query, to_key, "b heads c, heads c d -> b heads d")
-    scores = projected @ x.mT * query.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(dim=-1)
-
-
 def norm_linear(
     x: Float[Tensor, "b n d"], norm: nn.LayerNorm, linear: nn.Linear, *, parts: int = 1
 ) -> tuple[Float[Tensor, "b n e"], ...]:
@@ -134,7 +63,7 @@ def norm_linear(
 def norm_qkv(
     x: Float[Tensor, "b n d"], norm: nn.LayerNorm, qkv: nn.Linear
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n d"], Float[Tensor, "b n d"]]:
-    """Queries, keys and values for `attention`: `norm_linear` in three parts.
+    """Queries, keys and values for `timesformer.model.attention.attend`: `norm_linear` in three parts.
 
     The bias of the keys gets the gradient 0, which is exact: it shifts all scores of a query alike, and softmax undoes
     that. A sum over the tokens would leave rounding errors, which AdamW divides by their own size: a random walk.

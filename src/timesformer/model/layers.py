@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
 from timesformer.model import kernels
+from timesformer.model.attention import attend
 
 
 class Attention(nn.Module):
@@ -30,7 +31,7 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "n n"] | None = None) -> Float[Tensor, "b n d"]:
         """The output for every token, from the tokens of its sequence that `mask` lets it see (all if None)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        y = kernels.attention(q, k, v, num_heads=self.num_heads, mask=mask, dropout_p=self.dropout_p)
+        y = attend(q, k, v, num_heads=self.num_heads, mask=mask, dropout_p=self.dropout_p)
         return self.dropout(self.proj(y))
 
 

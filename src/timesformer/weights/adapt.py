@@ -17,7 +17,7 @@ from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
-from timesformer.model.fast import fold_standardization
+from timesformer.model.folding import fold_standardization
 from timesformer.model.interpolation import resize
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from timesformer.errors import ConfigError
-from timesformer.model.fast import folded_head
+from timesformer.model.folding import folded_head
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.layouts import Layout
 

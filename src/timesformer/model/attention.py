@@ -1,0 +1,123 @@
+"""Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone."""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from timesformer.device import processor
+
+_PACKED_LENGTH = 32
+"""Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
+
+
+def attend(
+    q: Float[Tensor, "b m d"],
+    k: Float[Tensor, "b n d"],
+    v: Float[Tensor, "b n d"],
+    *,
+    num_heads: int,
+    mask: Bool[Tensor, "m n"] | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "b m d"]:
+    """Multi-head attention of every sequence, before the output projection."""
+    packed = _num_packed(q, k) if mask is None and not dropout_p else 1
+    if packed > 1:  # several sequences as one, with a mask that keeps them apart
+        length = q.shape[1]
+        mask = torch.eye(packed, dtype=torch.bool).repeat_interleave(length, 0).repeat_interleave(length, 1)
+    pattern = "(b g) n (heads d) -> b heads (g n) d"
+    q, k, v = (rearrange(x, pattern, g=packed, heads=num_heads) for x in (q, k, v))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p)
+    return rearrange(y, "b heads (g n) d -> (b g) n (heads d)", g=packed)
+
+
+def _num_packed(q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"]) -> int:
+    if q.device.type != "cpu" or q.shape != k.shape or torch.compiler.is_compiling():
+        return 1
+    batch, length, _ = q.shape
+    return max(count for count in range(1, max(_PACKED_LENGTH // length, 1) + 1) if batch % count == 0)
+
+
+def attend_heads(
+    q: Float[Tensor, "b heads m c"],
+    k: Float[Tensor, "b heads n c"],
+    v: Float[Tensor, "b heads n c"],
+    *,
+    mask: Bool[Tensor, "m n"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b heads m c"]:
+    """Attention of each head, without a gradient; queries, keys and values may be views of one tensor."""
+    if mask is None and _favors_products(q, k):
+        return _by_products(q, k, v, scale=q.shape[-1] ** -0.5 if scale is None else scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def _by_products(
+    q: Float[Tensor, "b heads m c"], k: Float[Tensor, "b heads n c"], v: Float[Tensor, "b heads n c"], *, scale: float
+) -> Float[Tensor, "b heads m c"]:
+    queries, keys, values = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
+    scores = torch.baddbmm(queries.new_empty(()), queries, keys.mT, beta=0, alpha=scale)
+    return torch.bmm(torch.softmax(scores, dim=-1, out=scores), values).view_as(q)
+
+
+def _favors_products(q: Tensor, k: Tensor) -> bool:
+    """Whether two batched products and a softmax are faster than the fused kernel."""
+    if q.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    return k.shape[-2] <= _longest_for_products(q.dtype)
+
+
+@cache
+def _longest_for_products(dtype: torch.dtype) -> int:
+    found = processor()
+    if dtype == torch.float32:
+        return _PACKED_LENGTH if found.avx512 else 0
+    if dtype == torch.bfloat16 and found.amx_bf16:
+        return _PACKED_LENGTH
+    if dtype == torch.bfloat16 and found.avx512_bf16:
+        return 2048
+    return 0
+
+
+def attend_from_first(
+    x: Float[Tensor, "b n d"],
+    qkv: nn.Linear,
+    *,
+    num_heads: int,
+    mask: Bool[Tensor, "n n"] | None = None,
+    dropout_p: float = 0.0,
+) -> Float[Tensor, "b 1 d"]:
+    """`attend` of the first token of each sequence, with queries, keys and values `qkv(x)`."""
+    to_query, to_key, to_value = (weight.unflatten(0, (num_heads, -1)) for weight in qkv.weight.chunk(3))
+    query = einsum(x[:, 0], to_query, "b d, heads c d -> b heads c")
+    if qkv.bias is not None:
+        query_bias, _, value_bias = qkv.bias.unflatten(0, (3, num_heads, -1))
+        query = query + query_bias
+    weights = first_attention(query, to_key, x, None if mask is None else mask[0])
+    weights = F.dropout(weights, dropout_p)
+    y = einsum(weights @ x, to_value, "b heads d, heads c d -> b heads c")
+    if qkv.bias is not None:
+        y = y + weights.sum(dim=-1, keepdim=True) * value_bias
+    return rearrange(y, "b heads c -> b 1 (heads c)")
+
+
+def first_attention(
+    query: Float[Tensor, "b heads c"],
+    to_key: Float[Tensor, "heads c d"],
+    x: Float[Tensor, "b n d"],
+    mask: Bool[Tensor, " n"] | None = None,
+    *,
+    scale: float | None = None,
+) -> Float[Tensor, "b heads n"]:
+    """Attention weights of one query per sequence, without materializing the keys `to_key x`.
+
+    `q · (K x) = (Kᵀ q) · x`. A bias of the keys would shift all scores alike, which softmax undoes.
+    """
+    projected = einsum(query, to_key, "b heads c, heads c d -> b heads d")
+    scores = projected @ x.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1)
