@@ -13,11 +13,9 @@ def test_gain_is_the_ratio_of_the_rates():
 
 def test_products_of_the_mlp_are_timed_in_both_precisions(monkeypatch):
     called: list[tuple[torch.dtype, torch.Size, torch.Size]] = []
-    plain = product_rates._linear
+    plain = product_rates.linear
     monkeypatch.setattr(product_rates, "_MACS", {"cpu": 7 * 24 * 60})
-    monkeypatch.setattr(
-        product_rates, "_linear", lambda x, weight, bias: plain(_heard(called, x, weight), weight, bias)
-    )
+    monkeypatch.setattr(product_rates, "linear", lambda x, weight, bias: plain(_heard(called, x, weight), weight, bias))
     rates = measure_product_rates(tiny_config(), torch.device("cpu"))
     assert rates.fp32 > 0 < rates.bf16
     assert called == 6 * [

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from timesformer.config.schema import ModelConfig
+from timesformer.model.matmul import linear, packed
 
 _MACS = {"cpu": 3e8, "cuda": 3e10}
 """Multiply-accumulates of a measured product: a few milliseconds of two cores, or of a GPU, in fp32."""
@@ -54,13 +53,9 @@ def _product(tokens: int, width: int, hidden: int, *, device: torch.device, dtyp
     def values(*shape: int) -> Tensor:
         return torch.linspace(-1, 1, shape[0] * shape[-1], device=device).view(shape).to(dtype)
 
-    x, weight, bias = values(tokens, width), values(hidden, width), values(1, hidden)[0]
-    return lambda: _linear(x, weight, bias)
-
-
-def _linear(x: Float[Tensor, "n d"], weight: Float[Tensor, "m d"], bias: Float[Tensor, " m"]) -> Float[Tensor, "n m"]:
-    """The product that the model computes by."""
-    return F.linear(x, weight, bias)
+    x, bias = values(tokens, width), values(1, hidden)[0]
+    weight = packed(nn.Parameter(values(hidden, width), requires_grad=False))
+    return lambda: linear(x, weight, bias)
 
 
 def _seconds(product: Callable[[], Tensor], device: torch.device) -> float:
