@@ -3,9 +3,20 @@
 import pytest
 import torch
 
+from processors import UNDESCRIBED, WITH_BF16, WITHOUT_BF16, claim
 from timesformer import device
-from timesformer.device import Processor, computes_bf16_faster, processor, processor_name, resolve_device
+from timesformer.device import (
+    Processor,
+    computes_bf16_faster,
+    processor,
+    processor_name,
+    resolve_device,
+    resolve_precision,
+    warn_if_slow,
+)
 from timesformer.errors import ConfigError
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
@@ -34,16 +45,20 @@ def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
     [
         (
             {"vendor_id": "GenuineIntel", "model name": "Xeon", "flags": "avx2 avx512f avx512_bf16 amx_bf16 amx_tile"},
-            Processor(is_intel=True, avx512=True, avx512_bf16=True, amx_bf16=True),
+            Processor(is_known=True, is_intel=True, avx512=True, avx512_bf16=True, amx_bf16=True),
             "Xeon",
         ),
         (
             {"vendor_id": "AuthenticAMD", "model name": "EPYC", "flags": "avx2 avx512f avx512_bf16"},
-            Processor(avx512=True, avx512_bf16=True),
+            Processor(is_known=True, avx512=True, avx512_bf16=True),
             "EPYC",
         ),
-        ({"vendor_id": "AuthenticAMD", "model name": "Zen", "flags": "avx2"}, Processor(), "Zen"),
-        ({"model name": "Neoverse", "Features": "asimd bf16 i8mm"}, Processor(arm_bf16=True), "Neoverse"),
+        ({"vendor_id": "AuthenticAMD", "model name": "Zen", "flags": "avx2"}, Processor(is_known=True), "Zen"),
+        (
+            {"model name": "Neoverse", "Features": "asimd bf16 i8mm"},
+            Processor(is_known=True, arm_bf16=True),
+            "Neoverse",
+        ),
     ],
 )
 def test_a_processor_is_read_from_the_system(monkeypatch, info, expected, name):
@@ -59,3 +74,45 @@ def test_a_gpu_computes_bf16_from_ampere_on(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
         assert computes_bf16_faster(torch.device("cuda:0")) == is_faster
     assert not computes_bf16_faster(torch.device("meta"))
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"), [(WITH_BF16, "bf16"), (WITHOUT_BF16, "fp32"), (UNDESCRIBED, "fp32")]
+)
+def test_auto_is_bf16_where_the_processor_computes_it_faster(monkeypatch, processor, expected):
+    claim(monkeypatch, processor)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "fp32"), ((8, 0), "bf16")])
+def test_auto_is_bf16_on_a_gpu_that_computes_it(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", GPU) == expected
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("processor", [WITH_BF16, WITHOUT_BF16])
+def test_a_named_precision_is_the_same_on_every_device(monkeypatch, name, processor):
+    claim(monkeypatch, processor)
+    assert [resolve_precision(name, device) for device in (CPU, GPU)] == [name, name]
+
+
+@pytest.mark.parametrize(
+    ("processor", "precision", "device", "count"),
+    [
+        (WITHOUT_BF16, "bf16", CPU, 1),
+        (WITHOUT_BF16, "fp32", CPU, 0),
+        (WITHOUT_BF16, "bf16", GPU, 0),
+        (WITH_BF16, "bf16", CPU, 0),
+        (UNDESCRIBED, "bf16", CPU, 0),
+    ],
+)
+def test_bf16_is_warned_of_once_on_a_cpu_that_lacks_it(monkeypatch, caplog, processor, precision, device, count):
+    claim(monkeypatch, processor)
+    for _ in range(2):
+        warn_if_slow(precision, device)
+    assert [record.message for record in caplog.records] == count * [
+        "precision='bf16': this CPU has no instructions for it and computes it several times more slowly than 'fp32'; "
+        "'auto' takes the faster one"
+    ]

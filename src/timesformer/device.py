@@ -1,13 +1,17 @@
 """Devices and precisions by name, and the processor: its name, and which instructions it computes with."""
 
+import logging
 import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from timesformer.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Floating-point types by the name of their precision."""
@@ -23,6 +27,8 @@ _OUT_OF_MEMORY = (
 class Processor:
     """What of a CPU decides how a model is computed on it."""
 
+    is_known: bool = False
+    """Whether the system describes it; if not, it may have instructions that are not claimed here."""
     is_intel: bool = False
     """Whether Intel made it: MKL computes with AVX-512 on no other."""
     avx512: bool = False
@@ -41,6 +47,7 @@ def processor() -> Processor:
     """The CPU of this machine; nothing is claimed about one that the system does not describe."""
     flags = set(" ".join(_cpu_info("flags") + _cpu_info("Features")).split())
     return Processor(
+        is_known=bool(flags),
         is_intel="GenuineIntel" in (_cpu_info("vendor_id") or [platform.processor()])[0],
         avx512="avx512f" in flags,
         avx512_bf16="avx512_bf16" in flags,
@@ -54,6 +61,29 @@ def computes_bf16_faster(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and processor().has_bf16
+
+
+def resolve_precision(
+    name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device
+) -> Literal["fp32", "bf16", "fp16"]:
+    """The precision of a name: `auto` is `bf16` on a device that computes it faster than fp32, and `fp32` on others."""
+    if name == "auto":
+        return "bf16" if computes_bf16_faster(device) else "fp32"
+    return name
+
+
+def warn_if_slow(precision: Literal["fp32", "bf16", "fp16"], device: torch.device) -> None:
+    """Warn, once in a process, of bf16 on a CPU that is known to have no instructions for it."""
+    if precision == "bf16" and device.type == "cpu" and processor().is_known and not processor().has_bf16:
+        _warn_of_bf16()
+
+
+@cache
+def _warn_of_bf16() -> None:
+    logger.warning(
+        "precision='bf16': this CPU has no instructions for it and computes it several times more slowly than 'fp32'; "
+        "'auto' takes the faster one"
+    )
 
 
 def processor_name() -> str:

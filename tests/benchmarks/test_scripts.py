@@ -22,6 +22,7 @@ SCRIPTS = (
     "initialization",
     "job_faults",
     "loader",
+    "precision_agreement",
     "rollout_memory",
     "serve_load",
     "serve_uploads",

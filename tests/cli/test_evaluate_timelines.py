@@ -82,6 +82,12 @@ def test_frame_accuracy_is_that_of_the_timeline_frame_by_frame(run, segments: Pa
     assert found["frame_accuracy"]["value"] == correct / 88
 
 
+def test_curves_of_another_precision_are_computed_again(run, segments: Path, model: Path, tmp_path: Path):
+    for precision, count in (("fp32", 2), ("bf16", 4), ("fp32", 4)):
+        ok(run, segments, "-m", model, "--curves", tmp_path / "curves", "--precision", precision)
+        assert len([*(tmp_path / "curves").iterdir()]) == count
+
+
 def test_curves_are_computed_once_for_each_file_model_and_window(
     run, segments: Path, model: Path, tmp_path, monkeypatch
 ):

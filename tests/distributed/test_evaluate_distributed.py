@@ -1,6 +1,7 @@
 """Several processes give the result of a single one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch.distributed import HashStore, Store
 
+from processors import WITH_BF16, WITHOUT_BF16, claim
 from timesformer.config.compute import ComputeOptions
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.evaluation.distributed import evaluate_distributed
@@ -55,6 +57,15 @@ def test_process_zero_sees_all_videos_done(model_folder: Path, video_list: Path)
         on_progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(done, 7) for done in range(1, 8)]
+
+
+def test_processes_on_which_auto_is_another_precision_are_refused(monkeypatch, model_folder: Path, video_list: Path):
+    store, options = HashStore(), replace(SKIP, precision="auto")
+    claim(monkeypatch, WITHOUT_BF16)
+    evaluate_distributed(model_folder, video_list, group=group(store, 1, 2), options=options)
+    claim(monkeypatch, WITH_BF16)
+    with pytest.raises(DataError, match="rank 1 has other videos, views or options than rank 0"):
+        evaluate_distributed(model_folder, video_list, group=group(store, 0, 2), options=options)
 
 
 def test_process_with_another_task_is_refused(model_folder: Path, video_list: Path):

@@ -41,6 +41,13 @@ def test_protocol_names_its_source_only_if_all_of_it_agrees(clip: ClipConfig, en
     assert describe_protocol(ModelConfig(), clip).endswith(ending)
 
 
+@pytest.mark.parametrize(
+    ("precision", "ending"), [("fp32", "in the paper)"), ("bf16", "in the paper), computed in bf16")]
+)
+def test_protocol_names_another_precision_than_fp32(precision, ending: str):
+    assert describe_protocol(ModelConfig(), ClipConfig(sampling="center"), precision=precision).endswith(ending)
+
+
 def test_other_views_keep_the_rest_of_the_clips():
     clip = ClipConfig(frame_stride=16, mean=(0.5, 0.4, 0.3), channel_order="bgr")
     changed = change_views(clip, {"num_clips": 5, "num_crops": 1, "fusion": "logits"})

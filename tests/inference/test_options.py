@@ -77,7 +77,7 @@ def test_a_predictor_refuses_options_of_evaluation():
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"num_workers": -1}, "num_workers=-1 must not be negative"),
         ({"on_error": "stop"}, "on_error='stop' is not one of 'raise', 'skip'"),
-        ({"precision": "fp8"}, "precision='fp8' is not one of 'fp32', 'bf16', 'fp16'"),
+        ({"precision": "fp8"}, "precision='fp8' is not one of 'auto', 'fp32', 'bf16', 'fp16'"),
         ({"allow_codecs": "h264"}, "allow_codecs='h264' must be a list of names"),
     ],
 )

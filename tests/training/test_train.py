@@ -28,7 +28,6 @@ from timesformer.training.dataloaders import Split, load_data, validation_of, wi
 from timesformer.training.history import best_epoch, read_metrics
 from timesformer.training.init_weights import initial_model
 from timesformer.training.train import is_finished, train
-from timesformer.training.trainer import check_precision
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
 
@@ -182,21 +181,6 @@ def test_half_precision_that_needs_a_gpu_is_refused_without_one(run: RunConfig):
     with pytest.raises(ConfigError, match="precision='fp16' needs a GPU; use 'fp32' on the CPU"):
         train(replace(run, precision="fp16"), on_message=quiet)
     assert not Path(run.output).exists()
-
-
-@pytest.mark.parametrize(("features", "lines"), [({"avx2": True, "amx_bf16": False}, 1), ({"amx_bf16": True}, 0)])
-def test_slow_half_precision_is_a_warning(
-    run: RunConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    features: dict[str, bool],
-    lines: int,
-):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
-    check_precision(replace(run, precision="bf16"), torch.device("cpu"))
-    assert [record.message for record in caplog.records] == [
-        "precision='bf16': this CPU computes it several times more slowly than 'fp32'"
-    ] * lines
 
 
 def test_half_precision_trains_and_saves_fp32_weights(run: RunConfig):

@@ -13,6 +13,7 @@ from rich.table import Table
 from timesformer.cli.bench_explain import EXPLAIN, run_explain
 from timesformer.cli.console import print_json, progress
 from timesformer.cli.options import COMPUTE, LIST, MODEL, OUTPUT, OUTPUT_NAMES, AsJson, ComputeIn, Device, Overwrite
+from timesformer.config.schema import PrecisionName
 from timesformer.errors import ConfigError
 from timesformer.outputs import check_files
 
@@ -143,14 +144,17 @@ def _check_plot(what: str, plot: Path | None, *, overwrite: bool) -> None:
         check_files(plot, overwrite=overwrite)
 
 
-def _compute_options(what: str, *, device: str, precision: str, clips: int | None) -> dict[str, Any]:
+def _compute_options(what: str, *, device: str, precision: PrecisionName, clips: int | None) -> dict[str, Any]:
     """Device, precision and number of clips, for the benchmarks that accept them.
 
     Raises:
-        ConfigError: One is set that has no effect.
+        ConfigError: One is set that has no effect, or there is no such device.
     """
     if what != "predict":
-        return {"device": device, "precision": precision} | ({} if clips is None else {"clips": clips})
+        from timesformer.device import resolve_device, resolve_precision  # imports torch, which --help does not need
+
+        resolved = resolve_precision(precision, resolve_device(device))  # so that the result says which one it was
+        return {"device": device, "precision": resolved} | ({} if clips is None else {"clips": clips})
     if clips is not None:
         raise ConfigError(f"--clips has no effect on `bench {what}`")
     if (device, precision) != ("cpu", "fp32"):

@@ -26,8 +26,10 @@ from timesformer.cli.options import (
     choice,
     compute_options,
     given_model,
+    gives_precision,
     model_overrides,
 )
+from timesformer.cli.precision_hint import hint_for_job
 from timesformer.cli.predict import job_items
 from timesformer.data.manifest.manifest import load_manifest
 from timesformer.errors import ConfigError
@@ -96,6 +98,8 @@ def embed(
         num_decoders=workers.decoders, seconds_per_video=work.seconds_per_video,
     )  # fmt: skip
     items = _items(sources, videos, list_file)
+    if not gives_precision(compute):
+        hint_for_job(task, output, overwrite=overwrite)
     status = run(task, items, output, work, workers=workers, device=options.device, overwrite=overwrite, as_json=json)
     if analysis.is_wanted and status in (0, 1):  # 1: some videos have an error instead of a vector
         analyze(output, analysis, allow_codecs=options.allow_codecs, overwrite=overwrite, as_json=json)

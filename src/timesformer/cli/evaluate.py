@@ -35,9 +35,11 @@ from timesformer.cli.options import (
     choice,
     compute_options,
     given_model,
+    gives_precision,
     model_overrides,
     parse_top_k,
 )
+from timesformer.cli.precision_hint import hint_for_videos
 from timesformer.config.compute import DEFAULTS
 from timesformer.config.io import parse_overrides
 from timesformer.config.schema import ClipConfig, Fusion, Sampling
@@ -143,7 +145,7 @@ def evaluate(
             **{f"--{name.replace('_', '-')}": True for name in _given(views)},
             **{
                 _COMPUTE_NAMES.get(name, f"--{name.replace('_', '-')}"): value != DEFAULTS[name]
-                for name, value in asdict(compute).items()
+                for name, value in asdict(options).items()
             },
             "torchrun or srun": process.num_processes > 1,
         }
@@ -171,6 +173,8 @@ def evaluate(
         loaded = _load(given_model(model), _given(views), overrides)
         videos = read_manifest(data, labels=loaded.info.labels)
         refuse_inputs(files, video_files(videos))
+        if process.rank == 0 and not gives_precision(compute):
+            hint_for_videos(loaded, device=options.device, videos=len(videos.samples))
         with _progress(process) as on_progress:
             result = evaluate_distributed(
                 loaded,

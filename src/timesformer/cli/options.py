@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter, Token
 from timesformer.config.compute import DEFAULTS, ComputeOptions
 from timesformer.config.io import parse_overrides
 from timesformer.config.old_spellings import current_value
-from timesformer.config.schema import ModelConfig, OnDecodeError, Precision
+from timesformer.config.schema import ModelConfig, OnDecodeError, PrecisionName
 from timesformer.errors import ConfigError
 
 DATA = Group("Data", sort_key=1)
@@ -56,8 +56,8 @@ _CODECS = Parameter(
     help="Also decode these codecs, by FFmpeg's names, such as `magicyuv`; for files that you trust.",
 )
 _DEVICES = "Device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`"
-_PRECISION = Parameter(
-    name="--precision", group=COMPUTE, help="Floating-point type; `bf16` and `fp16` are meant for GPUs."
+_PRECISION = (
+    "Floating-point type: `auto` is `bf16` where the GPU or CPU computes it faster, else `fp32`; `fp16` is for GPUs"
 )
 
 Val = Annotated[str, Parameter(group=DATA, metavar="PATH", help="Validation videos, if DATA does not contain them.")]
@@ -74,7 +74,13 @@ ListFile = Annotated[
 AllowCodecs = Annotated[tuple[str, ...], LIST, _CODECS]
 Device = Annotated[str, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES}.")]
 DeviceOfConfig = Annotated[str | None, Parameter(group=COMPUTE, metavar="DEVICE", help=f"{_DEVICES} (default: auto).")]
-ComputeIn = Annotated[Precision, _PRECISION]
+ComputeIn = Annotated[PrecisionName, Parameter(group=COMPUTE, help=f"{_PRECISION}.")]
+ComputeInOrDefault = Annotated[PrecisionName | None, Parameter(group=COMPUTE, help=f"{_PRECISION} (default: fp32).")]
+"""None if it is not given, so that a run can tell what `auto` would gain."""
+PrecisionOfConfig = Annotated[
+    PrecisionName | None,
+    Parameter(group=COMPUTE, help=f"{_PRECISION}. Weights and optimizer stay in fp32 (default: fp32)."),
+]
 MODEL_NAMES = Parameter(name=("--model", "-m"), group=MODEL, metavar="MODEL")
 Model = Annotated[
     str,
@@ -175,7 +181,7 @@ _COMPUTE: Mapping[str, Any] = {
     "compile": Annotated[
         bool, FLAG, Parameter(group=COMPUTE, help="Compile the model with torch.compile first; for GPUs.")
     ],
-    "precision": ComputeIn,
+    "precision": ComputeInOrDefault,
     "on_error": Annotated[
         OnDecodeError, Parameter(group=DATA, help="On an unreadable video: stop, or skip it and list it.")
     ],
@@ -187,7 +193,9 @@ _COMPUTE: Mapping[str, Any] = {
 def _arguments(*, without: Sequence[str] = ()) -> Any:
     """A dataclass of fields of `ComputeOptions`, which become one option each."""
     fields: list[tuple[str, Any, Any]] = [
-        (name, typed, field(default=DEFAULTS[name])) for name, typed in _COMPUTE.items() if name not in without
+        (name, typed, field(default=None if name == "precision" else DEFAULTS[name]))
+        for name, typed in _COMPUTE.items()
+        if name not in without
     ]
     # cyclopts does not look into classes of the module `types`, where dataclasses are made
     made = make_dataclass("Compute", fields, frozen=True, kw_only=True, namespace={"__module__": __name__})
@@ -209,7 +217,12 @@ def compute_options(arguments: ComputeOptions) -> ComputeOptions:
     Raises:
         ConfigError: A value is out of its range.
     """
-    return ComputeOptions(**asdict(arguments))
+    return ComputeOptions(**{name: value for name, value in asdict(arguments).items() if value is not None})
+
+
+def gives_precision(arguments: ComputeOptions) -> bool:
+    """Whether `--precision` is given on a command line."""
+    return arguments.precision is not None
 
 
 def given_model(name: str) -> str:

@@ -24,9 +24,11 @@ from timesformer.cli.options import (
     PredictCompute,
     compute_options,
     given_model,
+    gives_precision,
     model_overrides,
     parse_top_k,
 )
+from timesformer.cli.precision_hint import hint_for_job, hint_for_videos
 from timesformer.cli.streams import say
 from timesformer.data.manifest.path_list import read_path_list
 from timesformer.data.manifest.patterns import find_matches, is_pattern
@@ -80,6 +82,8 @@ def predict(
             seconds_per_video=job.work.seconds_per_video,
         )  # fmt: skip
         items = job_items(paths, list_file)
+        if not gives_precision(compute):
+            hint_for_job(task, job.job, overwrite=overwrite)
         return run_job(
             task, items, job.job, job.work, workers=workers, device=options.device, overwrite=overwrite, as_json=json
         )
@@ -88,6 +92,8 @@ def predict(
         raise ConfigError("--overwrite has no effect without --job")
     files = [*find_videos(paths), *_listed(list_file)]
     predictor = Predictor(given_model(model), options=compute_options(compute), **model_overrides(overrides))
+    if not gives_precision(compute):
+        hint_for_videos(predictor.model, device=compute.device, videos=len(files))
     failures = 0
     with progress("predicting") as on_progress:
         results = predictor.each(files, top_k=count, on_error="yield")

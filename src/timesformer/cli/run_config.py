@@ -16,6 +16,7 @@ from timesformer.cli.options import (
     OUTPUT_NAMES,
     AllowCodecs,
     DeviceOfConfig,
+    PrecisionOfConfig,
     RunOverrides,
 )
 from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
@@ -57,6 +58,7 @@ class TrainOptions:
     """Random seed of weights, order, sampling and augmentation (default: 0)."""
     overrides: RunOverrides = ()
     device: DeviceOfConfig = None
+    precision: PrecisionOfConfig = None
     output: Annotated[str, OUTPUT_NAMES] = ""
     """Folder of the run: model, metrics, learning curve and checkpoints (default: runs/train)."""
 
@@ -87,6 +89,7 @@ def requested_run(data: str, options: TrainOptions, *, weights_may_lack: bool) -
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "device": options.device,
+        "precision": options.precision,
         "seed": options.seed,
         "output": options.output,
         "init_from": weights,
@@ -125,7 +128,17 @@ def _preset_and_weights(options: TrainOptions) -> tuple[str, str]:
 
 
 def _init_from(overrides: Sequence[str]) -> Any:
-    return parse_overrides(overrides, kind=RunConfig).get("init_from")
+    return _parsed(overrides).get("init_from")
+
+
+def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    return parse_overrides(overrides, kind=RunConfig)
+
+
+def states_precision(options: TrainOptions) -> bool:
+    """Whether the command line or its config chooses the precision, instead of leaving it to the default."""
+    is_in_config = options.config is not None and "precision" in read_table(options.config)
+    return is_in_config or options.precision is not None or "precision" in _parsed(options.overrides)
 
 
 def with_given(run: RunConfig, given: dict[str, Any]) -> RunConfig:

@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
 from timesformer.cli.options import DATA, FLAG, OUTPUT, AsJson, Overwrite
+from timesformer.cli.precision_hint import hint_precision
 from timesformer.cli.ranks import run_in_ranks
-from timesformer.cli.run_config import TrainOptions, requested_run
+from timesformer.cli.run_config import TrainOptions, requested_run, states_precision
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
 from timesformer.config.run import RunConfig
@@ -98,6 +99,9 @@ def _train(
     run = requested_run(data, options, weights_may_lack=resume)
     if holds_head(run.output):
         raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
+    is_new = overwrite or not RunFolder(Path(run.output).expanduser()).config.exists()
+    if is_new and (group is None or group.process.rank == 0) and not states_precision(options):
+        hint_precision(run.model, device=run.device)
     folder = run_training(run, overwrite=overwrite, resume=resume, group=group)
     if group is None or group.process.rank == 0:
         _show_result({"run": str(folder), "model": str(folder / "model")}, as_json=as_json)

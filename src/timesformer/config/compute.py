@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 
 from timesformer.config.checks import MOST_IN_BATCH, MOST_WORKERS, check_choice, check_count
-from timesformer.config.schema import OnDecodeError, Precision
+from timesformer.config.schema import OnDecodeError, PrecisionName
 
 EVALUATION_ONLY = ("num_workers", "on_error")
 """Options of `evaluate` without effect on `Predictor`."""
@@ -34,8 +34,9 @@ class ComputeOptions:
     compile: bool = False
     """Compile the model with `torch.compile` at the first batch of each size: a minute or more on a CPU, kept in
     torch's cache on disk. On a GPU, kernels then start as one graph. On a CPU it gains nothing over `fast`."""
-    precision: Precision = "fp32"
-    """Floating-point type of the model: `bf16` and `fp16` need a GPU that supports them; they are slower on a CPU."""
+    precision: PrecisionName = "fp32"
+    """Floating-point type of the model. `bf16` is faster than `fp32` on GPUs and on CPUs with AVX-512 BF16, AMX or the
+    BF16 instructions of Arm, and slower on other CPUs; `auto` takes the faster one. `fp16` is for GPUs."""
     allow_codecs: Collection[str] = ()
     """Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`, by FFmpeg's names."""
 
@@ -43,7 +44,7 @@ class ComputeOptions:
         check_count("batch_size", self.batch_size, most=MOST_IN_BATCH)
         check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         check_choice("on_error", self.on_error, OnDecodeError)
-        check_choice("precision", self.precision, Precision)
+        check_choice("precision", self.precision, PrecisionName)
         if not isinstance(self.allow_codecs, str):  # which is refused when the codecs are looked up
             object.__setattr__(self, "allow_codecs", tuple(self.allow_codecs))
 

@@ -19,7 +19,7 @@ from timesformer.config.checks import (
     refuse,
 )
 from timesformer.config.optim import OptimConfig
-from timesformer.config.schema import ClipConfig, ModelConfig, OnDecodeError, Precision
+from timesformer.config.schema import ClipConfig, ModelConfig, OnDecodeError, PrecisionName
 
 __all__ = ["AugmentConfig", "DataConfig", "Keep", "OptimConfig", "RandOperations", "RunConfig", "Strategy", "Tracker"]
 
@@ -113,8 +113,9 @@ class RunConfig:
     """Clips per optimizer step, independent of `accumulate` and of the number of processes."""
     accumulate: int = 1
     """Micro-batches per optimizer step, to save memory; divides `batch_size`."""
-    precision: Precision = "fp32"
-    """Number format of the model's computations; weights and optimizer stay in fp32. `fp16` needs a GPU."""
+    precision: PrecisionName = "fp32"
+    """Number format of the model's computations; weights and optimizer stay in fp32. `auto` is `bf16` where the device
+    computes it faster, else `fp32`; the run folder says which. `fp16` needs a GPU."""
     checkpoint_activations: bool = False
     """Save only the input of each block for the backward pass and recompute the rest: less memory, a third more
     work."""
@@ -165,7 +166,7 @@ class RunConfig:
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
         for name in ("init_from", "output"):
             check_utf8(name, getattr(self, name))
-        check_choice("precision", self.precision, Precision)
+        check_choice("precision", self.precision, PrecisionName)
         check_choice("keep", self.keep, Keep)
         check_choice("strategy", self.strategy, Strategy)
         refuse(

@@ -51,6 +51,9 @@ HeadNorm = Literal["none", "batch"]
 Precision = Literal["fp32", "bf16", "fp16"]
 """Number format of computations."""
 
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+"""A precision as it is asked for: `auto` is `bf16` on a device that computes it faster, and `fp32` on others."""
+
 OnDecodeError = Literal["raise", "skip"]
 """A video that cannot be decoded raises an error, or is skipped, counted and listed."""
 

@@ -24,6 +24,7 @@ from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier
+from timesformer.inference.options import precision_of
 
 _TASK = "task"
 
@@ -64,7 +65,8 @@ def evaluate_distributed(
         _send_outcomes(group, model, manifest, options=options)
         return None
     outcomes = _all_outcomes(group, model, manifest, options=options, on_progress=on_progress)
-    return summarize(manifest, outcomes, protocol=describe_protocol(model.config, model.info.clip), top_k=top_k)
+    protocol = describe_protocol(model.config, model.info.clip, precision=precision_of(options, model))
+    return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
 
 
 def _send_outcomes(group: ProcessGroup, model: Classifier, manifest: Manifest, *, options: ComputeOptions) -> None:
@@ -119,6 +121,6 @@ def _batches(
 def _fingerprint(model: Classifier, manifest: Manifest, options: ComputeOptions) -> str:
     """Hash of all that must be equal in all processes; folder names may differ between machines."""
     samples = [(sample.path.name, sample.label, sample.segment) for sample in manifest.samples]
-    reading = options.batch_size, options.on_error, sorted(options.allow_codecs)
-    task = (samples, manifest.class_names, model.config, model.info.clip, *reading)
+    computing = options.batch_size, options.on_error, sorted(options.allow_codecs), precision_of(options, model)
+    task = (samples, manifest.class_names, model.config, model.info.clip, *computing)
     return hashlib.sha256(repr(task).encode()).hexdigest()

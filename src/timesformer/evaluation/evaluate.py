@@ -16,7 +16,7 @@ from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier, opened
-from timesformer.inference.options import ComputeKeywords, merge_options
+from timesformer.inference.options import ComputeKeywords, merge_options, precision_of
 
 OnProgress = Callable[[int, int], None]
 
@@ -60,7 +60,7 @@ def evaluate(
     manifest = add_background(manifest, model=model, ratio=background, options=options)
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
     outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress)
-    protocol = describe_protocol(model.config, model.info.clip)
+    protocol = describe_protocol(model.config, model.info.clip, precision=precision_of(options, model))
     return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
 
 

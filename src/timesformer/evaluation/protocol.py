@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from timesformer.config.schema import ClipConfig, ModelConfig
+from timesformer.config.schema import ClipConfig, ModelConfig, Precision
 
 _DEFAULTS = {field.name: field.default for field in fields(ClipConfig)}
 _KNOWN_TESTS = {
@@ -15,10 +15,10 @@ _KNOWN_TESTS = {
 """Sampling, clips, crops and fusion of published results (differences: docs/concepts)."""
 
 
-def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
+def describe_protocol(model: ModelConfig, clip: ClipConfig, *, precision: Precision = "fp32") -> str:
     """Describe a protocol in a line: `dense 8x32 at 30 fps, 1 clip x 3 crops of 224x224, softmax fusion`.
 
-    A protocol that matches the paper or the released code says so.
+    A protocol that matches the paper or the released code says so. Another precision than fp32 is named.
     """
     frames = f"{clip.sampling} {model.num_frames}"
     if clip.sampling in ("dense", "center", "coverage"):
@@ -32,7 +32,8 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig) -> str:
     height, width = model.image_size
     known = _KNOWN_TESTS.get((clip.sampling, clip.num_clips, clip.num_crops, clip.fusion))
     note = f" (views and fusion as in {known})" if known else ""
-    return f"{frames}, {clips} x {crops} of {height}x{width}, {clip.fusion} fusion{note}"
+    computed = "" if precision == "fp32" else f", computed in {precision}"
+    return f"{frames}, {clips} x {crops} of {height}x{width}, {clip.fusion} fusion{note}{computed}"
 
 
 def change_views(clip: ClipConfig, changes: Mapping[str, Any]) -> ClipConfig:

@@ -5,9 +5,11 @@ from typing import Any, TypedDict
 
 from timesformer.config.compute import DEFAULTS, EVALUATION_ONLY, ComputeOptions
 from timesformer.config.overrides import ModelOverrides
-from timesformer.config.schema import OnDecodeError, Precision
+from timesformer.config.schema import OnDecodeError, Precision, PrecisionName
 from timesformer.data.video.codecs import allowed_codecs
+from timesformer.device import resolve_device, resolve_precision
 from timesformer.errors import ConfigError
+from timesformer.inference.onnx_model import Classifier, OnnxModel
 
 
 class PredictorOptions(TypedDict, total=False):
@@ -17,7 +19,7 @@ class PredictorOptions(TypedDict, total=False):
     batch_size: int
     fast: bool
     compile: bool
-    precision: Precision
+    precision: PrecisionName
     allow_codecs: Collection[str]
 
 
@@ -82,6 +84,19 @@ def predictor_options(options: ComputeOptions | None, keywords: Mapping[str, Any
     return effective_options(options, keywords, on="a Predictor", others=dict.fromkeys(EVALUATION_ONLY, "evaluate"))
 
 
+def precision_of(options: ComputeOptions, model: Classifier) -> Precision:
+    """The precision that a model computes in: that of the options, where `auto` is what the device computes faster.
+
+    For an ONNX file, which computes as it was exported and takes clips in fp32, `auto` is `fp32`.
+
+    Raises:
+        ConfigError: The device does not exist.
+    """
+    if options.precision == "auto" and isinstance(model, OnnxModel):
+        return "fp32"
+    return resolve_precision(options.precision, resolve_device(options.device))
+
+
 def refuse_for_onnx(options: ComputeOptions) -> None:
     """Refuse options that cannot apply to an ONNX file.
 
@@ -91,7 +106,7 @@ def refuse_for_onnx(options: ComputeOptions) -> None:
     given = {
         "fast=False": not options.fast,
         "compile=True": options.compile,
-        f"precision={options.precision!r}": options.precision != "fp32",
+        f"precision={options.precision!r}": options.precision not in ("auto", "fp32"),
         f"device={options.device!r}": options.device not in ("auto", "cpu"),
     }
     for name, is_given in given.items():

@@ -13,17 +13,24 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
+from timesformer.config.schema import Precision
 from timesformer.data.clips.dataset import read_eval_views, warn_of_timing
 from timesformer.data.clips.transforms import model_input
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
-from timesformer.device import DTYPES, resolve_device
+from timesformer.device import DTYPES, resolve_device, warn_if_slow
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.inference.fitting_batch import compute_in_batches
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_features, opened
-from timesformer.inference.options import PredictorKeywords, predictor_options, refuse_for_onnx, split_keywords
+from timesformer.inference.options import (
+    PredictorKeywords,
+    precision_of,
+    predictor_options,
+    refuse_for_onnx,
+    split_keywords,
+)
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
@@ -104,6 +111,8 @@ class Predictor:
 
     model: TimeSformer | FastTimeSformer | OnnxModel
     """The model that computes, on `device`."""
+    precision: Precision
+    """Its floating-point type; of an ONNX file, that of the clips it takes."""
 
     def __init__(
         self,
@@ -116,7 +125,9 @@ class Predictor:
         options = predictor_options(options, compute)
         self.device = resolve_device(options.device)
         model = opened(model, overrides)
-        self.dtype = DTYPES[options.precision]
+        self.precision = precision_of(options, model)
+        self.dtype = DTYPES[self.precision]
+        warn_if_slow(self.precision, self.device)
         if isinstance(model, OnnxModel):
             refuse_for_onnx(options)
             self.device = torch.device("cpu")

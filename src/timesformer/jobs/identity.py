@@ -60,7 +60,16 @@ def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
             yield f"{key} was {_short(stored[key])} and is {_short(given[key])}"
     for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
-            yield f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}"
+            yield f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}{_remedy(key, old)}"
+
+
+def _remedy(key: str, old: Mapping[str, Any]) -> str:
+    """How to go on with a setting that depends on the machine; empty for the others."""
+    if key != "precision":
+        return ""
+    return (
+        f" (precision={old.get(key)!r}, --precision {old.get(key)}, goes on with the job; auto depends on the machine)"
+    )
 
 
 def _short(value: object) -> str:

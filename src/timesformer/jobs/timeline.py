@@ -2,12 +2,13 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.thresholds import Thresholds
 from timesformer.errors import DataError, DecodeError
+from timesformer.inference.options import precision_of
 from timesformer.isolation.progress import report_progress
 from timesformer.jobs.item import Failure, Item, Row
 from timesformer.jobs.job_model import model_settings, model_source, refuse_other_model
@@ -36,7 +37,7 @@ class TimelineTask:
     overrides: Mapping[str, Any]
     """Fields of `ModelConfig` to change."""
     options: ComputeOptions
-    """How to compute."""
+    """How to compute, with a precision that is not `auto`: all workers compute in the same one."""
     window: float
     """Length of a window in seconds."""
     stride: float
@@ -111,6 +112,7 @@ def timeline_task(
         model, window=window, stride=stride, mode=mode, given=given, options=options, keywords=overrides
     )  # fmt: skip
     length, distance = prepared.windows
+    options = replace(options, precision=precision_of(options, prepared.model))
     decision = settings_of(mode, prepared.thresholds)
     return TimelineTask(
         model=model_source(model),

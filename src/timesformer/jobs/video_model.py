@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from timesformer.config.checks import MOST_WORKERS, check_count, check_positive
 from timesformer.config.compute import ComputeOptions
 from timesformer.errors import TimeSformerError
 from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.options import precision_of
 from timesformer.inference.predictor import Predictor, ReadVideo
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.jobs.decode import DecodeAhead, decoding
@@ -28,6 +29,7 @@ class VideoModel:
     sha256: str
     overrides: Mapping[str, Any]
     options: ComputeOptions
+    """With a precision that is not `auto`: all workers compute in the same one."""
     num_decoders: int
     """Processes of each worker that decode videos."""
     seconds_per_video: float
@@ -77,12 +79,12 @@ def video_model(
     """
     check_count("num_decoders", num_decoders, most=MOST_WORKERS)
     check_positive("seconds_per_video", seconds_per_video)
-    opened = open_model(source, **(overrides or {}))
+    opened, options = open_model(source, **(overrides or {})), options or ComputeOptions()
     model = VideoModel(
         source=model_source(source),
         sha256=weights_sha256(opened),
         overrides=dict(overrides or {}),
-        options=(options or ComputeOptions()).for_predictor(),
+        options=replace(options.for_predictor(), precision=precision_of(options, opened)),
         num_decoders=num_decoders,
         seconds_per_video=seconds_per_video,
     )

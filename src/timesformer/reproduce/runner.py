@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from timesformer.config.run import RunConfig
-from timesformer.device import processor_name, resolve_device
+from timesformer.device import processor_name, resolve_device, resolve_precision
 from timesformer.evaluation.result import Evaluation
 from timesformer.model.cost import cost
 from timesformer.reproduce.experiment import MAIN, Experiment, Variant
@@ -51,6 +51,9 @@ def run_experiment(
         ConfigError: The folder holds a training with another config, or a value is out of range.
         TimeSformerError: As `timesformer.training.train.train` and `timesformer.evaluation.evaluate`.
     """
+    base = experiment.base
+    precision = resolve_precision(base.precision, resolve_device(base.device))  # one for all trainings
+    experiment = replace(experiment, base=replace(base, precision=precision))
     runs = _plan(experiment, videos, folder, seeds=seeds)
     for number, ((name, seed), run) in enumerate(runs.items(), start=1):
         is_done = is_finished(run) and not overwrite

@@ -1,6 +1,6 @@
 """Dry run: what a training run would do. Needs neither its weights nor its videos."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from timesformer.config.run import AugmentConfig, RunConfig
 from timesformer.config.schema import ModelConfig
 from timesformer.data.manifest.manifest import holds_splits, source_exists
 from timesformer.data.video.codecs import allowed_codecs
-from timesformer.device import resolve_device
+from timesformer.device import resolve_device, resolve_precision
 from timesformer.errors import ConfigError, DataError, DecodeError
 from timesformer.model.cost import cost
 from timesformer.training.dataloaders import Split, load_data, with_num_classes
@@ -79,7 +79,8 @@ class DryRun:
     """Everything known about a run before it starts."""
 
     run: RunConfig
-    """The run, with the number of classes of its data if that exists."""
+    """The run, with the number of classes of its data if that exists, and the precision that `auto` is on its device
+    if this machine has it."""
     device: str
     """Device of the run."""
     parameters: int
@@ -115,6 +116,7 @@ def make_dry_run(run: RunConfig) -> DryRun:
     device = _device(run)
     data, split = _summarize_data(run)
     run = with_num_classes(run, split) if split else run
+    run = replace(run, precision=resolve_precision(run.precision, device)) if device else run
     size = cost(run.model)
     model, optimizer = weightless(run)
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]

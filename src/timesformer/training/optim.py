@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from timesformer.config.run import OptimConfig
-from timesformer.config.schema import Precision
+from timesformer.config.schema import PrecisionName
 from timesformer.errors import ConfigError
 from timesformer.model.timesformer import TimeSformer
 
@@ -114,7 +114,7 @@ def layer_of(name: str, *, depth: int) -> int:
 
 
 def build_optimizer(
-    model: nn.Module, *, optim: OptimConfig, precision: Precision = "fp32", newly_initialized: Collection[str] = ()
+    model: nn.Module, *, optim: OptimConfig, precision: PrecisionName = "fp32", newly_initialized: Collection[str] = ()
 ) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum 0.9, at the peak learning rate, for the parameters that need gradients.
 

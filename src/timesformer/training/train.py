@@ -27,6 +27,7 @@ from timesformer.training.init_weights import initial_model
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import Tracker, check_trackers, open_trackers
 from timesformer.training.memory import MOMENTS, free_memory, memory_advice
+from timesformer.training.precision import check_precision, chosen_precision
 from timesformer.training.ranks import Ranks, joined_ranks
 from timesformer.training.restarts import check_can_restart, continues, find_jobs, marks_of
 from timesformer.training.resume import DataSize, ResumeState, read_resume_state
@@ -46,7 +47,7 @@ from timesformer.training.run_folder import (
 from timesformer.training.sharding import sharing_group
 from timesformer.training.shares import check_same_task, check_shares
 from timesformer.training.throughput import loading_advice
-from timesformer.training.trainer import build_trainer, check_precision, own_randomness, quiet_trainer
+from timesformer.training.trainer import build_trainer, own_randomness, quiet_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def train(
 ) -> Path:
     """Train a model and write the run folder:
 
-        config.toml      the full config of the run
+        config.toml      the full config of the run, with the precision that `auto` was
         metrics.csv      one row per epoch
         curve.png        loss, accuracy and learning rate over the epochs
         model/           model folder of the epoch with the best validation accuracy (the last one if several have it),
@@ -122,6 +123,10 @@ def _train_in_folder(
         ranks.first(lambda: check_is_free(folder))
     with ranks.agreed():
         checked_device = resolve_device(device)
+    resumed = folder.config if resume else None
+    precision = ranks.first(lambda: chosen_precision(run, checked_device, resumed=resumed))
+    run = replace(run, precision=precision)
+    with ranks.agreed():
         check_trackers(run)
         check_precision(run, checked_device)
         split = load_data(run.data, seed=run.seed)

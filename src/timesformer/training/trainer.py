@@ -1,4 +1,4 @@
-"""The Lightning trainer: settings, precision, and silence about what does not apply to our runs."""
+"""The Lightning trainer: settings, and silence about what does not apply to our runs."""
 
 import logging
 import warnings
@@ -13,13 +13,9 @@ from lightning.pytorch.plugins.environments import ClusterEnvironment, Lightning
 from lightning.pytorch.strategies import DDPStrategy
 
 from timesformer.config.run import RunConfig
-from timesformer.config.schema import Precision
-from timesformer.errors import ConfigError
 from timesformer.training.callbacks import DirectCheckpointIO
 from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.sharding import ShardedStrategy
-
-logger = logging.getLogger(__name__)
 
 _NOTICES = (
     ".*`training_step` returned `None`.*",  # all videos of a batch were skipped
@@ -29,7 +25,7 @@ _NOTICES = (
     ".*when logging on epoch level in distributed setting.*",  # values are sums over all ranks already
     ".*ended before the epoch ended and your dataloader is not resumable.*",  # `EpochOrder.skip` resumes it
 )
-_PRECISIONS: Mapping[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+_PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "fp32": "32-true",
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
@@ -127,22 +123,6 @@ def _strategy(run: RunConfig, ranks: Ranks) -> DDPStrategy | Literal["auto"]:
     if run.strategy == "fsdp":
         return ShardedStrategy()
     return "auto" if ranks.is_alone else DDPStrategy()
-
-
-def check_precision(run: RunConfig, device: torch.device) -> None:
-    """Refuse a precision that the device does not support, and warn about one that is slow on it.
-
-    Raises:
-        ConfigError: fp16 on a CPU.
-    """
-    if device.type != "cpu" or run.precision == "fp32":
-        return
-    if run.precision == "fp16":
-        raise ConfigError("precision='fp16' needs a GPU; use 'fp32' on the CPU")
-    # missing in older releases of torch
-    features = getattr(torch.cpu, "get_capabilities", dict)()
-    if features and not any(has for name, has in features.items() if "bf16" in name):
-        logger.warning("precision='bf16': this CPU computes it several times more slowly than 'fp32'")
 
 
 @contextmanager

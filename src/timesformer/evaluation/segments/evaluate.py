@@ -188,9 +188,10 @@ class _Store:
 
 
 def _identity(task: Task) -> str:
-    """What the curves depend on, besides video and windows: weights, and how clips are read."""
-    model = task.model
-    return f"{task.sha256} {model.config} {model.info.clip} {model.info.labels}"
+    """What the curves depend on, besides video and windows: weights, how clips are read, and another precision."""
+    model, precision = task.model, task.predictor.precision
+    rounded = "" if precision == "fp32" else f" {precision}"
+    return f"{task.sha256} {model.config} {model.info.clip} {model.info.labels}{rounded}"
 
 
 def _measure(task: Task, video: AnnotatedVideo, *, store: _Store | None) -> MeasuredVideo:
