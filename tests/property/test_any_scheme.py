@@ -104,13 +104,14 @@ def schemes(draw: st.DrawFn) -> Scheme:
     return Scheme(stages, image_step, per_frame=draw(st.booleans()))
 
 
-def attention_operator(name: str, inputs: list[Tensor | None], attrs: dict[str, int], **_: object) -> Tensor:
+def attention_operator(name: str, inputs: list[Tensor | None], attrs: dict[str, float], **_: object) -> Tensor:
     """Implements the operator of ONNX Runtime; `torch.onnx.ops.symbolic` only names it."""
     assert name == "com.microsoft::MultiHeadAttention"
     q, k, v, *rest = inputs
-    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=attrs["num_heads"]) for x in (q, k, v))
+    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=int(attrs["num_heads"])) for x in (q, k, v))
     bias = rest[2][0] if rest else None
-    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=bias), "b h n d -> b n (h d)")
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attrs["scale"])
+    return rearrange(y, "b h n d -> b n (h d)")
 
 
 def model_of(scheme: Scheme, **changes: object) -> TimeSformer:

@@ -92,7 +92,7 @@ def _clips(count: int) -> str:
 
 def forward_pass(config: ModelConfig, device_dtype: DeviceAndDtype, *, clips: int = 1) -> Callable[[], object]:
     """A forward pass of clips of the config's size, as `Predictor` computes it."""
-    model = FastTimeSformer(random_weights(TimeSformer(config))).to(*device_dtype)
+    model = FastTimeSformer(random_weights(TimeSformer(config))).to(*device_dtype).pack()
     batch = torch.randn(clips, config.in_channels, config.num_frames, *config.image_size).to(*device_dtype)
     return lambda: device_dtype.wait_for(model(batch))
 

@@ -9,6 +9,7 @@ from timesformer.bench.settings import DeviceAndDtype
 from timesformer.bench.timing import Candidate, OnProgress, RunTimes, interleave
 from timesformer.config.schema import ModelConfig
 from timesformer.model.cost import cost
+from timesformer.model.matmul import linear, packed
 
 _MATMUL = "a matrix product"
 _REPEATS = 10
@@ -26,12 +27,14 @@ def matmul_reference(config: ModelConfig, device_dtype: DeviceAndDtype) -> Matmu
     """Matrix products of the size of an MLP's first linear layer."""
     rows = min(cost(config).tokens, 4096) if device_dtype.device.type == "cpu" else _ROWS_ON_GPU
     left = torch.randn(rows, config.embed_dim).to(*device_dtype)
-    right = torch.randn(config.embed_dim, config.mlp_dim).to(*device_dtype)
-    out = left @ right
+    weight = packed(torch.randn(config.mlp_dim, config.embed_dim).to(*device_dtype))
     gmac = _REPEATS * rows * config.embed_dim * config.mlp_dim / 1e9
-    return MatmulReference(
-        lambda: device_dtype.wait_for([torch.mm(left, right, out=out) for _ in range(_REPEATS)]), gmac
-    )
+
+    @torch.no_grad()
+    def run() -> object:
+        return device_dtype.wait_for([linear(left, weight) for _ in range(_REPEATS)][-1])
+
+    return MatmulReference(run, gmac)
 
 
 def interleave_with_matmul(

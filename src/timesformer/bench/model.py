@@ -131,6 +131,8 @@ def _build(
     for name, logits in list(candidates.items()):
         if isinstance(logits, nn.Module):
             logits.to(*device_dtype)
+            if isinstance(logits, FastTimeSformer):
+                logits.pack()
         elif device_dtype.device.type != "cpu" or device_dtype.dtype != torch.float32:
             del candidates[name]
             unavailable[name] = "runs on the CPU in fp32"

@@ -133,7 +133,8 @@ class Predictor:
             self.device = torch.device("cpu")
             self.model = model
         elif options.fast and not has_hooks(model):
-            self.model = FastTimeSformer(model).to(self.device, self.dtype)
+            fast = FastTimeSformer(model).to(self.device, self.dtype)
+            self.model = fast if options.compile else fast.pack()
         else:
             self.model = deepcopy(model).eval().to(self.device, self.dtype)
         self.batch_size = options.batch_size

@@ -1,6 +1,5 @@
 """Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone."""
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from timesformer.device import processor
+from timesformer import device
+from timesformer.device import Processor
 
 _PACKED_LENGTH = 32
 """Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
@@ -112,12 +112,10 @@ def _favors_products(q: Tensor, k: Tensor, *, learns: bool = False) -> bool:
     """Whether batched products and a softmax are faster than the fused kernel."""
     if q.device.type != "cpu" or torch.is_grad_enabled() != learns or torch.compiler.is_compiling():
         return False
-    return k.shape[-2] <= _longest_for_products(q.dtype)
+    return k.shape[-2] <= _longest_for_products(q.dtype, device.processor())
 
 
-@cache
-def _longest_for_products(dtype: torch.dtype) -> int:
-    found = processor()
+def _longest_for_products(dtype: torch.dtype, found: Processor) -> int:
     if dtype == torch.float32:
         return _PACKED_LENGTH if found.avx512 else 0
     if dtype == torch.bfloat16 and found.amx_bf16:

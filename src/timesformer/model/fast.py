@@ -23,9 +23,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from timesformer.errors import ConfigError
-from timesformer.model import folding, kernels
+from timesformer.model import kernels
 from timesformer.model.block import Block
-from timesformer.model.folding import FoldedMLP, FoldedStep, folded_block, folded_head, linear_from
+from timesformer.model.folding import FoldedMLP, FoldedStep, chunk_size, folded_block, folded_head, linear_from
 from timesformer.model.schemes import REGROUPS, Grid, Regroup, Scheme, Stage
 from timesformer.model.timesformer import TimeSformer, class_token
 
@@ -58,7 +58,7 @@ class FastTimeSformer(nn.Module):
     def pack(self) -> "FastTimeSformer":
         """Reorder the weights for the matrix products of this processor, once instead of in every product.
 
-        Afterwards the model computes as before, but can be neither moved nor saved. Without effect on a GPU, and on a
+        Afterwards the model computes as before, but can be neither moved nor cast. Without effect on a GPU, and on a
         processor whose products read weights as they are.
         """
         last = cast(Block, self.blocks[-1])
@@ -105,7 +105,8 @@ def layout_of(scheme: Scheme) -> str:
 def _add_over_time(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> None:
     """Add the outputs of the sequences over time; the class token of each frame does not change."""
     cls = x[0, :, 0].clone()
-    for chunk in x.flatten(1, 2).split(max(folding.CHUNK_TOKENS // len(x), 1), dim=1):
+    sequences = x.flatten(1, 2)
+    for chunk in sequences.split(chunk_size(x, sequences.shape[1]), dim=1):
         step.add_output(chunk, step.attend(chunk, dim=0))
     x[:, :, 0] = cls
 
@@ -124,7 +125,8 @@ def _cls_over_space(step: FoldedStep, x: Float[Tensor, "t b n d"]) -> Float[Tens
 
 
 def _chunks_of_frames(x: Float[Tensor, "t b n d"]) -> tuple[Float[Tensor, "f n d"], ...]:
-    return x.flatten(0, 1).split(max(folding.CHUNK_TOKENS // x.shape[2], 1))
+    frames = x.flatten(0, 1)
+    return frames.split(chunk_size(frames, len(frames)))
 
 
 class InPlace(NamedTuple):

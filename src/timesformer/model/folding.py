@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from timesformer.model.attention import attend_heads, first_attention
 from timesformer.model.block import Block, Step
 from timesformer.model.layers import MLP
-from timesformer.model.matmul import add_linear, linear, packed
+from timesformer.model.matmul import add_linear, equal_chunks, linear, packed
 from timesformer.model.standardization import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 
@@ -45,7 +45,8 @@ class FoldedMLP(nn.Module):
 
     def add_to(self, x: Float[Tensor, "... d"], norm: nn.LayerNorm) -> Float[Tensor, "... d"]:
         """Tokens plus the MLP of the normalized tokens: `x`, changed in place."""
-        for chunk in x.flatten(0, -2).split(CHUNK_TOKENS):
+        tokens = x.flatten(0, -2)
+        for chunk in tokens.split(chunk_size(tokens, len(tokens))):
             hidden = linear(norm(chunk), self.fc1.weight, self.fc1.bias, gelu=True)
             add_linear(chunk, hidden, self.fc2.weight, self.fc2.bias)
         return x
@@ -132,6 +133,14 @@ def linear_from(weight: Float[Tensor, "k d"], bias: Float[Tensor, " k"], *, like
     linear.weight = nn.Parameter(weight.to(like.dtype), requires_grad=False)
     linear.bias = nn.Parameter(bias.to(like.dtype), requires_grad=False)
     return linear
+
+
+def chunk_size(x: Tensor, count: int) -> int:
+    """Sequences or single tokens in a chunk, of `count` that `x` holds: cache-sized on a CPU, all of them on a GPU."""
+    num_tokens = x.numel() // max(x.shape[-1], 1)
+    if x.device.type != "cpu" or not num_tokens:
+        return max(count, 1)
+    return equal_chunks(count, about=max(CHUNK_TOKENS * count // num_tokens, 1))
 
 
 @torch.no_grad()

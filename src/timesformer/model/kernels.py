@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from timesformer.model.matmul import add_product, linear_into, product
+from timesformer.model.matmul import add_product, equal_chunks, linear_into, product
 
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_ROWS = 1024
@@ -227,11 +227,8 @@ def _bias_gradient(dys: Sequence[Tensor], weight: Tensor, *, unused: int | None)
 
 def _chunks(tokens: Tensor) -> Iterator[slice]:
     """Row slices: cache-sized chunks on a CPU, one chunk on a GPU and for meta or fake tensors."""
-    size = max(len(tokens), 1)
-    if (
-        type(tokens) is Tensor and tokens.device.type == "cpu"
-    ):  # of equal size: a short one costs a pass over the weights
-        size = -(-size // max(round(size / _CACHED_ROWS), 1))
+    is_on_cpu = type(tokens) is Tensor and tokens.device.type == "cpu"
+    size = equal_chunks(len(tokens), about=_CACHED_ROWS if is_on_cpu else max(len(tokens), 1))
     return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
 
 

@@ -10,14 +10,16 @@
 measurement, so that equal runs round equally.
 """
 
-from functools import cache
+from collections.abc import Callable
+from typing import Any, SupportsIndex
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from timesformer.device import processor
+from timesformer import device
+from timesformer.device import Processor
 
 
 def linear(
@@ -80,11 +82,26 @@ def add_product(into: Float[Tensor, "m n"], a: Float[Tensor, "m k"], b: Float[Te
         into.copy_(_onednn(a, b.mT, None, "none"))
 
 
-def packed(weight: nn.Parameter) -> nn.Parameter:
-    """A weight for `linear` alone, in the order that the library reads; itself if it is read as it is."""
-    if weight.device.type != "cpu" or not _prefers_onednn(weight.dtype):
-        return weight
-    return nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(weight.detach()), requires_grad=False)
+def equal_chunks(count: int, *, about: int) -> int:
+    """Size of equal chunks of about this size: a short one would cost a pass over the weights for a few rows."""
+    return max(-(-count // max(round(count / about), 1)), 1)
+
+
+def packed(weight: Float[Tensor, "n k"]) -> nn.Parameter:
+    """A constant weight for `linear` alone, in the order that the library reads."""
+    if weight.device.type != "cpu" or not _prefers_onednn(weight.dtype, device.processor()):
+        return nn.Parameter(weight.detach(), requires_grad=False)
+    return _Packed(torch.ops.mkldnn._reorder_linear_weight(weight.detach()), requires_grad=False)
+
+
+class _Packed(nn.Parameter):
+    """A weight in oneDNN's order; pickled and copied in the usual order, as its own differs by processor."""
+
+    def __reduce_ex__(self, proto: SupportsIndex) -> tuple[Callable[[Tensor], nn.Parameter], tuple[Tensor]]:
+        return packed, (self.to_dense(),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
+        return packed(self.to_dense())
 
 
 def _is_onednn_faster_in_fp32(a: Tensor, b: Tensor) -> bool:
@@ -95,21 +112,19 @@ def _is_onednn_faster_in_fp32(a: Tensor, b: Tensor) -> bool:
 def _is_onednn_faster(x: Tensor, weight: Tensor) -> bool:
     if weight.is_mkldnn:
         return True
-    if x.device.type != "cpu" or x.dtype != weight.dtype or not _prefers_onednn(x.dtype):
+    if x.device.type != "cpu" or x.dtype != weight.dtype or not _prefers_onednn(x.dtype, device.processor()):
         return False
     if torch.is_grad_enabled() or torch.compiler.is_compiling():  # its operator has no gradient
         return False
     is_plain = all(type(tensor) in (Tensor, nn.Parameter) for tensor in (x, weight))
-    return is_plain and x.numel() > 0 and torch.backends.mkldnn.enabled
+    return is_plain and x.numel() > 0 and torch._C._get_mkldnn_enabled()
 
 
-@cache
-def _prefers_onednn(dtype: torch.dtype) -> bool:
+def _prefers_onednn(dtype: torch.dtype, found: Processor) -> bool:
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    found = processor()
     if dtype == torch.bfloat16:
-        return found.avx512_bf16 or found.amx_bf16
+        return (found.avx512_bf16 or found.amx_bf16) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return dtype == torch.float32 and found.avx512 and not found.is_intel
 
 
