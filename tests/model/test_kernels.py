@@ -56,7 +56,7 @@ def test_fused_training_has_the_logits_and_gradients_of_plain_layers(
 def test_norm_and_linear_layer_have_exact_gradients_over_several_chunks(
     bias: bool, parts: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
+    monkeypatch.setattr(kernels, "_CACHED_VALUES", 16)
     norm, linear = nn.LayerNorm(5).double(), nn.Linear(5, 3, bias=bias).double()
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(torch.cat(kernels.norm_linear(x, norm, linear, parts=parts), dim=-1), linear(norm(x)))
@@ -67,7 +67,7 @@ def test_norm_and_linear_layer_have_exact_gradients_over_several_chunks(
 def test_queries_keys_and_values_have_exact_gradients_but_for_the_bias_of_the_keys_which_no_score_depends_on(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
+    monkeypatch.setattr(kernels, "_CACHED_VALUES", 16)
     norm, qkv = nn.LayerNorm(4).double(), nn.Linear(4, 12).double()
     x = torch.randn(2, 3, 4, dtype=torch.float64)
 
@@ -82,7 +82,7 @@ def test_queries_keys_and_values_have_exact_gradients_but_for_the_bias_of_the_ke
 
 
 def test_norm_and_mlp_have_exact_gradients_over_several_chunks(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kernels, "_CACHED_ROWS", 4)
+    monkeypatch.setattr(kernels, "_CACHED_VALUES", 16)
     norm, fc1, fc2 = (module.double() for module in (nn.LayerNorm(5), nn.Linear(5, 7), nn.Linear(7, 5)))
     x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(kernels.norm_mlp(x, norm, fc1, fc2), fc2(nn.functional.gelu(fc1(norm(x)))))

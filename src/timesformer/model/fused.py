@@ -68,7 +68,7 @@ def _project(step: StepModules, y: Float[Tensor, "b m d"]) -> Float[Tensor, "b m
     """Output projection, drop path and `fc`; projection and `fc` are merged unless dropout lies between them."""
     proj, dropout = step.attention.proj, step.attention.dropout
     if isinstance(step.fc, nn.Identity) or dropout.p:
-        return step.fc(step.drop_path(dropout(proj(y))))
+        return step.fc(step.drop_path(dropout(kernels.linear(y, proj))))
     if not step.drop_path.rate:
         return kernels.merged_linear(y, proj, step.fc)
     return step.drop_path(kernels.merged_linear(y, proj, step.fc, has_bias=False)) + step.fc.bias

@@ -26,8 +26,8 @@ from torch.autograd.function import once_differentiable
 from timesformer.model.matmul import add_product, equal_chunks, linear_into, product
 
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
-_CACHED_ROWS = 1024
-"""Tokens per chunk on a CPU: their hidden layer is 12 MB in the base model."""
+_CACHED_VALUES = 1024 * 768
+"""Values per chunk of tokens on a CPU: 1024 tokens of the base model, whose hidden layer is 12 MB."""
 
 
 def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
@@ -78,6 +78,11 @@ def norm_mlp(x: Float[Tensor, "b n d"], norm: nn.LayerNorm, fc1: nn.Linear, fc2:
     return _NormMLP.apply(x, norm.weight, norm.bias, norm.eps, fc1.weight, fc1.bias, fc2.weight, fc2.bias)
 
 
+def linear(x: Float[Tensor, "b n d"], layer: nn.Linear) -> Float[Tensor, "b n e"]:
+    """`layer(x)`."""
+    return _Linear.apply(x, layer.weight, layer.bias)
+
+
 def merged_linear(
     x: Float[Tensor, "b n d"], first: nn.Linear, second: nn.Linear, *, has_bias: bool = True
 ) -> Float[Tensor, "b n e"]:
@@ -88,7 +93,7 @@ def merged_linear(
 
 
 class _Linear(Function):
-    """`F.linear`."""
+    """See `linear`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None):
@@ -228,7 +233,7 @@ def _bias_gradient(dys: Sequence[Tensor], weight: Tensor, *, unused: int | None)
 def _chunks(tokens: Tensor) -> Iterator[slice]:
     """Row slices: cache-sized chunks on a CPU, one chunk on a GPU and for meta or fake tensors."""
     is_on_cpu = type(tokens) is Tensor and tokens.device.type == "cpu"
-    size = equal_chunks(len(tokens), about=_CACHED_ROWS if is_on_cpu else max(len(tokens), 1))
+    size = equal_chunks(len(tokens), about=max(_CACHED_VALUES // tokens.shape[1] if is_on_cpu else len(tokens), 1))
     return (slice(start, start + size) for start in range(0, max(len(tokens), 1), size))
 
 
