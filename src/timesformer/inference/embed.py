@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar, Unpack, overload
 
@@ -19,7 +18,6 @@ from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, model_with_features
 from timesformer.inference.options import PredictorKeywords
 from timesformer.inference.predictor import Predictor, ReadVideo, Video, as_list
-from timesformer.inference.read_ahead import read_ahead
 from timesformer.model.tokens import Encoded, Level
 
 Other = TypeVar("Other")
@@ -108,7 +106,7 @@ def embed(
     refuse_level(predictor, level)
     videos, is_one = as_list(video)
     results: list[Embedding] = []
-    for found in embed_read(predictor, read_ahead(partial(predictor.read, fps=fps), videos), level=level):
+    for found in embed_read(predictor, predictor.reading(videos, fps=fps), level=level):
         if isinstance(found, TimeSformerError):
             raise found
         results.append(found)

@@ -13,18 +13,20 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
-from timesformer.data.clips.dataset import read_eval_views, warn_of_timing
+from timesformer.data.clips.dataset import read_pixel_views, warn_of_timing
 from timesformer.data.clips.transforms import model_input
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
+from timesformer.data.video.reader import open_reader
 from timesformer.device import DTYPES, resolve_device
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.inference.fitting_batch import compute_in_batches
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_features, opened
 from timesformer.inference.options import PredictorKeywords, predictor_options, refuse_for_onnx, split_keywords
-from timesformer.inference.read_ahead import read_ahead
+from timesformer.inference.read_ahead import num_readers, read_ahead
+from timesformer.inference.threads import MOST_WORK, PartThreads
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
@@ -83,7 +85,6 @@ class ReadVideo(NamedTuple):
 
 
 Other = TypeVar("Other")
-Result = TypeVar("Result")
 
 
 class Predictor:
@@ -130,6 +131,9 @@ class Predictor:
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compute = torch.compile(self.model, mode=mode) if options.compile else self.model
         self._encoder = torch.compile(encode, mode=mode) if options.compile else encode
+        is_shared = self.device.type == "cpu" and not options.compile and not isinstance(model, OnnxModel)
+        self._num_weights = sum(weight.numel() for weight in self.model.parameters())
+        self._parts = PartThreads() if is_shared and not has_hooks(model) else None
 
     @overload
     def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
@@ -193,7 +197,7 @@ class Predictor:
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
-        for found in self.classify(read_ahead(partial(self.read, fps=fps), videos), top_k=top_k):
+        for found in self.classify(self.reading(videos, fps=fps), top_k=top_k):
             if isinstance(found, TimeSformerError) and (on_error == "raise" or not isinstance(found, DecodeError)):
                 raise found
             yield found
@@ -222,6 +226,19 @@ class Predictor:
                 else:
                     yield video
 
+    def reading(self, videos: Iterable[Video], *, fps: float | None = None) -> "Iterator[ReadVideo | DecodeError]":
+        """What `read` gives for each video, read ahead on threads; a single video is read in the caller's thread.
+
+        Raises:
+            DataError, ConfigError: As `read`.
+        """
+        read = partial(self.read, fps=fps)
+        if isinstance(videos, Sequence) and len(videos) == 1:
+            return map(read, videos)
+        clip = self.model.info.clip
+        num_threads, num_views = num_readers(), 1 if clip.sampling == "coverage" else clip.num_clips * clip.num_crops
+        return read_ahead(read, videos, num_threads=num_threads, num_ahead=num_threads + self.batch_size // num_views)
+
     def read(self, video: Video, *, fps: float | None = None) -> "ReadVideo | DecodeError":
         """Read a video as `classify` needs it, or give the error of one that cannot be decoded.
 
@@ -232,7 +249,8 @@ class Predictor:
         source = source_of(video, fps=fps)
         config, clip = self.model.config, self.model.info.clip
         try:
-            views, info = read_eval_views(source, config, clip, allow_codecs=self._allow_codecs)
+            reader = open_reader(source, allow_codecs=self._allow_codecs) if isinstance(source, str | Path) else source
+            views, info = read_pixel_views(reader, config, clip)
         except DecodeError as error:
             return error
         return ReadVideo(str(video) if isinstance(video, str | Path) else "", views, info)
@@ -279,7 +297,7 @@ class Predictor:
             DependencyError: The model cannot be compiled, because no compiler works.
             TimeSformerError: Out of memory; the message names the largest batch that fits, which is measured.
         """
-        return torch.cat(self._in_batches(self._logits, clips))
+        return self._in_batches(lambda batch: (self._logits(batch),), clips)[0]
 
     @torch.inference_mode()
     def encode(
@@ -296,18 +314,33 @@ class Predictor:
             DependencyError: As for `logits`.
             TimeSformerError: As for `logits`.
         """
-        batches = self._in_batches(partial(self._encode, model_with_features(self.model), level=level), clips)
-        return Encoded(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+        encode_batch = partial(self._encode, model_with_features(self.model), level=level)
+        return Encoded(*self._in_batches(encode_batch, clips))
 
     def _in_batches(
-        self, compute: Callable[[Tensor], Result], clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]
-    ) -> list[Result]:
-        return compute_in_batches(compute, clips, batch_size=self.batch_size, device=self.device)
+        self,
+        compute: Callable[[Tensor], tuple[Tensor, ...]],
+        clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"],
+    ) -> tuple[Tensor, ...]:
+        """Tensors that a model gives for clips, computed in batches, and these in parts if that is faster."""
+
+        def compute_batch(batch: Tensor) -> tuple[Tensor, ...]:
+            if self._parts is None or self._work(batch) > MOST_WORK:
+                found = compute(batch)
+            else:
+                found = joined(self._parts.compute(compute, batch))
+            report_progress()
+            return found
+
+        return joined(compute_in_batches(compute_batch, clips, batch_size=self.batch_size, device=self.device))
+
+    def _work(self, clips: Tensor) -> int:
+        """About the number of multiplications for a clip: those of a token by all weights."""
+        *_, num_frames, height, width = clips.shape
+        return self._num_weights * num_frames * height * width // self.model.config.patch_size**2
 
     def _logits(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        logits = self._compute(self._input(batch)).float().cpu()
-        report_progress()
-        return logits
+        return self._compute(self._input(batch)).float().cpu()
 
     def _encode(
         self,
@@ -316,12 +349,15 @@ class Predictor:
         *,
         level: Level,
     ) -> Encoded:
-        encoded = self._encoder(model, self._input(batch), level)
-        report_progress()
-        return Encoded(*(tensor.float().cpu() for tensor in encoded))
+        return Encoded(*(tensor.float().cpu() for tensor in self._encoder(model, self._input(batch), level)))
 
     def _input(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t h w"]:
         return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
+
+
+def joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Tuples of tensors as one tuple, each tensor joined along its first dimension."""
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
 def as_list(video: Video | Sequence[Video]) -> tuple[Sequence[Video], bool]:
