@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
-from timesformer.data.clips.dataset import read_pixel_views, warn_of_timing
+from timesformer.config.schema import ClipConfig
+from timesformer.data.clips.dataset import warn_of_timing
+from timesformer.data.clips.pieces import Piece, read_piece
 from timesformer.data.clips.transforms import model_input
-from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
 from timesformer.data.video.reader import open_reader
@@ -27,6 +28,7 @@ from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_f
 from timesformer.inference.options import PredictorKeywords, predictor_options, refuse_for_onnx, split_keywords
 from timesformer.inference.read_ahead import num_readers, read_ahead
 from timesformer.inference.threads import MOST_WORK, PartThreads
+from timesformer.inference.view_batches import Computed, ReadVideo, compute_views
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
@@ -70,18 +72,6 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain numbers, strings and lists, ready for JSON."""
         return asdict(self)
-
-
-class ReadVideo(NamedTuple):
-    """A video that was read, ready for the model."""
-
-    path: str
-    """Path of the video; empty for frames in memory."""
-    views: Float[Tensor, "views 3 t s1 s2"] | UInt8[Tensor, "views 3 t s1 s2"]
-    """All views: normalized, or 8-bit, of all videos alike."""
-    info: VideoInfo
-    sha256: str = ""
-    """SHA-256 of the file, if its reader has computed it."""
 
 
 Other = TypeVar("Other")
@@ -214,17 +204,18 @@ class Predictor:
         Yields:
             A prediction, or the error of a video for which the model outputs nan or inf, in the order of the videos.
         """
-        for group in self.groups(videos):
-            views = [video.views for video in group if isinstance(video, ReadVideo)]
-            logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
-            for video in group:
-                if isinstance(video, ReadVideo):
-                    try:
-                        yield self._prediction(video, next(logits), top_k=top_k)
-                    except TimeSformerError as error:
-                        yield error
-                else:
-                    yield video
+        for found in self.view_logits(videos):
+            if isinstance(found, Computed):
+                try:
+                    yield self._prediction(found, top_k=top_k)
+                except TimeSformerError as error:
+                    yield error
+            else:
+                yield found
+
+    def view_logits(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[Computed | Other]":
+        """The logits of all views of videos that were read; anything else is passed on in its place."""
+        return compute_views(videos, lambda views: (self.logits(views),), batch_size=self.batch_size)
 
     def reading(self, videos: Iterable[Video], *, fps: float | None = None) -> "Iterator[ReadVideo | DecodeError]":
         """What `read` gives for each video, read ahead on threads; a single video is read in the caller's thread.
@@ -235,9 +226,9 @@ class Predictor:
         read = partial(self.read, fps=fps)
         if isinstance(videos, Sequence) and len(videos) == 1:
             return map(read, videos)
-        clip = self.model.info.clip
-        num_threads, num_views = num_readers(), 1 if clip.sampling == "coverage" else clip.num_clips * clip.num_crops
-        return read_ahead(read, videos, num_threads=num_threads, num_ahead=num_threads + self.batch_size // num_views)
+        num_threads = num_readers()
+        num_ahead = num_threads + videos_per_batch(self.model.info.clip, batch_size=self.batch_size)
+        return read_ahead(read, videos, num_threads=num_threads, num_ahead=num_ahead)
 
     def read(self, video: Video, *, fps: float | None = None) -> "ReadVideo | DecodeError":
         """Read a video as `classify` needs it, or give the error of one that cannot be decoded.
@@ -247,28 +238,32 @@ class Predictor:
             ConfigError: `fps` is given for a file.
         """
         source = source_of(video, fps=fps)
-        config, clip = self.model.config, self.model.info.clip
         try:
-            reader = open_reader(source, allow_codecs=self._allow_codecs) if isinstance(source, str | Path) else source
-            views, info = read_pixel_views(reader, config, clip)
+            piece = self._read_piece(0, source=source)
         except DecodeError as error:
             return error
-        return ReadVideo(str(video) if isinstance(video, str | Path) else "", views, info)
+        rest = self._later_pieces(source, count=piece.count) if piece.count > 1 else ()
+        return ReadVideo(str(video) if isinstance(video, str | Path) else "", piece.views, piece.info, rest=rest)
 
-    def groups(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[list[ReadVideo | Other]]":
-        """Groups of videos whose views fit a batch."""
-        group, num_views = [], 0
-        for video in videos:
-            count = len(video.views) if isinstance(video, ReadVideo) else 0
-            if group and num_views + count > self.batch_size:
-                yield group
-                group, num_views = [], 0
-            group.append(video)
-            num_views += count
-        if group:
-            yield group
+    def _read_piece(self, number: int, *, source: str | Path | FrameArrayReader) -> Piece:
+        is_path = isinstance(source, str | Path)
+        reader = open_reader(source, allow_codecs=self._allow_codecs) if is_path else source
+        name = str(source) if is_path else "frames in memory"
+        return read_piece(reader, self.model.config, self.model.info.clip, name=name, number=number)
 
-    def _prediction(self, video: ReadVideo, logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
+    def _later_pieces(
+        self, source: str | Path | FrameArrayReader, *, count: int
+    ) -> "Iterator[UInt8[Tensor, 'views 3 t s1 s2'] | DecodeError]":
+        """The views of all pieces but the first, read ahead on threads, and the error of one that cannot be read."""
+        read, num_threads = partial(self._read_piece, source=source), min(num_readers(), count - 1)
+        try:
+            for piece in read_ahead(read, range(1, count), num_threads=num_threads, num_ahead=num_threads):
+                yield piece.views
+        except DecodeError as error:
+            yield error
+
+    def _prediction(self, computed: Computed, *, top_k: int) -> Prediction:
+        video, (logits,) = computed.video, computed.joined()
         check_finite(logits, video.path or "frames in memory")
         info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
         warn_of_timing(video.path or "frames in memory", video.info, info.clip)
@@ -280,7 +275,7 @@ class Predictor:
             indices=indices,
             probabilities=tuple(top.values.tolist()),
             num_classes=len(probabilities),
-            num_views=len(video.views),
+            num_views=len(logits),
             num_frames=video.info.num_frames,
             fps=video.info.fps,
             duration_s=video.info.duration_s,
@@ -353,6 +348,11 @@ class Predictor:
 
     def _input(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t h w"]:
         return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
+
+
+def videos_per_batch(clip: ClipConfig, *, batch_size: int) -> int:
+    """Number of videos that are read to fill a batch, at least 1; with `coverage` 1, whose views may be many."""
+    return 1 if clip.sampling == "coverage" else max(1, batch_size // (clip.num_clips * clip.num_crops))
 
 
 def joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

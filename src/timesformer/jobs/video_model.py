@@ -9,7 +9,8 @@ from timesformer.config.checks import MOST_WORKERS, check_count, check_positive
 from timesformer.config.compute import ComputeOptions
 from timesformer.errors import TimeSformerError
 from timesformer.inference.onnx_model import Classifier, open_model
-from timesformer.inference.predictor import Predictor, ReadVideo
+from timesformer.inference.predictor import Predictor
+from timesformer.inference.view_batches import ReadVideo
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.jobs.decode import DecodeAhead, decoding
 from timesformer.jobs.item import Failure, Item, Row
