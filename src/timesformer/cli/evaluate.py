@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import OnProgress, note, print_json, progress
+from timesformer.cli.console import OnProgress, note, note_rate, print_json, progress
 from timesformer.cli.evaluate_features import FeatureFiles, evaluate_features, reads_features
 from timesformer.cli.evaluate_timelines import (
     Request,
@@ -50,6 +50,7 @@ from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.throughput import Meter
 from timesformer.outputs import check_files, refuse_inputs
 from timesformer.weights.load import model_files
 
@@ -171,6 +172,7 @@ def evaluate(
         loaded = _load(given_model(model), _given(views), overrides)
         videos = read_manifest(data, labels=loaded.info.labels)
         refuse_inputs(files, video_files(videos))
+        meter = Meter()
         with _progress(process) as on_progress:
             result = evaluate_distributed(
                 loaded,
@@ -180,9 +182,11 @@ def evaluate(
                 on_progress=on_progress,
                 top_k=counts,
                 background=background,
+                meter=meter,
             )
     if result is None:
         return
+    note_rate(result.num_videos + len(result.skipped), seconds=meter.seconds, waited_s=meter.waited_s)
     try:
         if csv is not None:
             write_predictions(result, csv, overwrite=overwrite)

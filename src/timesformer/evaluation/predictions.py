@@ -19,6 +19,7 @@ from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.predictor import Predictor, videos_per_batch
+from timesformer.inference.throughput import Meter
 from timesformer.inference.view_batches import Computed, ReadVideo
 
 _MOST_AHEAD = 64
@@ -46,7 +47,7 @@ Outcome = VideoOutput | DecodeFailure
 
 
 def predict_batches(
-    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions
+    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions, meter: Meter
 ) -> Generator[list[Outcome]]:
     """Yield the outcomes of each batch, in order; the model is left in eval mode.
 
@@ -55,6 +56,7 @@ def predict_batches(
         manifest: The videos, with the classes of the model.
         batches: Indices of the videos of each batch.
         options: Device, batch size, workers, precision and `on_error`.
+        meter: Counts the videos, and the time in which the model waits for them.
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
@@ -65,7 +67,8 @@ def predict_batches(
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     selected = Manifest(samples, manifest.class_names)
     # closed explicitly: workers left to the garbage collector would disturb workers that are forked later
-    with closing(_read(predictor, selected, options)) as videos:
+    with closing(_read(predictor, selected, options)) as reading:
+        videos = meter.watch(reading)
         for batch in batches:
             found = predictor.view_logits(islice(videos, len(batch)))
             yield [_outcome(predictor, *each, on_error=options.on_error) for each in zip(batch, found, strict=True)]

@@ -28,6 +28,7 @@ from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_f
 from timesformer.inference.options import PredictorKeywords, predictor_options, refuse_for_onnx, split_keywords
 from timesformer.inference.read_ahead import num_readers, read_ahead
 from timesformer.inference.threads import MOST_WORK, PartThreads
+from timesformer.inference.throughput import Meter
 from timesformer.inference.view_batches import Computed, ReadVideo, compute_views
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
@@ -158,12 +159,24 @@ class Predictor:
 
     @overload
     def each(
-        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["raise"] = ...
+        self,
+        videos: Iterable[Video],
+        *,
+        top_k: int = ...,
+        fps: float | None = ...,
+        on_error: Literal["raise"] = ...,
+        meter: Meter | None = ...,
     ) -> Iterator[Prediction]: ...
 
     @overload
     def each(
-        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["yield"]
+        self,
+        videos: Iterable[Video],
+        *,
+        top_k: int = ...,
+        fps: float | None = ...,
+        on_error: Literal["yield"],
+        meter: Meter | None = ...,
     ) -> Iterator[Prediction | DecodeError]: ...
 
     def each(
@@ -173,6 +186,7 @@ class Predictor:
         top_k: int = 5,
         fps: float | None = None,
         on_error: Literal["raise", "yield"] = "raise",
+        meter: Meter | None = None,
     ) -> Iterator[Prediction | DecodeError]:
         """Classify videos one by one, from any iterable; see `__call__`.
 
@@ -184,10 +198,12 @@ class Predictor:
             top_k: See `__call__`.
             fps: See `__call__`.
             on_error: `yield` returns the error of an unreadable file instead of its prediction.
+            meter: Counts the videos, and the time in which the model waits for them.
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
-        for found in self.classify(self.reading(videos, fps=fps), top_k=top_k):
+        read = (meter or Meter()).watch(self.reading(videos, fps=fps))
+        for found in self.classify(read, top_k=top_k):
             if isinstance(found, TimeSformerError) and (on_error == "raise" or not isinstance(found, DecodeError)):
                 raise found
             yield found
