@@ -29,6 +29,7 @@ def limit_threads(count: int, *, others: int) -> None:
 
     `torch.set_num_threads` also sets the number for threads that are started later; `others` restores it.
     """
+    torch.get_num_threads()  # the first call in a thread takes over the common number; a later one would undo this
     torch.set_num_threads(count)
     restoring = Thread(target=torch.set_num_threads, args=(others,))
     restoring.start()
