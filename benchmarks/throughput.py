@@ -159,7 +159,14 @@ def _processor_s() -> float:
 def _tiny_model() -> TimeSformer:
     torch.manual_seed(0)
     config = ModelConfig(
-        num_frames=8, image_size=32, patch_size=8, embed_dim=96, depth=3, num_heads=4, num_classes=8, drop_path=0.0
+        num_frames=8,
+        image_size=(32, 32),
+        patch_size=8,
+        embed_dim=96,
+        depth=3,
+        num_heads=4,
+        num_classes=8,
+        drop_path=0.0,
     )
     clip = ClipConfig(sampling="uniform", num_crops=1)
     return TimeSformer(config, info=ModelInfo(clip=clip, labels=tuple("abcdefgh")))

@@ -26,6 +26,8 @@ from timesformer.jobs.workers import Workers
 from timesformer.signals import ending_at_once
 
 _LOG_EVERY_S = 60.0
+_RATED = ("predict", "embed")
+"""Verbs whose workers measure how long a model waits for videos."""
 _CONTINUE = "run the same command to continue"
 
 
@@ -97,7 +99,8 @@ def compute_job(
     except KeyboardInterrupt:
         say(f"interrupted: {_CONTINUE}")
         return 130
-    note_rate(summary.num_computed, seconds=summary.seconds, waited_s=last[-1].waiting * summary.seconds)
+    if task.verb in _RATED:
+        note_rate(summary.num_computed, seconds=summary.seconds, waited_s=last[-1].waiting * summary.seconds)
     return summary
 
 

@@ -34,7 +34,7 @@ class Meter:
         """Stop the clock: the last video is done."""
         self._end = time.monotonic()
 
-    def watch(self, videos: Iterable[Item]) -> Iterator[Item]:
+    def watch(self, videos: Iterable[Item]) -> Iterator[Item | ReadVideo]:
         """The same videos, counted and timed, with the later views of long ones."""
         for video in self._timed(videos):
             self.num_videos += 1

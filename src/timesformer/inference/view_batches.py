@@ -1,7 +1,7 @@
 """Views of many videos, computed in full batches: a batch may begin in one video and end in the next."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -48,9 +48,24 @@ class Computed:
     instead: object = None
     """What takes the place of the video."""
 
+    def add(self, tensors: Tensors) -> None:
+        """Add the tensors for the next views.
+
+        Parts are joined as they grow: hundreds of small ones, each allocated between batches, would keep the memory of
+        the batches before them from being used for other sizes.
+        """
+        self.tensors.append(tensors)
+        while len(self.tensors) > 1 and len(self.tensors[-1][-1]) >= len(self.tensors[-2][-1]):
+            last = self.tensors.pop()
+            self.tensors[-1] = _joined([self.tensors[-1], last])
+
     def joined(self) -> Tensors:
         """The tensors for all views."""
-        return tuple(torch.cat(parts) for parts in zip(*self.tensors, strict=True))
+        return _joined(self.tensors)
+
+
+def _joined(parts: Sequence[Tensors]) -> Tensors:
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
 def compute_views(
@@ -129,7 +144,7 @@ class _Batches:
             parts = zip(*(tensor.split([len(views) for _, views in batch]) for tensor in tensors), strict=True)
             for (computed, views), part in zip(batch, parts, strict=True):
                 first = computed.num_views - computed.num_left
-                computed.tensors.append(self._keep(part, range(first, first + len(views))))
+                computed.add(self._keep(part, range(first, first + len(views))))
                 computed.num_left -= len(views)
 
     def _take(self) -> Iterator[tuple[Computed, Tensor]]:
