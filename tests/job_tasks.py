@@ -17,7 +17,7 @@ import torch
 
 from timesformer.data.video.segment import Segment
 from timesformer.errors import ConfigError, TimeSformerError
-from timesformer.inference.predictor import ReadVideo
+from timesformer.inference.view_batches import ReadVideo
 from timesformer.jobs.decode import Views, open_decoder
 from timesformer.jobs.engine import Chunk, ChunkResult, Limits
 from timesformer.jobs.item import Failure, Item, Row
@@ -113,14 +113,14 @@ class DecodeHere:
 
     waited_s = 0.0
 
-    def __init__(self, decode: Callable[[str, Segment | None], Views]) -> None:
+    def __init__(self, decode: Callable[[str, Segment | None, int], Views]) -> None:
         self._decode = decode
 
     def __call__(self, items: Sequence[Item], upcoming: Sequence[Item] = ()) -> Iterator[ReadVideo | Failure]:
         for item in items:
             segment = None if item.start is None or item.end is None else Segment(item.start, item.end)
             try:
-                views, info, sha256 = self._decode(item.path, segment)
+                views, info, sha256, _ = self._decode(item.path, segment, 0)
             except TimeSformerError as error:
                 yield Failure(reason=str(error))
             else:

@@ -27,6 +27,7 @@ SCRIPTS = (
     "serve_load",
     "serve_uploads",
     "sizing",
+    "throughput",
     "timeline_hour",
     "timeline_stream",
     "timeline_utd27",

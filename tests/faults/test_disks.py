@@ -138,7 +138,7 @@ def test_share_of_videos_gone_in_mid_run(scene: Scene, on_error: str):
         assert same_run(scene.folder / "run", scene.folder / "whole")
     result = scene.run(
         *("evaluate", "videos", "--model", "whole", "--num-workers", 0, "--batch-size", 1, "--on-error", "skip"),
-        fault=("run_at", "timesformer.evaluation.predictions:_classify", 2, "mv", "videos", "unmounted"),
+        fault=("run_at", "timesformer.inference.predictor:Predictor.logits", 2, "mv", "videos", "unmounted"),
     )
     scene.see("share of videos gone in evaluate", result)
 

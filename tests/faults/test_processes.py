@@ -37,7 +37,7 @@ def test_loader_worker_killed(scene: Scene):
     scene.see("loader worker killed", result)
     scene.check(*RESUME, "run")
     assert same_run(scene.folder / "run", scene.folder / "whole")
-    classify = "timesformer.evaluation.predictions:_classify"
+    classify = "timesformer.inference.predictor:Predictor.logits"
     command = ("evaluate", "videos", "--model", "whole", "--num-workers", 1, "--batch-size", 1, "--csv", "p.csv")
     result = scene.run(*command, fault=("kill_worker_at", classify, 1))
     scene.see("loader worker of evaluate killed", result)

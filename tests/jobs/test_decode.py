@@ -18,7 +18,7 @@ class Reader:
         self.pool = pool
         self.ahead = DecodeAhead(self._read, pool, num_ahead=num_ahead)
 
-    def _read(self, item):
+    def _read(self, item, number):
         self.paths.append(item.path)
         return Failure(reason=item.path)
 

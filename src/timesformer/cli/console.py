@@ -28,6 +28,21 @@ def note(text: str) -> None:
         say(text)
 
 
+def note_rate(num_videos: int, *, seconds: float, waited_s: float) -> None:
+    """Note at the end of a run how fast it was and what limited it, unless the videos are few.
+
+    Args:
+        num_videos: Number of videos.
+        seconds: Time for all of them.
+        waited_s: Time of that in which the model waited for videos.
+    """
+    from timesformer.inference.throughput import describe_rate  # imports torch, which other verbs do without
+
+    text = describe_rate(num_videos, seconds=seconds, waiting=waited_s / seconds if seconds else 0.0)
+    if text:
+        note(text)
+
+
 @contextmanager
 def progress(description: str, *, unit: str = "videos") -> Generator[OnProgress]:
     """A progress bar on stderr, if that is a terminal and `--quiet` is not given.

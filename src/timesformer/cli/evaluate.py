@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import OnProgress, note, print_json, progress
+from timesformer.cli.console import OnProgress, note, note_rate, print_json, progress
 from timesformer.cli.evaluate_features import FeatureFiles, evaluate_features, reads_features
 from timesformer.cli.evaluate_timelines import (
     Request,
@@ -52,6 +52,7 @@ from timesformer.evaluation.protocol import change_views
 from timesformer.evaluation.report.page import write_report
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.inference.onnx_model import Classifier, open_model
+from timesformer.inference.throughput import Meter
 from timesformer.outputs import check_files, refuse_inputs
 from timesformer.weights.load import model_files
 
@@ -175,6 +176,7 @@ def evaluate(
         refuse_inputs(files, video_files(videos))
         if process.rank == 0 and not gives_precision(compute):
             hint_for_videos(loaded, device=options.device, videos=len(videos.samples))
+        meter = Meter()
         with _progress(process) as on_progress:
             result = evaluate_distributed(
                 loaded,
@@ -184,9 +186,11 @@ def evaluate(
                 on_progress=on_progress,
                 top_k=counts,
                 background=background,
+                meter=meter,
             )
     if result is None:
         return
+    note_rate(result.num_videos + len(result.skipped), seconds=meter.seconds, waited_s=meter.waited_s)
     try:
         if csv is not None:
             write_predictions(result, csv, overwrite=overwrite)

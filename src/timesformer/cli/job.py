@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from timesformer.cli.console import logger, note, print_json
+from timesformer.cli.console import logger, note, note_rate, print_json
 from timesformer.cli.options import Work
 from timesformer.cli.streams import say
 from timesformer.errors import ConfigError
@@ -26,6 +26,8 @@ from timesformer.jobs.workers import Workers
 from timesformer.signals import ending_at_once
 
 _LOG_EVERY_S = 60.0
+_RATED = ("predict", "embed")
+"""Verbs whose workers measure how long a model waits for videos."""
 _CONTINUE = "run the same command to continue"
 
 
@@ -84,13 +86,22 @@ def compute_job(
     limits = Limits(seconds_per_item=work.seconds_per_video, memory=round(work.memory_per_worker * 2**30))
     try:
         with ending_at_once(_say_terminated), _shown(task.verb) as on_progress:
-            return run_job(
+            last: list[Progress] = []
+
+            def show(now: Progress) -> None:
+                last[:] = [now]
+                on_progress(now)
+
+            summary = run_job(
                 task, items, folder, engine=_engine(work, device=device), workers=workers, limits=limits, shard=shard,
-                overwrite=overwrite, retry=work.retry, on_progress=on_progress,
+                overwrite=overwrite, retry=work.retry, on_progress=show,
             )  # fmt: skip
     except KeyboardInterrupt:
         say(f"interrupted: {_CONTINUE}")
         return 130
+    if task.verb in _RATED:
+        note_rate(summary.num_computed, seconds=summary.seconds, waited_s=last[-1].waiting * summary.seconds)
+    return summary
 
 
 def parse_shard(text: str) -> Shard:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from timesformer.cli.console import note, print_json, progress
+from timesformer.cli.console import note, note_rate, print_json, progress
 from timesformer.cli.job import run as run_job
 from timesformer.cli.options import (
     DATA,
@@ -37,6 +37,7 @@ from timesformer.data.video.paths import SUFFIXES_IN_SHORT, holds_frames, is_vis
 from timesformer.errors import ConfigError, DecodeError
 from timesformer.files import is_address
 from timesformer.inference.predictor import Prediction, Predictor
+from timesformer.inference.throughput import Meter
 from timesformer.jobs.item import Item
 from timesformer.jobs.predict import predict_task
 from timesformer.jobs.workers import plan_workers
@@ -96,11 +97,13 @@ def predict(
         hint_for_videos(predictor.model, device=compute.device, videos=len(files))
     failures = 0
     with progress("predicting") as on_progress:
-        results = predictor.each(files, top_k=count, on_error="yield")
+        meter = Meter()
+        results = predictor.each(files, top_k=count, on_error="yield", meter=meter)
         for done, (path, result) in enumerate(zip(files, results, strict=True), start=1):
             failures += isinstance(result, DecodeError)
             _show(path, result, as_json=json)
             on_progress(done, len(files))
+    note_rate(meter.num_videos, seconds=meter.seconds, waited_s=meter.waited_s)
     if failures:
         say(f"{failures} of {len(files)} videos could not be read")
     return 1 if failures else 0

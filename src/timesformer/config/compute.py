@@ -23,7 +23,7 @@ class ComputeOptions:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` is a GPU if there is one."""
     batch_size: int = 8
-    """Clips (views) per forward pass; the views of one video stay together."""
+    """Clips (views) per forward pass, of one video or several."""
     num_workers: int = 2
     """Processes that decode videos; 0 decodes in the main process. For `evaluate` only."""
     on_error: OnDecodeError = "raise"

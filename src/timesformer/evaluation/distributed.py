@@ -25,6 +25,7 @@ from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier
 from timesformer.inference.options import precision_of
+from timesformer.inference.throughput import Meter
 
 _TASK = "task"
 
@@ -38,6 +39,7 @@ def evaluate_distributed(
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
     background: float = 0.0,
+    meter: Meter | None = None,
 ) -> Evaluation | None:
     """Evaluate a model in a group of processes, each of which calls this once with equal arguments.
 
@@ -48,6 +50,7 @@ def evaluate_distributed(
         group: The process group; None for a single process.
         options: As in `evaluate`; `auto` and `cuda` give each process of a machine its own GPU.
         on_progress: Progress callback, called in rank 0 after each video with the number done and their total.
+        meter: Counts the videos of rank 0, and the time in which its model waits for them.
 
     Returns:
         The result in rank 0, None in the others.
@@ -56,7 +59,9 @@ def evaluate_distributed(
         TimeSformerError: As `evaluate`; or another process failed, timed out or has other videos, views or options.
     """
     if group is None:
-        return evaluate(model, videos, options=options, on_progress=on_progress, top_k=top_k, background=background)
+        return evaluate(
+            model, videos, options=options, on_progress=on_progress, top_k=top_k, background=background, meter=meter
+        )
     check_top_k(top_k)
     model, manifest = open_both(model, videos)
     manifest = add_background(manifest, model=model, ratio=background, options=options)
@@ -64,7 +69,9 @@ def evaluate_distributed(
     if group.process.rank > 0:
         _send_outcomes(group, model, manifest, options=options)
         return None
-    outcomes = _all_outcomes(group, model, manifest, options=options, on_progress=on_progress)
+    meter = meter or Meter()
+    outcomes = _all_outcomes(group, model, manifest, options=options, on_progress=on_progress, meter=meter)
+    meter.stop()
     protocol = describe_protocol(model.config, model.info.clip, precision=precision_of(options, model))
     return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
 
@@ -82,7 +89,13 @@ def _send_outcomes(group: ProcessGroup, model: Classifier, manifest: Manifest, *
 
 
 def _all_outcomes(
-    group: ProcessGroup, model: Classifier, manifest: Manifest, *, options: ComputeOptions, on_progress: OnProgress
+    group: ProcessGroup,
+    model: Classifier,
+    manifest: Manifest,
+    *,
+    options: ComputeOptions,
+    on_progress: OnProgress,
+    meter: Meter,
 ) -> list[Outcome]:
     """Predict the batches of rank 0, then receive all others."""
     outcomes = run_batches(
@@ -92,6 +105,7 @@ def _all_outcomes(
         options=options,
         on_progress=on_progress,
         on_batch=lambda number, outcomes: raise_failure(group),
+        meter=meter,
     )
     for outcome in _receive_outcomes(group, model, manifest, options=options):
         outcomes.append(outcome)

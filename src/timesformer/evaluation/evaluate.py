@@ -17,6 +17,7 @@ from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.inference.onnx_model import Classifier, opened
 from timesformer.inference.options import ComputeKeywords, merge_options, precision_of
+from timesformer.inference.throughput import Meter
 
 OnProgress = Callable[[int, int], None]
 
@@ -32,6 +33,7 @@ def evaluate(
     on_progress: OnProgress = lambda done, total: None,
     top_k: Sequence[int] = (1, 5),
     background: float = 0.0,
+    meter: Meter | None = None,
     **keywords: Unpack[ComputeKeywords],
 ) -> Evaluation:
     """Evaluate a model on labeled videos, with the views that its `info.clip` defines.
@@ -44,6 +46,7 @@ def evaluate(
         top_k: Values of k for `Evaluation.top_k`, each at least 1.
         background: Seconds of unlabeled time to evaluate per labeled second, as the class `background` of a model that
             was trained with `data.background`; 0 evaluates the labeled segments alone.
+        meter: Counts the videos, and the time in which the model waits for them.
         **keywords: Fields of `ComputeOptions` instead of `options`, such as `num_workers=0`.
 
     Raises:
@@ -59,7 +62,9 @@ def evaluate(
     model, manifest = open_both(model, videos)
     manifest = add_background(manifest, model=model, ratio=background, options=options)
     batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
-    outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress)
+    meter = meter or Meter()
+    outcomes = run_batches(model, manifest, batches, options=options, on_progress=on_progress, meter=meter)
+    meter.stop()
     protocol = describe_protocol(model.config, model.info.clip, precision=precision_of(options, model))
     return summarize(manifest, outcomes, protocol=protocol, top_k=top_k)
 
@@ -122,6 +127,7 @@ def run_batches(
     options: ComputeOptions,
     on_progress: OnProgress = lambda done, total: None,
     on_batch: Callable[[int, list[Outcome]], None] = lambda number, outcomes: None,
+    meter: Meter | None = None,
 ) -> list[Outcome]:
     """Predict batches; the model keeps its train or eval mode.
 
@@ -132,6 +138,7 @@ def run_batches(
         options: Device, batch size, workers, precision and `on_error`.
         on_progress: Progress callback, called after each video with the number done and the manifest's total.
         on_batch: Called after each batch with its number, from 0, and its outcomes.
+        meter: As in `evaluate`.
 
     Raises:
         TimeSformerError: As `predict_batches`.
@@ -140,7 +147,8 @@ def run_batches(
     outcomes: list[Outcome] = []
     try:
         with naming_dead_workers("num_workers (--num-workers)"):
-            for number, batch in enumerate(predict_batches(model, manifest, batches, options=options)):
+            predicted = predict_batches(model, manifest, batches, options=options, meter=meter or Meter())
+            for number, batch in enumerate(predicted):
                 on_batch(number, batch)
                 for outcome in batch:
                     outcomes.append(outcome)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.predictions import Outcome
+from timesformer.inference.predictor import videos_per_batch
 
 
 def plan_batches(num_videos: int, *, clip: ClipConfig, batch_size: int) -> list[range]:
@@ -25,8 +26,7 @@ def plan_batches(num_videos: int, *, clip: ClipConfig, batch_size: int) -> list[
     Returns:
         Indices of the videos, 0 to `num_videos - 1`, each once and in order.
     """
-    num_views = clip.num_clips * clip.num_crops
-    size = 1 if clip.sampling == "coverage" else max(1, batch_size // num_views)
+    size = videos_per_batch(clip, batch_size=batch_size)
     return [range(first, min(first + size, num_videos)) for first in range(0, num_videos, size)]
 
 

@@ -1,26 +1,29 @@
 """Predictions of a model for videos, batch by batch, each view once."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import Float
 from torch.utils.data import DataLoader
 
 from timesformer.config.compute import ComputeOptions
-from timesformer.data.clips.dataset import EvalViews
-from timesformer.data.clips.worker_errors import ErrorsAsValues
-from timesformer.data.manifest.manifest import Manifest, Sample
+from timesformer.data.clips.pieces import FirstPieces, LaterPieces
+from timesformer.data.clips.worker_errors import ErrorsAsValues, Items
+from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier
-from timesformer.inference.predictor import Predictor
+from timesformer.inference.predictor import Predictor, videos_per_batch
+from timesformer.inference.throughput import Meter
+from timesformer.inference.view_batches import Computed, ReadVideo
 
-_Read = tuple[Sample, UInt8[Tensor, "views 3 t h w"] | TimeSformerError]
+_MOST_AHEAD = 64
+"""Videos that are read ahead at most: each takes a file descriptor on its way from a worker."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +47,7 @@ Outcome = VideoOutput | DecodeFailure
 
 
 def predict_batches(
-    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions
+    model: Classifier, manifest: Manifest, batches: Sequence[range], *, options: ComputeOptions, meter: Meter
 ) -> Generator[list[Outcome]]:
     """Yield the outcomes of each batch, in order; the model is left in eval mode.
 
@@ -53,6 +56,7 @@ def predict_batches(
         manifest: The videos, with the classes of the model.
         batches: Indices of the videos of each batch.
         options: Device, batch size, workers, precision and `on_error`.
+        meter: Counts the videos, and the time in which the model waits for them.
 
     Raises:
         DecodeError: A video cannot be decoded, and `options.on_error` is `raise`.
@@ -63,46 +67,51 @@ def predict_batches(
     samples = tuple(manifest.samples[index] for batch in batches for index in batch)
     selected = Manifest(samples, manifest.class_names)
     # closed explicitly: workers left to the garbage collector would disturb workers that are forked later
-    with closing(_read(model, selected, options)) as videos:
+    with closing(_read(predictor, selected, options)) as reading:
+        videos = meter.watch(reading)
         for batch in batches:
-            read = list(islice(videos, len(batch)))
-            yield _predict(predictor, batch, read, on_error=options.on_error)
+            found = predictor.view_logits(islice(videos, len(batch)))
+            yield [_outcome(predictor, *each, on_error=options.on_error) for each in zip(batch, found, strict=True)]
 
 
-def _read(model: Classifier, manifest: Manifest, options: ComputeOptions) -> Generator[_Read]:
-    """Each video of the manifest, in order, with its views or the error of reading them."""
-    loader = DataLoader(
-        ErrorsAsValues(
-            EvalViews(manifest, model=model.config, clip=model.info.clip, allow_codecs=options.allow_codecs)
-        ),
+def _read(predictor: Predictor, manifest: Manifest, options: ComputeOptions) -> Generator[ReadVideo | TimeSformerError]:
+    """Each video of the manifest, in order, or the error of reading it."""
+    config, clip = predictor.model.config, predictor.model.info.clip
+    pieces = FirstPieces(manifest, model=config, clip=clip, allow_codecs=options.allow_codecs)
+    # a batch while the model computes another
+    num_ahead = min(2 * videos_per_batch(clip, batch_size=options.batch_size), _MOST_AHEAD)
+    first = _loader(pieces, num_workers=options.num_workers, num_ahead=num_ahead)
+    for index, (sample, item) in enumerate(zip(manifest.samples, first, strict=True)):
+        if isinstance(item, TimeSformerError):
+            yield item
+        else:
+            later = LaterPieces(pieces, index, count=item.count)
+            yield ReadVideo(sample.name, item.views, item.info, rest=_later(later, options))
+
+
+def _later(pieces: LaterPieces, options: ComputeOptions) -> Iterator[object]:
+    """The views of the later pieces of a video, or the error of reading one."""
+    if len(pieces):
+        yield from _loader(pieces, num_workers=min(options.num_workers, len(pieces)), num_ahead=0)
+
+
+def _loader(items: Items, *, num_workers: int, num_ahead: int) -> DataLoader[Any]:
+    """A loader of items or their errors, with so many read ahead, but at least one by each worker."""
+    return DataLoader(
+        ErrorsAsValues(items),
         batch_size=None,
-        num_workers=options.num_workers,
+        num_workers=num_workers,
+        prefetch_factor=max(1, -(-num_ahead // num_workers)) if num_workers else None,
         generator=torch.Generator(),  # without it, the loader draws from the global generator
     )
-    for sample, item in zip(manifest.samples, loader, strict=True):
-        yield sample, item if isinstance(item, TimeSformerError) else item[0]
 
 
-def _predict(predictor: Predictor, batch: range, videos: Sequence[_Read], *, on_error: str) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    readable: list[tuple[int, Sample, Tensor]] = []
-    for index, (sample, views) in zip(batch, videos, strict=True):
-        if not isinstance(views, TimeSformerError):
-            readable.append((index, sample, views))
-        elif on_error == "skip" and isinstance(views, DecodeError):
-            outcomes.append(DecodeFailure(index, str(views)))
-        else:
-            raise views
-    if readable:
-        outcomes += _classify(predictor, readable)
-    return sorted(outcomes, key=lambda outcome: outcome.index)
-
-
-def _classify(predictor: Predictor, videos: Sequence[tuple[int, Sample, Tensor]]) -> list[VideoOutput]:
-    logits = predictor.logits(torch.cat([views for _, _, views in videos]))
-    outputs = []
-    for (index, sample, _), of_video in zip(videos, logits.split([len(views) for _, _, views in videos]), strict=True):
-        check_finite(of_video, sample.name)
-        probabilities = fuse(of_video, predictor.model.info.clip.fusion).numpy()
-        outputs.append(VideoOutput(index, probabilities, len(of_video)))
-    return outputs
+def _outcome(predictor: Predictor, index: int, found: Computed | TimeSformerError, *, on_error: str) -> Outcome:
+    if isinstance(found, Computed):
+        (logits,) = found.joined()
+        check_finite(logits, found.video.path)
+        probabilities = fuse(logits, predictor.model.info.clip.fusion).numpy()
+        return VideoOutput(index, probabilities, len(logits))
+    if on_error == "skip" and isinstance(found, DecodeError):
+        return DecodeFailure(index, str(found))
+    raise found

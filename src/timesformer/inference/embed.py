@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar, Unpack, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -18,9 +17,9 @@ from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, model_with_features
 from timesformer.inference.options import PredictorKeywords
-from timesformer.inference.predictor import Predictor, ReadVideo, Video, as_list
-from timesformer.inference.read_ahead import read_ahead
-from timesformer.model.tokens import Encoded, Level
+from timesformer.inference.predictor import Predictor, Video, as_list
+from timesformer.inference.view_batches import Computed, ReadVideo, Tensors, compute_views
+from timesformer.model.tokens import Level
 
 Other = TypeVar("Other")
 
@@ -108,7 +107,7 @@ def embed(
     refuse_level(predictor, level)
     videos, is_one = as_list(video)
     results: list[Embedding] = []
-    for found in embed_read(predictor, read_ahead(partial(predictor.read, fps=fps), videos), level=level):
+    for found in embed_read(predictor, predictor.reading(videos, fps=fps), level=level):
         if isinstance(found, TimeSformerError):
             raise found
         results.append(found)
@@ -138,39 +137,34 @@ def embed_read(
     Yields:
         An embedding, or the error of a video for which the model outputs nan or inf, in the order of the videos.
     """
-    for group in predictor.groups(videos):
-        read = [video for video in group if isinstance(video, ReadVideo)]
-        encoded = iter(_encoded(predictor, read, level=level))
-        for video in group:
-            yield _embedding(predictor, video, next(encoded), level=level) if isinstance(video, ReadVideo) else video
+    center = predictor.model.info.clip.num_crops // 2  # of the first clip
+
+    def keep(tensors: Tensors, views: range) -> Tensors:
+        """The features of the view that is embedded, and token and logits of all."""
+        features, *others = tensors
+        first = max(center - views.start, 0)
+        return features[first : first + 1 if center in views else first].clone(), *others
+
+    compute = partial(predictor.encode, level=level)
+    for found in compute_views(videos, compute, batch_size=predictor.batch_size, keep=keep):
+        yield _embedding(predictor, found, level=level) if isinstance(found, Computed) else found
 
 
-def _encoded(predictor: Predictor, videos: Sequence[ReadVideo], *, level: Level) -> list[Encoded]:
-    """What the model gives for the views of each video, all computed together."""
-    if not videos:
-        return []
-    together = predictor.encode(torch.cat([video.views for video in videos]), level=level)
-    parts = (tensor.split([len(video.views) for video in videos]) for tensor in together)
-    return [Encoded(*each) for each in zip(*parts, strict=True)]
-
-
-def _embedding(
-    predictor: Predictor, video: ReadVideo, encoded: Encoded, *, level: Level
-) -> Embedding | TimeSformerError:
+def _embedding(predictor: Predictor, computed: Computed, *, level: Level) -> Embedding | TimeSformerError:
+    video, (features, tokens, logits) = computed.video, computed.joined()
     info, name = predictor.model.info, video.path or "frames in memory"
     try:
-        for tensor in (encoded.logits, encoded.features.flatten(1)):
+        for tensor in (logits, tokens, features.flatten(1)):
             check_finite(tensor, name)
     except TimeSformerError as error:
         return error
     warn_of_timing(name, video.info, info.clip)
-    probabilities = fuse(encoded.logits, info.clip.fusion)
+    probabilities = fuse(logits, info.clip.fusion)
     best = int(probabilities.argmax())
-    token = encoded.token.mean(dim=0)
-    center = info.clip.num_crops // 2  # of the first clip
+    token = tokens.mean(dim=0)
     return Embedding(
         path=video.path,
-        features=_numbers(token if level == "cls" else encoded.features[center]),
+        features=_numbers(token if level == "cls" else features[0]),
         token=_numbers(token),
         label=info.label(best),
         score=float(probabilities[best]),

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
-from timesformer.config.schema import Precision
-from timesformer.data.clips.dataset import read_eval_views, warn_of_timing
+from timesformer.config.schema import ClipConfig, Precision
+from timesformer.data.clips.dataset import warn_of_timing
+from timesformer.data.clips.pieces import Piece, read_piece
 from timesformer.data.clips.transforms import model_input
-from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
 from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
+from timesformer.data.video.reader import open_reader
 from timesformer.device import DTYPES, resolve_device, warn_if_slow
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.inference.fitting_batch import compute_in_batches
@@ -31,7 +32,10 @@ from timesformer.inference.options import (
     refuse_for_onnx,
     split_keywords,
 )
-from timesformer.inference.read_ahead import read_ahead
+from timesformer.inference.read_ahead import num_readers, read_ahead
+from timesformer.inference.threads import MOST_WORK, PartThreads
+from timesformer.inference.throughput import Meter
+from timesformer.inference.view_batches import Computed, ReadVideo, compute_views
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
@@ -77,20 +81,7 @@ class Prediction:
         return asdict(self)
 
 
-class ReadVideo(NamedTuple):
-    """A video that was read, ready for the model."""
-
-    path: str
-    """Path of the video; empty for frames in memory."""
-    views: Float[Tensor, "views 3 t s1 s2"] | UInt8[Tensor, "views 3 t s1 s2"]
-    """All views: normalized, or 8-bit, of all videos alike."""
-    info: VideoInfo
-    sha256: str = ""
-    """SHA-256 of the file, if its reader has computed it."""
-
-
 Other = TypeVar("Other")
-Result = TypeVar("Result")
 
 
 class Predictor:
@@ -142,6 +133,9 @@ class Predictor:
         mode = "reduce-overhead" if self.device.type == "cuda" else "default"
         self._compute = torch.compile(self.model, mode=mode) if options.compile else self.model
         self._encoder = torch.compile(encode, mode=mode) if options.compile else encode
+        is_shared = self.device.type == "cpu" and not options.compile and not isinstance(model, OnnxModel)
+        self._num_weights = sum(weight.numel() for weight in self.model.parameters())
+        self._parts = PartThreads() if is_shared and not has_hooks(model) else None
 
     @overload
     def __call__(self, video: Video, *, top_k: int = 5, fps: float | None = None) -> Prediction: ...
@@ -176,12 +170,24 @@ class Predictor:
 
     @overload
     def each(
-        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["raise"] = ...
+        self,
+        videos: Iterable[Video],
+        *,
+        top_k: int = ...,
+        fps: float | None = ...,
+        on_error: Literal["raise"] = ...,
+        meter: Meter | None = ...,
     ) -> Iterator[Prediction]: ...
 
     @overload
     def each(
-        self, videos: Iterable[Video], *, top_k: int = ..., fps: float | None = ..., on_error: Literal["yield"]
+        self,
+        videos: Iterable[Video],
+        *,
+        top_k: int = ...,
+        fps: float | None = ...,
+        on_error: Literal["yield"],
+        meter: Meter | None = ...,
     ) -> Iterator[Prediction | DecodeError]: ...
 
     def each(
@@ -191,6 +197,7 @@ class Predictor:
         top_k: int = 5,
         fps: float | None = None,
         on_error: Literal["raise", "yield"] = "raise",
+        meter: Meter | None = None,
     ) -> Iterator[Prediction | DecodeError]:
         """Classify videos one by one, from any iterable; see `__call__`.
 
@@ -202,10 +209,12 @@ class Predictor:
             top_k: See `__call__`.
             fps: See `__call__`.
             on_error: `yield` returns the error of an unreadable file instead of its prediction.
+            meter: Counts the videos, and the time in which the model waits for them.
         """
         check_count("top_k", top_k)
         check_choice("on_error", on_error, Literal["raise", "yield"])
-        for found in self.classify(read_ahead(partial(self.read, fps=fps), videos), top_k=top_k):
+        read = (meter or Meter()).watch(self.reading(videos, fps=fps))
+        for found in self.classify(read, top_k=top_k):
             if isinstance(found, TimeSformerError) and (on_error == "raise" or not isinstance(found, DecodeError)):
                 raise found
             yield found
@@ -222,17 +231,31 @@ class Predictor:
         Yields:
             A prediction, or the error of a video for which the model outputs nan or inf, in the order of the videos.
         """
-        for group in self.groups(videos):
-            views = [video.views for video in group if isinstance(video, ReadVideo)]
-            logits = iter(self.logits(torch.cat(views)).split([len(each) for each in views]) if views else ())
-            for video in group:
-                if isinstance(video, ReadVideo):
-                    try:
-                        yield self._prediction(video, next(logits), top_k=top_k)
-                    except TimeSformerError as error:
-                        yield error
-                else:
-                    yield video
+        for found in self.view_logits(videos):
+            if isinstance(found, Computed):
+                try:
+                    yield self._prediction(found, top_k=top_k)
+                except TimeSformerError as error:
+                    yield error
+            else:
+                yield found
+
+    def view_logits(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[Computed | Other]":
+        """The logits of all views of videos that were read; anything else is passed on in its place."""
+        return compute_views(videos, lambda views: (self.logits(views),), batch_size=self.batch_size)
+
+    def reading(self, videos: Iterable[Video], *, fps: float | None = None) -> "Iterator[ReadVideo | DecodeError]":
+        """What `read` gives for each video, read ahead on threads; a single video is read in the caller's thread.
+
+        Raises:
+            DataError, ConfigError: As `read`.
+        """
+        read = partial(self.read, fps=fps)
+        if isinstance(videos, Sequence) and len(videos) == 1:
+            return map(read, videos)
+        num_threads = num_readers()
+        num_ahead = num_threads + videos_per_batch(self.model.info.clip, batch_size=self.batch_size)
+        return read_ahead(read, videos, num_threads=num_threads, num_ahead=num_ahead)
 
     def read(self, video: Video, *, fps: float | None = None) -> "ReadVideo | DecodeError":
         """Read a video as `classify` needs it, or give the error of one that cannot be decoded.
@@ -242,27 +265,32 @@ class Predictor:
             ConfigError: `fps` is given for a file.
         """
         source = source_of(video, fps=fps)
-        config, clip = self.model.config, self.model.info.clip
         try:
-            views, info = read_eval_views(source, config, clip, allow_codecs=self._allow_codecs)
+            piece = self._read_piece(0, source=source)
         except DecodeError as error:
             return error
-        return ReadVideo(str(video) if isinstance(video, str | Path) else "", views, info)
+        rest = self._later_pieces(source, count=piece.count) if piece.count > 1 else ()
+        return ReadVideo(str(video) if isinstance(video, str | Path) else "", piece.views, piece.info, rest=rest)
 
-    def groups(self, videos: "Iterable[ReadVideo | Other]") -> "Iterator[list[ReadVideo | Other]]":
-        """Groups of videos whose views fit a batch."""
-        group, num_views = [], 0
-        for video in videos:
-            count = len(video.views) if isinstance(video, ReadVideo) else 0
-            if group and num_views + count > self.batch_size:
-                yield group
-                group, num_views = [], 0
-            group.append(video)
-            num_views += count
-        if group:
-            yield group
+    def _read_piece(self, number: int, *, source: str | Path | FrameArrayReader) -> Piece:
+        is_path = isinstance(source, str | Path)
+        reader = open_reader(source, allow_codecs=self._allow_codecs) if is_path else source
+        name = str(source) if is_path else "frames in memory"
+        return read_piece(reader, self.model.config, self.model.info.clip, name=name, number=number)
 
-    def _prediction(self, video: ReadVideo, logits: Float[Tensor, "views k"], *, top_k: int) -> Prediction:
+    def _later_pieces(
+        self, source: str | Path | FrameArrayReader, *, count: int
+    ) -> "Iterator[UInt8[Tensor, 'views 3 t s1 s2'] | DecodeError]":
+        """The views of all pieces but the first, read ahead on threads, and the error of one that cannot be read."""
+        read, num_threads = partial(self._read_piece, source=source), min(num_readers(), count - 1)
+        try:
+            for piece in read_ahead(read, range(1, count), num_threads=num_threads, num_ahead=num_threads):
+                yield piece.views
+        except DecodeError as error:
+            yield error
+
+    def _prediction(self, computed: Computed, *, top_k: int) -> Prediction:
+        video, (logits,) = computed.video, computed.joined()
         check_finite(logits, video.path or "frames in memory")
         info, probabilities = self.model.info, fuse(logits, self.model.info.clip.fusion)
         warn_of_timing(video.path or "frames in memory", video.info, info.clip)
@@ -274,7 +302,7 @@ class Predictor:
             indices=indices,
             probabilities=tuple(top.values.tolist()),
             num_classes=len(probabilities),
-            num_views=len(video.views),
+            num_views=len(logits),
             num_frames=video.info.num_frames,
             fps=video.info.fps,
             duration_s=video.info.duration_s,
@@ -291,7 +319,7 @@ class Predictor:
             DependencyError: The model cannot be compiled, because no compiler works.
             TimeSformerError: Out of memory; the message names the largest batch that fits, which is measured.
         """
-        return torch.cat(self._in_batches(self._logits, clips))
+        return self._in_batches(lambda batch: (self._logits(batch),), clips)[0]
 
     @torch.inference_mode()
     def encode(
@@ -308,18 +336,33 @@ class Predictor:
             DependencyError: As for `logits`.
             TimeSformerError: As for `logits`.
         """
-        batches = self._in_batches(partial(self._encode, model_with_features(self.model), level=level), clips)
-        return Encoded(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+        encode_batch = partial(self._encode, model_with_features(self.model), level=level)
+        return Encoded(*self._in_batches(encode_batch, clips))
 
     def _in_batches(
-        self, compute: Callable[[Tensor], Result], clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]
-    ) -> list[Result]:
-        return compute_in_batches(compute, clips, batch_size=self.batch_size, device=self.device)
+        self,
+        compute: Callable[[Tensor], tuple[Tensor, ...]],
+        clips: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"],
+    ) -> tuple[Tensor, ...]:
+        """Tensors that a model gives for clips, computed in batches, and these in parts if that is faster."""
+
+        def compute_batch(batch: Tensor) -> tuple[Tensor, ...]:
+            if self._parts is None or self._work(batch) > MOST_WORK:
+                found = compute(batch)
+            else:
+                found = joined(self._parts.compute(compute, batch))
+            report_progress()
+            return found
+
+        return joined(compute_in_batches(compute_batch, clips, batch_size=self.batch_size, device=self.device))
+
+    def _work(self, clips: Tensor) -> int:
+        """About the number of multiplications for a clip: those of a token by all weights."""
+        *_, num_frames, height, width = clips.shape
+        return self._num_weights * num_frames * height * width // self.model.config.patch_size**2
 
     def _logits(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b k"]:
-        logits = self._compute(self._input(batch)).float().cpu()
-        report_progress()
-        return logits
+        return self._compute(self._input(batch)).float().cpu()
 
     def _encode(
         self,
@@ -328,12 +371,20 @@ class Predictor:
         *,
         level: Level,
     ) -> Encoded:
-        encoded = self._encoder(model, self._input(batch), level)
-        report_progress()
-        return Encoded(*(tensor.float().cpu() for tensor in encoded))
+        return Encoded(*(tensor.float().cpu() for tensor in self._encoder(model, self._input(batch), level)))
 
     def _input(self, batch: Float[Tensor, "b 3 t h w"] | UInt8[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t h w"]:
         return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
+
+
+def videos_per_batch(clip: ClipConfig, *, batch_size: int) -> int:
+    """Number of videos that are read to fill a batch, at least 1; with `coverage` 1, whose views may be many."""
+    return 1 if clip.sampling == "coverage" else max(1, batch_size // (clip.num_clips * clip.num_crops))
+
+
+def joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Tuples of tensors as one tuple, each tensor joined along its first dimension."""
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
 
 def as_list(video: Video | Sequence[Video]) -> tuple[Sequence[Video], bool]:

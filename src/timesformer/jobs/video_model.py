@@ -10,7 +10,8 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.errors import TimeSformerError
 from timesformer.inference.onnx_model import Classifier, open_model
 from timesformer.inference.options import precision_of
-from timesformer.inference.predictor import Predictor, ReadVideo
+from timesformer.inference.predictor import Predictor
+from timesformer.inference.view_batches import ReadVideo
 from timesformer.inference.weights_hash import weights_sha256
 from timesformer.jobs.decode import DecodeAhead, decoding
 from timesformer.jobs.item import Failure, Item, Row

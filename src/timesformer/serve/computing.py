@@ -11,7 +11,8 @@ from torch import Tensor
 
 from timesformer.errors import TimeSformerError
 from timesformer.inference.embed import Embedding, embed_read
-from timesformer.inference.predictor import Prediction, Predictor, ReadVideo
+from timesformer.inference.predictor import Prediction, Predictor
+from timesformer.inference.view_batches import ReadVideo
 from timesformer.model.tokens import Level
 
 

@@ -16,7 +16,8 @@ from timesformer.config.compute import ComputeOptions
 from timesformer.errors import TimeSformerError
 from timesformer.inference.embed import Embedding
 from timesformer.inference.onnx_model import Classifier
-from timesformer.inference.predictor import Prediction, Predictor, ReadVideo
+from timesformer.inference.predictor import Prediction, Predictor
+from timesformer.inference.view_batches import ReadVideo
 from timesformer.model.tokens import Level
 from timesformer.serve.admission import Admission
 from timesformer.serve.batcher import Batcher, ClosedError, Dispatch, FullError

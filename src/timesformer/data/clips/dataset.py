@@ -29,7 +29,7 @@ from timesformer.errors import ConfigError, DataError, DecodeError
 
 logger = logging.getLogger(__name__)
 
-_FRAMES_PER_READ = 128
+FRAMES_PER_READ = 128
 """Frames decoded in one read: overlapping clips share the work, and memory stays bounded."""
 
 
@@ -61,7 +61,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         seed: int,
         augment: AugmentConfig = transforms.NO_AUGMENTATION,
     ) -> None:
-        _check_channels(model)
+        check_channels(model)
         allowed_codecs(data.allow_codecs)
         self._manifest = manifest
         self._model = model
@@ -72,7 +72,7 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         # in shared memory, so that persistent workers see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._cache: list[_CachedVideo | DecodeError] = []
-        self._warned = _no_warnings(manifest)
+        self._warned = no_warnings(manifest)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, 0 or more, whose clips are drawn; call it before creating the iterator of the data loader."""
@@ -182,13 +182,13 @@ class EvalViews(Dataset[tuple[Tensor, int, int]]):
     def __init__(
         self, manifest: Manifest, *, model: ModelConfig, clip: ClipConfig, allow_codecs: Collection[str] = ()
     ) -> None:
-        _check_channels(model)
+        check_channels(model)
         allowed_codecs(allow_codecs)
         self._allow_codecs = tuple(allow_codecs)
         self._manifest = manifest
         self._model = model
         self._clip = clip
-        self._warned = _no_warnings(manifest)
+        self._warned = no_warnings(manifest)
 
     def __len__(self) -> int:
         return len(self._manifest.samples)
@@ -270,24 +270,30 @@ def read_pixel_views(
     with reader:
         clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
         views = [
-            transforms.eval_views(frames, clip, image_size=model.image_size) for frames in _read_clips(reader, clips)
+            transforms.eval_views(frames, clip, image_size=model.image_size) for frames in read_clips(reader, clips)
         ]
         return torch.cat(views), reader.info
 
 
-def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-    step = max(1, _FRAMES_PER_READ // len(clips[0]))
+def read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+    """The frames of clips, which are lists of frame numbers; those of several clips are decoded in one read."""
+    step = max(1, FRAMES_PER_READ // len(clips[0]))
     for first in range(0, len(clips), step):
         group = clips[first : first + step]
         frames = reader.read([index for clip in group for index in clip])
         yield from rearrange(frames, "(clips t) h w c -> clips t h w c", clips=len(group))
 
 
-def _no_warnings(manifest: Manifest) -> Bool[Tensor, " videos"]:
+def no_warnings(manifest: Manifest) -> Bool[Tensor, " videos"]:
     """A flag per video, set once its warning is given; in shared memory, so that workers do not repeat it."""
     return torch.zeros(len(manifest.samples), dtype=torch.bool).share_memory_()
 
 
-def _check_channels(model: ModelConfig) -> None:
+def check_channels(model: ModelConfig) -> None:
+    """Refuse a model that cannot read videos.
+
+    Raises:
+        ConfigError: It does not read 3 channels.
+    """
     if model.in_channels != 3:
         raise ConfigError(f"in_channels={model.in_channels} must be 3, the number of channels of a video")

@@ -7,8 +7,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import UInt8
 
-from timesformer.data.clips.dataset import read_eval_views
-from timesformer.data.clips.transforms import denormalize
+from timesformer.data.clips.pieces import read_piece
+from timesformer.data.clips.transforms import denormalize, to_floats
 from timesformer.data.video.reader import open_reader
 from timesformer.data.video.segment import segment_name
 from timesformer.errors import DecodeError
@@ -58,10 +58,10 @@ def _figure(
 ) -> str:
     try:
         reader = open_reader(video.path, segment=video.segment, allow_codecs=allow_codecs)
-        views, _ = read_eval_views(reader, model.config, model.info.clip)
+        views = read_piece(reader, model.config, model.info.clip, name=str(video.path)).views[:1]
     except DecodeError as error:  # the file has changed since the evaluation
         return f"<figure><figcaption class=bad>{escape(str(error))}</figcaption></figure>"
-    frames = denormalize(views[0], model.info.clip).numpy()
+    frames = denormalize(to_floats(views, model.info.clip)[0], model.info.clip).numpy()
     enlarged = _enlargement(frames) > 1
     kind = "png" if enlarged else "jpeg"  # PNG keeps enlarged pixels sharp; JPEG keeps photos small
     address = data_url(encode(film_strip(frames, num_frames=num_frames), kind=kind), kind)
