@@ -1,5 +1,17 @@
-"""Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone."""
+"""Multi-head attention of sequences, before the output projection: of all their tokens, or of the first alone.
 
+| processor | dtype | kernel | reason |
+|---|---|---|---|
+| x86 with AVX-512 BF16 | bf16 | products up to 2048 tokens | half the time of the fused one at 8 to 785 tokens |
+| x86 with AMX | bf16 | products up to 32 tokens | the fused one is slow to start: 8.3 against 2.6 ms at 8 tokens |
+| x86 with AVX-512 | fp32 | products up to 32 tokens | the same, 5.7 against 3.4 ms at 8 tokens, two cores |
+| others | all | fused | products take ten times as long at 8 tokens on AVX2 |
+
+Products are two batched matrix products and a softmax, in chunks of scores; fused is torch's kernel, to which short
+sequences are sent packed in training. `benchmarks/kernel_choice.py` measures both on a machine.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +24,10 @@ from torch.autograd.function import once_differentiable
 
 from timesformer import device
 from timesformer.device import Processor
+from timesformer.model.matmul import is_transformed
 
+_CHUNK_SCORES = 2**22
+"""Scores that exist at a time in attention by products: 8 MiB in bf16."""
 _PACKED_LENGTH = 32
 """Shorter sequences are packed up to this length on a CPU: its attention kernel is half as fast at length 8."""
 
@@ -48,19 +63,42 @@ class _ByProducts(Function):
         q, k, v = (_by_head(x, num_heads) for x in (q, k, v))
         ctx.save_for_backward(q, k, v)
         ctx.num_heads, ctx.scale = num_heads, scale
-        return _joined(torch.bmm(_weights(q, k, scale=scale), v), num_heads)
+        return _joined(_by_products(q, k, v, scale=scale), num_heads)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor):
-        q, k, v = ctx.saved_tensors
-        dy = _by_head(dy, ctx.num_heads)
-        weights = _weights(q, k, scale=ctx.scale)
-        dv = torch.bmm(weights.mT, dy)
-        dscores = torch._softmax_backward_data(torch.bmm(dy, v.mT), weights, -1, weights.dtype)
-        dq = _product(dscores, k, scale=ctx.scale)
-        dk = _product(dscores.mT, q, scale=ctx.scale)
-        return (*(_joined(x, ctx.num_heads) for x in (dq, dk, dv)), None)
+        gradients = [
+            _gradients(*chunk, scale=ctx.scale) for chunk in _chunks(*ctx.saved_tensors, _by_head(dy, ctx.num_heads))
+        ]
+        return (*(_joined(_concatenated(parts), ctx.num_heads) for parts in zip(*gradients, strict=True)), None)
+
+
+def _gradients(
+    q: Float[Tensor, "s m c"], k: Float[Tensor, "s n c"], v: Float[Tensor, "s n c"], dy: Float[Tensor, "s m c"],
+    *, scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of queries, keys and values; the attention weights are computed again."""
+    weights = _weights(q, k, scale=scale)
+    dscores = torch._softmax_backward_data(torch.bmm(dy, v.mT), weights, -1, weights.dtype)
+    dk = _product(dscores.mT, q, scale=scale)
+    return _product(dscores, k, scale=scale), dk, torch.bmm(weights.mT, dy)
+
+
+def _by_products(
+    q: Float[Tensor, "s m c"], k: Float[Tensor, "s n c"], v: Float[Tensor, "s n c"], *, scale: float
+) -> Float[Tensor, "s m c"]:
+    return _concatenated([torch.bmm(_weights(q, k, scale=scale), v) for q, k, v in _chunks(q, k, v)])
+
+
+def _chunks(q: Float[Tensor, "s m c"], k: Float[Tensor, "s n c"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Chunks of sequences."""
+    size = max(_CHUNK_SCORES // max(q.shape[1] * k.shape[1], 1), 1)
+    return zip(*(x.split(size) for x in (q, k, *others)), strict=True)
+
+
+def _concatenated(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _by_head(x: Float[Tensor, "b n d"], num_heads: int) -> Float[Tensor, "s n c"]:
@@ -97,20 +135,14 @@ def attend_heads(
 ) -> Float[Tensor, "b heads m c"]:
     """Attention of each head, without a gradient; queries, keys and values may be views of one tensor."""
     if mask is None and _favors_products(q, k):
-        return _by_products(q, k, v, scale=q.shape[-1] ** -0.5 if scale is None else scale)
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        return _by_products(*(x.reshape(-1, *x.shape[2:]) for x in (q, k, v)), scale=scale).view_as(q)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-
-
-def _by_products(
-    q: Float[Tensor, "b heads m c"], k: Float[Tensor, "b heads n c"], v: Float[Tensor, "b heads n c"], *, scale: float
-) -> Float[Tensor, "b heads m c"]:
-    queries, keys, values = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
-    return torch.bmm(_weights(queries, keys, scale=scale), values).view_as(q)
 
 
 def _favors_products(q: Tensor, k: Tensor, *, learns: bool = False) -> bool:
     """Whether batched products and a softmax are faster than the fused kernel."""
-    if q.device.type != "cpu" or torch.is_grad_enabled() != learns or torch.compiler.is_compiling():
+    if q.device.type != "cpu" or type(q) is not Tensor or torch.is_grad_enabled() != learns or is_transformed():
         return False
     return k.shape[-2] <= _longest_for_products(q.dtype, device.processor())
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from timesformer.model.matmul import add_product, equal_chunks, linear_into, product
+from timesformer.model.matmul import add_product, equal_chunks, is_transformed, linear_into, product
 
 _KINDS = (nn.Linear, nn.LayerNorm, nn.Identity, nn.GELU, nn.Dropout)
 _CACHED_VALUES = 1024 * 768
@@ -36,7 +36,7 @@ def can_fuse(*modules: nn.Module, replacing: tuple[nn.Module, ...]) -> bool:
     Not in eval mode, without gradients, under a compiler or a function transform, if one is frozen or of an unknown
     type, or if any has hooks, which would not be called.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if not torch.is_grad_enabled() or is_transformed():
         return False
     return (
         all(type(module) in _KINDS and module.training for module in replacing)

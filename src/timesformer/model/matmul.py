@@ -6,7 +6,7 @@
 | x86 with AVX-512 BF16 or AMX | bf16 | oneDNN | torch calls it, too, but without the GELU in the product |
 | others | all | torch | MKL was the fastest on AVX2; cuBLAS on a GPU |
 
-`benchmarks/products.py` measures both libraries on a machine. The choice depends on the processor alone, not on a
+`benchmarks/kernel_choice.py` measures both libraries on a machine. The choice depends on the processor alone, not on a
 measurement, so that equal runs round equally.
 """
 
@@ -82,6 +82,11 @@ def add_product(into: Float[Tensor, "m n"], a: Float[Tensor, "m k"], b: Float[Te
         into.copy_(_onednn(a, b.mT, None, "none"))
 
 
+def is_transformed() -> bool:
+    """Whether a compiler or a function transform, such as `vmap`, traces the computation."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def equal_chunks(count: int, *, about: int) -> int:
     """Size of equal chunks of about this size: a short one would cost a pass over the weights for a few rows."""
     return max(-(-count // max(round(count / about), 1)), 1)
@@ -114,7 +119,7 @@ def _is_onednn_faster(x: Tensor, weight: Tensor) -> bool:
         return True
     if x.device.type != "cpu" or x.dtype != weight.dtype or not _prefers_onednn(x.dtype, device.processor()):
         return False
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():  # its operator has no gradient
+    if torch.is_grad_enabled() or is_transformed():  # its operator has no gradient
         return False
     is_plain = all(type(tensor) in (Tensor, nn.Parameter) for tensor in (x, weight))
     return is_plain and x.numel() > 0 and torch._C._get_mkldnn_enabled()
