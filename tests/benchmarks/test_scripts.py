@@ -21,6 +21,7 @@ SCRIPTS = (
     "fast_steps",
     "initialization",
     "job_faults",
+    "kernel_choice",
     "loader",
     "precision_agreement",
     "rollout_memory",
