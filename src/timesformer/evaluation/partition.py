@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.predictions import Outcome
-from timesformer.inference.predictor import videos_per_batch
+from timesformer.inference.videos import videos_per_batch
 
 
 def plan_batches(num_videos: int, *, clip: ClipConfig, batch_size: int) -> list[range]:

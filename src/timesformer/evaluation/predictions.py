@@ -18,8 +18,9 @@ from timesformer.data.manifest.manifest import Manifest
 from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier
-from timesformer.inference.predictor import Predictor, videos_per_batch
+from timesformer.inference.predictor import Predictor
 from timesformer.inference.throughput import Meter
+from timesformer.inference.videos import videos_per_batch
 from timesformer.inference.view_batches import Computed, ReadVideo
 
 _MOST_AHEAD = 64

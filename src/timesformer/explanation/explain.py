@@ -27,7 +27,8 @@ from timesformer.explanation.occlusion import occlusion
 from timesformer.inference.fusion import check_finite
 from timesformer.inference.onnx_model import OnnxModel, is_onnx, opened
 from timesformer.inference.options import PredictorKeywords, effective_options, split_keywords
-from timesformer.inference.predictor import Predictor, Video, source_of
+from timesformer.inference.predictor import Predictor
+from timesformer.inference.videos import Video, source_of
 from timesformer.model.contribution import contribution
 from timesformer.model.rollout import Residual, check_steps, class_rollout, rollout
 from timesformer.model.timesformer import TimeSformer

@@ -17,7 +17,8 @@ from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, model_with_features
 from timesformer.inference.options import PredictorKeywords
-from timesformer.inference.predictor import Predictor, Video, as_list
+from timesformer.inference.predictor import Predictor
+from timesformer.inference.videos import Video, as_list
 from timesformer.inference.view_batches import Computed, ReadVideo, Tensors, compute_views
 from timesformer.model.tokens import Level
 

@@ -13,15 +13,14 @@ from torch import Tensor
 
 from timesformer.config.checks import check_choice, check_count
 from timesformer.config.compute import ComputeOptions
-from timesformer.config.schema import ClipConfig, Precision
+from timesformer.config.schema import Precision
 from timesformer.data.clips.dataset import warn_of_timing
 from timesformer.data.clips.pieces import Piece, read_piece
 from timesformer.data.clips.transforms import model_input
-from timesformer.data.video.frame_array import FrameArray, FrameArrayReader
-from timesformer.data.video.frame_folder import FRAMES_PER_SECOND
+from timesformer.data.video.frame_array import FrameArrayReader
 from timesformer.data.video.reader import open_reader
 from timesformer.device import DTYPES, resolve_device, warn_if_slow
-from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
+from timesformer.errors import DecodeError, TimeSformerError
 from timesformer.inference.fitting_batch import compute_in_batches
 from timesformer.inference.fusion import check_finite, fuse
 from timesformer.inference.onnx_model import Classifier, OnnxModel, model_with_features, opened
@@ -35,15 +34,13 @@ from timesformer.inference.options import (
 from timesformer.inference.read_ahead import num_readers, read_ahead
 from timesformer.inference.threads import MOST_WORK, PartThreads
 from timesformer.inference.throughput import Meter
+from timesformer.inference.videos import Video, as_list, source_of, videos_per_batch
 from timesformer.inference.view_batches import Computed, ReadVideo, compute_views
 from timesformer.isolation.progress import report_progress
 from timesformer.model.fast import FastTimeSformer
 from timesformer.model.kernels import has_hooks
 from timesformer.model.timesformer import TimeSformer
 from timesformer.model.tokens import Encoded, Level, encode
-
-Video = str | Path | FrameArray
-"""A file, a folder of frames, a video in a tar file, or RGB frames in memory, uint8 `[t, h, w, 3]`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,42 +374,6 @@ class Predictor:
         return model_input(batch.to(self.device), self.model.info.clip).to(self.dtype)
 
 
-def videos_per_batch(clip: ClipConfig, *, batch_size: int) -> int:
-    """Number of videos that are read to fill a batch, at least 1; with `coverage` 1, whose views may be many."""
-    return 1 if clip.sampling == "coverage" else max(1, batch_size // (clip.num_clips * clip.num_crops))
-
-
 def joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Tuples of tensors as one tuple, each tensor joined along its first dimension."""
     return parts[0] if len(parts) == 1 else tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
-
-
-def as_list(video: Video | Sequence[Video]) -> tuple[Sequence[Video], bool]:
-    """One video or several as a list, and whether it is one.
-
-    Raises:
-        DataError: It is neither.
-    """
-    if isinstance(video, str | Path | FrameArray):
-        return [video], True
-    if isinstance(video, bytes) or not isinstance(video, Iterable):
-        raise DataError(f"a video is a path or RGB frames as uint8 [frames, height, width, 3], not {type(video)}")
-    return video, False
-
-
-def source_of(video: Video, *, fps: float | None) -> str | Path | FrameArrayReader:
-    """A path as it is, or a reader of frames in memory.
-
-    Args:
-        video: A path or frames.
-        fps: Frame rate of frames in memory; 30 by default.
-
-    Raises:
-        DataError: Frames in memory have the wrong shape or type.
-        ConfigError: `fps` is given for a path.
-    """
-    if not isinstance(video, str | Path):
-        return FrameArrayReader(video, fps=FRAMES_PER_SECOND if fps is None else fps)
-    if fps is not None:
-        raise ConfigError(f"fps={fps} is for frames in memory, but {video} is a file, which has its own frame rate")
-    return video
