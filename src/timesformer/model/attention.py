@@ -4,8 +4,7 @@
 |---|---|---|---|
 | x86 with AVX-512 BF16 | bf16 | products up to 2048 tokens | half the time of the fused one at 8 to 785 tokens |
 | x86 with AMX | bf16 | products up to 32 tokens | the fused one is slow to start: 8.3 against 2.6 ms at 8 tokens |
-| x86 with AVX-512 | fp32 | products up to 32 tokens | the same, 5.7 against 3.4 ms at 8 tokens, two cores |
-| others | all | fused | products take ten times as long at 8 tokens on AVX2 |
+| others | all | fused | a pass in fp32 takes 1 to 14 % longer with products on AVX-512, and several times on AVX2 |
 
 Products are two batched matrix products and a softmax, in chunks of scores; fused is torch's kernel, to which short
 sequences are sent packed in training. `benchmarks/kernel_choice.py` measures both on a machine.
@@ -148,8 +147,6 @@ def _favors_products(q: Tensor, k: Tensor, *, learns: bool = False) -> bool:
 
 
 def _longest_for_products(dtype: torch.dtype, found: Processor) -> int:
-    if dtype == torch.float32:
-        return _PACKED_LENGTH if found.avx512 else 0
     if dtype == torch.bfloat16 and found.amx_bf16:
         return _PACKED_LENGTH
     if dtype == torch.bfloat16 and found.avx512_bf16:
