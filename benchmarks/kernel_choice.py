@@ -3,9 +3,9 @@
     python benchmarks/kernel_choice.py --rounds 9
 
 Times a linear layer by torch, by oneDNN and by oneDNN with a packed weight, and attention by products and fused, in
-fp32 and bf16, in interleaved rounds, at the sizes of the base model and of a small one. Prints JSON: milliseconds of each,
-which one is chosen, and how much longer that takes than the fastest. These are single operations on warm caches: where
-two are close, compare whole passes before you change a table.
+fp32 and bf16, in interleaved rounds, at the sizes of the base model and of a small one. Prints JSON: milliseconds of
+each, which one is chosen, and how much longer that takes than the fastest. These are single operations on warm caches:
+where two are close, compare whole passes before you change a table.
 """
 
 import argparse

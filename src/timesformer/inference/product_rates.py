@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from timesformer.config.schema import ModelConfig
 from timesformer.model.matmul import linear, packed
@@ -54,7 +54,7 @@ def _product(tokens: int, width: int, hidden: int, *, device: torch.device, dtyp
         return torch.linspace(-1, 1, shape[0] * shape[-1], device=device).view(shape).to(dtype)
 
     x, bias = values(tokens, width), values(1, hidden)[0]
-    weight = packed(nn.Parameter(values(hidden, width), requires_grad=False))
+    weight = packed(values(hidden, width))
     return lambda: linear(x, weight, bias)
 
 
