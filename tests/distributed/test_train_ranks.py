@@ -68,9 +68,9 @@ def launch_run(launch: Launch, run: RunConfig, *flags: str, ranks: int, **option
 def assert_same_run(found: str | Path, expected: str | Path) -> None:
     first, second = weights_of(found), weights_of(expected)
     assert first.keys() == second.keys()
-    for name in first:
+    for name in first:  # relative, too: a batch split over ranks is summed in another order, and a variance may be 1.7
         torch.testing.assert_close(
-            first[name], second[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            first[name], second[name], rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
     clock = {"seconds", "data_wait_fraction"}
     for row, wanted in zip(read_table(found), read_table(expected), strict=True):

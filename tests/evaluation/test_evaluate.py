@@ -125,7 +125,11 @@ def test_skipped_video_is_listed_and_not_replaced(model: TimeSformer, videos: Pa
     assert "broken.mp4" in evaluation.skipped[0].reason
     everything = _evaluate(model, videos)
     assert evaluation.num_videos == len(evaluation.predictions) == everything.num_videos - 1
-    assert evaluation.predictions == everything.predictions[:1] + everything.predictions[2:]
+    expected = everything.predictions[:1] + everything.predictions[2:]
+    for found, wanted in zip(evaluation.predictions, expected, strict=True):
+        assert (found.path, found.predicted, found.rank) == (wanted.path, wanted.predicted, wanted.rank)
+        # a batch of another size rounds differently
+        assert found.true_probability == pytest.approx(wanted.true_probability, abs=1e-6)
 
 
 def test_only_unreadable_videos_are_an_error(model: TimeSformer, videos: Path, tmp_path: Path):
