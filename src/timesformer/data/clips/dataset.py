@@ -269,13 +269,18 @@ def read_pixel_views(
     """
     with reader:
         clips = sampling.eval_clips(reader.info, clip, num_frames=model.num_frames)
-        views = [
-            transforms.eval_views(frames, clip, image_size=model.image_size) for frames in read_clips(reader, clips)
-        ]
-        return torch.cat(views), reader.info
+        return views_of(reader, clips, model, clip), reader.info
 
 
-def read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+def views_of(
+    reader: Reader, clips: list[list[int]], model: ModelConfig, clip: ClipConfig
+) -> UInt8[Tensor, "views 3 t s1 s2"]:
+    """All crops of clips, which are lists of frame numbers, clip after clip, 0 to 255."""
+    frames_of_clips = _read_clips(reader, clips)
+    return torch.cat([transforms.eval_views(each, clip, image_size=model.image_size) for each in frames_of_clips])
+
+
+def _read_clips(reader: Reader, clips: list[list[int]]) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
     """The frames of clips, which are lists of frame numbers; those of several clips are decoded in one read."""
     step = max(1, FRAMES_PER_READ // len(clips[0]))
     for first in range(0, len(clips), step):

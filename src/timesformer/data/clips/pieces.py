@@ -6,14 +6,13 @@ Each piece is read by itself, with a reader of its own: the pieces of one video 
 from collections.abc import Collection
 from typing import NamedTuple
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.clips import sampling, transforms
-from timesformer.data.clips.dataset import FRAMES_PER_READ, check_channels, no_warnings, read_clips, warn_of_timing
+from timesformer.data.clips import sampling
+from timesformer.data.clips.dataset import FRAMES_PER_READ, check_channels, no_warnings, views_of, warn_of_timing
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
@@ -52,10 +51,7 @@ def read_piece(reader: Reader, model: ModelConfig, clip: ClipConfig, *, name: st
         chosen = clips[number * size : (number + 1) * size]
         if not chosen:
             raise DecodeError(f"{name}: has become shorter while it was read")
-        views = [
-            transforms.eval_views(frames, clip, image_size=model.image_size) for frames in read_clips(reader, chosen)
-        ]
-        return Piece(torch.cat(views), reader.info, -(-len(clips) // size))
+        return Piece(views_of(reader, chosen, model, clip), reader.info, -(-len(clips) // size))
 
 
 class FirstPieces(Dataset[Piece]):
