@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from embedding_tables import CLASSES, made_frames, made_rows, write_rows
 from timesformer.config.io import from_dict
 from timesformer.errors import ConfigError, DataError, WeightsError
-from timesformer.retrieval.heads.choose import StrengthScore, best_strength
+from timesformer.heads.choose import StrengthScore, best_strength
+from timesformer.heads.fit import Scale, fit_path
+from timesformer.heads.head import Head, zero_head
 from timesformer.retrieval.heads.evaluate import evaluate_rows
-from timesformer.retrieval.heads.fit import Scale, fit_path
 from timesformer.retrieval.heads.folder import HeadFolder, load_head
-from timesformer.retrieval.heads.head import Head, zero_head
 from timesformer.retrieval.heads.rows import Rows, read_rows
 from timesformer.retrieval.heads.run import HeadRun
 from timesformer.retrieval.heads.split import fold_numbers, split_rows

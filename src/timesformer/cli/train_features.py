@@ -12,7 +12,8 @@ from timesformer.cli.options import LIST, choice
 from timesformer.cli.run_config import TrainOptions
 from timesformer.config.io import apply_overrides
 from timesformer.errors import ConfigError
-from timesformer.retrieval.heads.run import HeadKind, HeadRun
+from timesformer.heads.kind import HeadKind
+from timesformer.retrieval.heads.run import HeadRun
 from timesformer.retrieval.heads.train import TrainedHead, train_head
 
 _FEATURES = Group("Head on stored features", sort_key=3.5)

@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from timesformer.config.class_names_file import is_class_name
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import replacing_durably, sha256_of
+from timesformer.heads.head import Head
+from timesformer.heads.kind import HeadKind
 from timesformer.outputs import writing
-from timesformer.retrieval.heads.head import Head
 from timesformer.retrieval.heads.rows import Origin
-from timesformer.retrieval.heads.run import HeadKind
 from timesformer.weights.fields import read_json_object
 from timesformer.weights.model_folder import is_model_folder
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from timesformer.evaluation.result import Evaluation
+from timesformer.heads.choose import StrengthScore
 from timesformer.html import escape
-from timesformer.retrieval.heads.choose import StrengthScore
 from timesformer.retrieval.heads.evaluate import Baselines
 
 _MOST_MISTAKES = 20

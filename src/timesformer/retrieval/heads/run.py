@@ -2,11 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from timesformer.config.checks import MOST_SEED, check_choice, check_count, check_utf8, refuse
-
-HeadKind = Literal["linear", "attentive"]
+from timesformer.heads.kind import HeadKind
 
 _VAL_FRACTION = 0.2
 _ATTENTION_HEADS = 4

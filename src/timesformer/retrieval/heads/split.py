@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from timesformer.data.manifest.folds import deal_groups
 from timesformer.data.manifest.holdout import hold_out
 from timesformer.errors import DataError
 from timesformer.retrieval.heads.rows import Rows, refuse_other_origin, refuse_unknown_groups
@@ -110,27 +111,8 @@ def fold_numbers(rows: Rows, *, folds: int, seed: int) -> Int[np.ndarray, " n"]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for key, label in zip(keys, rows.labels, strict=True):
         counts[key][label] += 1
-    dealt = _deal(counts, folds=min(folds, len(counts)), sizes=Counter(rows.labels), seed=seed)
+    dealt = deal_groups(counts, folds=min(folds, len(counts)), sizes=Counter(rows.labels), seed=seed)
     return np.array([dealt[key] for key in keys])
-
-
-def _deal(counts: dict[str, Counter[str]], *, folds: int, sizes: Counter[str], seed: int) -> dict[str, int]:
-    """Deal groups to folds, largest first, each to the fold that has the least of its classes."""
-    names = sorted(counts)
-    drawn = np.random.default_rng(seed).permutation(len(names))
-    order = sorted((names[number] for number in drawn), key=lambda name: -counts[name].total())
-    held = [Counter[str]() for _ in range(folds)]
-    dealt = {}
-    for name in order:
-        costs = [_cost(counts[name], fold, sizes) for fold in held]
-        dealt[name] = costs.index(min(costs))
-        held[dealt[name]].update(counts[name])
-    return dealt
-
-
-def _cost(given: Counter[str], fold: Counter[str], sizes: Counter[str]) -> tuple[float, int]:
-    """How much of the classes of a group a fold has already, then how many rows it has."""
-    return sum(fold[label] * count / sizes[label] for label, count in given.items()), fold.total()
 
 
 def describe_folds(rows: Sequence[int] | Int[np.ndarray, " n"], *, has_groups: bool) -> str:

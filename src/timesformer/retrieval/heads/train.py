@@ -20,14 +20,14 @@ from timesformer.errors import DataError
 from timesformer.evaluation.report.page import write_measures
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.files import replacing_durably
+from timesformer.heads.choose import StrengthScore, best_strength, score_strengths
+from timesformer.heads.fit import PRECISE, Fit, fit_path, refuse_empty_classes
+from timesformer.heads.head import Head, zero_head
 from timesformer.outputs import check_folder, locked, refuse_inputs, writing
 from timesformer.retrieval.embeddings import embedding_files
 from timesformer.retrieval.heads.backbone import load_backbone, with_head
-from timesformer.retrieval.heads.choose import StrengthScore, best_strength, score_strengths
 from timesformer.retrieval.heads.evaluate import Baselines, baselines_of, evaluate_rows
-from timesformer.retrieval.heads.fit import PRECISE, Fit, fit_path, refuse_empty_classes
 from timesformer.retrieval.heads.folder import HeadFolder, StoredHead, check_target, save_head
-from timesformer.retrieval.heads.head import Head, zero_head
 from timesformer.retrieval.heads.page import head_sections
 from timesformer.retrieval.heads.rows import Rows, read_rows
 from timesformer.retrieval.heads.run import HeadRun

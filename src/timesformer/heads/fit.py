@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from timesformer.errors import DataError
-from timesformer.retrieval.heads.head import FORWARD, Head, Tensors
-from timesformer.retrieval.heads.run import HeadKind
+from timesformer.heads.head import FORWARD, Head, Tensors
+from timesformer.heads.kind import HeadKind
 
 MOST_STEPS = 2000
 """Limit of the optimizer's iterations for one strength."""

@@ -9,9 +9,9 @@ from jaxtyping import Int, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from timesformer.retrieval.heads.fit import fit_path
-from timesformer.retrieval.heads.head import Tensors
-from timesformer.retrieval.heads.run import HeadKind
+from timesformer.heads.fit import fit_path
+from timesformer.heads.head import Tensors
+from timesformer.heads.kind import HeadKind
 
 _TOLERANCE = 1e-5
 """Largest entry of the gradient at the end of a fit that is only compared with others."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from timesformer.errors import ConfigError, DataError
-from timesformer.retrieval.heads.run import HeadKind
+from timesformer.heads.kind import HeadKind
 
 Tensors = Mapping[str, Tensor]
 Forward = Callable[[Tensors, Tensor], Tensor]

@@ -1,0 +1,1 @@
+"""Heads of frozen features, fitted exactly, their penalty chosen by cross-validation."""
