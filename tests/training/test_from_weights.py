@@ -83,7 +83,7 @@ def test_keys_that_weights_can_follow_come_from_the_file(weights: Path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("patch_size", 16), ("embed_dim", 768), ("mlp_ratio", 4.0), ("qkv_bias", False), ("norm_eps", 0.1)],
+    [("embed_dim", 768), ("mlp_ratio", 4.0), ("qkv_bias", False), ("norm_eps", 0.1)],
 )
 def test_key_that_does_not_match_is_named_with_its_source(weights: Path, name: str, value: object):
     with pytest.raises(
@@ -165,9 +165,9 @@ def test_conflict_on_the_command_line_is_wrong_usage(command, videos: Path, weig
     status, out, err = command("train", videos, "--config", recipe, "--init-from", weights)
     assert (status, out) == (2, "")
     assert f"error: {recipe}: model.embed_dim=768 does not match" in err
-    status, _, err = command("train", videos, "--init-from", weights, "--set", "model.patch_size=16")
+    status, _, err = command("train", videos, "--init-from", weights, "--set", "model.mlp_ratio=3")
     assert status == 2
-    assert "--set model.patch_size=16 does not match" in err
+    assert "--set model.mlp_ratio=3 does not match" in err
 
 
 def test_weights_of_the_file_and_of_set_are_followed_too(command, weights: Path, recipe: Path):

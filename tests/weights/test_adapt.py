@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from timesformer.config.info import ModelInfo
 from timesformer.errors import WeightsError
 from timesformer.model import SCHEMES, TimeSformer
+from timesformer.model.interpolation import resize_patches
 from timesformer.weights import save
 from timesformer.weights.load import load
 from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
@@ -80,6 +82,35 @@ def test_other_channels_answer_as_before_when_all_are_equal(stored: Callable):
     assert one.load_report.resized == {"embedding.patch.weight": "3 to 1 channels"}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 8])
+def test_projection_of_other_patches_answers_as_for_the_enlarged_ones(size: int):
+    weight = torch.randn(5, 3, 4, 4)
+    small, large = min(size, 4), max(size, 4)
+    patches = torch.randn(7, 3, small, small)
+    enlarged = functional.interpolate(patches, size=(large, large), mode="bilinear")
+    old, new = (patches, enlarged) if size > 4 else (enlarged, patches)
+    expected = torch.einsum("nchw,dchw->nd", old, weight)
+    found = torch.einsum("nchw,dchw->nd", new, resize_patches(weight, size))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_smaller_patches_answer_as_larger_ones_on_enlarged_patches(stored: Callable):
+    folder = stored()
+    model, finer = load(folder), load(folder, patch_size=2, image_size=(4, 10))
+    assert finer.load_report.resized == {"embedding.patch.weight": "patches of 4 to 2 pixels"}
+    clip = torch.randn(2, 3, 3, 4, 10)
+    patches = clip.unfold(3, 2, 2).unfold(4, 2, 2).reshape(-1, 1, 2, 2)
+    large = functional.interpolate(patches, size=(4, 4), mode="bilinear")
+    large = large.reshape(2, 3, 3, 2, 5, 4, 4).permute(0, 1, 2, 3, 5, 4, 6).reshape(2, 3, 3, 8, 20)
+    torch.testing.assert_close(finer(clip), model(large), rtol=1e-4, atol=1e-5)
+
+
+def test_other_patches_and_channels_are_reported_together(stored: Callable):
+    report = load(stored(), patch_size=2, in_channels=1).load_report
+    assert report.resized["embedding.patch.weight"] == "3 to 1 channels, patches of 4 to 2 pixels"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -87,7 +118,6 @@ def test_other_channels_answer_as_before_when_all_are_equal(stored: Callable):
             {"embed_dim": 48},
             r"cls_token is \(1, 1, 24\), the config needs \(1, 1, 48\); the weights have embed_dim=24, not 48$",
         ),
-        ({"patch_size": 2}, r"embedding\.patch\.weight is \(24, 3, 4, 4\), the config needs \(24, 3, 2, 2\)"),
         ({"mlp_ratio": 2.0}, r"mlp\.fc1\.weight is \(60, 24\), the config needs \(48, 24\)"),
         ({"depth": 3}, r"depth=3 is more than the 2 blocks of the weights"),
         ({"qkv_bias": False}, r"the model has no .*qkv\.bias; the weights have qkv_bias=True, not False$"),

@@ -1,6 +1,6 @@
 """Fitting weights to another config: other sizes, another head, another scheme. Every tensor is accounted for.
 
-A smaller depth keeps the first blocks.
+A smaller depth keeps the first blocks. Other patch sizes resize the projection of patches.
 
 Source: released code for inflation of image ViTs, except that positions are resized in 2-D and not along the
 flattened grid, and that nothing is dropped or repeated silently.
@@ -18,12 +18,12 @@ from torch import Tensor
 from timesformer.config.schema import ModelConfig
 from timesformer.errors import WeightsError
 from timesformer.model.folding import fold_standardization
-from timesformer.model.interpolation import resize
+from timesformer.model.interpolation import resize, resize_patches
 from timesformer.model.timesformer import TimeSformer, scheme_of
 from timesformer.weights.checkpoint import Checkpoint
 from timesformer.weights.unwrap import is_average
 
-FIXED_BY_WEIGHTS = ("patch_size", "embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
+FIXED_BY_WEIGHTS = ("embed_dim", "num_heads", "mlp_ratio", "qkv_bias", "norm_eps")
 """Fields of a `ModelConfig` that weights determine; `depth` can only be lowered."""
 
 
@@ -210,8 +210,8 @@ def _resize(
     if name == "embedding.time" and tensor.shape[-1] == initial.shape[-1]:
         how = f"{old.num_frames} to {new.num_frames} frames, {'nearest' if mode == 'nearest' else 'linear'}"
         return resize(tensor, old=old.grid[:1], new=new.grid[:1], mode=mode), how
-    if name == "embedding.patch.weight" and old.patch_size == new.patch_size and len(tensor) == len(initial):
-        return _other_channels(tensor, new.in_channels), f"{old.in_channels} to {new.in_channels} channels"
+    if name == "embedding.patch.weight" and len(tensor) == len(initial):
+        return _other_patches(tensor, old, new)
     raise WeightsError(
         f"{source}: {name} is {tuple(tensor.shape)}, the config needs {tuple(initial.shape)}{_what_differs(old, new)}"
     )
@@ -221,6 +221,18 @@ def _what_differs(old: ModelConfig, new: ModelConfig) -> str:
     """Changed fields that weights determine, for the end of a message."""
     names = [name for name in FIXED_BY_WEIGHTS if getattr(old, name) != getattr(new, name)]
     return "".join(f"; the weights have {name}={getattr(old, name)}, not {getattr(new, name)}" for name in names)
+
+
+def _other_patches(weight: Tensor, old: ModelConfig, new: ModelConfig) -> tuple[Tensor, str]:
+    """Patch projection for another number of channels, another patch size, or both."""
+    how = []
+    if old.in_channels != new.in_channels:
+        weight = _other_channels(weight, new.in_channels)
+        how.append(f"{old.in_channels} to {new.in_channels} channels")
+    if old.patch_size != new.patch_size:
+        weight = resize_patches(weight, new.patch_size)
+        how.append(f"patches of {old.patch_size} to {new.patch_size} pixels")
+    return weight, ", ".join(how)
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:
