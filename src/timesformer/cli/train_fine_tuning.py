@@ -51,7 +51,8 @@ def train_with_probe(run: RunConfig, *, until: Until, overwrite: bool, resume: b
     if as_json:
         print_json(result.to_dict())
         return 0
-    print(_summary(result))
+    note(_summary(result))
+    print(result.folder)
     if until == "probe":
         note(f"fine-tune it: timesformer train --resume --output {result.folder}")
     note(f"try it: timesformer predict VIDEO --model {result.folder}")
@@ -62,7 +63,7 @@ def _summary(result: FineTuned) -> str:
     tuned = result.fine_tuned
     lines = [_line("probe", result.probe), *([] if tuned is None else [_line("fine-tuned", tuned)])]
     lines += [baseline_lines(result.baselines), f"kept               {result.kept.way}"]
-    return "\n".join([*lines, f"run                {result.folder}", f"page               {result.folder}/report.html"])
+    return "\n".join([*lines, f"page               {result.folder}/report.html"])
 
 
 def _line(name: str, candidate: Candidate) -> str:

@@ -36,7 +36,7 @@ def _comparison(result: FineTuned) -> str:
     return (
         f"<h2>Probe and fine-tuning</h2><p>{escape(result.reason)}</p><p class=soft>Both are evaluated with all views "
         "of the same validation videos. The choice between them makes the accuracy of the kept model slightly too "
-        f"high; other videos give an unbiased one. The head is that of the probe ({escape(result.head)}).</p>"
+        f"high; other videos give an unbiased one. Head of both: that of the probe ({escape(result.head)}).</p>"
         "<div class=scroll><table class=lines><tr><th>model<th>top-1 accuracy<th>95 % interval<th>minutes<th></tr>"
         f"{rows}</table></div>"
     )

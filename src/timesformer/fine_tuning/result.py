@@ -64,7 +64,7 @@ class FineTuned:
     scores: tuple[StrengthScore, ...]
     """The cross-validation that chose it."""
     head: str
-    """Where the head comes from that the weights were trained with, and why it is not used."""
+    """That the head is new, and why."""
 
     @property
     def kept(self) -> Candidate:

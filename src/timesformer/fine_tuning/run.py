@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -38,15 +39,17 @@ from timesformer.training.dataloaders import Split, load_data, with_num_classes
 from timesformer.training.history import read_metrics
 from timesformer.training.init_weights import describe_head, initial_model
 from timesformer.training.precision import check_precision, chosen_precision
+from timesformer.training.restarts import continues, find_jobs, marks_of
 from timesformer.training.run_folder import (
     alone_in,
     anchored,
-    begin,
     check_is_free,
     check_keeps_inputs,
     check_same_run,
+    clear,
     replace_text,
     tidy,
+    write_config,
 )
 from timesformer.training.train import train
 from timesformer.weights.load import load, model_files
@@ -103,8 +106,15 @@ def fine_tune(
     if resume and overwrite:
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
     folder = ProbeFolder(Path(run.output).expanduser())
+    if continues(find_jobs(os.environ), folder.run):  # the launcher has started this process again
+        resume, overwrite = True, False
     if not (resume or overwrite):
         check_is_free(folder.run)
+    if until == "probe" and resume and folder.fine_tuning.config.exists():
+        raise ConfigError(
+            f"output={str(folder.root)!r}: the run has gone on after its probe; resume it without until='probe' "
+            "(--until probe)"
+        )
     device = resolve_device(run.device)
     run = replace(run, precision=chosen_precision(run, device, resumed=folder.run.config if resume else None))
     check_precision(run, device)
@@ -150,12 +160,14 @@ class _Job:
 
 def _run(job: _Job, *, until: Until, is_new: bool) -> FineTuned:
     model = initial_model(job.run, labels=job.split.train.class_names).eval()
-    head = describe_head(model, job.run)
+    head = _replaced(describe_head(model, job.run))
     if is_new:
         clear_stages(job.folder)
-        begin(job.folder.run, anchored(job.run))
+        tidy(job.folder.run)
+        clear(job.folder.run)
+        write_config(job.folder.run, anchored(job.run), marks=marks_of(find_jobs(os.environ)))
     tidy(job.folder.run)
-    job.say(_describe(job))
+    job.say(_describe(job, head=head))
     probe, candidate = _probe(job, model)
     result = _result(job, probe, candidate, None, head=head)
     if until == "probe":
@@ -165,20 +177,28 @@ def _run(job: _Job, *, until: Until, is_new: bool) -> FineTuned:
     return _finish(job, _result(job, probe, candidate, fine_tuned, head=head))
 
 
-def _describe(job: _Job) -> str:
+def _replaced(head: str) -> str:
+    """What becomes of the head of the weights, from `describe_head`."""
+    return head if head.startswith("new") else f"new head in place of the {head}" if head else "new head"
+
+
+def _describe(job: _Job, *, head: str) -> str:
     run, split = job.run, job.split
     groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
     return (
         f"probe: {run.probe_views} clips of each of {split.train.describe_size()} of {run.model.num_classes} classes, "
-        f"{split.val.describe_size()} for validation{groups}; frozen {run.init_from} in {run.precision} on {job.device}"
+        f"{split.val.describe_size()} for validation{groups}; frozen {run.init_from} in {run.precision} on "
+        f"{job.device}; {head}"
     )
 
 
 def _probe(job: _Job, model: TimeSformer) -> tuple[Probe, Candidate]:
     """Fit the probe, evaluate it, and write its model folder."""
     run, split = job.run, job.split
-    train, val = _features(job, model)
-    used = [(each, sample) for each, sample in zip(train, split.train.samples, strict=True) if not _failed(each)]
+    predictor = Predictor(model, options=job.options.for_predictor())
+    train, val = _features(job, model, predictor)
+    pairs = zip(train, split.train.samples, strict=True)
+    used = [(each, sample) for each, sample in pairs if isinstance(each, Features)]
     with job.progress("choosing the penalty") as on_fold:
         probe = fit_probe(
             [each for each, _ in used],
@@ -189,7 +209,7 @@ def _probe(job: _Job, model: TimeSformer) -> tuple[Probe, Candidate]:
         )
     job.say(f"probe: strength {probe.strength:.3g} chosen among {len(probe.scores)} by {probe.folds}")
     outcomes = predict_outcomes(probe.head, val, fusion=run.clip.fusion)
-    protocol = describe_protocol(run.model, run.clip, precision=run.precision)
+    protocol = describe_protocol(run.model, run.clip, precision=predictor.precision)
     evaluation = summarize(split.val, outcomes, protocol=protocol, top_k=_TOP_K)
     _save_probe(job, model, probe)
     seconds = sum(each.seconds for each in (*train, *val) if isinstance(each, Features)) + probe.seconds
@@ -198,14 +218,11 @@ def _probe(job: _Job, model: TimeSformer) -> tuple[Probe, Candidate]:
     return probe, candidate
 
 
-def _failed(features: Features | DecodeError) -> bool:
-    return isinstance(features, DecodeError)
-
-
-def _features(job: _Job, model: TimeSformer) -> tuple[list[Features | DecodeError], list[Features | DecodeError]]:
+def _features(
+    job: _Job, model: TimeSformer, predictor: Predictor
+) -> tuple[list[Features | DecodeError], list[Features | DecodeError]]:
     """Features of the training and of the validation videos."""
     run, split = job.run, job.split
-    predictor = Predictor(model, options=job.options.for_predictor())
     setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
     cache = FeatureCache(job.folder.features)
     videos = [Views(run, sample, "training") for sample in split.train.samples]

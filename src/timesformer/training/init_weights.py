@@ -98,7 +98,7 @@ def missing_in_image_vit(model: TimeSformer) -> frozenset[str]:
 
 
 def describe_head(model: TimeSformer, run: RunConfig) -> str:
-    """Where the head of a model that `initial_model` built comes from, and why; empty without `init_from`."""
+    """The origin of the head of a model that `initial_model` built, and why it is new; empty without `init_from`."""
     report = getattr(model, "load_report", None)
     if report is None or report.format == "preset":
         return ""

@@ -268,6 +268,15 @@ def begin(folder: RunFolder, run: RunConfig, *, marks: str = "") -> None:
     clear(folder)
     with writing(folder.checkpoints):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_config(folder, run, marks=marks)
+
+
+def write_config(folder: RunFolder, run: RunConfig, *, marks: str) -> None:
+    """Write the config of a new run.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
     header = "# The full configuration of this run.\n"
     replace_text(folder.config, header + marks + dump_toml(run))
 
