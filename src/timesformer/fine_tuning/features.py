@@ -50,7 +50,7 @@ class FeatureCache:
         """The features of a key; None if they are not there, or their file is damaged."""
         path = self.path(key)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 views, seconds = stored["views"], float(stored["seconds"])
         except FileNotFoundError:
             return None
