@@ -30,7 +30,7 @@ from timesformer.weights.load import is_here
 _FINE_TUNING = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
 """Defaults for training from weights: a low learning rate and few epochs."""
 PROBE_FIRST = {
-    "probe_views": 4,
+    "probe_views": 6,
     "epochs": 15,
     "batch_size": 8,
     "precision": "auto",
