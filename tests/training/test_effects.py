@@ -56,6 +56,8 @@ ELSEWHERE = {
     "strategy": "changes memory and the format of checkpoints: test_fsdp.py",
     "init_from": "test_init_weights.py",
     "init_scale": "test_init_weights.py",
+    "init_head": "test_init_weights.py",
+    "probe_views": "refused by train: tests/fine_tuning",
     "optim.pretrained_lr": "test_optim.py",
     "keep": "test_train.py",
     "patience": "test_train.py",

@@ -10,9 +10,17 @@ from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.model.timesformer import TimeSformer
-from timesformer.training.init_weights import initial_model, newly_initialized_parameters, scale_tokens
+from timesformer.training.init_weights import (
+    describe_head,
+    initial_model,
+    newly_initialized_parameters,
+    scale_tokens,
+)
+from timesformer.training.optim import parameter_groups
+from timesformer.weights.formats.released import save_released
+from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
-from tiny import SCHEME_NAMES, random_clips, random_model, tiny_config
+from tiny import SCHEME_NAMES, random_clips, random_model, square_config, tiny_config
 
 TINY = ModelConfig(
     num_frames=3, image_size=8, patch_size=4, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_path=0.0
@@ -161,3 +169,85 @@ def test_a_head_of_as_many_other_classes_is_newly_initialized(source: TimeSforme
     assert newly_initialized_parameters(initial_model(_from(tmp_path), labels=LABELS)) == frozenset()
     model = initial_model(_from(tmp_path), labels=("a", "b", "c"))
     assert newly_initialized_parameters(model) == {"head.weight", "head.bias"}
+
+
+# --- The head -------------------------------------------------------------------------------------------------------
+
+
+def _unnamed(tmp_path: Path, **fields: object) -> RunConfig:
+    """A run from weights of as many classes, whose names are not known."""
+    save(random_model(replace(TINY, **fields)), tmp_path / "unnamed")
+    return replace(RUN, init_from=str(tmp_path / "unnamed"), model=replace(TINY, **fields))
+
+
+def test_a_head_of_as_many_unnamed_classes_is_new(tmp_path: Path):
+    run = _unnamed(tmp_path)
+    model = initial_model(run, labels=LABELS)
+    assert newly_initialized_parameters(model) == {"head.weight", "head.bias"}
+    torch.testing.assert_close(model.head.weight, initial_model(RUN, labels=LABELS).head.weight)
+    assert describe_head(model, run) == "new head: the classes of the weights are not known"
+
+
+def test_a_new_head_learns_at_the_full_rate(tmp_path: Path):
+    run = replace(_unnamed(tmp_path), optim=OptimConfig(lr=0.5, pretrained_lr=0.1, layer_decay=0.5))
+    model = initial_model(run, labels=LABELS)
+    groups = parameter_groups(model, optim=run.optim, newly_initialized=newly_initialized_parameters(model))
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert {rates[id(parameter)] for parameter in model.head.parameters()} == {0.5}
+    assert max(rate for key, rate in rates.items() if key not in map(id, model.head.parameters())) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields", "told"),
+    [
+        (LABELS, {}, "head of {source}"),
+        (("Run", "walk", "swim"), {}, "new head: the weights are for other classes"),
+        (("run", "walk"), {"num_classes": 2}, "new head: 3 classes became 2"),
+        (LABELS, {"head_norm": "batch"}, "new head: that of the weights reads features without head_norm"),
+    ],
+)
+def test_a_run_tells_whether_its_head_is_new_and_why(
+    source: TimeSformer, tmp_path: Path, labels: tuple[str, ...], fields: dict, told: str
+):
+    run = _from(tmp_path, **fields)
+    assert describe_head(initial_model(run, labels=labels), run) == told.format(source=tmp_path / "source")
+
+
+def test_weights_without_a_head_get_a_new_one(tmp_path: Path):
+    model = random_model(square_config("space_only", num_frames=1))
+    state = torch.load(save_released(model, tmp_path / "released.pyth"), weights_only=True)["model_state"]
+    kept = {name.removeprefix("model."): tensor for name, tensor in state.items() if "head" not in name}
+    torch.save(kept, tmp_path / "vit.pth")
+    config = square_config(num_classes=3)
+    run = replace(RUN, init_from=str(tmp_path / "vit.pth"), model=config)
+    assert describe_head(initial_model(run, labels=LABELS), run) == "new head: the weights have none"
+
+
+def test_a_run_without_weights_tells_nothing_of_its_head():
+    assert describe_head(initial_model(RUN, labels=LABELS), RUN) == ""
+    preset = RunConfig(model=replace(PRESETS["tiny"], num_classes=3), clip=CLIP_PRESETS["tiny"], init_from="tiny")
+    assert describe_head(initial_model(preset, labels=LABELS), preset) == ""
+
+
+def test_a_run_can_start_from_the_head_of_another_model(tmp_path: Path):
+    run = _unnamed(tmp_path, head_norm="batch")
+    other = random_model(run.model, seed=5, info=ModelInfo(labels=LABELS))
+    save(other, tmp_path / "other")
+    run = replace(run, init_head=str(tmp_path / "other"))
+    model = initial_model(run, labels=LABELS)
+    torch.testing.assert_close(model.head.state_dict(), other.head.state_dict())
+    torch.testing.assert_close(model.head_norm.state_dict(), other.head_norm.state_dict())
+    torch.testing.assert_close(model.blocks.state_dict(), load(run.init_from).blocks.state_dict())
+    assert newly_initialized_parameters(model) == frozenset()
+    assert describe_head(model, run) == f"head of {tmp_path / 'other'}"
+
+
+def test_a_head_of_another_model_that_does_not_fit_is_refused(source: TimeSformer, tmp_path: Path):
+    run = replace(_from(tmp_path), init_head=str(tmp_path / "source"))
+    with pytest.raises(ConfigError, match=r"init_head=.*: is the head of other classes \(run, walk, swim, \.\.\.\)"):
+        initial_model(run, labels=("a", "b", "c"))
+    standardizing = replace(run, model=replace(TINY, head_norm="batch"))
+    with pytest.raises(ConfigError, match=r"init_head=.*: has head_norm='none', the run has head_norm='batch'"):
+        initial_model(standardizing, labels=LABELS)
+    with pytest.raises(ConfigError, match=r"init_head='x' has no effect without init_from"):
+        replace(RUN, init_head="x")

@@ -7,13 +7,14 @@ from pathlib import Path
 from timesformer.cli.console import note, print_json
 from timesformer.cli.measures import baseline_lines, summary
 from timesformer.errors import ConfigError, DataError
+from timesformer.evaluation.baselines import Baselines, baselines_of
 from timesformer.evaluation.evaluate import check_top_k
 from timesformer.evaluation.report.page import write_measures
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.jobs.folder import JobFolder, read_job
 from timesformer.outputs import check_files
 from timesformer.retrieval.embeddings import embedding_files
-from timesformer.retrieval.heads.evaluate import Baselines, baselines_of, evaluate_rows
+from timesformer.retrieval.heads.evaluate import evaluate_rows
 from timesformer.retrieval.heads.folder import HeadFolder, holds_head, load_head
 from timesformer.retrieval.heads.page import head_sections
 from timesformer.retrieval.heads.rows import read_rows

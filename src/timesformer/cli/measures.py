@@ -1,7 +1,7 @@
 """Measures of an evaluation, as text."""
 
+from timesformer.evaluation.baselines import Baselines
 from timesformer.evaluation.result import Evaluation
-from timesformer.retrieval.heads.evaluate import Baselines
 
 
 def summary(result: Evaluation) -> str:

@@ -1,6 +1,6 @@
 """The run config of a command line: a file, a preset or weights to start from, and the options that change it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,17 @@ from timesformer.weights.load import is_here
 
 _FINE_TUNING = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
 """Defaults for training from weights: a low learning rate and few epochs."""
+PROBE_FIRST = {
+    "probe_views": 6,
+    "epochs": 15,
+    "batch_size": 8,
+    "precision": "auto",
+    "keep": "last",
+    "augment": {"temporal_jitter": 0.2},
+    "optim": {"lr": 1e-4, "layer_decay": 0.75, "warmup_fraction": 0.1, "label_smoothing": 0.1, "ema_decay": 0.99},
+}
+"""Defaults of `train --init-from`: a probe, then fine-tuning at low rates, lower in lower layers, of which the moving
+average of the last epoch is kept, so that validation videos choose nothing but between the two."""
 
 
 @Parameter(name="*", group=OPTIMIZATION)
@@ -83,6 +94,7 @@ def requested_run(data: str, options: TrainOptions, *, weights_may_lack: bool) -
         init_from=weights,
         overrides=options.overrides,
         otherwise=run_from_preset(name or "small"),
+        from_weights=PROBE_FIRST,
         weights_may_lack=weights_may_lack,
     )
     given = {
@@ -163,7 +175,13 @@ def run_from_preset(name: str) -> RunConfig:
 
 
 def starting_run(
-    config: Path | None, *, init_from: str, overrides: Sequence[str], otherwise: RunConfig, weights_may_lack: bool
+    config: Path | None,
+    *,
+    init_from: str,
+    overrides: Sequence[str],
+    otherwise: RunConfig,
+    weights_may_lack: bool,
+    from_weights: Mapping[str, Any] = _FINE_TUNING,
 ) -> RunConfig:
     """The run of a file, of weights or of a preset, before the other options of the command line are applied.
 
@@ -175,6 +193,7 @@ def starting_run(
         overrides: Texts of `--set`.
         otherwise: The run without file and weights.
         weights_may_lack: Accept weights that do not exist here; the model is then that of the file.
+        from_weights: Defaults of a run from weights without a file.
 
     Raises:
         ConfigError: The file cannot be read, or a key that was set does not fit the weights.
@@ -186,7 +205,7 @@ def starting_run(
     if not isinstance(weights, str) or not weights:
         return from_dict(table, kind=RunConfig, source=str(config)) if config else otherwise
     if not config:
-        table = _FINE_TUNING
+        table = dict(from_weights)
     if config and weights_may_lack and not is_here(weights):
         note(f"{weights} does not exist: model keys that {config} leaves out are unknown and have their defaults")
     else:

@@ -4,21 +4,23 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from cyclopts import Parameter
 
 from timesformer.cli.console import note, print_json
-from timesformer.cli.options import DATA, FLAG, OUTPUT, AsJson, Overwrite
+from timesformer.cli.options import DATA, FLAG, OPTIMIZATION, OUTPUT, AsJson, Overwrite, choice
 from timesformer.cli.precision_hint import hint_precision
 from timesformer.cli.ranks import run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run, states_precision
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
+from timesformer.cli.train_fine_tuning import refuse_ranks_with_probe, refuse_without_probe, train_with_probe
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
 from timesformer.evaluation.process_group import ProcessGroup, find_process_info
+from timesformer.fine_tuning.result import Until
 from timesformer.outputs import check_files
 from timesformer.processes import ProcessInfo
 from timesformer.retrieval.heads.folder import holds_head
@@ -38,6 +40,7 @@ def train(
     *,
     options: TrainOptions = _OPTIONS,
     head: HeadOptions = _HEAD,
+    until: Annotated[Until, choice("until", get_args(Until)), Parameter(group=OPTIMIZATION)] = "end",
     resume: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
@@ -50,6 +53,9 @@ def train(
     annotation file: lines of path and label, csv with a header, or the files of Something-Something v2, UCF101, HMDB51
     or Diving-48. A video is a file, a folder of frames, or in a tar file written by `shard`.
 
+    With `--init-from`, a linear probe of the frozen weights comes first, then fine-tuning from its head; the folder
+    keeps the model that is more accurate on the validation videos, and a page shows both.
+
     With `--features`, a linear or attentive head is trained on the embeddings that `embed` wrote, or on those of any
     other model in a Parquet file, and evaluated: in seconds, without the videos.
 
@@ -59,6 +65,8 @@ def train(
     ----------
     data
         Training videos.
+    until
+        `probe` stops after the probe; `--resume` goes on from there.
     resume
         Continue from the last checkpoint in the output folder, with the options of the start or with `--output` alone;
         the run ends with the weights it would have had without the interruption.
@@ -69,7 +77,7 @@ def train(
         Write an image of augmented training clips and stop.
     """
     if head.features:
-        flags = {"--resume": resume, "--dry-run": dry_run, "--preview": preview is not None}
+        flags = {"--until": until != "end", "--resume": resume, "--dry-run": dry_run, "--preview": preview is not None}
         size = find_process_info(os.environ).num_processes
         return train_on_features(
             data, options, head, other=flags, num_processes=size, overwrite=overwrite, as_json=json
@@ -81,7 +89,10 @@ def train(
         options = replace(options, config=_config_to_resume(options.output))
     process = find_process_info(os.environ)
     if not (dry_run or preview):
-        return run_in_ranks(process, partial(_train, data, options, resume=resume, overwrite=overwrite, as_json=json))
+        work = partial(_train, data, options, until=until, resume=resume, overwrite=overwrite, as_json=json)
+        return run_in_ranks(process, work)
+    if until != "end":
+        raise ConfigError(f"--until {until} has no effect with --dry-run or --preview, which train nothing")
     _refuse_ranks(process, option="--dry-run" if dry_run else "--preview")
     run = requested_run(data, options, weights_may_lack=True)
     if dry_run:
@@ -93,12 +104,23 @@ def train(
 
 
 def _train(
-    data: str, options: TrainOptions, group: ProcessGroup | None, *, resume: bool, overwrite: bool, as_json: bool
+    data: str,
+    options: TrainOptions,
+    group: ProcessGroup | None,
+    *,
+    until: Until,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Train, and print the paths of the result, in rank 0 only."""
     run = requested_run(data, options, weights_may_lack=resume)
     if holds_head(run.output):
         raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
+    if run.probe_views:
+        refuse_ranks_with_probe(run, group)
+        return train_with_probe(run, until=until, overwrite=overwrite, resume=resume, as_json=as_json)
+    refuse_without_probe(run, until=until)
     is_new = overwrite or not RunFolder(Path(run.output).expanduser()).config.exists()
     if is_new and (group is None or group.process.rank == 0) and not states_precision(options):
         hint_precision(run.model, device=run.device)

@@ -28,7 +28,7 @@ Verbose = Annotated[
 ]
 
 _ROOT = "timesformer"
-_NOTES = ("timesformer.cli", "timesformer.training")
+_NOTES = ("timesformer.cli", "timesformer.training", "timesformer.fine_tuning")
 """Loggers whose notes are shown by default: without a terminal, training has no progress bar."""
 
 

@@ -107,6 +107,13 @@ class RunConfig:
     init_scale: float = 1.0
     """Factor on the embeddings and residual branches of the pretrained weights. Outputs do not change (every reader
     normalizes first); relative updates get smaller. About 10 for ViTs with folded LayerScale."""
+    init_head: str = ""
+    """Model folder whose head the run starts with; its classes must be those of the run. Empty keeps the head of
+    `init_from` if its classes are those of the run, and otherwise starts with a new head."""
+    probe_views: int = 0
+    """Clips of each training video whose features a linear probe is fitted to. The model is then fine-tuned from the
+    head of the probe, and the better of the two on the validation videos is kept: `timesformer.fine_tune`. 0 fits no
+    probe."""
     epochs: int = 15
     """Passes over the training videos."""
     batch_size: int = 16
@@ -164,7 +171,8 @@ class RunConfig:
         check_at_most("epochs", self.epochs, 10**15)
         for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
-        for name in ("init_from", "output"):
+        self._check_start()
+        for name in ("init_from", "init_head", "output"):
             check_utf8(name, getattr(self, name))
         check_choice("precision", self.precision, PrecisionName)
         check_choice("keep", self.keep, Keep)
@@ -179,6 +187,16 @@ class RunConfig:
             refuse(getattr(self, name) < 0, f"{name}={getattr(self, name)} must not be negative")
         check_count("seed", self.seed, least=0, most=MOST_SEED)
         refuse(not self.output, "output is empty: name a folder for the run")
+
+    def _check_start(self) -> None:
+        check_count("probe_views", self.probe_views, least=0, most=MOST_IN_BATCH)
+        for name in ("init_head", "probe_views"):
+            value = getattr(self, name)
+            refuse(bool(value) and not self.init_from, f"{name}={value!r} has no effect without init_from")
+        refuse(
+            bool(self.init_head) and self.probe_views > 0,
+            f"init_head={self.init_head!r} has no effect with probe_views={self.probe_views}, which fits a head",
+        )
 
     def _check_batch(self) -> None:
         for name, divisor in (("accumulate", self.accumulate), ("augment.repeats", self.augment.repeats)):

@@ -230,6 +230,7 @@ def format_dry_run(dry_run: DryRun) -> str:
     lines = {
         "model": _model_line(dry_run),
         "starts from": dry_run.starts_from,
+        **_probe_line(dry_run.run),
         "data": _data_line(dry_run.data),
         "batch": _batch_line(dry_run.run),
         "optimizer": _optimizer_line(dry_run),
@@ -237,7 +238,7 @@ def format_dry_run(dry_run: DryRun) -> str:
         "augmentation": ", ".join(dry_run.augmentation) or "none",
         "precision": f"{dry_run.run.precision} on {dry_run.device}",
         "memory": _memory_line(dry_run.memory),
-        "keeps": f"the {dry_run.run.keep} epoch, in {dry_run.run.output}",
+        "keeps": f"the {dry_run.run.keep} epoch{_or_probe(dry_run.run)}, in {dry_run.run.output}",
     }
     return "\n".join(f"{name:13} {line}" for name, line in lines.items())
 
@@ -249,6 +250,18 @@ def _model_line(dry_run: DryRun) -> str:
         f"{config.scheme_text}, {dry_run.parameters / 1e6:.1f} M parameters, {dry_run.macs / 1e9:.3g} GMAC per clip of "
         f"{config.num_frames} frames of {height} x {width}, {config.num_classes} classes"
     )
+
+
+def _probe_line(run: RunConfig) -> dict[str, str]:
+    """The line of the probe, if the run has one."""
+    if not run.probe_views:
+        return {}
+    line = f"{run.probe_views} clips of each training video; the lines below are those of the fine-tuning from its head"
+    return {"probe": line}
+
+
+def _or_probe(run: RunConfig) -> str:
+    return " or the probe, whichever is more accurate in validation" if run.probe_views else ""
 
 
 def _data_line(data: DataSummary) -> str:

@@ -23,8 +23,9 @@ _SET_BY_RUN = tuple(field.name for field in fields(ModelConfig) if field.name no
 def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     """Build the model of a run in training mode, with the weights of `run.init_from` or newly initialized.
 
-    The head is kept if it names the same classes and `run.model` does not insert `head_norm` before it; otherwise it is
-    newly initialized.
+    The head is that of `run.init_head` if set. Otherwise that of the weights is kept if they name the classes of the
+    run and `run.model` does not insert `head_norm` before it; else the head is newly initialized and has the learning
+    rate of new parameters, also if it has as many classes.
 
     Args:
         run: The run; `run.model.num_classes` is the number of `labels`.
@@ -32,7 +33,7 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
 
     Raises:
         ConfigError: The weights of `init_from` have another architecture than `run.model`; the message names the
-            fields.
+            fields. Or `init_head` has other classes than the run, or is not the head of such a model.
         WeightsError: `init_from` cannot be loaded or adapted to the scheme of `run.model`.
     """
     if not run.init_from:
@@ -44,10 +45,10 @@ def initial_model(run: RunConfig, *, labels: tuple[str, ...]) -> TimeSformer:
     values = asdict(run.model)
     overrides = {name: values[name] for name in _SET_BY_RUN}
     model = load(run.init_from, seed=run.seed, num_heads=found.num_heads, **overrides)
-    has_other_labels = bool(model.info.labels) and [*map(compose, model.info.labels)] != [*map(compose, labels)]
-    # a head trained on raw features cannot read standardized ones
-    if has_other_labels or "head_norm.running_mean" in model.load_report.newly_initialized:
-        _replace_head(model, run)
+    if run.init_head:
+        _take_head(model, run, labels)
+    else:
+        _replace_unfit_head(model, run, labels)
     scale_tokens(model, run.init_scale, newly_initialized=newly_initialized_parameters(model))
     # thresholds were chosen for the curves of the old weights
     source, old = f"fine-tuned from {run.init_from}", replace(model.info, thresholds=None)
@@ -94,6 +95,61 @@ def missing_in_image_vit(model: TimeSformer) -> frozenset[str]:
         for name, _ in model.named_parameters()
         if name == "embedding.time" or name.startswith("head.") or (".steps." in name and ".fc." in name)
     )
+
+
+def describe_head(model: TimeSformer, run: RunConfig) -> str:
+    """The origin of the head of a model that `initial_model` built, and why it is new; empty without `init_from`."""
+    report = getattr(model, "load_report", None)
+    if report is None or report.format == "preset":
+        return ""
+    if run.init_head:
+        return f"head of {run.init_head}"
+    if "head.weight" not in report.newly_initialized:
+        return f"head of {run.init_from}"
+    return f"new head: {report.dropped.get('head.weight', 'the weights have none')}"
+
+
+def _replace_unfit_head(model: TimeSformer, run: RunConfig, labels: tuple[str, ...]) -> None:
+    """Replace the head of a loaded model by a new one unless it is known to tell the classes of the run apart."""
+    report, own = model.load_report, model.info.labels
+    if _are_same(own, labels) and "head_norm.running_mean" in report.newly_initialized:
+        why = "that of the weights reads features without head_norm"
+    elif _are_same(own, labels):
+        return
+    elif own:
+        why = "the weights are for other classes"
+    elif "head.weight" in report.newly_initialized and "head.weight" not in report.dropped:
+        why = "the weights have none"
+    else:
+        why = report.dropped.get("head.weight", "the classes of the weights are not known")
+    _replace_head(model, run)
+    report.dropped["head.weight"] = report.dropped["head.bias"] = why
+
+
+def _take_head(model: TimeSformer, run: RunConfig, labels: tuple[str, ...]) -> None:
+    """Give a loaded model the head of `run.init_head`, with the statistics of its features.
+
+    Raises:
+        ConfigError: The head is for other classes, another width or another `head_norm`.
+    """
+    other = load(run.init_head)
+    name = f"init_head={run.init_head!r}"
+    if not _are_same(other.info.labels, labels):
+        own = f"{', '.join(other.info.labels[:3])}, ..." if other.info.labels else "unknown"
+        raise ConfigError(f"{name}: is the head of other classes ({own}) than those of the run")
+    for field in ("embed_dim", "head_norm"):
+        own, wanted = getattr(other.config, field), getattr(run.model, field)
+        if own != wanted:
+            raise ConfigError(f"{name}: has {field}={own!r}, the run has {field}={wanted!r}")
+    state = {key: value for key, value in other.state_dict().items() if key.startswith(("head.", "head_norm."))}
+    model.load_state_dict(state, strict=False)
+    report = model.load_report
+    report.loaded = [*(key for key in report.loaded if key not in state), *state]
+    report.newly_initialized = [key for key in report.newly_initialized if key not in state]
+
+
+def _are_same(own: tuple[str, ...], labels: tuple[str, ...]) -> bool:
+    return [*map(compose, own)] == [*map(compose, labels)]
 
 
 def _replace_head(model: TimeSformer, run: RunConfig) -> None:

@@ -97,7 +97,9 @@ def weightless(run: RunConfig) -> Weightless:
     """
     with torch.device("meta"):
         model = TimeSformer(run.model).train()
-        newly_initialized = missing_in_image_vit(model) if run.init_from else ()
+        newly_initialized = missing_in_image_vit(model) if run.init_from else frozenset[str]()
+        if run.probe_views or run.init_head:
+            newly_initialized = frozenset(name for name in newly_initialized if not name.startswith("head."))
         module = ClipClassifier(model, run=run, total_steps=1, newly_initialized=newly_initialized)
         configured: Any = module.configure_optimizers()
     return Weightless(model, configured["optimizer"])

@@ -23,7 +23,7 @@ _LOCK = ".training.lock"
 """File that a training process keeps locked, and removes at its end."""
 _FREE_TO_CHANGE = ("output", "device", "strategy", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """Keys that may differ when a run is resumed: they do not change the result."""
-_PATHS = ("data.train", "data.val", "init_from")
+_PATHS = ("data.train", "data.val", "init_from", "init_head")
 """Keys with paths, which are compared as absolute paths."""
 
 
@@ -161,8 +161,12 @@ def _absolute(path: str) -> str:
 def anchored(run: RunConfig) -> RunConfig:
     """The same run with absolute paths, independent of the working folder."""
     data = replace(run.data, **{key: _absolute(path) for key in ("train", "val") if (path := getattr(run.data, key))})
-    start = _absolute(run.init_from) if Path(run.init_from).expanduser().exists() else run.init_from
-    return replace(run, data=data, init_from=start if run.init_from else "", output=_absolute(run.output))
+    starts = {
+        name: _absolute(path) if Path(path).expanduser().exists() else path
+        for name in ("init_from", "init_head")
+        if (path := getattr(run, name))
+    }
+    return replace(run, data=data, output=_absolute(run.output), **starts)
 
 
 def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
@@ -180,7 +184,7 @@ def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
             raise ConfigError(
                 f"output={str(folder.root)!r}: is a folder of the data set {source}; name a folder outside it"
             )
-    reads = (*model_files(run.init_from), *list_files(run.data.train, run.data.val))
+    reads = (*model_files(run.init_from), *model_files(run.init_head), *list_files(run.data.train, run.data.val))
     refuse_inputs([*folder.files, *folder.model.glob("*")], reads)
 
 
@@ -264,6 +268,15 @@ def begin(folder: RunFolder, run: RunConfig, *, marks: str = "") -> None:
     clear(folder)
     with writing(folder.checkpoints):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_config(folder, run, marks=marks)
+
+
+def write_config(folder: RunFolder, run: RunConfig, *, marks: str) -> None:
+    """Write the config of a new run.
+
+    Raises:
+        TimeSformerError: The disk refused.
+    """
     header = "# The full configuration of this run.\n"
     replace_text(folder.config, header + marks + dump_toml(run))
 

@@ -23,7 +23,7 @@ from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar, 
 from timesformer.training.dataloaders import DataLoaders, Split, load_data, make_loaders, with_num_classes
 from timesformer.training.failures import explaining_failures, telling_the_end
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
-from timesformer.training.init_weights import initial_model
+from timesformer.training.init_weights import describe_head, initial_model
 from timesformer.training.lightning_module import ClipClassifier
 from timesformer.training.loggers import Tracker, check_trackers, open_trackers
 from timesformer.training.memory import MOMENTS, free_memory, memory_advice
@@ -104,6 +104,11 @@ def train(
     """
     if resume and overwrite:
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
+    if run.probe_views:
+        raise ConfigError(
+            f"probe_views={run.probe_views} fits a probe before the training: call timesformer.fine_tune(run), or set "
+            "probe_views=0"
+        )
     if group is not None:
         check_shares(run, num_ranks=group.process.num_processes)
     with joined_ranks(group, device=run.device) as (ranks, device), sharing_group(run, is_alone=ranks.is_alone):
@@ -251,7 +256,7 @@ def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -
         module = ClipClassifier(model, run=run, total_steps=steps * run.epochs, ranks=ranks)
     if not job.state.has_begun:
         ranks.first(lambda: begin(folder, anchored(run), marks=marks_of(find_jobs(os.environ))))
-    output.say(_describe(job, steps=steps))
+    output.say(_describe(job, steps=steps, head=describe_head(model, run)))
     show = output.bar.show if output.bar else lambda record: output.say(str(record))
     with ExitStack() as stack:
         trackers: tuple[Tracker, ...] = ()
@@ -288,7 +293,7 @@ def _write_missing_files(job: _Job, output: _Output) -> None:
     output.say(_conclude(job, history))
 
 
-def _describe(job: _Job, *, steps: int) -> str:
+def _describe(job: _Job, *, steps: int, head: str) -> str:
     run, split, state = job.run, job.split, job.state
     groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
     start = f"resuming after epoch {state.epochs}" if state.has_begun else "training"
@@ -298,7 +303,7 @@ def _describe(job: _Job, *, steps: int) -> str:
     held = split.val.describe_size() if split.val.has_segments else job.size.val
     return (
         f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation{groups}; "
-        f"{run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}"
+        f"{run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}{f'; {head}' if head else ''}"
     )
 
 

@@ -92,13 +92,32 @@ def config_of(source: str | Path, *, num_heads: int | None = None) -> tuple[Mode
     given = parse_source(source)
     if _is_preset(given):
         return PRESETS[given.name], ModelInfo(clip=clip_preset(given.name), source=f"preset {given.name}")
+    checkpoint = _read_with_heads(given, num_heads)
+    return _inflated_config(checkpoint), checkpoint.info
+
+
+def is_image_model(source: str | Path, *, num_heads: int | None = None) -> bool:
+    """Whether a source is an image ViT, which has no clip settings.
+
+    Args:
+        source: As for `load`.
+        num_heads: As for `config_of`.
+
+    Raises:
+        WeightsError, ConfigError: As for `config_of`.
+    """
+    given = parse_source(source)
+    return not _is_preset(given) and _read_with_heads(given, num_heads).format == "image ViT"
+
+
+def _read_with_heads(source: ModelSource, num_heads: int | None) -> Checkpoint:
+    """Read a source, with the given number of heads if its own is unknown."""
     try:
-        checkpoint = _read(given, num_heads=None)
+        return _read(source, num_heads=None)
     except ConfigError:
         if num_heads is None:
             raise
-        checkpoint = _read(given, num_heads=num_heads)
-    return _inflated_config(checkpoint), checkpoint.info
+        return _read(source, num_heads=num_heads)
 
 
 def is_here(source: str) -> bool:

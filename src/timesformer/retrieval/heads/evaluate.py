@@ -1,8 +1,6 @@
 """Evaluation of a head on labeled rows: all measures of an evaluation on videos, next to chance and majority class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,22 +15,6 @@ from timesformer.retrieval.heads.rows import Rows, refuse_other_origin
 
 _CHUNK = 4096
 """Rows whose logits are computed at a time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baselines:
-    """Accuracies without features, 0 to 1."""
-
-    chance: float
-    """One divided by the number of classes."""
-    majority_class: str
-    """The most frequent class of the training rows."""
-    majority: float
-    """Accuracy of always predicting it, on the rows of the evaluation."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"chance": self.chance, "majority_class": self.majority_class, "majority": self.majority}
 
 
 def evaluate_rows(stored: StoredHead, rows: Rows, *, top_k: Sequence[int] = (1, 5)) -> Evaluation:
@@ -64,13 +46,3 @@ def describe(stored: StoredHead) -> str:
     """What was measured, in a line."""
     shape = " x ".join(map(str, stored.head.shape))
     return f"{stored.head.kind} head on {shape} frozen features, {stored.origin.describe()}, one row a video or segment"
-
-
-def baselines_of(evaluation: Evaluation, *, majority_class: str) -> Baselines:
-    """Chance and majority class on the rows of an evaluation."""
-    supports = dict(zip(evaluation.class_names, evaluation.confusion.sum(axis=1).tolist(), strict=True))
-    return Baselines(
-        chance=1 / len(evaluation.class_names),
-        majority_class=majority_class,
-        majority=supports[majority_class] / evaluation.num_videos,
-    )

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from timesformer.evaluation.baselines import Baselines
 from timesformer.evaluation.result import Evaluation
 from timesformer.heads.choose import StrengthScore
 from timesformer.html import escape
-from timesformer.retrieval.heads.evaluate import Baselines
 
 _MOST_MISTAKES = 20
 

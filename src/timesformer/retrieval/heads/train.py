@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from torch import Tensor
 from timesformer.config.io import dump_toml
 from timesformer.device import resolve_device
 from timesformer.errors import DataError
+from timesformer.evaluation.baselines import Baselines, baselines_of, majority_class
 from timesformer.evaluation.report.page import write_measures
 from timesformer.evaluation.result import Evaluation, write_predictions
 from timesformer.files import replacing_durably
@@ -26,7 +26,7 @@ from timesformer.heads.head import Head, zero_head
 from timesformer.outputs import check_folder, locked, refuse_inputs, writing
 from timesformer.retrieval.embeddings import embedding_files
 from timesformer.retrieval.heads.backbone import load_backbone, with_head
-from timesformer.retrieval.heads.evaluate import Baselines, baselines_of, evaluate_rows
+from timesformer.retrieval.heads.evaluate import evaluate_rows
 from timesformer.retrieval.heads.folder import HeadFolder, StoredHead, check_target, save_head
 from timesformer.retrieval.heads.page import head_sections
 from timesformer.retrieval.heads.rows import Rows, read_rows
@@ -179,12 +179,11 @@ def _start(run: HeadRun, shape: tuple[int, ...], num_classes: int, *, device: to
 
 
 def _stored(run: HeadRun, rows: Rows, head: Head, class_names: tuple[str, ...]) -> StoredHead:
-    counts = Counter(rows.labels)
     return StoredHead(
         head=Head(head.kind, {name: tensor.float().cpu() for name, tensor in head.tensors.items()}),
         class_names=class_names,
         origin=rows.origin,
-        majority_class=max(class_names, key=lambda name: counts[name]),
+        majority_class=majority_class(rows.labels, class_names),
         embedding_column=run.embedding_column,
         label_column=run.label_column,
         group_column=run.group_column,
