@@ -58,6 +58,7 @@ ELSEWHERE = {
     "init_scale": "test_init_weights.py",
     "init_head": "test_init_weights.py",
     "probe_views": "refused by train: tests/fine_tuning",
+    "probe_inputs": "refused without probe_views: tests/fine_tuning",
     "optim.pretrained_lr": "test_optim.py",
     "keep": "test_train.py",
     "patience": "test_train.py",

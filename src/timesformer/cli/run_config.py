@@ -31,6 +31,7 @@ _FINE_TUNING = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
 """Defaults for training from weights: a low learning rate and few epochs."""
 PROBE_FIRST = {
     "probe_views": 6,
+    "probe_inputs": ["given", "moments", "motion"],
     "epochs": 15,
     "batch_size": 8,
     "precision": "auto",

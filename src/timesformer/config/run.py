@@ -21,9 +21,20 @@ from timesformer.config.checks import (
 from timesformer.config.optim import OptimConfig
 from timesformer.config.schema import ClipConfig, ModelConfig, OnDecodeError, PrecisionName
 
-__all__ = ["AugmentConfig", "DataConfig", "Keep", "OptimConfig", "RandOperations", "RunConfig", "Strategy", "Tracker"]
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "Keep",
+    "OptimConfig",
+    "ProbeInput",
+    "RandOperations",
+    "RunConfig",
+    "Strategy",
+    "Tracker",
+]
 
 Keep = Literal["best", "last"]
+ProbeInput = Literal["given", "moments", "motion"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 Tracker = Literal["tensorboard", "wandb"]
 
@@ -114,6 +125,10 @@ class RunConfig:
     """Clips of each training video whose features a linear probe is fitted to. The model is then fine-tuned from the
     head of the probe, and the better of the two on the validation videos is kept: `timesformer.fine_tune`. 0 fits no
     probe."""
+    probe_inputs: tuple[ProbeInput, ...] = ("given",)
+    """What the probe tries as input, of which cross-validation chooses: `given` is `clip` as it is, `moments` has the
+    luma of three moments in the channels of each frame (`channel_order = "time"`), `motion` the same without what
+    stands still (`background = "remove"`). Each costs as much time as the first."""
     epochs: int = 15
     """Passes over the training videos."""
     batch_size: int = 16
@@ -159,7 +174,8 @@ class RunConfig:
         return math.ceil(num_videos / (self.videos_per_micro_batch * self.accumulate))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trackers", tuple(self.trackers))
+        for name in ("trackers", "probe_inputs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_values()
         self._check_batch()
         self._check_clips()
@@ -193,6 +209,13 @@ class RunConfig:
         for name in ("init_head", "probe_views"):
             value = getattr(self, name)
             refuse(bool(value) and not self.init_from, f"{name}={value!r} has no effect without init_from")
+        for name in self.probe_inputs:
+            check_choice("probe_inputs", name, ProbeInput)
+        refuse(not self.probe_inputs, "probe_inputs=[] leaves nothing to probe: name at least one input")
+        refuse(
+            self.probe_inputs != ("given",) and not self.probe_views,
+            f"probe_inputs={list(self.probe_inputs)} has no effect without probe_views",
+        )
         refuse(
             bool(self.init_head) and self.probe_views > 0,
             f"init_head={self.init_head!r} has no effect with probe_views={self.probe_views}, which fits a head",

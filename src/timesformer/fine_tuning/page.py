@@ -21,7 +21,7 @@ def write_page(result: FineTuned, folder: ProbeFolder, *, title: str, allow_code
         title=title,
         curve=folder.fine_tuning.curve if result.fine_tuned is not None else None,
         lead=[_comparison(result)],
-        sections=[_strengths(result)],
+        sections=[_inputs(result), _strengths(result)],
         overwrite=True,
         allow_codecs=allow_codecs,
     )
@@ -53,6 +53,27 @@ def _row(name: str, value: float, interval: str = "", minutes: str = "", kept: s
     return (
         f'<tr><td>{escape(name)}<td><span class=bar><i style="width:{100 * value:.1f}%"></i></span>{value:.1%}'
         f"<td>{interval}<td class=number>{minutes}<td>{kept}</tr>"
+    )
+
+
+def _inputs(result: FineTuned) -> str:
+    """The inputs that were tried; empty if there was no choice."""
+    if len(result.inputs) == 1:
+        return ""
+    about = {
+        "given": "clips as they are",
+        "moments": "luma of three moments in the channels of each frame",
+        "motion": "the same without what stands still",
+    }
+    rows = "".join(
+        f"<tr><td>{score.name}: {about[score.name]}<td class=number>{score.nll:.4f}"
+        f"<td class=number>{score.accuracy:.1%}<td>{'chosen' if score.name == result.input else ''}</tr>"
+        for score in result.inputs
+    )
+    return (
+        "<h2>Input of the model</h2><p class=soft>Cross-validation of the probe over the training videos, each view by "
+        "itself, with the best penalty of each input. The lowest negative log-likelihood (nll, in nats) is chosen.</p>"
+        f"<div class=scroll><table class=lines><tr><th>input<th>nll<th>accuracy<th></tr>{rows}</table></div>"
     )
 
 

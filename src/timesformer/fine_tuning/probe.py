@@ -48,6 +48,20 @@ class Probe:
     seconds: float
     """Time of cross-validation and fit."""
 
+    @property
+    def _best(self) -> StrengthScore:
+        return next(score for score in self.scores if score.strength == self.strength)
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of its strength in the cross-validation, in nats."""
+        return self._best.nll
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of its strength in the cross-validation, 0 to 1, each view by itself."""
+        return self._best.accuracy
+
 
 def fit_probe(
     features: Sequence[Features],

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from timesformer.config.run import ProbeInput
 from timesformer.evaluation.baselines import Baselines
 from timesformer.evaluation.intervals import format_interval
 from timesformer.evaluation.result import Evaluation
@@ -47,6 +48,17 @@ class Candidate:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputScore:
+    """Cross-validation of the probe of an input."""
+
+    name: ProbeInput
+    nll: float
+    """Mean negative log-likelihood, in nats."""
+    accuracy: float
+    """Fraction of views, 0 to 1."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FineTuned:
     """What `fine_tune` wrote and measured."""
@@ -59,6 +71,10 @@ class FineTuned:
     fine_tuned: Candidate | None
     """None if the run stopped after the probe."""
     baselines: Baselines
+    input: ProbeInput
+    """The input of both models."""
+    inputs: tuple[InputScore, ...]
+    """The inputs that the probe tried."""
     strength: float
     """Strength of the penalty of the probe."""
     scores: tuple[StrengthScore, ...]
@@ -97,7 +113,8 @@ class FineTuned:
             "model": str(self.model),
             "kept": self.kept.way,
             "reason": self.reason,
-            "probe": {**self.probe.to_dict(), "strength": self.strength},
+            "probe": {**self.probe.to_dict(), "strength": self.strength, "input": self.input},
+            "inputs": {score.name: {"nll": score.nll, "accuracy": score.accuracy} for score in self.inputs},
             "fine_tuned": None if self.fine_tuned is None else self.fine_tuned.to_dict(),
             "baselines": self.baselines.to_dict(),
         }

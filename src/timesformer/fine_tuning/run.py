@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -13,7 +13,8 @@ import torch
 
 from timesformer.config.compute import ComputeOptions
 from timesformer.config.io import to_dict
-from timesformer.config.run import RunConfig
+from timesformer.config.run import ProbeInput, RunConfig
+from timesformer.config.schema import ClipConfig, Precision
 from timesformer.data.manifest.durations import median_seconds
 from timesformer.data.manifest.inputs import video_files
 from timesformer.data.manifest.manifest import Manifest
@@ -26,9 +27,10 @@ from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.fine_tuning.features import FeatureCache, Features, OnProgress, Setting, compute_features
 from timesformer.fine_tuning.folder import ProbeFolder, clear_stages
+from timesformer.fine_tuning.inputs import input_clips
 from timesformer.fine_tuning.page import write_page
 from timesformer.fine_tuning.probe import Probe, fit_probe, predict_outcomes
-from timesformer.fine_tuning.result import Candidate, FineTuned, Until
+from timesformer.fine_tuning.result import Candidate, FineTuned, InputScore, Until
 from timesformer.fine_tuning.views import Views
 from timesformer.heads.attach import attach
 from timesformer.inference.predictor import Predictor
@@ -146,6 +148,11 @@ class _Job:
         return self.on_message or logger.info
 
     @property
+    def cache(self) -> FeatureCache:
+        """The features that were computed before."""
+        return FeatureCache(self.folder.features)
+
+    @property
     def options(self) -> ComputeOptions:
         """How features and predictions are computed."""
         data = self.run.data
@@ -168,13 +175,13 @@ def _run(job: _Job, *, until: Until, is_new: bool) -> FineTuned:
         write_config(job.folder.run, anchored(job.run), marks=marks_of(find_jobs(os.environ)))
     tidy(job.folder.run)
     job.say(_describe(job, head=head))
-    probe, candidate = _probe(job, model)
-    result = _result(job, probe, candidate, None, head=head)
+    probed = _probe(job, model)
+    result = _result(job, probed, None, head=head)
     if until == "probe":
         return _finish(job, result)
     _keep(job, result)  # a model to use while the fine-tuning runs
-    fine_tuned = _fine_tune(job)
-    return _finish(job, _result(job, probe, candidate, fine_tuned, head=head))
+    fine_tuned = _fine_tune(job, probed.run)
+    return _finish(job, _result(job, probed, fine_tuned, head=head))
 
 
 def _replaced(head: str) -> str:
@@ -192,11 +199,64 @@ def _describe(job: _Job, *, head: str) -> str:
     )
 
 
-def _probe(job: _Job, model: TimeSformer) -> tuple[Probe, Candidate]:
-    """Fit the probe, evaluate it, and write its model folder."""
-    run, split = job.run, job.split
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """The probe of an input."""
+
+    run: RunConfig
+    """With the clip settings of the input."""
+    precision: Precision
+    probe: Probe
+    val: tuple[Features | DecodeError, ...]
+    keys: tuple[str, ...]
+    """Of the features in the cache."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Probed:
+    """The probe of the best input."""
+
+    run: RunConfig
+    """The run that goes on from it, with the clip settings of that input."""
+    probe: Probe
+    candidate: Candidate
+    input: ProbeInput
+    inputs: tuple[InputScore, ...]
+
+
+def _probe(job: _Job, model: TimeSformer) -> _Probed:
+    """Fit the probe of each input, and keep that with the lowest negative log-likelihood in cross-validation."""
+    tried: dict[ProbeInput, _Tried] = {}
+    for name, clip in input_clips(job.run.clip, job.run.probe_inputs).items():
+        tried[name] = _try_input(job, model, name, clip)
+    job.cache.prune(key for each in tried.values() for key in each.keys)
+    name = min(tried, key=lambda name: tried[name].probe.nll)
+    best, probe = tried[name], tried[name].probe
+    if len(tried) > 1:
+        job.say(f"probe: input {name} of {', '.join(tried)}")
+    run = best.run
+    protocol = describe_protocol(run.model, run.clip, precision=best.precision)
+    outcomes = predict_outcomes(probe.head, best.val, fusion=run.clip.fusion)
+    evaluation = summarize(job.split.val, outcomes, protocol=protocol, top_k=_TOP_K)
+    _save_probe(job, model, probe, clip=run.clip)
+    seconds = sum(each.seconds for each in tried.values())
+    candidate = Candidate(way="probe", evaluation=evaluation, minutes=seconds / 60, model=job.folder.probe)
+    job.say(_measured(candidate))
+    scores = [InputScore(name=name, nll=each.probe.nll, accuracy=each.probe.accuracy) for name, each in tried.items()]
+    return _Probed(run, probe, candidate, name, tuple(scores))
+
+
+def _try_input(job: _Job, model: TimeSformer, name: ProbeInput, clip: ClipConfig) -> _Tried:
+    """Fit the probe of an input."""
+    run, split = replace(job.run, clip=clip), job.split
+    model.info = replace(model.info, clip=clip)
     predictor = Predictor(model, options=job.options.for_predictor())
-    train, val = _features(job, model, predictor)
+    setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
+    videos = [Views(run, sample, "training") for sample in split.train.samples]
+    videos += [Views(run, sample, "validation") for sample in split.val.samples]
+    found = _features(job, predictor, videos, setting)
+    train, val = found[: len(split.train.samples)], found[len(split.train.samples) :]
     pairs = zip(train, split.train.samples, strict=True)
     used = [(each, sample) for each, sample in pairs if isinstance(each, Features)]
     with job.progress("choosing the penalty") as on_fold:
@@ -207,38 +267,29 @@ def _probe(job: _Job, model: TimeSformer) -> tuple[Probe, Candidate]:
             seed=run.seed,
             on_fold=on_fold,
         )
-    job.say(f"probe: strength {probe.strength:.3g} chosen among {len(probe.scores)} by {probe.folds}")
-    outcomes = predict_outcomes(probe.head, val, fusion=run.clip.fusion)
-    protocol = describe_protocol(run.model, run.clip, precision=predictor.precision)
-    evaluation = summarize(split.val, outcomes, protocol=protocol, top_k=_TOP_K)
-    _save_probe(job, model, probe)
-    seconds = sum(each.seconds for each in (*train, *val) if isinstance(each, Features)) + probe.seconds
-    candidate = Candidate(way="probe", evaluation=evaluation, minutes=seconds / 60, model=job.folder.probe)
-    job.say(_measured(candidate))
-    return probe, candidate
+    job.say(
+        f"probe of {name}: {probe.accuracy:.1%} in cross-validation, strength {probe.strength:.3g} chosen among "
+        f"{len(probe.scores)} by {probe.folds}"
+    )
+    seconds = sum(each.seconds for each in found if isinstance(each, Features)) + probe.seconds
+    keys = tuple(setting.key(each) for each in videos)
+    return _Tried(run, predictor.precision, probe, tuple(val), keys, seconds)
 
 
 def _features(
-    job: _Job, model: TimeSformer, predictor: Predictor
-) -> tuple[list[Features | DecodeError], list[Features | DecodeError]]:
-    """Features of the training and of the validation videos."""
-    run, split = job.run, job.split
-    setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
-    cache = FeatureCache(job.folder.features)
-    videos = [Views(run, sample, "training") for sample in split.train.samples]
-    videos += [Views(run, sample, "validation") for sample in split.val.samples]
+    job: _Job, predictor: Predictor, videos: Sequence[Views], setting: Setting
+) -> list[Features | DecodeError]:
+    """Features of videos, or the error of each that cannot be decoded and is skipped."""
 
     def on_error(error: DecodeError) -> None:
-        if run.data.on_decode_error == "raise":
+        if job.run.data.on_decode_error == "raise":
             raise error
         logger.warning("skipped: %s", error)
 
     with job.progress("computing features") as on_progress:
-        found = compute_features(
-            predictor, videos, setting=setting, cache=cache, on_error=on_error, on_progress=on_progress
+        return compute_features(
+            predictor, videos, setting=setting, cache=job.cache, on_error=on_error, on_progress=on_progress
         )
-    cache.prune(setting.key(each) for each in videos)
-    return found[: len(split.train.samples)], found[len(split.train.samples) :]
 
 
 def _backbone_sha256(model: TimeSformer) -> str:
@@ -255,19 +306,20 @@ def _backbone_config(run: RunConfig) -> dict[str, object]:
     return {"num_frames": model.num_frames, "image_size": model.image_size, "scheme": to_dict(model)["scheme"]}
 
 
-def _save_probe(job: _Job, model: TimeSformer, probe: Probe) -> None:
+def _save_probe(job: _Job, model: TimeSformer, probe: Probe, *, clip: ClipConfig) -> None:
     headed = deepcopy(model)
     attach(headed, probe.head, mean=probe.mean, variance=probe.variance)
     seconds = median_seconds(job.split.train.samples, allow_codecs=job.run.data.allow_codecs)
     source = f"linear probe of {job.run.init_from}"
-    headed.info = replace(headed.info, clip_seconds=seconds, source=source)
+    headed.info = replace(headed.info, clip=clip, clip_seconds=seconds, source=source)
     save(headed, job.folder.probe, overwrite=True)
 
 
-def _fine_tune(job: _Job) -> Candidate:
+def _fine_tune(job: _Job, run: RunConfig) -> Candidate:
     """Fine-tune from the head of the probe, and evaluate the result."""
     folder = job.folder.fine_tuning
-    run = replace(job.run, probe_views=0, init_head=str(job.folder.probe), output=str(folder.root))
+    changes = {"probe_views": 0, "probe_inputs": ("given",), "init_head": str(job.folder.probe)}
+    run = replace(run, **changes, output=str(folder.root))
     train(run, resume=folder.config.exists(), on_message=job.on_message)
     with job.progress("evaluating") as on_progress:
         evaluation = _evaluate(job, folder.model, on_progress=on_progress)
@@ -290,17 +342,19 @@ def _measured(candidate: Candidate) -> str:
     )
 
 
-def _result(job: _Job, probe: Probe, first: Candidate, second: Candidate | None, *, head: str) -> FineTuned:
+def _result(job: _Job, probed: _Probed, second: Candidate | None, *, head: str) -> FineTuned:
     names = job.split.train.class_names
     most = majority_class([names[sample.label] for sample in job.split.train.samples], names)
     return FineTuned(
         folder=job.folder.root,
         model=job.folder.run.model,
-        probe=first,
+        probe=probed.candidate,
         fine_tuned=second,
-        baselines=baselines_of(first.evaluation, majority_class=most),
-        strength=probe.strength,
-        scores=probe.scores,
+        baselines=baselines_of(probed.candidate.evaluation, majority_class=most),
+        input=probed.input,
+        inputs=probed.inputs,
+        strength=probed.probe.strength,
+        scores=probed.probe.scores,
         head=head,
     )
 
