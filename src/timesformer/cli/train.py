@@ -15,6 +15,7 @@ from timesformer.cli.ranks import run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run, states_precision
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
+from timesformer.cli.train_folds import FoldOptions, check_folds, refuse_folds, resumed, train_folds
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
@@ -30,6 +31,7 @@ from timesformer.weights.load import model_files
 
 _OPTIONS = TrainOptions()
 _HEAD = HeadOptions()
+_FOLDS = FoldOptions()
 
 
 def train(
@@ -38,6 +40,7 @@ def train(
     *,
     options: TrainOptions = _OPTIONS,
     head: HeadOptions = _HEAD,
+    folds: FoldOptions = _FOLDS,
     resume: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
@@ -69,7 +72,7 @@ def train(
         Write an image of augmented training clips and stop.
     """
     if head.features:
-        flags = {"--resume": resume, "--dry-run": dry_run, "--preview": preview is not None}
+        flags = {"--resume": resume, "--dry-run": dry_run, "--preview": preview is not None, **folds.given()}
         size = find_process_info(os.environ).num_processes
         return train_on_features(
             data, options, head, other=flags, num_processes=size, overwrite=overwrite, as_json=json
@@ -77,7 +80,15 @@ def train(
     head.refuse_without_features()
     if preview and (dry_run or resume):
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
-    if resume and not (data or options.config or options.model or options.init_from):
+    has_run = bool(data or options.config or options.model or options.init_from)
+    if resume:
+        folds, options = resumed(folds, options, has_run=has_run)
+    if any(folds.given().values()):
+        other = {"--val": bool(options.val), "--dry-run": dry_run, "--preview": preview is not None}
+        check_folds(folds, process=find_process_info(os.environ), other=other)
+        run = requested_run(data, options, weights_may_lack=resume)
+        return train_folds(run, folds, resume=resume, overwrite=overwrite, as_json=json)
+    if resume and not has_run:
         options = replace(options, config=_config_to_resume(options.output))
     process = find_process_info(os.environ)
     if not (dry_run or preview):
@@ -99,6 +110,7 @@ def _train(
     run = requested_run(data, options, weights_may_lack=resume)
     if holds_head(run.output):
         raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
+    refuse_folds(run.output)
     is_new = overwrite or not RunFolder(Path(run.output).expanduser()).config.exists()
     if is_new and (group is None or group.process.rank == 0) and not states_precision(options):
         hint_precision(run.model, device=run.device)

@@ -49,6 +49,7 @@ def write_report(
     title: str,
     curve: Path | None = None,
     num_examples: int = 12,
+    lead: Sequence[str] = (),
     sections: Sequence[str] = (),
     overwrite: bool = False,
     allow_codecs: Collection[str] = (),
@@ -62,6 +63,7 @@ def write_report(
         title: Heading of the page.
         curve: PNG of the learning curve; None or a missing file omits it.
         num_examples: Videos to show; see `choose_examples`.
+        lead: HTML for the page, before the learning curve.
         sections: Further HTML for the page, after these videos.
         overwrite: Replace an existing file.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
@@ -77,7 +79,7 @@ def write_report(
         title=title,
         numbers={"parameters": f"{cost(model.config).parameters / 1e6:.1f} M"},
         about=f"Scheme: {model.config.scheme_text}. ",
-        sections=[_curve(curve), _videos(examples, model, allow_codecs=allow_codecs), *sections],
+        sections=[*lead, _curve(curve), _videos(examples, model, allow_codecs=allow_codecs), *sections],
         overwrite=overwrite,
     )
 
