@@ -62,7 +62,7 @@ def test_groups_come_before_videos(model: TimeSformer, segments: Manifest):
     )
     evaluation = evaluate(model, Manifest(samples, CLASSES), num_workers=0)
     assert (evaluation.num_groups, evaluation.group_kind) == (2, "group")
-    assert evaluation.describe_interval().endswith("(Wilson over 2 groups, too few to resample)")
+    assert evaluation.describe_interval().endswith("(Wilson over 2 groups, too few to tell their variance)")
 
 
 def test_whole_videos_keep_their_columns_keys_and_interval(model: TimeSformer, segments: Manifest, tmp_path: Path):

@@ -15,7 +15,7 @@ from timesformer.cli.ranks import run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run, states_precision
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
-from timesformer.cli.train_folds import FoldOptions, check_folds, refuse_folds, resumed, train_folds
+from timesformer.cli.train_folds import FoldOptions, check_folds, refuse_study, resumed, train_folds
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
@@ -84,8 +84,8 @@ def train(
     if resume:
         folds, options = resumed(folds, options, has_run=has_run)
     if any(folds.given().values()):
-        other = {"--val": bool(options.val), "--dry-run": dry_run, "--preview": preview is not None}
-        check_folds(folds, process=find_process_info(os.environ), other=other)
+        other = {"--dry-run": dry_run, "--preview": preview is not None}
+        check_folds(folds, process=find_process_info(os.environ), val=options.val, other=other)
         run = requested_run(data, options, weights_may_lack=resume)
         return train_folds(run, folds, resume=resume, overwrite=overwrite, as_json=json)
     if resume and not has_run:
@@ -110,7 +110,7 @@ def _train(
     run = requested_run(data, options, weights_may_lack=resume)
     if holds_head(run.output):
         raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
-    refuse_folds(run.output)
+    refuse_study(run.output)
     is_new = overwrite or not RunFolder(Path(run.output).expanduser()).config.exists()
     if is_new and (group is None or group.process.rank == 0) and not states_precision(options):
         hint_precision(run.model, device=run.device)

@@ -10,32 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from timesformer.cross_validation.held_out import HeldOut
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.evaluation.predictions import DecodeFailure, Outcome, VideoOutput
 from timesformer.evaluation.result import Evaluation
 from timesformer.evaluation.summary import summarize
 from timesformer.files import printable, replacing
 from timesformer.outputs import writing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """A fold, and the outcomes of its videos by the model that was trained without them."""
-
-    fold: int
-    """Number of the fold, from 1."""
-    manifest: Manifest
-    """The videos of the fold."""
-    outcomes: tuple[Outcome, ...]
-    """The outcome of each of them."""
-    num_train: int
-    """Videos that the model was trained on."""
-    num_val: int
-    """Videos that its epoch, or anything else, was chosen by; 0 if nothing was chosen."""
-    seconds: float
-    """Time for training and evaluation."""
-    protocol: str
-    """Views of a video and their fusion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +30,11 @@ class FoldResult:
     num_videos: int
     """Held-out videos that could be decoded."""
     num_train: int
+    """Videos that the model was trained on."""
+    num_train_groups: int
+    """Groups among them; 0 if they have none."""
     num_val: int
+    """Videos that its epoch, or anything else, was chosen by; 0 if nothing was chosen."""
     top1: float
     """Fraction of the held-out videos that are predicted correctly, 0 to 1."""
     seconds: float
@@ -156,7 +141,7 @@ def _in_order(held: Sequence[HeldOut], manifest: Manifest) -> tuple[tuple[Sample
     """The videos of all folds in the order of the manifest, their outcomes and folds."""
     place = {sample: index for index, sample in enumerate(manifest.samples)}
     entries = [
-        (sample, outcome, part.fold)
+        (sample, outcome, part.part)
         for part in held
         for sample, outcome in zip(part.manifest.samples, part.outcomes, strict=True)
     ]
@@ -169,10 +154,11 @@ def _result_of(held: HeldOut) -> FoldResult:
     read = [outcome for outcome in held.outcomes if not isinstance(outcome, DecodeFailure)]
     right = [held.manifest.samples[outcome.index].label == int(outcome.probabilities.argmax()) for outcome in read]
     return FoldResult(
-        fold=held.fold,
+        fold=held.part,
         groups=held.manifest.groups,
         num_videos=len(read),
         num_train=held.num_train,
+        num_train_groups=held.num_train_groups,
         num_val=held.num_val,
         top1=float(np.mean(right)) if right else float("nan"),
         seconds=held.seconds,

@@ -1,58 +1,33 @@
 """Cross-validation: a run for each fold, evaluated on the videos that it has not seen."""
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from timesformer.config.compute import ComputeOptions
 from timesformer.config.run import RunConfig
-from timesformer.cross_validation.folder import (
-    FoldsFolder,
-    State,
-    alone_in,
-    hash_videos,
-    prepare,
-    read_json,
-    write_json,
+from timesformer.cross_validation.folder import State, Study, alone_in, hash_videos, prepare
+from timesformer.cross_validation.held_out import (
+    HeldOut,
+    TrainRun,
+    chooses_by_validation,
+    continue_training,
+    read_held_out,
+    train_and_evaluate,
 )
 from timesformer.cross_validation.page import write_page
-from timesformer.cross_validation.result import CrossValidation, HeldOut, pool, write_table
+from timesformer.cross_validation.result import CrossValidation, pool, write_table
 from timesformer.data.manifest.background import with_background
 from timesformer.data.manifest.folds import split_fold, unit_names
 from timesformer.data.manifest.manifest import Manifest, load_training
 from timesformer.errors import ConfigError
-from timesformer.evaluation.evaluate import OnProgress, open_both, run_batches
-from timesformer.evaluation.partition import plan_batches
-from timesformer.evaluation.process_group import from_text, to_text
-from timesformer.evaluation.protocol import describe_protocol
-from timesformer.inference.options import precision_of
-from timesformer.training.history import read_metrics
+from timesformer.evaluation.evaluate import OnProgress
 from timesformer.training.parts import divide
-from timesformer.training.run_folder import RunFolder
-from timesformer.training.train import train as train_run
 from timesformer.weights.load import load
 
 logger = logging.getLogger(__name__)
 
-TrainRun = Callable[[RunConfig], Path]
-"""Trains a run into its folder, or goes on with what the folder holds, and gives back a folder that `load` reads."""
 OnMessage = Callable[[str], None]
-
-
-def continue_training(run: RunConfig) -> Path:
-    """Train a run, or resume it if its folder holds it.
-
-    Raises:
-        TimeSformerError: As `timesformer.train`.
-    """
-    return train_run(run, resume=RunFolder(Path(run.output).expanduser()).config.exists())
-
-
-def chooses_by_validation(run: RunConfig) -> bool:
-    """Whether a plain run chooses its epoch, or its end, by the accuracy on its validation videos."""
-    return run.keep == "best" or run.patience > 0
 
 
 def cross_validate(
@@ -94,71 +69,75 @@ def cross_validate(
     say = on_message or logger.info
     chooses = chooses_by_validation(run) if chooses is None else chooses
     run = replace(run, data=replace(run.data, val="", num_folds=0, fold=0, val_from="training"))
-    if not run.data.train:
-        raise ConfigError("data.train is empty: name a folder with one subfolder per class, or a manifest file")
-    manifest = load_training(Path(run.data.train))
-    folder = FoldsFolder(Path(run.output).expanduser())
-    for fold in range(1, num_folds + 1):
-        divide(manifest, fold_config(run, folder, fold=fold, num_folds=num_folds, chooses=chooses).data, seed=run.seed)
-    state = State(run=run, num_folds=num_folds, chooses=chooses, videos=hash_videos(manifest))
+    study = Study(Path(run.output).expanduser(), "folds")
+    manifest = load_training_videos(run)
+    runs = [
+        fold_run(run, study.run(fold), fold=fold, num_folds=num_folds, chooses=chooses)
+        for fold in range(1, num_folds + 1)
+    ]
+    parts = [
+        divide(manifest, each.data, seed=run.seed) for each in runs
+    ]  # all are possible, before the first is trained
     _warn_about_lonely_classes(manifest)
-    with alone_in(folder):
-        prepare(folder, state, resume=resume, overwrite=overwrite)
+    state = State(run=run, num_folds=num_folds, chooses=chooses, videos=hash_videos(manifest))
+    with alone_in(study):
+        prepare(study, state, resume=resume, overwrite=overwrite)
         held = []
-        for fold in range(1, num_folds + 1):
-            fold_run = fold_config(run, folder, fold=fold, num_folds=num_folds, chooses=chooses)
-            held.append(
-                _measure(fold_run, folder, manifest, train=train, chooses=chooses, say=say, progress=on_progress)
+        for each, (own, val) in zip(runs, parts, strict=True):
+            num_val = len(val.samples) if chooses else 0
+            found = _measure(
+                each, study, manifest, own=own, num_val=num_val, train=train, say=say, on_progress=on_progress
             )
-        result = pool(held, manifest=manifest, folder=folder.root, chooses=chooses)
-        write_table(result, folder.predictions)
-        write_page(result, folder.page, run=run, model=load(folder.run(1)))
+            held.append(found)
+        result = pool(held, manifest=manifest, folder=study.root, chooses=chooses)
+        write_table(result, study.predictions)
+        write_page(result, study.page, run=run, model=load(study.run(1)))
     return result
 
 
-def fold_config(run: RunConfig, folder: FoldsFolder, *, fold: int, num_folds: int, chooses: bool) -> RunConfig:
-    """The run of a fold."""
+def load_training_videos(run: RunConfig) -> Manifest:
+    """The training videos of a run, before anything is held out.
+
+    Raises:
+        ConfigError: `data.train` is empty.
+        DataError: The videos cannot be read.
+    """
+    if not run.data.train:
+        raise ConfigError("data.train is empty: name a folder with one subfolder per class, or a manifest file")
+    return load_training(Path(run.data.train))
+
+
+def fold_run(run: RunConfig, output: Path, *, fold: int, num_folds: int, chooses: bool) -> RunConfig:
+    """The run of a fold.
+
+    Raises:
+        ConfigError: A number is out of range.
+    """
     val_from = "training" if chooses else "fold"
     data = replace(run.data, num_folds=num_folds, fold=fold, val_from=val_from)
-    return replace(run, data=data, output=str(folder.run(fold)))
+    return replace(run, data=data, output=str(output))
 
 
 def _measure(
     run: RunConfig,
-    folder: FoldsFolder,
+    study: Study,
     manifest: Manifest,
     *,
+    own: Manifest,
+    num_val: int,
     train: TrainRun,
-    chooses: bool,
     say: OnMessage,
-    progress: OnProgress,
+    on_progress: OnProgress,
 ) -> HeldOut:
     """The outcomes of a fold: those of its file, or those of a model that is trained now."""
     fold, of = run.data.fold, run.data.num_folds
     _, held = split_fold(manifest, fold=fold, num_folds=of, seed=run.seed)
-    parts = divide(manifest, run.data, seed=run.seed)
-    videos = _with_background(held, run)
-    sizes = len(parts[0].samples), len(parts[1].samples) if chooses else 0
-    path = folder.outcomes(fold)
-    if not path.exists():
-        say(f"fold {fold} of {of}: {_describe(held)} held out, {parts[0].describe_size()} for training{_inner(sizes)}")
-        start = time.monotonic()
-        trained = train(run)
-        _evaluate(trained, videos, run, path, start=start, progress=progress)
-    table = read_json(path)
-    return HeldOut(
-        fold=fold,
-        manifest=videos,
-        outcomes=tuple(from_text(table["outcomes"])),
-        num_train=sizes[0],
-        num_val=sizes[1],
-        seconds=table["seconds"],
-        protocol=table["protocol"],
-    )
-
-
-def _inner(sizes: tuple[int, int]) -> str:
-    return f", {sizes[1]} to choose by" if sizes[1] else ""
+    videos, stored = _with_background(held, run), study.outcomes(fold)
+    if not stored.exists():
+        inner = f", {num_val} to choose by" if num_val else ""
+        say(f"fold {fold} of {of}: {_describe(held)} held out, {own.describe_size()} for training{inner}")
+        train_and_evaluate(run, videos, stored, train=train, on_progress=on_progress)
+    return read_held_out(stored, videos, part=fold, own=own, num_val=num_val)
 
 
 def _describe(held: Manifest) -> str:
@@ -181,41 +160,14 @@ def _with_background(held: Manifest, run: RunConfig) -> Manifest:
     )
 
 
-def _evaluate(
-    trained: Path, videos: Manifest, run: RunConfig, path: Path, *, start: float, progress: OnProgress
-) -> None:
-    """Evaluate the model of a fold, and write its outcomes: then the fold is finished."""
-    options = ComputeOptions(
-        device=run.device,
-        num_workers=run.data.num_workers,
-        on_error=run.data.on_decode_error,
-        precision=run.precision,
-        allow_codecs=run.data.allow_codecs,
-    )
-    before = time.monotonic()
-    model, manifest = open_both(trained, videos)
-    batches = plan_batches(len(manifest.samples), clip=model.info.clip, batch_size=options.batch_size)
-    outcomes = run_batches(model, manifest, batches, options=options, on_progress=progress)
-    now = time.monotonic()
-    protocol = describe_protocol(model.config, model.info.clip, precision=precision_of(options, model))
-    seconds = max(now - start, _seconds_of_epochs(trained) + now - before)  # longer if it was interrupted
-    write_json(path, {"seconds": seconds, "protocol": protocol, "outcomes": to_text(outcomes)})
-
-
-def _seconds_of_epochs(folder: Path) -> float:
-    metrics = RunFolder(folder).metrics
-    return sum(epoch.seconds for epoch in read_metrics(metrics)) if metrics.exists() else 0.0
-
-
 def _warn_about_lonely_classes(manifest: Manifest) -> None:
     """Warn about classes that lie in one group: the fold without it cannot learn them."""
-    units = unit_names(manifest)
-    of_class: dict[int, set[str]] = {}
+    units, of_class = unit_names(manifest), dict[int, set[str]]()
     for sample in manifest.samples:
         of_class.setdefault(sample.label, set()).add(units[sample.path])
     lonely = [manifest.class_names[label] for label, found in sorted(of_class.items()) if len(found) == 1]
     if lonely:
         names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
         what = "group" if manifest.groups else "video"
-        logger.warning("%d of %d classes lie in one %s (%s): the fold without it cannot learn them and has them wrong",
-            len(lonely), len(manifest.class_names), what, names)  # fmt: skip
+        message = "%d of %d classes lie in one %s (%s): the fold that holds it out cannot learn them"
+        logger.warning(message, len(lonely), len(manifest.class_names), what, names)

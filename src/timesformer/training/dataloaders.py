@@ -22,7 +22,7 @@ from timesformer.data.manifest.manifest import Manifest, load_training
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.signals import outlive_end
-from timesformer.training.parts import divide
+from timesformer.training.parts import divide, warn_about_parts
 from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
 from timesformer.training.shares import Shares, consecutive_share, paired_share
@@ -75,7 +75,9 @@ def _read_data(data: DataConfig, *, seed: int) -> Split:
     train = load_training(source)
     if len(train.class_names) + (data.background > 0) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
-    return Split(*divide(train, data, seed=seed))
+    split = Split(*divide(train, data, seed=seed))
+    warn_about_parts(*split, data)
+    return split
 
 
 def _with_background(split: Split, data: DataConfig, *, seed: int) -> Split:

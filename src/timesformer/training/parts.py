@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timesformer.config.run import DataConfig
 from timesformer.data.manifest.folds import split_fold, take_fraction
-from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
+from timesformer.data.manifest.manifest import Manifest, holds_splits, split_manifest
 from timesformer.data.manifest.model_classes import read_validation
 
 logger = logging.getLogger("timesformer.training.dataloaders")
@@ -15,8 +15,8 @@ logger = logging.getLogger("timesformer.training.dataloaders")
 def divide(train: Manifest, data: DataConfig, *, seed: int) -> tuple[Manifest, Manifest]:
     """Training and validation videos of a run.
 
-    No group, and no video, is in both, unless `data.val` or the folder's own split says so, which is logged; a fold
-    that is kept out is in neither, or is validation.
+    No group, and no video, is in both, unless `data.val` or the folder's own split says so; a fold that is kept out is
+    in neither, or is validation.
 
     Args:
         train: The videos of `data.train`.
@@ -36,22 +36,21 @@ def _divide(train: Manifest, data: DataConfig, *, seed: int) -> tuple[Manifest, 
         if data.val_from == "fold":
             return train, held
     elif data.val or holds_splits(Path(data.train)):
-        val = read_validation(data.val or Path(data.train), train=train)
-        _warn_about_overlap(train, val)
-        return train, val
-    train, val = split_manifest(train, fraction=data.val_fraction, seed=seed)
-    _warn_about_classes_without_validation(train, val)
-    return train, val
+        return train, read_validation(data.val or Path(data.train), train=train)
+    return split_manifest(train, fraction=data.val_fraction, seed=seed)
 
 
-def fold_of(data: DataConfig, *, seed: int) -> Manifest:
-    """The videos of the fold that a run keeps out, without background.
+def warn_about_parts(train: Manifest, val: Manifest, data: DataConfig) -> None:
+    """Warn about videos and groups that are in both parts, and about classes that could not be held out.
 
-    Raises:
-        DataError: The videos cannot be read, or are too few for the folds.
+    Args:
+        train: Training videos.
+        val: Validation videos.
+        data: What they were divided by.
     """
-    _, held = split_fold(load_training(Path(data.train)), fold=data.fold, num_folds=data.num_folds, seed=seed)
-    return held
+    _warn_about_overlap(train, val)
+    if data.val_from == "training" and not data.val and (data.num_folds or not holds_splits(Path(data.train))):
+        _warn_about_classes_without_validation(train, val)
 
 
 def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
