@@ -252,12 +252,12 @@ def test_videos_of_a_group_taken_as_independent_miss_the_truth():
     ("method", "num_groups", "num_alone", "text"),
     [
         ("wilson", 0, 9, "Wilson"),
-        ("t_over_groups", 12, 0, "Wilson with the variance over 12 groups"),
+        ("t_over_groups", 12, 0, "Wilson with the variance between 12 groups"),
         (
             "t_over_groups",
             12,
             5,
-            "Wilson with the variance over 12 groups, 5 of them videos without a group",
+            "Wilson with the variance between 12 groups, 5 of them videos without a group",
         ),
         ("wilson_over_groups", 12, 0, "Wilson over 12 groups, too alike to tell their variance"),
         ("wilson_over_groups", 4, 0, "Wilson over 4 groups, too few to tell their variance"),

@@ -191,7 +191,7 @@ def describe_method(method: IntervalMethod, *, num_groups: int, num_alone: int, 
     alone = f", {num_alone} of them videos without a group" if num_alone else ""
     over = f"over {num_groups} {kind}{'s' * (num_groups > 1)}{alone}"
     if method == "t_over_groups":
-        return f"Wilson with the variance {over}"
+        return f"Wilson with the variance {over.replace('over', 'between', 1)}"
     return f"Wilson {over}, too {'few' if num_groups < MIN_GROUPS else 'alike'} to tell their variance"
 
 

@@ -166,7 +166,17 @@ def _headline(evaluation: Evaluation, *, title: str, numbers: Mapping[str, str],
         f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>{about}"
         f"95 % confidence interval of top-1: {evaluation.describe_interval()}. Chance: "
-        f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
+        f"{1 / len(evaluation.class_names):.1%}.{_without_groups(evaluation)}{skipped}</span></p>"
+    )
+
+
+def _without_groups(evaluation: Evaluation) -> str:
+    """What the interval means if no video has a group."""
+    if evaluation.num_groups:
+        return ""
+    return (
+        " No groups are given, so the videos count as independent: if several show one person, camera or recording, "
+        "the interval is too narrow, and it says nothing about new ones."
     )
 
 
