@@ -61,9 +61,11 @@ class VideoCurve:
             )
         if high < _SMALL:
             return f"{twice} gave no gain ({told}): more {self.unit} of this kind will hardly help."
+        evaluation = self.points[-1].evaluation
+        groups = f" of {evaluation.num_groups} groups" if evaluation.num_groups else ""
         return (
-            f"{twice} gave {told}: whether more {self.unit} help cannot be told from the "
-            f"{self.points[-1].evaluation.num_videos} videos of the evaluation."
+            f"{twice} gave {told}: whether more {self.unit} help cannot be told from the {evaluation.num_videos} videos"
+            f"{groups} of the evaluation{'' if self.num_folds else '; with folds all videos are evaluated'}."
         )
 
     def describe_choice(self) -> str:
@@ -133,10 +135,10 @@ def format_curve(curve: VideoCurve) -> str:
             f"{point.seconds / 60:>9.1f}"
         )
     evaluation = curve.points[-1].evaluation
+    kind = "" if evaluation.has_segments else " videos"
     lines += [
-        f"evaluated on       {evaluation.describe_size()} videos" if not evaluation.has_segments else
-        f"evaluated on       {evaluation.describe_size()}",
+        f"evaluated on       {evaluation.describe_size()}{kind}",
         f"choice             {curve.describe_choice()}",
         curve.describe(),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)

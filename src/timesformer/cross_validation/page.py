@@ -4,6 +4,7 @@ from pathlib import Path
 
 from timesformer.config.run import RunConfig
 from timesformer.cross_validation.result import CrossValidation, FoldResult
+from timesformer.evaluation.intervals import format_interval
 from timesformer.evaluation.report.page import write_report
 from timesformer.html import escape
 from timesformer.inference.onnx_model import Classifier
@@ -37,11 +38,12 @@ def folds_section(result: CrossValidation) -> str:
     rows = "".join(map(_row, result.folds))
     has_groups = any(fold.groups for fold in result.folds)
     group = "<th>groups" if has_groups else ""
+    interval = format_interval(*result.evaluation.top1_interval)
     return (
         f"<h2>Folds</h2><p class=soft>Each video is predicted by the model of the fold that it was kept out of; "
         f"{escape(result.describe_choice())}.</p><div class=scroll><table class=lines>"
         f"<tr><th>held-out fold<th>top-1 accuracy<th>videos<th>trained on<th>minutes{group}</tr>{rows}"
-        f"<tr><td>all<td>{_bar(result.evaluation.top1)}<td class=number>{result.evaluation.num_videos}<td>"
+        f"<tr><td>all<td>{_bar(result.evaluation.top1)} ({interval})<td class=number>{result.evaluation.num_videos}<td>"
         f"<td class=number>{result.seconds / 60:.1f}{'<td>' * has_groups}</tr>"
         f"<tr><td>always {escape(result.majority_class)}<td>{_bar(result.majority)}<td><td><td>{'<td>' * has_groups}"
         f"</tr><tr><td>chance<td>{_bar(result.chance)}<td><td><td>{'<td>' * has_groups}</tr></table></div>"

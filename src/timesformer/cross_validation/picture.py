@@ -36,7 +36,16 @@ def draw_video_curve(curve: VideoCurve, path: str | Path) -> None:
         axes.annotate(f"{accuracy:.1%}", (count, accuracy), xytext=(7, 6), textcoords="offset points", fontsize=9)
     chance = 1 / len(curve.points[-1].evaluation.class_names)
     axes.axhline(chance, color=_SOFT, linewidth=1, linestyle="--")
-    axes.annotate("chance", (counts[0], chance), xytext=(0, 4), textcoords="offset points", color=_SOFT, fontsize=9)
+    axes.annotate(
+        "chance",
+        (1, chance),
+        (-2, -12),
+        ("axes fraction", "data"),
+        "offset points",
+        color=_SOFT,
+        fontsize=9,
+        ha="right",
+    )
     axes.set_xscale("log", base=2)
     axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.45)
     axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -44,7 +53,7 @@ def draw_video_curve(curve: VideoCurve, path: str | Path) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 1.05)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    axes.set_xlabel("training videos, each part twice the one before")
+    axes.set_xlabel("training videos")
     axes.set_title("Top-1 accuracy on the same videos", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e3e7ea", linewidth=0.8)
