@@ -51,7 +51,7 @@ from timesformer.training.run_folder import (
     tidy,
     write_config,
 )
-from timesformer.training.train import train
+from timesformer.training.train import NO_GROUPS, train
 from timesformer.weights.load import load, model_files
 from timesformer.weights.model_folder import save
 
@@ -129,6 +129,16 @@ def fine_tune(
         return _run(job, until=until, is_new=not resume)
 
 
+def continue_fine_tuning(run: RunConfig, *, until: Until = "end", progress: Progress | None = None) -> Path:
+    """`fine_tune`, or its resumption if the folder holds the run; gives the folder.
+
+    Raises:
+        TimeSformerError: As `fine_tune`.
+    """
+    folder = ProbeFolder(Path(run.output).expanduser())
+    return fine_tune(run, until=until, resume=folder.run.config.exists(), progress=progress).folder
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A run with everything known before its first step."""
@@ -184,10 +194,10 @@ def _replaced(head: str) -> str:
 
 def _describe(job: _Job, *, head: str) -> str:
     run, split = job.run, job.split
-    groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
+    groups = f"{len(split.val.groups)} of {split.num_groups} groups" if split.num_groups else NO_GROUPS
     return (
         f"probe: {run.probe_views} clips of each of {split.train.describe_size()} of {run.model.num_classes} classes, "
-        f"{split.val.describe_size()} for validation{groups}; frozen {run.init_from} in {run.precision} on "
+        f"{split.val.describe_size()} for validation ({groups}); frozen {run.init_from} in {run.precision} on "
         f"{job.device}; {head}"
     )
 
