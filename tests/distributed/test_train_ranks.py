@@ -140,7 +140,10 @@ def test_rank_zero_alone_speaks_and_writes(launch: Launch, run: RunConfig, tmp_p
     assert (second.out, second.err) == ("", "")
     assert first.out == f"{run.output}\n"
     lines = first.err.splitlines()
-    assert lines[0] == "training: 11 videos of 3 classes, 5 for validation; 3 epochs of 3 steps on cpu, 2 processes"
+    assert (
+        lines[0] == "training: 11 videos of 3 classes, 5 for validation (no groups: persons and places may be in both)"
+        "; 3 epochs of 3 steps on cpu, 2 processes"
+    )
     assert [line.split(":")[0] for line in lines[1:-2] if line.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
     assert sum(line.startswith("skipped: ") for line in lines) == 1  # whichever rank reads it
     files = {path.name for path in Path(run.output).rglob("*") if path.is_file()}

@@ -102,7 +102,7 @@ def test_interval_of_a_list_with_groups_is_over_them(
     with pytest.raises(SystemExit) as caught:
         main(["evaluate", str(tmp_path / "val.csv"), "--model", str(tmp_path / "model"), "--num-workers", "0", *files])
     assert not caught.value.code
-    told = "% (Wilson over 2 groups, too few to resample)"
+    told = "% (Wilson with the variance between 2 groups)"
     assert told in capsys.readouterr().out
     assert told in (tmp_path / "page.html").read_text("utf-8")
     rows = (tmp_path / "predictions.csv").read_text("utf-8").splitlines()

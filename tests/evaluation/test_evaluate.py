@@ -211,7 +211,7 @@ def test_groups_reach_the_interval_the_results_and_the_table(model: TimeSformer,
     low, high = evaluation.top1_interval
     assert low < plain.top1_interval[0] < plain.top1_interval[1] < high
     assert evaluation.describe_interval().endswith(
-        "% (Wilson over 4 groups, 2 of them videos without a group, too few to resample)"
+        "% (Wilson over 4 groups, 2 of them videos without a group, too few to tell their variance)"
     )
     write_predictions(evaluation, tmp_path / "predictions.csv")
     with open(tmp_path / "predictions.csv", newline="") as file:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from timesformer.errors import ConfigError, DataError
 from timesformer.evaluation.intervals import accuracy_interval, describe_method, format_interval
-from timesformer.evaluation.metrics import bootstrap_interval, wilson_interval
+from timesformer.evaluation.metrics import grouped_interval, student_quantile, wilson_interval
 
 TRIALS = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 CONFIDENCE = st.floats(0.01, 0.999)
@@ -156,26 +156,51 @@ def test_neither_order_nor_names_of_groups_matter(videos, random):
     assert changed == pytest.approx(plain)
 
 
-def test_a_bootstrap_over_groups_resamples_whole_groups():
+def test_the_interval_over_groups_has_the_width_of_a_t_interval():
     rng = np.random.default_rng(3)
-    groups = np.repeat(np.arange(11), rng.integers(1, 9, size=11))
-    right = rng.random(len(groups)) < rng.random(11)[groups]
-    members = [right[groups == group] for group in range(11)]
-    draws = [np.concatenate([members[g] for g in rng.integers(11, size=11)]).mean() for _ in range(4000)]
-    expected = np.quantile(draws, [0.025, 0.975])
-    assert bootstrap_interval(right, groups=groups, seed=0) == pytest.approx(tuple(expected), abs=0.02)
-    low, high, method, num_groups = interval_of(right, [f"person {group}" for group in groups])
-    assert (low, high) == pytest.approx(tuple(expected), abs=0.02)
-    assert (method, num_groups) == ("bootstrap_over_groups", 11)
+    sizes = rng.integers(40, 60, size=11)
+    groups = np.repeat(np.arange(11), sizes)
+    right = rng.random(len(groups)) < rng.uniform(0.3, 0.9, size=11)[groups]
+    tallies = np.stack([np.bincount(groups, weights=right), sizes], axis=1)
+    fraction = right.mean()
+    residuals = tallies[:, 0] - fraction * tallies[:, 1]
+    error = math.sqrt(11 / 10 * (residuals**2).sum()) / len(groups)
+    low, high = grouped_interval(tallies)
+    assert high - low == pytest.approx(2 * 2.228 * error, rel=0.1)  # t with 10 degrees of freedom; Wilson's shrinks it
+    assert interval_of(right, [f"person {group}" for group in groups]) == (low, high, "t_over_groups", 11)
 
 
 def test_persons_who_are_all_right_or_all_wrong_count_as_one_video_each():
     groups = [f"person {number // 20}" for number in range(240)]
     right = np.arange(240) // 20 % 2 == 0
     low, high, method, _ = interval_of(right, groups)
-    assert method == "bootstrap_over_groups"
-    assert (low, high) == pytest.approx(wilson_interval(0.5, num_trials=12), abs=0.1)  # steps of 1/12
+    assert method == "t_over_groups"
+    trials = 11 * (1.959964 / 2.200985) ** 2  # 12 persons whose variance is known with 11 degrees of freedom
+    assert (low, high) == pytest.approx(wilson_interval(0.5, num_trials=trials), abs=1e-4)
     assert high - low > 3 * (interval_of(right)[1] - interval_of(right)[0])
+
+
+@pytest.mark.parametrize(
+    ("df", "quantile"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (10, 2.2281), (29, 2.0452), (120, 1.9799)],
+)
+def test_students_quantile_has_the_published_values(df, quantile):
+    assert student_quantile(0.975, df=df) == pytest.approx(quantile, abs=5e-5)
+    assert student_quantile(0.5, df=df) == pytest.approx(0, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12), CONFIDENCE)
+def test_the_interval_over_groups_contains_the_fraction_and_widens_with_confidence(pairs, confidence):
+    tallies = np.array([[right, right + wrong] for right, wrong in pairs if right + wrong], dtype=float)
+    if not len(tallies):
+        with pytest.raises(DataError, match="no samples"):
+            grouped_interval(tallies.reshape(0, 2))
+        return
+    low, high = grouped_interval(tallies, confidence=confidence)
+    fraction = tallies[:, 0].sum() / tallies[:, 1].sum()
+    assert 0 <= low <= fraction + 1e-12 and fraction - 1e-12 <= high <= 1
+    wide = grouped_interval(tallies, confidence=(1 + confidence) / 2)
+    assert wide[0] <= low + 1e-9 and high <= wide[1] + 1e-9
 
 
 @pytest.mark.parametrize(("hit", "num_wrong"), [(True, 0), (True, 4), (False, 4)])
@@ -196,15 +221,28 @@ def test_one_group_gives_a_wide_interval():
     assert (low, high) == (pytest.approx(0.2065, abs=1e-4), 1.0)
 
 
-def test_groups_contain_the_truth_when_independent_videos_do_not():
-    rng, held = np.random.default_rng(0), {"groups": 0, "videos": 0}
-    groups = [f"person {number // 20}" for number in range(240)]
-    for _ in range(200):  # each person's own accuracy is drawn around 0.8
-        right = rng.random(240) < np.repeat(rng.beta(3.2, 0.8, size=12), 20)
-        for name, given_groups in (("groups", groups), ("videos", [""] * 240)):
-            low, high, _, _ = interval_of(right, given_groups)
-            held[name] += low <= 0.8 <= high
-    assert held["groups"] > 170 > 140 > held["videos"]
+@pytest.mark.parametrize("num_groups", [3, 4, 6, 12, 24, 60])
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.3])
+def test_the_interval_contains_the_truth_as_often_as_it_says(num_groups, correlation):
+    # random effects: the own accuracy of each group is beta-distributed around 0.8; groups differ in size
+    rng, trials = np.random.default_rng(num_groups), 400
+    scale = 1 / correlation - 1 if correlation else np.inf
+    held = 0
+    for _ in range(trials):
+        sizes = rng.integers(10, 31, size=num_groups)
+        own = rng.beta(0.8 * scale, 0.2 * scale, size=num_groups) if correlation else np.full(num_groups, 0.8)
+        right = rng.random(sizes.sum()) < np.repeat(own, sizes)
+        low, high, _, _ = interval_of(right, [str(group) for group in np.repeat(np.arange(num_groups), sizes)])
+        held += low <= 0.8 <= high
+    assert held / trials > 0.92  # 95 % within three standard errors of 400 trials
+
+
+def test_videos_of_a_group_taken_as_independent_miss_the_truth():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high, _, _ = interval_of(rng.random(240) < np.repeat(rng.beta(3.2, 0.8, size=12), 20))
+        held += low <= 0.8 <= high
+    assert held < 140
 
 
 # --- As text ---
@@ -214,11 +252,16 @@ def test_groups_contain_the_truth_when_independent_videos_do_not():
     ("method", "num_groups", "num_alone", "text"),
     [
         ("wilson", 0, 9, "Wilson"),
-        ("bootstrap_over_groups", 12, 0, "bootstrap over 12 groups"),
-        ("bootstrap_over_groups", 12, 5, "bootstrap over 12 groups, 5 of them videos without a group"),
-        ("wilson_over_groups", 12, 0, "Wilson over 12 groups, too alike to resample"),
-        ("wilson_over_groups", 4, 0, "Wilson over 4 groups, too few to resample"),
-        ("wilson_over_groups", 1, 0, "Wilson over 1 group, too few to resample"),
+        ("t_over_groups", 12, 0, "Wilson with the variance between 12 groups"),
+        (
+            "t_over_groups",
+            12,
+            5,
+            "Wilson with the variance between 12 groups, 5 of them videos without a group",
+        ),
+        ("wilson_over_groups", 12, 0, "Wilson over 12 groups, too alike to tell their variance"),
+        ("wilson_over_groups", 4, 0, "Wilson over 4 groups, too few to tell their variance"),
+        ("wilson_over_groups", 1, 0, "Wilson over 1 group, too few to tell their variance"),
     ],
 )
 def test_the_method_is_described(method, num_groups, num_alone, text):

@@ -52,7 +52,7 @@ def test_each_segment_counts_and_whole_videos_are_resampled(evaluation: Evaluati
     expected = accuracy_interval(correct, groups=[str(number) for number in range(7) for _ in CLASSES])
     assert evaluation.top1_interval == (expected.low, expected.high)
     assert (evaluation.num_groups, evaluation.group_kind) == (7, "video")
-    assert "over 7 videos" in evaluation.describe_interval()
+    assert "7 videos" in evaluation.describe_interval()
     assert evaluation.describe_size() == "21 segments of 7 videos"
 
 
@@ -62,7 +62,7 @@ def test_groups_come_before_videos(model: TimeSformer, segments: Manifest):
     )
     evaluation = evaluate(model, Manifest(samples, CLASSES), num_workers=0)
     assert (evaluation.num_groups, evaluation.group_kind) == (2, "group")
-    assert evaluation.describe_interval().endswith("(Wilson over 2 groups, too few to resample)")
+    assert evaluation.describe_interval().endswith("(Wilson with the variance between 2 groups)")
 
 
 def test_whole_videos_keep_their_columns_keys_and_interval(model: TimeSformer, segments: Manifest, tmp_path: Path):

@@ -193,7 +193,7 @@ def test_a_run_folder_holds_config_cross_validation_predictions_measures_and_pag
     page = folder.page.read_text("utf-8")
     for heading in ("Baselines", "Strength of the penalty", "Confusion matrix", "Classes", "Calibration"):
         assert f"<h2>{heading}</h2>" in page
-    assert "bootstrap over" in page or "Wilson over" in page
+    assert "95 % confidence interval of top-1" in page and " over " in page
     groups = {row["group"] for row in csv.DictReader(folder.predictions.read_text().splitlines())}
     assert 0 < len(groups) < 6
 

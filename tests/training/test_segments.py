@@ -157,7 +157,7 @@ def test_run_equals_that_on_the_files(folder: Path, lists: dict[str, Path], run:
     outputs = [str(tmp_path / name) for name in ("segments", "files")]
     for data, output in zip((of_segments, of_files), outputs, strict=True):
         train(replace(run, data=data, output=output), on_message=lines.append)
-    assert lines[0].startswith("training: 7 segments of 2 videos in 3 classes, 3 segments of 1 video for validation;")
+    assert lines[0].startswith("training: 7 segments of 2 videos in 3 classes, 3 segments of 1 video for validation ")
     assert are_equal(*map(weights_of, outputs))
     one, other = map(load, outputs)
     assert are_equal(one.state_dict(), other.state_dict())

@@ -90,7 +90,10 @@ def test_validation_accuracy_equals_evaluate_with_one_view(finished: RunConfig):
 def test_messages_name_the_data_every_epoch_and_the_model(run: RunConfig):
     lines: list[str] = []
     train(run, on_message=lines.append)
-    assert lines[0] == "training: 12 videos of 3 classes, 6 for validation; 3 epochs of 3 steps on cpu"
+    assert (
+        lines[0] == "training: 12 videos of 3 classes, 6 for validation (no groups: persons and places may be in both)"
+        "; 3 epochs of 3 steps on cpu"
+    )
     assert [line.split(":")[0] for line in lines[1:4]] == ["epoch 1", "epoch 2", "epoch 3"]
     assert lines[-1].startswith("best validation accuracy: ")
     assert lines[-1].endswith(f"its model is {Path(run.output) / 'model'}")

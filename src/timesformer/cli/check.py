@@ -230,6 +230,8 @@ def summary(result: DataCheck) -> str:
     if any(groups.values()):
         val = f", {groups['val']} for validation" if result.num_videos("val") else ""
         lines.append(f"groups      {groups['train']} for training{val}")
+    else:
+        lines.append("groups      none: persons and places may be in both training and validation")
     if result.readable:
         lines += [
             f"sizes       {', '.join(sizes[:4])}" + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),

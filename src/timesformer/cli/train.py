@@ -16,6 +16,7 @@ from timesformer.cli.run_config import TrainOptions, requested_run, states_preci
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
 from timesformer.cli.train_fine_tuning import refuse_ranks_with_probe, refuse_without_probe, train_with_probe
+from timesformer.cli.train_folds import FoldOptions, check_folds, refuse_study, resumed, train_folds
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
@@ -32,6 +33,7 @@ from timesformer.weights.load import model_files
 
 _OPTIONS = TrainOptions()
 _HEAD = HeadOptions()
+_FOLDS = FoldOptions()
 
 
 def train(
@@ -41,6 +43,7 @@ def train(
     options: TrainOptions = _OPTIONS,
     head: HeadOptions = _HEAD,
     until: Annotated[Until, choice("until", get_args(Until)), Parameter(group=OPTIMIZATION)] = "end",
+    folds: FoldOptions = _FOLDS,
     resume: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, FLAG, Parameter(group=OUTPUT)] = False,
@@ -77,7 +80,8 @@ def train(
         Write an image of augmented training clips and stop.
     """
     if head.features:
-        flags = {"--until": until != "end", "--resume": resume, "--dry-run": dry_run, "--preview": preview is not None}
+        flags = {"--resume": resume, "--dry-run": dry_run, "--preview": preview is not None, **folds.given()}
+        flags = {"--until": until != "end", **flags}
         size = find_process_info(os.environ).num_processes
         return train_on_features(
             data, options, head, other=flags, num_processes=size, overwrite=overwrite, as_json=json
@@ -85,7 +89,15 @@ def train(
     head.refuse_without_features()
     if preview and (dry_run or resume):
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
-    if resume and not (data or options.config or options.model or options.init_from):
+    has_run = bool(data or options.config or options.model or options.init_from)
+    if resume:
+        folds, options = resumed(folds, options, has_run=has_run)
+    if any(folds.given().values()):
+        other = {"--dry-run": dry_run, "--preview": preview is not None}
+        check_folds(folds, process=find_process_info(os.environ), val=options.val, other=other)
+        run = requested_run(data, options, weights_may_lack=resume)
+        return train_folds(run, folds, until=until, resume=resume, overwrite=overwrite, as_json=json)
+    if resume and not has_run:
         options = replace(options, config=_config_to_resume(options.output))
     process = find_process_info(os.environ)
     if not (dry_run or preview):
@@ -117,6 +129,7 @@ def _train(
     run = requested_run(data, options, weights_may_lack=resume)
     if holds_head(run.output):
         raise ConfigError(f"--output {run.output} holds a head that was trained on features: name another folder")
+    refuse_study(run.output)
     if run.probe_views:
         refuse_ranks_with_probe(run, group)
         return train_with_probe(run, until=until, overwrite=overwrite, resume=resume, as_json=as_json)

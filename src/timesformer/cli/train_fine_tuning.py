@@ -12,17 +12,26 @@ from timesformer.fine_tuning.result import Candidate, FineTuned, Until
 from timesformer.fine_tuning.run import fine_tune
 
 
+def refuse_until(run: RunConfig, *, until: Until) -> None:
+    """Refuse `--until probe` for a run without a probe.
+
+    Raises:
+        ConfigError: It is given.
+    """
+    if until == "probe" and not run.probe_views:
+        raise ConfigError(
+            "--until probe has no effect on a run without a probe: give the weights with --init-from and leave out "
+            "--config, or set probe_views"
+        )
+
+
 def refuse_without_probe(run: RunConfig, *, until: Until) -> None:
     """Refuse a run without a probe if `--until probe` is given, or in the folder of a run with a probe.
 
     Raises:
         ConfigError: One of them is so.
     """
-    if until == "probe":
-        raise ConfigError(
-            "--until probe has no effect on a run without a probe: give the weights with --init-from and leave out "
-            "--config, or set probe_views"
-        )
+    refuse_until(run, until=until)
     if ProbeFolder(Path(run.output).expanduser()).holds_probe():
         raise ConfigError(f"--output {run.output} holds a run with a probe: name another folder")
 

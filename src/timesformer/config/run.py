@@ -12,6 +12,7 @@ from timesformer.config.checks import (
     check_at_most,
     check_choice,
     check_count,
+    check_factor,
     check_not_negative,
     check_positive,
     check_range,
@@ -31,11 +32,13 @@ __all__ = [
     "RunConfig",
     "Strategy",
     "Tracker",
+    "ValFrom",
 ]
 
 Keep = Literal["best", "last"]
 ProbeInput = Literal["given", "moments", "motion"]
 Strategy = Literal["auto", "ddp", "fsdp"]
+ValFrom = Literal["training", "fold"]
 Tracker = Literal["tensorboard", "wandb"]
 
 
@@ -53,6 +56,19 @@ class DataConfig:
     """Validation videos, like `train`; empty holds out `val_fraction` of the training videos."""
     val_fraction: float = 0.2
     """Fraction of each class held out if `val` is empty."""
+    num_folds: int = 0
+    """Folds of a cross-validation: the training videos are dealt to that many folds, as whole groups if they have
+    groups, and fold number `fold` is kept out of the run, to evaluate its model on; 0 keeps all. At least 2. A folder's
+    own validation split is not used."""
+    fold: int = 0
+    """The fold that is kept out, from 1 to `num_folds`."""
+    val_from: ValFrom = "training"
+    """Validation videos of a run with `num_folds`: `training` holds out `val_fraction` of the other folds; `fold`
+    shows the accuracy on the fold that is kept out after each epoch, and trains on all others. Only for runs that
+    choose nothing by validation: `keep = "last"` and no `patience`."""
+    train_fraction: float = 1.0
+    """Fraction of the training videos to train on: whole groups if there are 8 or more, otherwise the same fraction of
+    each class. A larger fraction contains a smaller one; validation videos do not change."""
     background: float = 0.0
     """Seconds of unlabeled time to sample per labeled second, as a class `background`; needs a list of segments. 0
     samples none."""
@@ -88,11 +104,26 @@ class DataConfig:
         refuse(
             not 0 < self.val_fraction < 1, f"val_fraction={self.val_fraction} must be greater than 0 and less than 1"
         )
+        self._check_folds()
         check_not_negative("background", self.background)
         check_count("num_workers", self.num_workers, least=0, most=MOST_WORKERS)
         check_choice("on_decode_error", self.on_decode_error, OnDecodeError)
         for name in ("train", "val"):
             check_utf8(name, getattr(self, name))
+
+    def _check_folds(self) -> None:
+        check_factor("train_fraction", self.train_fraction)
+        check_choice("val_from", self.val_from, ValFrom)
+        check_count("num_folds", self.num_folds, least=0)
+        check_count("fold", self.fold, least=0)
+        refuse(self.num_folds == 1, "num_folds=1: a cross-validation needs at least 2 folds, 0 is off")
+        for name, is_given in (("fold", self.fold > 0), ("val_from", self.val_from != "training")):
+            refuse(not self.num_folds and is_given, f"{name}={getattr(self, name)!r} has no effect without num_folds")
+        refuse(
+            self.num_folds > 0 and not 1 <= self.fold <= self.num_folds,
+            f"fold={self.fold} must lie between 1 and num_folds={self.num_folds}",
+        )
+        refuse(self.num_folds > 0 and self.val != "", f"val={self.val!r} has no effect with num_folds={self.num_folds}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +234,11 @@ class RunConfig:
             refuse(getattr(self, name) < 0, f"{name}={getattr(self, name)} must not be negative")
         check_count("seed", self.seed, least=0, most=MOST_SEED)
         refuse(not self.output, "output is empty: name a folder for the run")
+        refuse(
+            self.data.val_from == "fold" and (self.keep == "best" or self.patience > 0),
+            f"data.val_from='fold' with keep={self.keep!r} and patience={self.patience}: the fold that is kept out "
+            "must not choose the epoch; set keep='last' and patience=0, or data.val_from='training'",
+        )
 
     def _check_start(self) -> None:
         check_count("probe_views", self.probe_views, least=0, most=MOST_IN_BATCH)

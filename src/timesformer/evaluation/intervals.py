@@ -6,26 +6,33 @@ interval of Clopper and Pearson 1934 contains it at least as often and is wider 
 2001 compare them.)
 
 Videos of one person or recording tend to be correct or wrong together, so a thousand videos of ten persons say less
-than a thousand videos of a thousand persons. With groups, whole groups are resampled. A bootstrap cannot anticipate
-groups unlike those it has: if fewer than 5 groups have a mistake, or fewer than 5 a correct prediction, its interval is
-too narrow (zero width if all are correct). It is then widened to Wilson's with each group counted as one video. It is
-never narrower than the interval without groups.
+than a thousand videos of a thousand persons. With groups, the interval is for other groups of the same kind: Wilson's,
+with the variance between the groups and Student's t for their number (`grouped_interval`). Groups cannot tell of
+groups unlike them: if fewer than 5 of them have a mistake, or fewer than 5 a correct prediction (of fewer than 5
+groups: not all), it is widened to Wilson's with each group counted as one video. It is never narrower than the interval
+without groups.
+
+Coverage in simulations, with groups whose own accuracies are beta-distributed (`benchmarks/interval_coverage.py`): see
+`docs/guides/evaluate.md`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from timesformer.errors import DataError
-from timesformer.evaluation.metrics import bootstrap_interval, resample_ratios, wilson_interval
+from timesformer.evaluation.metrics import grouped_interval, student_quantile, wilson_interval
 
-IntervalMethod = Literal["wilson", "bootstrap_over_groups", "wilson_over_groups"]
+IntervalMethod = Literal["wilson", "t_over_groups", "wilson_over_groups"]
 
 MIN_GROUPS = 5
-"""Least number of groups with a mistake, and of groups with a correct prediction, for a bootstrap over groups."""
+"""Least number of groups with a mistake, and of groups with a correct prediction, for the variance between groups; of
+fewer groups, all."""
 
 NUM_RESAMPLES = 2000
 _SEED = 0  # fixed, so that equal predictions have equal intervals
@@ -61,22 +68,59 @@ def accuracy_interval(correct: Bool[np.ndarray, "models n"], *, groups: Sequence
         raise DataError("no samples to evaluate")
     accuracies = correct.mean(axis=0)
     accuracy = float(accuracies.mean())
-    independent = wilson_interval(accuracy, num_trials=_num_trials(accuracies, num_models=len(correct)))
+    num_trials = _num_trials(accuracies, num_models=len(correct))
+    independent = wilson_interval(accuracy, num_trials=num_trials)
     if not any(groups):
         return Interval(low=independent[0], high=independent[1], method="wilson", num_groups=0)
     group_indices = _number_groups(groups)
-    num_groups = int(group_indices.max()) + 1
-    intervals = [independent, bootstrap_interval(accuracies, groups=group_indices, seed=_SEED)]
-    group_accuracies = np.bincount(group_indices, weights=accuracies) / np.bincount(group_indices)
-    is_varied = _num_varied_groups(group_accuracies) >= MIN_GROUPS
+    tallies = np.stack([np.bincount(group_indices, weights=accuracies), np.bincount(group_indices)], axis=1)
+    intervals = [independent, grouped_interval(tallies, most_trials=num_trials)]
+    is_varied = _are_varied(tallies[:, 0] / tallies[:, 1])
     if not is_varied:
-        intervals.append(wilson_interval(accuracy, num_trials=num_groups))
+        intervals.append(wilson_interval(accuracy, num_trials=len(tallies)))
     return Interval(
         low=min(low for low, _ in intervals),
         high=max(high for _, high in intervals),
-        method="bootstrap_over_groups" if is_varied else "wilson_over_groups",
-        num_groups=num_groups,
+        method="t_over_groups" if is_varied else "wilson_over_groups",
+        num_groups=len(tallies),
     )
+
+
+def difference_interval(
+    before: Bool[np.ndarray, " n"], after: Bool[np.ndarray, " n"], *, groups: Sequence[str]
+) -> tuple[float, float]:
+    """95 % interval of how much more accurate the second of two models is, on the same videos.
+
+    It uses the variance of the difference between groups, with Student's t for their number, and is never narrower
+    than the interval without groups; videos without groups are groups of their own.
+
+    Args:
+        before: Correctness of the first model on each video.
+        after: Correctness of the second.
+        groups: Group of each video; a video with an empty group counts as its own.
+
+    Raises:
+        DataError: There are no videos.
+
+    Source: Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions", for videos
+    without groups.
+    """
+    if not len(before):
+        raise DataError("no samples to evaluate")
+    gains = after.astype(np.float64) - before
+    count, mean = len(gains), float(gains.mean())
+    z = NormalDist().inv_cdf(0.975)
+    better, worse = int((gains > 0).sum()) + 0.5, int((gains < 0).sum()) + 0.5
+    center, error = (better - worse) / (count + 2), math.sqrt(better + worse - (better - worse) ** 2 / (count + 2))
+    low, high = center - z * error / (count + 2), center + z * error / (count + 2)
+    numbers = _number_groups(groups)
+    num_groups = int(numbers.max()) + 1
+    if any(groups) and num_groups > 1:
+        residuals = np.bincount(numbers, weights=gains) - mean * np.bincount(numbers)
+        error = math.sqrt(num_groups / (num_groups - 1) * float((residuals**2).sum())) / count
+        half = student_quantile(0.975, df=num_groups - 1) * error
+        low, high = min(low, mean - half), max(high, mean + half)
+    return max(-1.0, low), min(1.0, high)
 
 
 def fraction_interval(
@@ -84,13 +128,13 @@ def fraction_interval(
 ) -> tuple[float, float]:
     """95 % interval of a fraction of sums over whole videos or groups of them, such as frame accuracy or F1.
 
-    It is a percentile bootstrap, widened to Wilson's with each group counted as one trial if fewer than 5 groups are
-    below 1 or fewer than 5 above 0; see the module docstring.
+    As for an accuracy with groups; see the module docstring. Of a measure that is not a fraction it is a percentile
+    bootstrap over groups, stretched by Student's t for their number, and widened in the same cases.
 
     Args:
         tallies: Numerator, at most the denominator, and denominator of each group; groups with 0 of 0 do not count.
-        resampled: Values of a measure that is not this fraction on resampled groups; the tallies then only tell
-            whether the groups vary. None resamples the fraction.
+        resampled: Values, 0 to 1, of a measure that is not this fraction on resampled groups; the tallies then only
+            tell whether the groups vary. None takes the fraction.
 
     Raises:
         DataError: All denominators are 0.
@@ -98,13 +142,28 @@ def fraction_interval(
     counted = tallies[tallies[:, 1] > 0]
     if not len(counted):
         raise DataError("no samples to evaluate")
-    values = resample_ratios(counted, seed=_SEED, num_resamples=NUM_RESAMPLES) if resampled is None else resampled
-    low, high = np.nanquantile(values, [0.025, 0.975]).tolist()
-    if _num_varied_groups(counted[:, 0] / counted[:, 1]) < MIN_GROUPS:
-        fraction = float(counted[:, 0].sum() / counted[:, 1].sum()) if resampled is None else float(np.nanmean(values))
+    fraction = float(counted[:, 0].sum() / counted[:, 1].sum()) if resampled is None else float(np.nanmean(resampled))
+    low, high = grouped_interval(counted) if resampled is None else stretched(resampled, num_groups=len(counted))
+    if not _are_varied(counted[:, 0] / counted[:, 1]):
         wide = wilson_interval(min(1.0, max(0.0, fraction)), num_trials=len(counted))
         low, high = min(low, wide[0]), max(high, wide[1])
     return low, high
+
+
+def stretched(
+    resampled: Float[np.ndarray, " resamples"], *, num_groups: int, least: float = 0.0, most: float = 1.0
+) -> tuple[float, float]:
+    """Percentile interval of a measure from `least` to `most` on resampled groups, stretched for their number.
+
+    A resample varies less than the measure, and its quantiles are those of a normal distribution: with G groups both
+    are made up for by the factor sqrt(G / (G - 1)) times Student's t over the normal quantile.
+    """
+    low, middle, high = np.nanquantile(resampled, [0.025, 0.5, 0.975]).tolist()
+    if num_groups == 1:
+        return low, high
+    factor = student_quantile(0.975, df=num_groups - 1) / NormalDist().inv_cdf(0.975)
+    factor *= math.sqrt(num_groups / (num_groups - 1))
+    return max(least, middle - factor * (middle - low)), min(most, middle + factor * (high - middle))
 
 
 def draw_groups(count: int) -> Int[np.ndarray, "resamples groups"]:
@@ -131,9 +190,9 @@ def describe_method(method: IntervalMethod, *, num_groups: int, num_alone: int, 
         return "Wilson"
     alone = f", {num_alone} of them videos without a group" if num_alone else ""
     over = f"over {num_groups} {kind}{'s' * (num_groups > 1)}{alone}"
-    if method == "bootstrap_over_groups":
-        return f"bootstrap {over}"
-    return f"Wilson {over}, too {'few' if num_groups < MIN_GROUPS else 'alike'} to resample"
+    if method == "t_over_groups":
+        return f"Wilson with the variance {over.replace('over', 'between', 1)}"
+    return f"Wilson {over}, too {'few' if num_groups < MIN_GROUPS else 'alike'} to tell their variance"
 
 
 def _num_trials(accuracies: Float[np.ndarray, " n"], *, num_models: int) -> float:
@@ -147,6 +206,11 @@ def _num_trials(accuracies: Float[np.ndarray, " n"], *, num_models: int) -> floa
 def _num_varied_groups(accuracies: Float[np.ndarray, " g"]) -> int:
     """Number of groups with a mistake or of groups with a correct prediction, whichever is smaller."""
     return min(int((accuracies < 1).sum()), int((accuracies > 0).sum()))
+
+
+def _are_varied(accuracies: Float[np.ndarray, " g"]) -> bool:
+    """Whether enough groups have a mistake, and enough a correct prediction, to tell the variance between groups."""
+    return len(accuracies) > 1 and _num_varied_groups(accuracies) >= min(MIN_GROUPS, len(accuracies))
 
 
 def _number_groups(groups: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Accuracy measures of a classifier, as pure functions of arrays."""
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -108,6 +109,73 @@ def wilson_interval(fraction: float, *, num_trials: float, confidence: float = 0
     half = z * math.sqrt(fraction * (1 - fraction) / num_trials + (shrinkage / z / 2) ** 2) / (1 + shrinkage)
     # rounding may put an end on the wrong side of a fraction that equals it
     return max(0.0, min(center - half, fraction)), min(1.0, max(center + half, fraction))
+
+
+def grouped_interval(
+    tallies: Float[np.ndarray, "groups 2"], *, most_trials: float = math.inf, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Wilson's interval of a fraction of sums over groups, with the variance between the groups.
+
+    The number of trials is the one whose binomial variance is the variance of the ratio estimator over the groups,
+    times the squared ratio of the normal quantile and Student's: few groups tell the variance badly. If all groups are
+    alike in being all correct or all wrong, each is one trial.
+
+    Args:
+        tallies: Numerator, from 0 to the denominator, and denominator, above 0, of each group.
+        most_trials: Upper bound of the number of trials, such as the number of samples.
+        confidence: Coverage of the interval, between 0 and 1.
+
+    Raises:
+        ConfigError: `confidence` is not between 0 and 1.
+        DataError: There are no groups.
+
+    Source: Cochran 1977, "Sampling Techniques", equation 6.13, for the variance; Korn and Graubard 1998, "Confidence
+    Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey Data", for the trials.
+    """
+    _check_confidence(confidence)
+    _refuse_empty(len(tallies))
+    count, (numerator, denominator) = len(tallies), tallies.sum(axis=0).tolist()
+    fraction = min(1.0, numerator / denominator)
+    if count == 1 or not 0 < fraction < 1:
+        return wilson_interval(fraction, num_trials=min(count, most_trials), confidence=confidence)
+    residuals = tallies[:, 0] - fraction * tallies[:, 1]
+    variance = count / (count - 1) * float((residuals**2).sum()) / denominator**2
+    variance = max(variance, fraction * (1 - fraction) / most_trials, np.finfo(np.float64).tiny)
+    narrowing = NormalDist().inv_cdf(0.5 + confidence / 2) / student_quantile(0.5 + confidence / 2, df=count - 1)
+    num_trials = min(fraction * (1 - fraction) / variance * narrowing**2, 1e15)
+    return wilson_interval(fraction, num_trials=num_trials, confidence=confidence)
+
+
+@lru_cache(maxsize=256)
+def student_quantile(probability: float, *, df: int) -> float:
+    """Quantile of Student's t distribution, by bisection.
+
+    Args:
+        probability: From 0.5 to less than 1.
+        df: Degrees of freedom, at least 1.
+    """
+    low, high = 0.0, 1.0
+    while _student_within(high, df=df) < 2 * probability - 1:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_within(middle, df=df) < 2 * probability - 1 else (low, middle)
+    return (low + high) / 2
+
+
+def _student_within(t: float, *, df: int) -> float:
+    """Probability that Student's t lies between -t and t.
+
+    Source: Abramowitz and Stegun 1964, "Handbook of Mathematical Functions", equations 26.7.3 and 26.7.4.
+    """
+    angle = math.atan(t / math.sqrt(df))
+    cosine, is_odd = math.cos(angle), df % 2 == 1
+    term = cosine if is_odd else 1.0
+    total = 0.0 if df == 1 else term
+    for k in range(3 if is_odd else 2, df - 1, 2):
+        term *= cosine**2 * (k - 1) / k
+        total += term
+    return (angle + math.sin(angle) * total) * 2 / math.pi if is_odd else math.sin(angle) * total
 
 
 def bootstrap_interval(

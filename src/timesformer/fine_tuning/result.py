@@ -97,11 +97,13 @@ class FineTuned:
             return f"The probe is kept: the run stopped after it. It is correct on {probe.top1:.1%} of {videos}."
         if tuned.top1 == probe.top1:
             return f"The probe is kept: both models are correct on {probe.top1:.1%} of {videos}, and it changes less."
+        names = {"probe": "the probe", "fine-tuned": "the fine-tuned model"}
         winner, other = (tuned, probe) if self.kept is tuned else (probe, tuned)
         low, high = probe.evaluation.top1_interval
         within = "inside" if low <= tuned.top1 <= high else "outside"
+        first, second = names[winner.way], names[other.way]
         return (
-            f"The {winner.way} model is kept: it is correct on {winner.top1:.1%} of {videos}, the {other.way} model on "
+            f"{first[0].upper()}{first[1:]} is kept: it is correct on {winner.top1:.1%} of {videos}, {second} on "
             f"{other.top1:.1%}. The accuracy of the fine-tuned model lies {within} the interval of the probe "
             f"({format_interval(low, high)})."
         )

@@ -3,41 +3,26 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from timesformer.config.compute import ComputeOptions
-from timesformer.config.io import to_dict
-from timesformer.config.run import ProbeInput, RunConfig
-from timesformer.config.schema import ClipConfig, Precision
-from timesformer.data.manifest.durations import median_seconds
+from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import video_files
 from timesformer.data.manifest.manifest import Manifest
 from timesformer.device import resolve_device
-from timesformer.errors import ConfigError, DecodeError
+from timesformer.errors import ConfigError
 from timesformer.evaluation.baselines import baselines_of, majority_class
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.result import Evaluation
-from timesformer.evaluation.summary import summarize
-from timesformer.fine_tuning.features import FeatureCache, Features, OnProgress, Setting, compute_features
+from timesformer.fine_tuning.features import OnProgress
 from timesformer.fine_tuning.folder import ProbeFolder, clear_stages
-from timesformer.fine_tuning.inputs import input_clips
+from timesformer.fine_tuning.job import Job, OnMessage, Progress
 from timesformer.fine_tuning.page import write_page
-from timesformer.fine_tuning.probe import Probe, fit_probe, predict_outcomes
-from timesformer.fine_tuning.result import Candidate, FineTuned, InputScore, Until
-from timesformer.fine_tuning.views import Views
-from timesformer.heads.attach import attach
-from timesformer.inference.predictor import Predictor
-from timesformer.inference.weights_hash import weights_sha256
-from timesformer.model.timesformer import TimeSformer
+from timesformer.fine_tuning.probing import TOP_K, Probed, measured, probe_inputs
+from timesformer.fine_tuning.result import Candidate, FineTuned, Until
 from timesformer.outputs import refuse_inputs
-from timesformer.training.dataloaders import Split, load_data, with_num_classes
+from timesformer.training.dataloaders import load_data, with_num_classes
 from timesformer.training.history import read_metrics
 from timesformer.training.init_weights import describe_head, initial_model
 from timesformer.training.precision import check_precision, chosen_precision
@@ -53,17 +38,11 @@ from timesformer.training.run_folder import (
     tidy,
     write_config,
 )
-from timesformer.training.train import train
+from timesformer.training.train import NO_GROUPS, train
 from timesformer.weights.load import load, model_files
 from timesformer.weights.model_folder import save
 
 logger = logging.getLogger(__name__)
-
-OnMessage = Callable[[str], None]
-Progress = Callable[[str], AbstractContextManager[OnProgress]]
-"""A progress bar with a description, which gives a function to call with the number done and the total."""
-
-_TOP_K = (1, 5)
 
 
 def fine_tune(
@@ -124,48 +103,24 @@ def fine_tune(
     run = with_num_classes(run, split)
     if resume:
         check_same_run(folder.run, run)
-    job = _Job(run, folder, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None)))
+    job = Job(run, folder, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None)))
     check_keeps_inputs(folder.run, run)
     refuse_inputs(folder.files, (*video_files(*split), *model_files(run.init_from)))
     with alone_in(folder.run):
         return _run(job, until=until, is_new=not resume)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A run with everything known before its first step."""
+def continue_fine_tuning(run: RunConfig, *, until: Until = "end", progress: Progress | None = None) -> Path:
+    """`fine_tune`, or its resumption if the folder holds the run; gives the folder.
 
-    run: RunConfig
-    folder: ProbeFolder
-    device: torch.device
-    split: Split
-    on_message: OnMessage | None
-    progress: Progress
-
-    @property
-    def say(self) -> OnMessage:
-        """Reports an event."""
-        return self.on_message or logger.info
-
-    @property
-    def cache(self) -> FeatureCache:
-        """The features that were computed before."""
-        return FeatureCache(self.folder.features)
-
-    @property
-    def options(self) -> ComputeOptions:
-        """How features and predictions are computed."""
-        data = self.run.data
-        return ComputeOptions(
-            device=self.run.device,
-            precision=self.run.precision,
-            num_workers=data.num_workers,
-            on_error=data.on_decode_error,
-            allow_codecs=data.allow_codecs,
-        )
+    Raises:
+        TimeSformerError: As `fine_tune`.
+    """
+    folder = ProbeFolder(Path(run.output).expanduser())
+    return fine_tune(run, until=until, resume=folder.run.config.exists(), progress=progress).folder
 
 
-def _run(job: _Job, *, until: Until, is_new: bool) -> FineTuned:
+def _run(job: Job, *, until: Until, is_new: bool) -> FineTuned:
     model = initial_model(job.run, labels=job.split.train.class_names).eval()
     head = _replaced(describe_head(model, job.run))
     if is_new:
@@ -175,7 +130,7 @@ def _run(job: _Job, *, until: Until, is_new: bool) -> FineTuned:
         write_config(job.folder.run, anchored(job.run), marks=marks_of(find_jobs(os.environ)))
     tidy(job.folder.run)
     job.say(_describe(job, head=head))
-    probed = _probe(job, model)
+    probed = probe_inputs(job, model)
     result = _result(job, probed, None, head=head)
     if until == "probe":
         return _finish(job, result)
@@ -189,133 +144,17 @@ def _replaced(head: str) -> str:
     return head if head.startswith("new") else f"new head in place of the {head}" if head else "new head"
 
 
-def _describe(job: _Job, *, head: str) -> str:
+def _describe(job: Job, *, head: str) -> str:
     run, split = job.run, job.split
-    groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
+    groups = f"{len(split.val.groups)} of {split.num_groups} groups" if split.num_groups else NO_GROUPS
     return (
         f"probe: {run.probe_views} clips of each of {split.train.describe_size()} of {run.model.num_classes} classes, "
-        f"{split.val.describe_size()} for validation{groups}; frozen {run.init_from} in {run.precision} on "
+        f"{split.val.describe_size()} for validation ({groups}); frozen {run.init_from} in {run.precision} on "
         f"{job.device}; {head}"
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tried:
-    """The probe of an input."""
-
-    run: RunConfig
-    """With the clip settings of the input."""
-    precision: Precision
-    probe: Probe
-    val: tuple[Features | DecodeError, ...]
-    keys: tuple[str, ...]
-    """Of the features in the cache."""
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Probed:
-    """The probe of the best input."""
-
-    run: RunConfig
-    """The run that goes on from it, with the clip settings of that input."""
-    probe: Probe
-    candidate: Candidate
-    input: ProbeInput
-    inputs: tuple[InputScore, ...]
-
-
-def _probe(job: _Job, model: TimeSformer) -> _Probed:
-    """Fit the probe of each input, and keep that with the lowest negative log-likelihood in cross-validation."""
-    tried: dict[ProbeInput, _Tried] = {}
-    for name, clip in input_clips(job.run.clip, job.run.probe_inputs).items():
-        tried[name] = _try_input(job, model, name, clip)
-    job.cache.prune(key for each in tried.values() for key in each.keys)
-    name = min(tried, key=lambda name: tried[name].probe.nll)
-    best, probe = tried[name], tried[name].probe
-    if len(tried) > 1:
-        job.say(f"probe: input {name} of {', '.join(tried)}")
-    run = best.run
-    protocol = describe_protocol(run.model, run.clip, precision=best.precision)
-    outcomes = predict_outcomes(probe.head, best.val, fusion=run.clip.fusion)
-    evaluation = summarize(job.split.val, outcomes, protocol=protocol, top_k=_TOP_K)
-    _save_probe(job, model, probe, clip=run.clip)
-    seconds = sum(each.seconds for each in tried.values())
-    candidate = Candidate(way="probe", evaluation=evaluation, minutes=seconds / 60, model=job.folder.probe)
-    job.say(_measured(candidate))
-    scores = [InputScore(name=name, nll=each.probe.nll, accuracy=each.probe.accuracy) for name, each in tried.items()]
-    return _Probed(run, probe, candidate, name, tuple(scores))
-
-
-def _try_input(job: _Job, model: TimeSformer, name: ProbeInput, clip: ClipConfig) -> _Tried:
-    """Fit the probe of an input."""
-    run, split = replace(job.run, clip=clip), job.split
-    model.info = replace(model.info, clip=clip)
-    predictor = Predictor(model, options=job.options.for_predictor())
-    setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
-    videos = [Views(run, sample, "training") for sample in split.train.samples]
-    videos += [Views(run, sample, "validation") for sample in split.val.samples]
-    found = _features(job, predictor, videos, setting)
-    train, val = found[: len(split.train.samples)], found[len(split.train.samples) :]
-    pairs = zip(train, split.train.samples, strict=True)
-    used = [(each, sample) for each, sample in pairs if isinstance(each, Features)]
-    with job.progress("choosing the penalty") as on_fold:
-        probe = fit_probe(
-            [each for each, _ in used],
-            [sample for _, sample in used],
-            num_classes=run.model.num_classes,
-            seed=run.seed,
-            on_fold=on_fold,
-        )
-    job.say(
-        f"probe of {name}: {probe.accuracy:.1%} in cross-validation, strength {probe.strength:.3g} chosen among "
-        f"{len(probe.scores)} by {probe.folds}"
-    )
-    seconds = sum(each.seconds for each in found if isinstance(each, Features)) + probe.seconds
-    keys = tuple(setting.key(each) for each in videos)
-    return _Tried(run, predictor.precision, probe, tuple(val), keys, seconds)
-
-
-def _features(
-    job: _Job, predictor: Predictor, videos: Sequence[Views], setting: Setting
-) -> list[Features | DecodeError]:
-    """Features of videos, or the error of each that cannot be decoded and is skipped."""
-
-    def on_error(error: DecodeError) -> None:
-        if job.run.data.on_decode_error == "raise":
-            raise error
-        logger.warning("skipped: %s", error)
-
-    with job.progress("computing features") as on_progress:
-        return compute_features(
-            predictor, videos, setting=setting, cache=job.cache, on_error=on_error, on_progress=on_progress
-        )
-
-
-def _backbone_sha256(model: TimeSformer) -> str:
-    """Hash of all weights but the head."""
-    copy = deepcopy(model)
-    for parameter in copy.head.parameters():
-        torch.nn.init.zeros_(parameter)
-    return weights_sha256(copy)
-
-
-def _backbone_config(run: RunConfig) -> dict[str, object]:
-    """Fields of the model that features depend on besides its weights."""
-    model = run.model
-    return {"num_frames": model.num_frames, "image_size": model.image_size, "scheme": to_dict(model)["scheme"]}
-
-
-def _save_probe(job: _Job, model: TimeSformer, probe: Probe, *, clip: ClipConfig) -> None:
-    headed = deepcopy(model)
-    attach(headed, probe.head, mean=probe.mean, variance=probe.variance)
-    seconds = median_seconds(job.split.train.samples, allow_codecs=job.run.data.allow_codecs)
-    source = f"linear probe of {job.run.init_from}"
-    headed.info = replace(headed.info, clip=clip, clip_seconds=seconds, source=source)
-    save(headed, job.folder.probe, overwrite=True)
-
-
-def _fine_tune(job: _Job, run: RunConfig) -> Candidate:
+def _fine_tune(job: Job, run: RunConfig) -> Candidate:
     """Fine-tune from the head of the probe, and evaluate the result."""
     folder = job.folder.fine_tuning
     changes = {"probe_views": 0, "probe_inputs": ("given",), "init_head": str(job.folder.probe)}
@@ -325,24 +164,16 @@ def _fine_tune(job: _Job, run: RunConfig) -> Candidate:
         evaluation = _evaluate(job, folder.model, on_progress=on_progress)
     seconds = sum(record.seconds for record in read_metrics(folder.metrics))
     candidate = Candidate(way="fine-tuned", evaluation=evaluation, minutes=seconds / 60, model=folder.model)
-    job.say(_measured(candidate))
+    job.say(measured(candidate))
     return candidate
 
 
-def _evaluate(job: _Job, model: Path, *, on_progress: OnProgress) -> Evaluation:
+def _evaluate(job: Job, model: Path, *, on_progress: OnProgress) -> Evaluation:
     videos: Manifest = job.split.val
-    return evaluate(load(model), videos, options=job.options, on_progress=on_progress, top_k=_TOP_K)
+    return evaluate(load(model), videos, options=job.options, on_progress=on_progress, top_k=TOP_K)
 
 
-def _measured(candidate: Candidate) -> str:
-    evaluation = candidate.evaluation
-    return (
-        f"{candidate.way}: {evaluation.top1:.1%} of {evaluation.num_videos} validation videos, 95 % interval "
-        f"{evaluation.describe_interval()}; {candidate.minutes:.1f} minutes"
-    )
-
-
-def _result(job: _Job, probed: _Probed, second: Candidate | None, *, head: str) -> FineTuned:
+def _result(job: Job, probed: Probed, second: Candidate | None, *, head: str) -> FineTuned:
     names = job.split.train.class_names
     most = majority_class([names[sample.label] for sample in job.split.train.samples], names)
     return FineTuned(
@@ -359,12 +190,12 @@ def _result(job: _Job, probed: _Probed, second: Candidate | None, *, head: str) 
     )
 
 
-def _keep(job: _Job, result: FineTuned) -> None:
+def _keep(job: Job, result: FineTuned) -> None:
     """Copy the better model to `model/`."""
     save(load(result.kept.model), job.folder.run.model, overwrite=True)
 
 
-def _finish(job: _Job, result: FineTuned) -> FineTuned:
+def _finish(job: Job, result: FineTuned) -> FineTuned:
     _keep(job, result)
     title = f"{Path(job.run.init_from).name} on {job.run.data.train}"
     write_page(result, job.folder, title=title, allow_codecs=job.run.data.allow_codecs)

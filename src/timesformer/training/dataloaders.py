@@ -1,6 +1,5 @@
 """Training and validation videos of a run, their order, batches and data loaders."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,16 +18,14 @@ from timesformer.config.schema import ClipConfig, OnDecodeError
 from timesformer.data.clips.dataset import EvalViews, TrainClips
 from timesformer.data.clips.worker_errors import ErrorsAsValues
 from timesformer.data.manifest.background import with_background
-from timesformer.data.manifest.manifest import Manifest, holds_splits, load_training, split_manifest
-from timesformer.data.manifest.model_classes import read_validation
+from timesformer.data.manifest.manifest import Manifest, load_training
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, DataError, DecodeError, TimeSformerError
 from timesformer.signals import outlive_end
+from timesformer.training.parts import divide, warn_about_parts
 from timesformer.training.ranks import ALONE, Ranks
 from timesformer.training.resume import DataSize
 from timesformer.training.shares import Shares, consecutive_share, paired_share
-
-logger = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
@@ -53,7 +50,8 @@ def load_data(data: DataConfig, *, seed: int) -> Split:
 
     The validation videos are `data.val` if set; else the validation split in the folder `data.train`, if it has splits;
     else `data.val_fraction` of each training class, as whole groups if the videos have groups. Segments of one video
-    stay together. With `data.background`, both get segments of background, which opens every video.
+    stay together. With `data.num_folds`, one fold is kept out of both, or is validation (`data.val_from`). With
+    `data.background`, both get segments of background, which opens every video.
 
     Args:
         data: The sources.
@@ -77,13 +75,9 @@ def _read_data(data: DataConfig, *, seed: int) -> Split:
     train = load_training(source)
     if len(train.class_names) + (data.background > 0) < 2:
         raise DataError(f"{source}: has one class ({train.class_names[0]!r}); a classifier needs at least two")
-    if not data.val and not holds_splits(source):
-        split = Split(*split_manifest(train, fraction=data.val_fraction, seed=seed))
-        _warn_about_classes_without_validation(split)
-        return split
-    val = read_validation(data.val or source, train=train)
-    _warn_about_overlap(train, val)
-    return Split(train, val)
+    split = Split(*divide(train, data, seed=seed))
+    warn_about_parts(*split, data)
+    return split
 
 
 def _with_background(split: Split, data: DataConfig, *, seed: int) -> Split:
@@ -113,34 +107,6 @@ def validation_of(run: RunConfig) -> Manifest:
 def with_num_classes(run: RunConfig, split: Split) -> RunConfig:
     """The run with the number of classes of its data."""
     return replace(run, model=replace(run.model, num_classes=len(split.train.class_names)))
-
-
-def _warn_about_overlap(train: Manifest, val: Manifest) -> None:
-    shared = {sample.path.resolve() for sample in train.samples} & {sample.path.resolve() for sample in val.samples}
-    if shared:
-        who = "1 video is" if len(shared) == 1 else f"{len(shared)} videos are"
-        logger.warning("%s in both training and validation: validation accuracy will be too high", who)
-    groups = sorted({*train.groups} & {*val.groups})
-    if groups:
-        who = "1 group is" if len(groups) == 1 else f"{len(groups)} groups are"
-        message = "%s in both training and validation (%s): validation accuracy will be too high"
-        logger.warning(message, who, _some(groups))
-
-
-def _warn_about_classes_without_validation(split: Split) -> None:
-    """Warn about classes without a validation video when whole groups, or videos of several classes, are held out."""
-    if not split.num_groups and not split.train.has_segments:
-        return
-    shown = {sample.label for sample in split.val.samples}
-    absent = [name for label, name in enumerate(split.train.class_names) if label not in shown]
-    if absent:
-        message = "%d of %d classes have no validation video (%s): none of their %s can be held out"
-        units = "groups" if split.num_groups else "videos"
-        logger.warning(message, len(absent), len(split.train.class_names), _some(absent), units)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def validation_clip(clip: ClipConfig) -> ClipConfig:

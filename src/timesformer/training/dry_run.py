@@ -162,7 +162,10 @@ def _summarize_data(run: RunConfig) -> tuple[DataSummary, Split | None]:
             problem = str(error)
     by_groups = ", by whole groups" if split and split.num_groups else ""
     held_out = f"{data.val_fraction:.0%} of each training class{by_groups}"
-    has_splits = bool(data.train) and not missing and holds_splits(data.train)
+    if data.num_folds:
+        kept_out = f"fold {data.fold} of {data.num_folds}{by_groups}"
+        held_out = kept_out if data.val_from == "fold" else f"{held_out}, after {kept_out} is kept out"
+    has_splits = bool(data.train) and not missing and not data.num_folds and holds_splits(data.train)
     return DataSummary(
         train=data.train,
         val=data.val or (f"in {data.train}" if has_splits else held_out),
@@ -270,7 +273,7 @@ def _data_line(data: DataSummary) -> str:
     sources = f"{data.train}; validation: {data.val}"
     if data.missing:
         return f"{sources}; not found: {', '.join(data.missing)}"
-    groups = f" ({data.num_val_groups} of {data.num_groups} groups)" if data.num_groups else ""
+    groups = f" ({data.num_val_groups} of {data.num_groups} groups)" if data.num_groups else " (no groups)"
     return f"{sources}; {data.num_train} training and {data.num_val} validation {data.kind}{groups}"
 
 

@@ -139,8 +139,12 @@ def differences(folder: RunFolder, run: RunConfig, *, ignored: tuple[str, ...] =
     Raises:
         ConfigError: The config in the folder cannot be read.
     """
-    old = _flat(to_dict(read_config(folder.config, kind=RunConfig)))
-    new = _flat(to_dict(run))
+    return config_differences(read_config(folder.config, kind=RunConfig), run, ignored=ignored)
+
+
+def config_differences(before: RunConfig, run: RunConfig, *, ignored: tuple[str, ...] = ()) -> list[str]:
+    """Differences between two runs, in keys that change the result; `ignored` as in `differences`."""
+    old, new = _flat(to_dict(before)), _flat(to_dict(run))
     compared = [key for key in new if key not in (*_FREE_TO_CHANGE, *ignored)]
     return [f"{key} was {old[key]!r} and is {new[key]!r}" for key in compared if not _is_same(key, old, new)]
 

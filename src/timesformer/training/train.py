@@ -53,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 OnMessage = Callable[[str], None]
 
+NO_GROUPS = "no groups: persons and places may be in both"
+
 
 def train(
     run: RunConfig,
@@ -295,15 +297,16 @@ def _write_missing_files(job: _Job, output: _Output) -> None:
 
 def _describe(job: _Job, *, steps: int, head: str) -> str:
     run, split, state = job.run, job.split, job.state
-    groups = f" ({len(split.val.groups)} of {split.num_groups} groups)" if split.num_groups else ""
+    groups = f"{len(split.val.groups)} of {split.num_groups} groups" if split.num_groups else NO_GROUPS
     start = f"resuming after epoch {state.epochs}" if state.has_begun else "training"
     if state.batches:
         start = f"resuming in epoch {state.epochs + 1} after {state.batches // run.accumulate} of {steps} steps"
     of = "in" if split.train.has_segments else "of"
     held = split.val.describe_size() if split.val.has_segments else job.size.val
     return (
-        f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation{groups}; "
-        f"{run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}{f'; {head}' if head else ''}"
+        f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation "
+        f"({groups}); {run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}"
+        f"{f'; {head}' if head else ''}"
     )
 
 

@@ -63,7 +63,7 @@ def write_report(
         title: Heading of the page.
         curve: PNG of the learning curve; None or a missing file omits it.
         num_examples: Videos to show; see `choose_examples`.
-        lead: Further HTML for the page, before the learning curve.
+        lead: HTML for the page, before the learning curve.
         sections: Further HTML for the page, after these videos.
         overwrite: Replace an existing file.
         allow_codecs: Codecs to decode in addition to `timesformer.data.video.codecs.DEFAULT_CODECS`.
@@ -166,7 +166,17 @@ def _headline(evaluation: Evaluation, *, title: str, numbers: Mapping[str, str],
         f"<h1>{escape(title)}</h1><div class=numbers>{cells}</div>"
         f"<p class=protocol>Protocol: {escape(evaluation.protocol)}.<br><span class=soft>{about}"
         f"95 % confidence interval of top-1: {evaluation.describe_interval()}. Chance: "
-        f"{1 / len(evaluation.class_names):.1%}.{skipped}</span></p>"
+        f"{1 / len(evaluation.class_names):.1%}.{_without_groups(evaluation)}{skipped}</span></p>"
+    )
+
+
+def _without_groups(evaluation: Evaluation) -> str:
+    """What the interval means if no video has a group."""
+    if evaluation.num_groups:
+        return ""
+    return (
+        " No groups are given, so the videos count as independent: if several show one person, camera or recording, "
+        "the interval is too narrow, and it says nothing about new ones."
     )
 
 

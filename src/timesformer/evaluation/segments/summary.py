@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 
 from timesformer.config.thresholds import Thresholds
 from timesformer.errors import DataError
-from timesformer.evaluation.intervals import MIN_GROUPS, draw_groups, fraction_interval
+from timesformer.evaluation.intervals import MIN_GROUPS, draw_groups, fraction_interval, stretched
 from timesformer.evaluation.result import Skipped
 from timesformer.evaluation.segments.detection import TIOUS, average_precisions
 from timesformer.evaluation.segments.metrics import Events, boundary_errors, correct_frames, edit_score, f1_counts
@@ -184,7 +184,7 @@ def _of_errors(
         )
         for row in draw_groups(len(by_group)).tolist()
     ]
-    low, high = np.quantile(resampled, [0.025, 0.975]).tolist()
+    low, high = stretched(np.array(resampled), num_groups=len(by_group), least=-np.inf, most=np.inf)
     return Measure(value=float(statistic(everything)), low=low, high=high)
 
 
