@@ -58,6 +58,14 @@ REFUSED = [
     (ClipConfig, {"sampling": "random"}, "sampling='random' is not one of 'dense', 'center', 'segment'"),
     (ClipConfig, {"channel_order": "gbr"}, "channel_order='gbr' is not one of 'rgb', 'bgr', 'time'"),
     (ClipConfig, {"background": "blur"}, "background='blur' is not one of 'keep', 'remove'"),
+    (ClipConfig, {"region": "face"}, "region='face' is not one of 'frame', 'motion'"),
+    (
+        ClipConfig,
+        {"region": "motion", "num_crops": 1, "min_region": 0.0},
+        "min_region=0.0 must be greater than 0 and at most 1",
+    ),
+    (ClipConfig, {"region": "motion"}, "num_crops=3 has no effect with region='motion', .*: set num_crops=1"),
+    (ClipConfig, {"min_region": 0.3}, "min_region=0.3 has no effect with region='frame', only with 'motion'"),
     (ClipConfig, {"fusion": "max"}, "fusion='max' is not one of 'softmax', 'logits'"),
     (ClipConfig, {"frame_stride": 0}, "frame_stride=0 must be greater than 0"),
     (ClipConfig, {"target_fps": -30.0}, "target_fps=-30.0 must be greater than 0"),
@@ -120,6 +128,11 @@ REFUSED = [
         RunConfig,
         {"model": ModelConfig(num_frames=1), "clip": ClipConfig(background="remove")},
         "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
+    ),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=1), "clip": ClipConfig(region="motion", num_crops=1)},
+        "clip.region='motion' has no effect on a single frame: model.num_frames=1",
     ),
     (RunConfig, {"output": ""}, "output is empty: name a folder for the run"),
 ]

@@ -203,6 +203,10 @@ class RunConfig:
             "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(
+            self.clip.region == "motion" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
+            "clip.region='motion' has no effect on a single frame: model.num_frames=1",
+        )
+        refuse(
             self.clip.channel_order == "time" and (self.augment.hue_jitter > 0 or self.augment.grayscale > 0),
             f"hue_jitter={self.augment.hue_jitter}, grayscale={self.augment.grayscale} have no effect with "
             f"clip.channel_order='time', which has no colors",

@@ -40,6 +40,12 @@ _RULES = {
 }
 """Frame i of a clip, for a video of n frames and `num_frames`, T, of them to read; L is the span of a dense clip."""
 
+_REGIONS = {
+    "frame": "the whole frame",
+    "motion": "the rectangle in which something moves, with the aspect ratio of the crop, takes the place of the "
+    "frame: `moving_region` in the script that `timesformer export --runner` writes",
+}
+
 
 def sidecar_path(path: Path) -> Path:
     """The sidecar of an exported file: `mine.json` for `mine.onnx`, `mine.pt2.json` for `mine.pt2`."""
@@ -107,6 +113,11 @@ def _preprocessing(config: ModelConfig, clip: ClipConfig) -> dict[str, Any]:
             "plausible_fps": [MIN_FPS / 1.01, MAX_FPS * 1.01],
             "num_clips": clip.num_clips,
             **_RULES[clip.sampling],
+        },
+        "region": {
+            "mode": clip.region,
+            "rule": _REGIONS[clip.region],
+            **({"min_region": clip.min_region} if clip.region == "motion" else {}),
         },
         "resize": {
             "rule": "the smallest frame that covers the crop, times scale, with the aspect ratio of the video",

@@ -17,7 +17,8 @@ from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.affine import cut
 from timesformer.data.clips.augment import augment_clip, draw_aspect
 from timesformer.data.clips.color import luma
-from timesformer.data.clips.sampling import eval_boxes, random_box, resized_size
+from timesformer.data.clips.region import moving_region
+from timesformer.data.clips.sampling import Box, eval_boxes, random_box, resized_size
 
 NO_AUGMENTATION = AugmentConfig()
 """Scale, crop and mirroring alone."""
@@ -31,16 +32,18 @@ def eval_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
     """Crop the spatial views of one clip for evaluation.
 
     With one crop the short side of the frame becomes `clip.test_scale` times that of the crop, and the center is cut.
-    With three crops it becomes that of the crop, and both ends and the center of the longer side are cut.
+    With three crops it becomes that of the crop, and both ends and the center of the longer side are cut. If
+    `clip.region` is `motion`, the region takes the place of the frame.
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Number of crops and their scale, and channel order.
+        clip: Region, number of crops and their scale, and channel order.
         image_size: Height and width of a crop in pixels.
 
     Returns:
         Views for `to_floats`, in the order of `sampling.crop_boxes`.
     """
+    frames = cut(as_tensor(frames), region_of(frames, clip, image_size=image_size))
     _, height, width, _ = frames.shape
     size, boxes = eval_boxes(height, width, clip, crop=image_size)
     resized = resize(take_channels(frames, clip), size)
@@ -62,7 +65,7 @@ def train_view(
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Channel order.
+        clip: Region and channel order.
         data: Range of the scale, jitter of the crop, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
         generator: Source of scale, aspect, position, mirroring and augmentation, drawn in this order.
@@ -71,6 +74,7 @@ def train_view(
     Returns:
         The view, for `to_floats`.
     """
+    frames = cut(as_tensor(frames), region_of(frames, clip, image_size=image_size))
     scale, aspect = generator.uniform(*data.scale_range), draw_aspect(augment, generator)
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, aspect=aspect)
     _, height, width, _ = resized.shape
@@ -78,6 +82,20 @@ def train_view(
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
     return to_channels(view.flip(2) if is_mirrored else view, clip)
+
+
+def region_of(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> Box:
+    """The part of a clip's frames that crops are taken from.
+
+    Args:
+        frames: RGB frames, 0 to 255.
+        clip: `region` and `min_region`.
+        image_size: Height and width of a crop in pixels.
+    """
+    _, height, width, _ = frames.shape
+    if clip.region == "frame":
+        return Box(0, 0, height, width)
+    return moving_region(np.asarray(frames), crop=image_size, least=clip.min_region)
 
 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
