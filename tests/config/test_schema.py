@@ -134,6 +134,21 @@ REFUSED = [
         {"model": ModelConfig(num_frames=1), "clip": ClipConfig(region="motion", num_crops=1)},
         "clip.region='motion' has no effect on a single frame: model.num_frames=1",
     ),
+    (OptimConfig, {"distill_weight": 0.0}, "distill_weight=0.0 must be greater than 0 and at most 1"),
+    (OptimConfig, {"distill_temperature": 0.0}, "distill_temperature=0.0 must be greater than 0"),
+    (OptimConfig, {"distill_temperature": 1e4}, "distill_temperature=10000.0 must be at most 1000"),
+    (
+        RunConfig,
+        {"optim": OptimConfig(distill_weight=0.7)},
+        "optim.distill_weight=0.7 has no effect without distill_from",
+    ),
+    (
+        RunConfig,
+        {"optim": OptimConfig(distill_temperature=1.0)},
+        "optim.distill_temperature=1.0 has no effect without distill_from",
+    ),
+    (RunConfig, {"distill_from": "runs/a"}, "distill_from='runs/a' must be a list of models"),
+    (RunConfig, {"distill_from": ("runs/a", "")}, r"distill_from=\['runs/a', ''\] has an empty name"),
     (RunConfig, {"output": ""}, "output is empty: name a folder for the run"),
 ]
 

@@ -77,7 +77,7 @@ def train(
     head.refuse_without_features()
     if preview and (dry_run or resume):
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
-    if resume and not (data or options.config or options.model or options.init_from):
+    if resume and not (data or options.config or options.model or options.init_from or options.distill_from):
         options = replace(options, config=_config_to_resume(options.output))
     process = find_process_info(os.environ)
     if not (dry_run or preview):
@@ -124,7 +124,8 @@ def _config_to_resume(output: str) -> Path | None:
 
 def _write_preview(run: RunConfig, preview: Path, *, config: Path | None, overwrite: bool) -> Path:
     preview = preview.expanduser()
-    reads = (*list_files(run.data.train, run.data.val), *model_files(run.init_from), *filter(None, [config]))
+    models = (file for source in (run.init_from, *run.distill_from) for file in model_files(source))
+    reads = (*list_files(run.data.train, run.data.val), *models, *filter(None, [config]))
     check_files(preview, overwrite=overwrite, reads=reads)
     return write_preview(run, preview)
 

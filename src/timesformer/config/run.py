@@ -104,6 +104,10 @@ class RunConfig:
     """Optimizer and learning-rate schedule."""
     init_from: str = ""
     """Pretrained weights: anything that `load` accepts; empty uses `model.initialization`."""
+    distill_from: tuple[str, ...] = ()
+    """Teachers: trained models, anything that `load` accepts. The run learns their mean probabilities
+    on each training clip together with its label. They have the classes and the clip settings of the run; sizes and schemes may differ. The
+    memory that they need is not in the estimate of a dry run."""
     init_scale: float = 1.0
     """Factor on the embeddings and residual branches of the pretrained weights. Outputs do not change (every reader
     normalizes first); relative updates get smaller. About 10 for ViTs with folded LayerScale."""
@@ -153,6 +157,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", tuple(self.trackers))
+        refuse(isinstance(self.distill_from, str), f"distill_from={self.distill_from!r} must be a list of models")
+        object.__setattr__(self, "distill_from", tuple(self.distill_from))
         self._check_values()
         self._check_batch()
         self._check_clips()
@@ -164,8 +170,18 @@ class RunConfig:
         check_at_most("epochs", self.epochs, 10**15)
         for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
+        plain = OptimConfig()
+        for name in ("distill_weight", "distill_temperature"):
+            value = getattr(self.optim, name)
+            refuse(
+                not self.distill_from and value != getattr(plain, name),
+                f"optim.{name}={value} has no effect without distill_from",
+            )
+        refuse("" in self.distill_from, f"distill_from={list(self.distill_from)} has an empty name")
         for name in ("init_from", "output"):
             check_utf8(name, getattr(self, name))
+        for teacher in self.distill_from:
+            check_utf8("distill_from", teacher)
         check_choice("precision", self.precision, PrecisionName)
         check_choice("keep", self.keep, Keep)
         check_choice("strategy", self.strategy, Strategy)
