@@ -105,9 +105,9 @@ class RunConfig:
     init_from: str = ""
     """Pretrained weights: anything that `load` accepts; empty uses `model.initialization`."""
     distill_from: tuple[str, ...] = ()
-    """Teachers: trained models, anything that `load` accepts. The run learns their mean probabilities
-    on each training clip together with its label. They have the classes and the clip settings of the run; sizes and schemes may differ. The
-    memory that they need is not in the estimate of a dry run."""
+    """Teachers: trained models, anything that `load` accepts. The run learns their mean probabilities on each training
+    clip together with its label. They have the classes and the clip settings of the run; sizes and schemes may differ.
+    The memory that they need is not in the estimate of a dry run."""
     init_scale: float = 1.0
     """Factor on the embeddings and residual branches of the pretrained weights. Outputs do not change (every reader
     normalizes first); relative updates get smaller. About 10 for ViTs with folded LayerScale."""
