@@ -28,6 +28,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("data", {}, {"flip": False}),
     ("augment", {}, {"repeats": 5}),
     ("augment", {}, {"temporal_jitter": 0.9}),
+    ("augment", {}, {"tempo": 3.0}),
     ("augment", {}, {"rotation": 20.0}),
     ("augment", {}, {"aspect": 1.5}),
     ("augment", {}, {"rand_augment": 2}),

@@ -20,6 +20,7 @@ RandOperations = Literal["all", "geometric", "photometric"]
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "aspect": (1, 4),
+        "tempo": (1, 4),
         "rand_magnitude": (0, 10),
         "hue_jitter": (0, 0.5),
         "grayscale": (0, 1),
@@ -45,6 +46,9 @@ class AugmentConfig:
     temporal_jitter: float = 0.0
     """Random speed, j. With `uniform` and `segment` sampling, a clip covers a random span of the video, of 1 - j to 1
     of its length. With dense sampling, the span of the clip is multiplied by 1 - j to 1 + j."""
+    tempo: float = 1.0
+    """Random tempo: a clip is cut into four parts of equal length, each up to this factor faster or slower than the
+    whole, which keeps its first and last frame. 1 changes nothing."""
     rotation: float = 0.0
     """Largest rotation in either direction, in degrees."""
     aspect: float = 1.0

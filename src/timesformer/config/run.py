@@ -219,6 +219,11 @@ class RunConfig:
             "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(
+            self.augment.tempo != 1 and self.model.num_frames * self.clip.frames_per_channel_group < 3,
+            f"augment.tempo={self.augment.tempo} has no effect on clips of less than 3 frames: "
+            f"model.num_frames={self.model.num_frames}",
+        )
+        refuse(
             self.clip.region == "motion" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
             "clip.region='motion' has no effect on a single frame: model.num_frames=1",
         )

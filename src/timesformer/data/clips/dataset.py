@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import sampling, transforms
+from timesformer.data.clips.tempo import change_tempo
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
@@ -153,14 +154,12 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         warn_of_timing(self._manifest.samples[index].name, info, self._clip, warned=self._warned[index])
 
     def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
+        return [frame for generator in generators for frame in self._draw_clip(info, generator)]
+
+    def _draw_clip(self, info: VideoInfo, generator: np.random.Generator) -> list[int]:
         num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
-        return [
-            frame
-            for generator in generators
-            for frame in sampling.train_clip(
-                info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter
-            )
-        ]
+        frames = sampling.train_clip(info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter)
+        return change_tempo(frames, factor=self._augment.tempo, generator=generator)
 
 
 class EvalViews(Dataset[tuple[Tensor, int, int]]):
