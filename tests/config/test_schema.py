@@ -77,7 +77,7 @@ REFUSED = [
     (ClipConfig, {"std": (0.2, 0.0, 0.2)}, r"std=\(0.2, 0.0, 0.2\) must be greater than 0"),
     *(
         (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no effect on sampling='{name}'")
-        for name in ("center", "segment", "uniform", "coverage")
+        for name in ("center", "coverage")
     ),
     (
         DataConfig,
@@ -106,6 +106,12 @@ REFUSED = [
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
+    (AugmentConfig, {"tempo": 0.5}, "tempo=0.5 must lie between 1 and 4"),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=2), "augment": AugmentConfig(tempo=2.0)},
+        "augment.tempo=2.0 has no effect on clips of less than 3 frames: model.num_frames=2",
+    ),
     (DataConfig, {"crop_jitter": 1.5}, "crop_jitter=1.5 must lie between 0 and 1"),
     (OptimConfig, {"pretrained_lr": 0.0}, "pretrained_lr=0.0 must be greater than 0 and at most 1"),
     (

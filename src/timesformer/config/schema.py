@@ -237,7 +237,8 @@ class ClipConfig:
     target_fps: float = 30.0
     """Frame rate that `frame_stride` refers to, in frames per second."""
     num_clips: int = 1
-    """Temporal views per video at test; `coverage` sets its own number."""
+    """Temporal views per video at test, with `dense`, `segment` and `uniform`; those of the last two lie a fraction of
+    the distance of their frames apart. `coverage` sets its own number."""
     num_crops: int = 3
     """Spatial views per clip at test: 1 (center, short side at `test_scale`) or 3 (both ends and the center of the
     longer side, short side equal to the crop's)."""
@@ -291,8 +292,8 @@ class ClipConfig:
 
     def _refuse_fields_without_effect(self) -> None:
         refuse(
-            self.sampling != "dense" and self.num_clips != 1,
-            f"num_clips={self.num_clips} has no effect on sampling={self.sampling!r}: only 'dense' has several clips",
+            self.sampling in ("center", "coverage") and self.num_clips != 1,
+            f"num_clips={self.num_clips} has no effect on sampling={self.sampling!r}: it has a number of its own",
         )
         refuse(
             self.sampling in ("segment", "uniform") and (self.frame_stride, self.target_fps) != (32, 30.0),

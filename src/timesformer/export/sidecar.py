@@ -30,11 +30,13 @@ _RULES = {
     "center": {"placement": "one clip, which starts at max(n - L, 0) / 2", **_DENSE},
     "coverage": {"placement": "clips start at 0, L, 2 L and so on, while the start is at most n - 1", **_DENSE},
     "segment": {
-        "placement": "frame (round(s * i) + round(s * (i + 1))) // 2 with s = (n - 1) / T; round takes ties to even",
+        "placement": "frame a + (b - a) * (2 j + 1) // (2 num_clips) of clip j, with a = round(s * i), "
+        "b = round(s * (i + 1)) and s = (n - 1) / T; round takes ties to even",
         **_SPREAD,
     },
     "uniform": {
-        "placement": "frame round(i * (n - 1) / (T - 1)), halves up; frame (n - 1) // 2 if T is 1",
+        "placement": "frame round((num_clips * i + j) * (n - 1) / (num_clips * T - 1)) of clip j, halves up; "
+        "frame (n - 1) // 2 if T and num_clips are 1",
         **_SPREAD,
     },
 }
