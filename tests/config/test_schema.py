@@ -106,6 +106,17 @@ REFUSED = [
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
+    (AugmentConfig, {"background_swap": 1.5}, "background_swap=1.5 must lie between 0 and 1"),
+    (
+        RunConfig,
+        {"clip": ClipConfig(background="remove"), "augment": AugmentConfig(background_swap=0.5)},
+        "augment.background_swap=0.5 has no effect with clip.background='remove'",
+    ),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=2), "augment": AugmentConfig(background_swap=0.5)},
+        "augment.background_swap=0.5 needs clips of at least 3 frames to tell what moves: model.num_frames=2",
+    ),
     (AugmentConfig, {"tempo": 0.5}, "tempo=0.5 must lie between 1 and 4"),
     (
         RunConfig,

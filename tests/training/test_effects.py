@@ -38,6 +38,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("augment", {}, {"hue_jitter": 0.2}),
     ("augment", {}, {"grayscale": 0.5}),
     ("augment", {}, {"erase": 0.5}),
+    ("augment", {}, {"background_swap": 1.0}),
     ("augment", {}, {"mixup": 0.8}),
     ("augment", {}, {"cutmix": 1.0}),
     ("augment", {"mixup": 0.8}, {"mix_probability": 0.3}),

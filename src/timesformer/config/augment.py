@@ -25,6 +25,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "hue_jitter": (0, 0.5),
         "grayscale": (0, 1),
         "erase": (0, 1),
+        "background_swap": (0, 1),
         "mix_probability": (0, 1),
     }
 )
@@ -69,6 +70,9 @@ class AugmentConfig:
     erase: float = 0.0
     """Random erasing: probability of filling a box of 2 to 33 % of the area with noise, the same box in all frames.
     Zhong et al. 2020."""
+    background_swap: float = 0.0
+    """Probability of another background behind what moves: that of another training video, or noise. Clips of a camera
+    that moves keep theirs."""
     mixup: float = 0.0
     """MixUp: alpha of the beta distribution of the mixing weight; 0 is off. Zhang et al. 2018."""
     cutmix: float = 0.0

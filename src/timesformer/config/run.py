@@ -219,6 +219,15 @@ class RunConfig:
             "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(
+            self.augment.background_swap > 0 and self.clip.background == "remove",
+            f"augment.background_swap={self.augment.background_swap} has no effect with clip.background='remove'",
+        )
+        refuse(
+            self.augment.background_swap > 0 and self.model.num_frames * self.clip.frames_per_channel_group < 3,
+            f"augment.background_swap={self.augment.background_swap} needs clips of at least 3 frames to tell what "
+            f"moves: model.num_frames={self.model.num_frames}",
+        )
+        refuse(
             self.augment.tempo != 1 and self.model.num_frames * self.clip.frames_per_channel_group < 3,
             f"augment.tempo={self.augment.tempo} has no effect on clips of less than 3 frames: "
             f"model.num_frames={self.model.num_frames}",

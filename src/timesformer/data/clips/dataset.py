@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import sampling, transforms
+from timesformer.data.clips.backdrop import FRAMES, background_of, draw_noise
 from timesformer.data.clips.tempo import change_tempo
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs
@@ -124,10 +125,34 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
                 image_size=self._model.image_size,
                 generator=generator,
                 augment=self._augment,
+                backdrop=self._draw_backdrop(index, generator),
             )
             for frames, generator in zip(self._read(index, generators), generators, strict=True)
         ]
         return torch.stack(views), self._manifest.samples[index].label
+
+    def _draw_backdrop(self, index: int, generator: np.random.Generator) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Noise, or the background of another video; one that cannot be decoded is reported at its own turn."""
+        if not self._augment.background_swap or generator.random() >= self._augment.background_swap:
+            return None
+        other, noise = int(generator.integers(len(self))), draw_noise(generator)
+        if other == index or generator.random() < 0.5:
+            return noise
+        try:
+            return background_of(self._read_spread(other))
+        except DecodeError:
+            return noise
+
+    def _read_spread(self, index: int) -> UInt8[np.ndarray, "t h w 3"]:
+        """A few frames, from the first to the last of a video."""
+        if self._cache:
+            video = self._cache[index]
+            if isinstance(video, DecodeError):
+                raise DecodeError(str(video))
+            return video.frames[sampling.uniform_indices(video.info.num_frames, num_frames=FRAMES)]
+        sample = self._manifest.samples[index]
+        with open_reader(sample.path, segment=sample.segment, allow_codecs=self._data.allow_codecs) as reader:
+            return reader.read(sampling.uniform_indices(reader.info.num_frames, num_frames=FRAMES))
 
     def _generator(self, index: int, repeat: int) -> np.random.Generator:
         # the first clip does not depend on the number of repeats

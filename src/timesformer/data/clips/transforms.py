@@ -16,6 +16,7 @@ from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.affine import cut
 from timesformer.data.clips.augment import augment_clip, draw_aspect
+from timesformer.data.clips.backdrop import replace_background
 from timesformer.data.clips.color import luma
 from timesformer.data.clips.region import moving_region
 from timesformer.data.clips.sampling import Box, eval_boxes, random_box, resized_size
@@ -58,6 +59,7 @@ def train_view(
     image_size: tuple[int, int],
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
+    backdrop: UInt8[np.ndarray, "h2 w2 3"] | None = None,
 ) -> UInt8[Tensor, "3 t2 s1 s2"]:
     """Crop one random view of a training clip: scale, position and mirroring follow `data`.
 
@@ -70,6 +72,7 @@ def train_view(
         image_size: Height and width of the view in pixels.
         generator: Source of scale, aspect, position, mirroring and augmentation, drawn in this order.
         augment: Further augmentation; what is off draws nothing.
+        backdrop: RGB picture that replaces the background if the camera stands still; None keeps it.
 
     Returns:
         The view, for `to_floats`.
@@ -78,6 +81,8 @@ def train_view(
     scale, aspect = generator.uniform(*data.scale_range), draw_aspect(augment, generator)
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, aspect=aspect)
     _, height, width, _ = resized.shape
+    if backdrop is not None:
+        resized = _before(backdrop, resized, clip)
     box = random_box(height, width, crop=image_size, generator=generator, jitter=data.crop_jitter)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
@@ -180,6 +185,17 @@ def as_tensor(frames: Frames) -> UInt8[Tensor, "t h w 3"]:
     if isinstance(frames, Tensor):
         return frames
     return torch.from_numpy(np.require(frames, requirements=["C", "W"]))
+
+
+def _before(
+    backdrop: UInt8[np.ndarray, "h2 w2 3"], frames: UInt8[Tensor, "t h w 3"], clip: ClipConfig
+) -> UInt8[Tensor, "t h w 3"]:
+    """What moves in frames, with the channels of the model, before another background."""
+    _, height, width, _ = frames.shape
+    resized = resize(backdrop[None], (height, width))
+    if clip.channel_order != "time":
+        return replace_background(frames, resized[0])
+    return replace_background(frames, repeat(luma(resized), "1 h w -> h w 3"), has_colors=False)
 
 
 def _resize_to_cover(
