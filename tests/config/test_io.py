@@ -285,12 +285,13 @@ def test_override_names_the_source_that_it_is_told():
 def test_toml_is_written_for_people(tmp_path: Path):
     text = dump_toml(RunConfig(data=DataConfig(train='my "set"')))
     assert text.startswith(
-        'init_from = ""\ninit_scale = 1.0\ninit_head = ""\nprobe_views = 0\nprobe_inputs = ["given"]\nepochs = 15\n'
+        'init_from = ""\ndistill_from = []\ninit_scale = 1.0\ninit_head = ""\nprobe_views = 0\n'
+        'probe_inputs = ["given"]\nepochs = 15\n'
     )
     assert '\n\n[model]\nscheme = "divided_space_time"\nnum_frames = 8\nimage_size = [224, 224]\n' in text
     assert '\ntrain = "my \\"set\\""\n' in text
     assert "\nflip = false\n" in text
-    assert text.endswith("ema_decay = 0.0\n")
+    assert text.endswith("ema_decay = 0.0\ndistill_weight = 0.5\ndistill_temperature = 2.0\n")
 
 
 def test_config_does_not_import_torch():

@@ -58,6 +58,14 @@ REFUSED = [
     (ClipConfig, {"sampling": "random"}, "sampling='random' is not one of 'dense', 'center', 'segment'"),
     (ClipConfig, {"channel_order": "gbr"}, "channel_order='gbr' is not one of 'rgb', 'bgr', 'time'"),
     (ClipConfig, {"background": "blur"}, "background='blur' is not one of 'keep', 'remove'"),
+    (ClipConfig, {"region": "face"}, "region='face' is not one of 'frame', 'motion'"),
+    (
+        ClipConfig,
+        {"region": "motion", "num_crops": 1, "min_region": 0.0},
+        "min_region=0.0 must be greater than 0 and at most 1",
+    ),
+    (ClipConfig, {"region": "motion"}, "num_crops=3 has no effect with region='motion', .*: set num_crops=1"),
+    (ClipConfig, {"min_region": 0.3}, "min_region=0.3 has no effect with region='frame', only with 'motion'"),
     (ClipConfig, {"fusion": "max"}, "fusion='max' is not one of 'softmax', 'logits'"),
     (ClipConfig, {"frame_stride": 0}, "frame_stride=0 must be greater than 0"),
     (ClipConfig, {"target_fps": -30.0}, "target_fps=-30.0 must be greater than 0"),
@@ -69,7 +77,7 @@ REFUSED = [
     (ClipConfig, {"std": (0.2, 0.0, 0.2)}, r"std=\(0.2, 0.0, 0.2\) must be greater than 0"),
     *(
         (ClipConfig, {"sampling": name, "num_clips": 2}, f"num_clips=2 has no effect on sampling='{name}'")
-        for name in ("center", "segment", "uniform", "coverage")
+        for name in ("center", "coverage")
     ),
     (
         DataConfig,
@@ -98,6 +106,23 @@ REFUSED = [
     (RunConfig, {"epochs": 0}, "epochs=0 must be greater than 0"),
     (RunConfig, {"batch_size": 0}, "batch_size=0 must be greater than 0"),
     (RunConfig, {"seed": -1}, "seed=-1 must not be negative"),
+    (AugmentConfig, {"background_swap": 1.5}, "background_swap=1.5 must lie between 0 and 1"),
+    (
+        RunConfig,
+        {"clip": ClipConfig(background="remove"), "augment": AugmentConfig(background_swap=0.5)},
+        "augment.background_swap=0.5 has no effect with clip.background='remove'",
+    ),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=2), "augment": AugmentConfig(background_swap=0.5)},
+        "augment.background_swap=0.5 needs clips of at least 3 frames to tell what moves: model.num_frames=2",
+    ),
+    (AugmentConfig, {"tempo": 0.5}, "tempo=0.5 must lie between 1 and 4"),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=2), "augment": AugmentConfig(tempo=2.0)},
+        "augment.tempo=2.0 has no effect on clips of less than 3 frames: model.num_frames=2",
+    ),
     (DataConfig, {"crop_jitter": 1.5}, "crop_jitter=1.5 must lie between 0 and 1"),
     (OptimConfig, {"pretrained_lr": 0.0}, "pretrained_lr=0.0 must be greater than 0 and at most 1"),
     (
@@ -121,6 +146,26 @@ REFUSED = [
         {"model": ModelConfig(num_frames=1), "clip": ClipConfig(background="remove")},
         "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
     ),
+    (
+        RunConfig,
+        {"model": ModelConfig(num_frames=1), "clip": ClipConfig(region="motion", num_crops=1)},
+        "clip.region='motion' has no effect on a single frame: model.num_frames=1",
+    ),
+    (OptimConfig, {"distill_weight": 0.0}, "distill_weight=0.0 must be greater than 0 and at most 1"),
+    (OptimConfig, {"distill_temperature": 0.0}, "distill_temperature=0.0 must be greater than 0"),
+    (OptimConfig, {"distill_temperature": 1e4}, "distill_temperature=10000.0 must be at most 1000"),
+    (
+        RunConfig,
+        {"optim": OptimConfig(distill_weight=0.7)},
+        "optim.distill_weight=0.7 has no effect without distill_from",
+    ),
+    (
+        RunConfig,
+        {"optim": OptimConfig(distill_temperature=1.0)},
+        "optim.distill_temperature=1.0 has no effect without distill_from",
+    ),
+    (RunConfig, {"distill_from": "runs/a"}, "distill_from='runs/a' must be a list of models"),
+    (RunConfig, {"distill_from": ("runs/a", "")}, r"distill_from=\['runs/a', ''\] has an empty name"),
     (RunConfig, {"output": ""}, "output is empty: name a folder for the run"),
 ]
 

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips.center_view import CenterView, center_box, read_center_view
 from timesformer.data.clips.dataset import read_eval_views
+from timesformer.data.clips.sampling import Box
 from timesformer.data.clips.transforms import to_floats
 from timesformer.data.video.frame_array import FrameArrayReader
 from videos import frame_indices, set_display_matrix, write_timed, write_video
@@ -65,7 +66,7 @@ def overlap_with_cells(box: tuple[float, float, float, float], grid: tuple[int, 
 
 def place_square(size: tuple[int, int], crop: tuple[int, int], crops: int, at: tuple[float, float]) -> SQUARE:
     """A square of five pixels of the view, at two fractions of the room for it in the crop."""
-    top, left, height, width = center_box(*size, sampling(crops), crop=crop)
+    top, left, height, width = center_box(Box(0, 0, *size), sampling(crops), crop=crop)
     scale = height / crop[0]
     side, margin = max(1, round(5 * scale)), 2 * scale  # of the filter that shrinks frames
     places = []
@@ -125,7 +126,7 @@ def test_a_square_is_found_in_turned_pictures_of_odd_sizes(tmp_path: Path, size,
 
 @given(st.integers(8, 200), st.integers(8, 200), st.sampled_from([(8, 8), (16, 40), (40, 16)]), st.sampled_from([1, 3]))
 def test_the_box_lies_in_the_frame_and_has_the_shape_of_the_crop(height: int, width: int, crop, crops: int):
-    top, left, box_height, box_width = center_box(height, width, sampling(crops), crop=crop)
+    top, left, box_height, box_width = center_box(Box(0, 0, height, width), sampling(crops), crop=crop)
     assert top >= 0
     assert left >= 0
     assert top + box_height <= height + 1e-9

@@ -26,6 +26,8 @@ DATA = DataConfig(flip=True)
 EVERYTHING = AugmentConfig(
     repeats=3,
     temporal_jitter=0.5,
+    tempo=4.0,
+    background_swap=1.0,
     rotation=20,
     aspect=1.5,
     rand_augment=2,

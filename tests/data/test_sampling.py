@@ -26,7 +26,7 @@ videos = st.builds(Video, num_frames=st.integers(1, 4000), fps=st.sampled_from([
 strides = st.sampled_from([1, 4, 16, 32])
 clips = st.one_of(
     st.builds(ClipConfig, sampling=st.sampled_from(["center", "coverage"]), frame_stride=strides),
-    st.builds(ClipConfig, sampling=st.sampled_from(["segment", "uniform"])),
+    st.builds(ClipConfig, sampling=st.sampled_from(["segment", "uniform"]), num_clips=st.integers(1, 10)),
     st.builds(ClipConfig, frame_stride=strides, num_clips=st.integers(1, 10)),
 )
 frame_counts = st.integers(1, 100)
@@ -128,6 +128,29 @@ def test_uniform_has_the_first_and_the_last_frame():
 def test_uniform_single_frame_is_the_middle_one():
     assert clips_of(Video(7), num_frames=1, sampling="uniform") == [[3]]
     assert clips_of(Video(8), num_frames=1, sampling="uniform") == [[3]]
+
+
+def test_several_views_of_segments_take_other_parts_of_each():
+    views = clips_of(Video(49), num_frames=4, sampling="segment", num_clips=3)
+    assert views == [[2, 14, 26, 38], [6, 18, 30, 42], [10, 22, 34, 46]]
+
+
+def test_several_uniform_views_lie_between_each_other_and_span_the_video():
+    views = clips_of(Video(15), num_frames=4, sampling="uniform", num_clips=2)
+    assert views == [[0, 4, 8, 12], [2, 6, 10, 14]]
+
+
+def test_several_uniform_views_of_one_frame_spread_over_the_video():
+    assert clips_of(Video(9), num_frames=1, sampling="uniform", num_clips=3) == [[0], [4], [8]]
+
+
+@given(videos, st.sampled_from(["segment", "uniform"]), frame_counts, st.integers(2, 9))
+def test_later_views_of_the_whole_video_show_later_frames(video, name, num_frames, num_clips):
+    views = clips_of(video, num_frames=num_frames, sampling=name, num_clips=num_clips)
+    for before, after in pairwise(views):
+        assert all(first <= second for first, second in zip(before, after, strict=True))
+    if video.num_frames > 2 * num_frames * num_clips:
+        assert len({frame for view in views for frame in view}) == num_frames * num_clips
 
 
 def test_coverage_lays_clips_end_to_end_and_completes_the_last_by_repeating_the_last_frame():

@@ -102,6 +102,16 @@ def test_two_ranks_give_the_run_of_one(launch: Launch, run: RunConfig, tmp_path:
     assert_same_run(both.output, run.output)
 
 
+def test_two_ranks_distill_as_one(launch: Launch, run: RunConfig, tmp_path: Path):
+    teacher = replace(run, epochs=1, seed=3, output=str(tmp_path / "teacher"))
+    train(teacher, on_message=quiet)
+    run = replace(run, epochs=2, distill_from=(teacher.output,), augment=MIXING)
+    train(run, on_message=quiet)
+    both = replace(run, output=str(tmp_path / "both"))
+    assert_ended(launch_run(launch, both, ranks=2))
+    assert_same_run(both.output, run.output)
+
+
 @pytest.mark.slow  # four processes on two cores
 @pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "batch_size": 8}], ids=["plain", "accumulation"])
 def test_four_ranks_give_the_run_of_one(launch: Launch, run: RunConfig, tmp_path: Path, changes: dict[str, Any]):

@@ -17,6 +17,10 @@ from timesformer.evaluation.protocol import change_views, describe_protocol
             ClipConfig(channel_order="time", background="remove"),
             "dense 8x32 at 30 fps, 3 moments a frame, background removed, 1 clip x 3 crops of 224x192, softmax fusion",
         ),
+        (
+            ClipConfig(sampling="segment", num_crops=1, region="motion"),
+            "segment 8, cropped to what moves (at least 0.5 of the frame), 1 clip x 1 crop of 224x192, softmax fusion",
+        ),
         (ClipConfig(sampling="segment"), "segment 8, 1 clip x 3 crops of 224x192, softmax fusion"),
         (
             ClipConfig(sampling="coverage"),
@@ -64,7 +68,8 @@ def test_fields_without_effect_on_the_new_views_return_to_their_defaults():
 
 
 def test_change_without_effect_is_refused():
-    with pytest.raises(ConfigError, match="num_clips=5 has no effect on sampling='uniform'"):
-        change_views(ClipConfig(sampling="uniform"), {"num_clips": 5})
+    assert change_views(ClipConfig(sampling="uniform"), {"num_clips": 5}).num_clips == 5
+    with pytest.raises(ConfigError, match="num_clips=5 has no effect on sampling='center'"):
+        change_views(ClipConfig(sampling="center"), {"num_clips": 5})
     with pytest.raises(ConfigError, match=r"test_scale=1\.0 has no effect"):
         change_views(ClipConfig(), {"test_scale": 1.0})

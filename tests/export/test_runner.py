@@ -36,6 +36,8 @@ CLIPS = {
     "dense": ClipConfig(frame_stride=2, num_clips=2, channel_order="bgr", fusion="logits", mean=(0.1, 0.4, 0.6)),
     "center": ClipConfig(sampling="center", frame_stride=3, target_fps=15.0, num_crops=1, test_scale=1.3),
     "coverage": ClipConfig(sampling="coverage", frame_stride=1, background="remove"),
+    "shifted": ClipConfig(sampling="segment", num_crops=1, num_clips=3),
+    "motion": ClipConfig(sampling="segment", num_crops=1, region="motion", min_region=0.3),
     "times": ClipConfig(sampling="segment", num_crops=1, channel_order="time", background="remove"),
 }
 

@@ -28,6 +28,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("data", {}, {"flip": False}),
     ("augment", {}, {"repeats": 5}),
     ("augment", {}, {"temporal_jitter": 0.9}),
+    ("augment", {}, {"tempo": 3.0}),
     ("augment", {}, {"rotation": 20.0}),
     ("augment", {}, {"aspect": 1.5}),
     ("augment", {}, {"rand_augment": 2}),
@@ -37,6 +38,7 @@ KNOBS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("augment", {}, {"hue_jitter": 0.2}),
     ("augment", {}, {"grayscale": 0.5}),
     ("augment", {}, {"erase": 0.5}),
+    ("augment", {}, {"background_swap": 1.0}),
     ("augment", {}, {"mixup": 0.8}),
     ("augment", {}, {"cutmix": 1.0}),
     ("augment", {"mixup": 0.8}, {"mix_probability": 0.3}),
@@ -59,6 +61,9 @@ ELSEWHERE = {
     "init_head": "test_init_weights.py",
     "probe_views": "refused by train: tests/fine_tuning",
     "probe_inputs": "refused without probe_views: tests/fine_tuning",
+    "distill_from": "test_distillation.py",
+    "optim.distill_weight": "test_distillation.py",
+    "optim.distill_temperature": "test_distillation.py",
     "optim.pretrained_lr": "test_optim.py",
     "keep": "test_train.py",
     "patience": "test_train.py",
@@ -112,7 +117,7 @@ def test_option_changes_the_weights(
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
 
 
-@pytest.mark.parametrize("turned", [{"channel_order": "time"}, {"background": "remove"}], ids=str)
+@pytest.mark.parametrize("turned", [{"channel_order": "time"}, {"background": "remove"}, {"region": "motion"}], ids=str)
 def test_clip_options_change_the_weights(
     trained: Callable[[RunConfig], dict[str, Tensor]],
     finished: RunConfig,

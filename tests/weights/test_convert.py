@@ -79,6 +79,14 @@ def test_clips_that_the_other_code_cannot_make_are_refused(write: Callable, fiel
         write(model, tmp_path / "there.pyth")
 
 
+@pytest.mark.parametrize("write", [save_released, save_transformers])
+def test_crops_of_what_moves_are_refused(write: Callable, tmp_path: Path):
+    model = random_model(square_config(), info=ModelInfo(clip=ClipConfig(region="motion", num_crops=1)))
+    with pytest.raises(ConfigError, match=r"layout crops the middle of the frame, which region='motion' does not"):
+        write(model, tmp_path / "there.pyth")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_norm_eps_is_refused_in_the_released_layout(tmp_path: Path):
     with pytest.raises(ConfigError, match="the released layout has a fixed norm_eps=1e-06, not 1e-05"):
         save_released(random_model(square_config(norm_eps=1e-5)), tmp_path / "model.pyth")

@@ -32,6 +32,8 @@ CLIP = ClipConfig(
     std=(0.4, 0.5, 0.6),
     channel_order="bgr",
     background="remove",
+    region="motion",
+    min_region=0.4,
     fusion="logits",
 )
 INFO = ModelInfo(
@@ -67,7 +69,7 @@ def test_folder_gives_back_the_model_bit_for_bit_with_all_its_info(tmp_path: Pat
 
 
 def test_clip_of_this_test_differs_from_the_default_in_every_field_but_sampling():
-    # so that the round trip above would notice a field that is not stored; the other samplings take no num_clips
+    # so that the round trip above would notice a field that is not stored; others lack a stride or a number of clips
     same = {
         field.name for field in fields(ClipConfig) if getattr(CLIP, field.name) == getattr(ClipConfig(), field.name)
     }

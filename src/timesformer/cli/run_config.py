@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import note
 from timesformer.cli.options import (
     DATA,
+    LIST,
     MODEL,
     MODEL_NAMES,
     OPTIMIZATION,
@@ -19,13 +20,14 @@ from timesformer.cli.options import (
     PrecisionOfConfig,
     RunOverrides,
 )
-from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_table
+from timesformer.config.io import apply_overrides, from_dict, parse_overrides, read_config, read_table
 from timesformer.config.presets import PRESETS, clip_preset, preset
 from timesformer.config.run import RunConfig
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.errors import ConfigError, did_you_mean
 from timesformer.training.from_weights import fill_from_weights
-from timesformer.weights.load import is_here
+from timesformer.training.run_folder import RunFolder
+from timesformer.weights.load import config_of, is_here
 
 _FINE_TUNING = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
 """Defaults for training from weights: a low learning rate and few epochs."""
@@ -57,6 +59,9 @@ class TrainOptions:
     with `--init-from` (default: small, or the model of `--config`)."""
     init_from: Annotated[str, Parameter(group=MODEL, metavar="MODEL")] = ""
     """Weights to start from: model folder, run folder, released `.pyth`, `transformers` folder or image ViT."""
+    distill_from: Annotated[tuple[str, ...], LIST, Parameter(group=MODEL, metavar="MODEL,...")] = ()
+    """Trained models whose mean answers the run learns with the labels. Without another model or config, the settings
+    are those of the first one's run."""
     config: Annotated[Path | None, Parameter(group=MODEL)] = None
     """TOML or JSON file with a `RunConfig`; options given here override it. If it starts from weights, model keys left
     out are those of the weights."""
@@ -90,14 +95,19 @@ def requested_run(data: str, options: TrainOptions, *, weights_may_lack: bool) -
     name, weights = _preset_and_weights(options)
     if options.val and not data:
         raise ConfigError(f"--val {options.val} needs training videos: timesformer train DATA --val {options.val}")
-    run = starting_run(
-        options.config,
-        init_from=weights,
-        overrides=options.overrides,
-        otherwise=run_from_preset(name or "small"),
-        from_weights=PROBE_FIRST,
-        weights_may_lack=weights_may_lack,
-    )
+    has_model = bool(options.config or name or weights or _init_from(options.overrides))
+    first = "" if has_model or not options.distill_from else options.distill_from[0]
+    if first and (is_here(first) or not weights_may_lack):
+        run = run_of_teacher(first, has_data=bool(data))
+    else:
+        run = starting_run(
+            options.config,
+            init_from=weights,
+            overrides=options.overrides,
+            otherwise=run_from_preset(name or "small"),
+            from_weights=PROBE_FIRST,
+            weights_may_lack=weights_may_lack,
+        )
     given = {
         "epochs": options.epochs,
         "batch_size": options.batch_size,
@@ -106,6 +116,7 @@ def requested_run(data: str, options: TrainOptions, *, weights_may_lack: bool) -
         "seed": options.seed,
         "output": options.output,
         "init_from": weights,
+        "distill_from": options.distill_from,
     }
     run = with_given(run, given)
     if data:
@@ -155,8 +166,8 @@ def states_precision(options: TrainOptions) -> bool:
 
 
 def with_given(run: RunConfig, given: dict[str, Any]) -> RunConfig:
-    """The run with the fields that were given; None and empty texts were not."""
-    return replace(run, **{key: value for key, value in given.items() if value not in (None, "")})
+    """The run with the fields that were given; None and empty texts and lists were not."""
+    return replace(run, **{key: value for key, value in given.items() if value not in (None, "", ())})
 
 
 def with_codecs(run: RunConfig, codecs: Sequence[str]) -> RunConfig:
@@ -168,6 +179,25 @@ def with_codecs(run: RunConfig, codecs: Sequence[str]) -> RunConfig:
     allowed_codecs(codecs)
     codecs = tuple(dict.fromkeys((*run.data.allow_codecs, *codecs)))
     return replace(run, data=replace(run.data, allow_codecs=codecs))
+
+
+def run_of_teacher(teacher: str, *, has_data: bool) -> RunConfig:
+    """The run that trained a teacher; of a teacher without its run, one with the same model and clips.
+
+    Args:
+        teacher: The teacher.
+        has_data: Whether the videos are named elsewhere, so that those of the run are left out.
+
+    Raises:
+        ConfigError: The config of the run cannot be read.
+        WeightsError: The teacher cannot be read.
+    """
+    config = RunFolder(Path(teacher).expanduser()).config
+    if not config.exists():
+        model, info = config_of(teacher)
+        return replace(run_from_preset("small"), model=model, clip=info.clip)
+    run = replace(read_config(config, kind=RunConfig), output=RunConfig().output)
+    return replace(run, data=replace(run.data, train="", val="")) if has_data else run
 
 
 def run_from_preset(name: str) -> RunConfig:

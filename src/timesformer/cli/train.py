@@ -89,7 +89,7 @@ def train(
     head.refuse_without_features()
     if preview and (dry_run or resume):
         raise ConfigError(f"--preview {preview} only writes an image: leave out --dry-run and --resume")
-    has_run = bool(data or options.config or options.model or options.init_from)
+    has_run = bool(data or options.config or options.model or options.init_from or options.distill_from)
     if resume:
         folds, options = resumed(folds, options, has_run=has_run)
     if any(folds.given().values()):
@@ -159,7 +159,8 @@ def _config_to_resume(output: str) -> Path | None:
 
 def _write_preview(run: RunConfig, preview: Path, *, config: Path | None, overwrite: bool) -> Path:
     preview = preview.expanduser()
-    reads = (*list_files(run.data.train, run.data.val), *model_files(run.init_from), *filter(None, [config]))
+    models = (file for source in (run.init_from, *run.distill_from) for file in model_files(source))
+    reads = (*list_files(run.data.train, run.data.val), *models, *filter(None, [config]))
     check_files(preview, overwrite=overwrite, reads=reads)
     return write_preview(run, preview)
 

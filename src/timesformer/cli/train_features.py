@@ -17,7 +17,7 @@ from timesformer.retrieval.heads.run import HeadRun
 from timesformer.retrieval.heads.train import TrainedHead, train_head
 
 _FEATURES = Group("Head on stored features", sort_key=3.5)
-_IDLE = ("allow_codecs", "init_from", "config", "epochs", "batch_size", "lr", "precision")
+_IDLE = ("allow_codecs", "init_from", "distill_from", "config", "epochs", "batch_size", "lr", "precision")
 """Options of `train` that have no effect on a head."""
 
 

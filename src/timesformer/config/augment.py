@@ -20,10 +20,12 @@ RandOperations = Literal["all", "geometric", "photometric"]
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "aspect": (1, 4),
+        "tempo": (1, 4),
         "rand_magnitude": (0, 10),
         "hue_jitter": (0, 0.5),
         "grayscale": (0, 1),
         "erase": (0, 1),
+        "background_swap": (0, 1),
         "mix_probability": (0, 1),
     }
 )
@@ -45,6 +47,9 @@ class AugmentConfig:
     temporal_jitter: float = 0.0
     """Random speed, j. With `uniform` and `segment` sampling, a clip covers a random span of the video, of 1 - j to 1
     of its length. With dense sampling, the span of the clip is multiplied by 1 - j to 1 + j."""
+    tempo: float = 1.0
+    """Random tempo: a clip is cut into four parts of equal length, each up to this factor faster or slower than the
+    whole, which keeps its first and last frame. 1 changes nothing."""
     rotation: float = 0.0
     """Largest rotation in either direction, in degrees."""
     aspect: float = 1.0
@@ -65,6 +70,9 @@ class AugmentConfig:
     erase: float = 0.0
     """Random erasing: probability of filling a box of 2 to 33 % of the area with noise, the same box in all frames.
     Zhong et al. 2020."""
+    background_swap: float = 0.0
+    """Probability of another background behind what moves: that of another training video, or noise. Clips of a camera
+    that moves keep theirs."""
     mixup: float = 0.0
     """MixUp: alpha of the beta distribution of the mixing weight; 0 is off. Zhang et al. 2018."""
     cutmix: float = 0.0

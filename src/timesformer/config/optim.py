@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from timesformer.config.checks import (
+    check_at_most,
     check_choice,
     check_factor,
     check_not_negative,
@@ -59,6 +60,12 @@ class OptimConfig:
     """Decay per step of an exponential moving average of the weights, which is validated and saved instead of the
     trained weights; 0 is off."""
 
+    distill_weight: float = 0.5
+    """Weight of the teachers' probabilities (`distill_from`) in the loss; the labels have the rest."""
+    distill_temperature: float = 2.0
+    """Divisor of the logits of teachers and model in their part of the loss; above 1 it shows more of the classes that
+    teachers find less probable. Hinton et al. 2015."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
         check_choice("optimizer", self.optimizer, Optimizer)
@@ -68,8 +75,10 @@ class OptimConfig:
             check_not_negative(name, getattr(self, name))
         for name in ("warmup_fraction", "label_smoothing", "ema_decay"):
             check_probability(name, getattr(self, name))
-        for name in ("pretrained_lr", "layer_decay"):
+        for name in ("pretrained_lr", "layer_decay", "distill_weight"):
             check_factor(name, getattr(self, name))
+        check_positive("distill_temperature", self.distill_temperature)
+        check_at_most("distill_temperature", self.distill_temperature, 1000)
         refuse(
             re.fullmatch(r"none|backbone|blocks:[1-9][0-9]*", self.freeze) is None,
             f"freeze={self.freeze!r} is not 'none', 'backbone' or 'blocks:N' with N from 1",

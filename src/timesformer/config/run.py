@@ -146,6 +146,10 @@ class RunConfig:
     """Optimizer and learning-rate schedule."""
     init_from: str = ""
     """Pretrained weights: anything that `load` accepts; empty uses `model.initialization`."""
+    distill_from: tuple[str, ...] = ()
+    """Teachers: trained models, anything that `load` accepts. The run learns their mean probabilities on each training
+    clip together with its label. They have the classes and the clip settings of the run; sizes and schemes may differ.
+    The memory that they need is not in the estimate of a dry run."""
     init_scale: float = 1.0
     """Factor on the embeddings and residual branches of the pretrained weights. Outputs do not change (every reader
     normalizes first); relative updates get smaller. About 10 for ViTs with folded LayerScale."""
@@ -207,6 +211,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("trackers", "probe_inputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        refuse(isinstance(self.distill_from, str), f"distill_from={self.distill_from!r} must be a list of models")
+        object.__setattr__(self, "distill_from", tuple(self.distill_from))
         self._check_values()
         self._check_batch()
         self._check_clips()
@@ -219,6 +225,7 @@ class RunConfig:
         for name, value in (("init_scale", self.init_scale), ("optim.pretrained_lr", self.optim.pretrained_lr)):
             refuse(not self.init_from and value != 1, f"{name}={value} has no effect without init_from")
         self._check_start()
+        self._check_distillation()
         for name in ("init_from", "init_head", "output"):
             check_utf8(name, getattr(self, name))
         check_choice("precision", self.precision, PrecisionName)
@@ -239,6 +246,18 @@ class RunConfig:
             f"data.val_from='fold' with keep={self.keep!r} and patience={self.patience}: the fold that is kept out "
             "must not choose the epoch; set keep='last' and patience=0, or data.val_from='training'",
         )
+
+    def _check_distillation(self) -> None:
+        plain = OptimConfig()
+        for name in ("distill_weight", "distill_temperature"):
+            value = getattr(self.optim, name)
+            refuse(
+                not self.distill_from and value != getattr(plain, name),
+                f"optim.{name}={value} has no effect without distill_from",
+            )
+        refuse("" in self.distill_from, f"distill_from={list(self.distill_from)} has an empty name")
+        for teacher in self.distill_from:
+            check_utf8("distill_from", teacher)
 
     def _check_start(self) -> None:
         check_count("probe_views", self.probe_views, least=0, most=MOST_IN_BATCH)
@@ -278,6 +297,24 @@ class RunConfig:
         refuse(
             self.clip.background == "remove" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
             "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
+        )
+        refuse(
+            self.augment.background_swap > 0 and self.clip.background == "remove",
+            f"augment.background_swap={self.augment.background_swap} has no effect with clip.background='remove'",
+        )
+        refuse(
+            self.augment.background_swap > 0 and self.model.num_frames * self.clip.frames_per_channel_group < 3,
+            f"augment.background_swap={self.augment.background_swap} needs clips of at least 3 frames to tell what "
+            f"moves: model.num_frames={self.model.num_frames}",
+        )
+        refuse(
+            self.augment.tempo != 1 and self.model.num_frames * self.clip.frames_per_channel_group < 3,
+            f"augment.tempo={self.augment.tempo} has no effect on clips of less than 3 frames: "
+            f"model.num_frames={self.model.num_frames}",
+        )
+        refuse(
+            self.clip.region == "motion" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
+            "clip.region='motion' has no effect on a single frame: model.num_frames=1",
         )
         refuse(
             self.clip.channel_order == "time" and (self.augment.hue_jitter > 0 or self.augment.grayscale > 0),

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from timesformer.config.checks import check_at_most, check_choice, check_positive, check_probability, refuse
+from timesformer.config.checks import (
+    check_at_most,
+    check_choice,
+    check_factor,
+    check_positive,
+    check_probability,
+    refuse,
+)
 from timesformer.config.old_spellings import current_value
 
 SchemeName = Literal[
@@ -60,6 +67,7 @@ OnDecodeError = Literal["raise", "skip"]
 Sampling = Literal["dense", "center", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
 Background = Literal["keep", "remove"]
+Region = Literal["frame", "motion"]
 Fusion = Literal["softmax", "logits"]
 
 _MOST = {
@@ -229,7 +237,8 @@ class ClipConfig:
     target_fps: float = 30.0
     """Frame rate that `frame_stride` refers to, in frames per second."""
     num_clips: int = 1
-    """Temporal views per video at test; `coverage` sets its own number."""
+    """Temporal views per video at test, with `dense`, `segment` and `uniform`; those of the last two lie a fraction of
+    the distance of their frames apart. `coverage` sets its own number."""
     num_crops: int = 3
     """Spatial views per clip at test: 1 (center, short side at `test_scale`) or 3 (both ends and the center of the
     longer side, short side equal to the crop's)."""
@@ -246,6 +255,12 @@ class ClipConfig:
     background: Background = "keep"
     """`remove` subtracts from every pixel its mean over the frames of the clip and adds middle gray, so that still
     content vanishes. Use it for a fixed camera in front of an uninformative background."""
+    region: Region = "frame"
+    """Part of the frame that crops are taken from, in training and at test: the whole `frame`, or the rectangle in
+    which something moves through the clip, `motion`; the largest one in the middle if nothing moves. It has the aspect
+    ratio of the crop, so there is one crop. Use it for a fixed camera and subjects that are small or off center."""
+    min_region: float = 0.5
+    """Smallest size of a `motion` region, relative to the largest rectangle in the frame."""
     fusion: Fusion = "softmax"
     """Views are averaged as probabilities (`softmax`, paper) or summed as `logits` (released code)."""
 
@@ -256,7 +271,9 @@ class ClipConfig:
         check_choice("sampling", self.sampling, Sampling)
         check_choice("channel_order", self.channel_order, ChannelOrder)
         check_choice("background", self.background, Background)
+        check_choice("region", self.region, Region)
         check_choice("fusion", self.fusion, Fusion)
+        check_factor("min_region", self.min_region)
         for name in ("frame_stride", "target_fps", "num_clips"):
             check_positive(name, getattr(self, name))
             check_at_most(name, getattr(self, name), 1_000_000)
@@ -275,8 +292,8 @@ class ClipConfig:
 
     def _refuse_fields_without_effect(self) -> None:
         refuse(
-            self.sampling != "dense" and self.num_clips != 1,
-            f"num_clips={self.num_clips} has no effect on sampling={self.sampling!r}: only 'dense' has several clips",
+            self.sampling in ("center", "coverage") and self.num_clips != 1,
+            f"num_clips={self.num_clips} has no effect on sampling={self.sampling!r}: it has a number of its own",
         )
         refuse(
             self.sampling in ("segment", "uniform") and (self.frame_stride, self.target_fps) != (32, 30.0),
@@ -286,4 +303,13 @@ class ClipConfig:
         refuse(
             self.num_crops != 1 and self.test_scale != 8 / 7,
             f"test_scale={self.test_scale} has no effect with num_crops={self.num_crops}, only with 1",
+        )
+        refuse(
+            self.region == "motion" and self.num_crops != 1,
+            f"num_crops={self.num_crops} has no effect with region='motion', which has the aspect ratio of the crop: "
+            "set num_crops=1",
+        )
+        refuse(
+            self.region == "frame" and self.min_region != 0.5,
+            f"min_region={self.min_region} has no effect with region='frame', only with 'motion'",
         )

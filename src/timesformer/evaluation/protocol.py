@@ -27,6 +27,8 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig, *, precision: Precis
         frames += f", {clip.frames_per_channel_group} moments a frame"
     if clip.background == "remove":
         frames += ", background removed"
+    if clip.region == "motion":
+        frames += f", cropped to what moves (at least {clip.min_region:g} of the frame)"
     clips = "all clips" if clip.sampling == "coverage" else f"{clip.num_clips} clip{'s' * (clip.num_clips > 1)}"
     crops = f"{clip.num_crops} crop{'s' * (clip.num_crops > 1)}"
     height, width = model.image_size
@@ -40,7 +42,8 @@ def change_views(clip: ClipConfig, changes: Mapping[str, Any]) -> ClipConfig:
     """Change the views of a video at test time.
 
     Unchanged fields that have no effect with the changes return to their defaults: three crops have no `test_scale`,
-    only `dense` has several clips, and `segment` and `uniform` have no stride.
+    a whole frame has no `min_region`, `center` and `coverage` have no number of clips, and `segment` and `uniform`
+    have no stride.
 
     Args:
         clip: The clip config of a model.
@@ -51,6 +54,7 @@ def change_views(clip: ClipConfig, changes: Mapping[str, Any]) -> ClipConfig:
     """
     sampling = changes.get("sampling", clip.sampling)
     idle = {"test_scale"} if changes.get("num_crops", clip.num_crops) != 1 else set()
-    idle |= {"num_clips"} if sampling != "dense" else set()
+    idle |= {"min_region"} if changes.get("region", clip.region) == "frame" else set()
+    idle |= {"num_clips"} if sampling in ("center", "coverage") else set()
     idle |= {"frame_stride", "target_fps"} if sampling in ("segment", "uniform") else set()
     return replace(clip, **{name: _DEFAULTS[name] for name in idle} | dict(changes))

@@ -24,6 +24,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int16, Int64, UInt8
 
+from timesformer.data.clips.region import moving_region
 from timesformer.data.clips.sampling import eval_boxes, eval_clips
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
 from timesformer.errors import TimeSformerError, WeightsError
@@ -47,6 +48,8 @@ class Settings:
     num_crops: int
     test_scale: float
     frames_per_channel_group: int
+    min_region: float | None
+    """Smallest region of motion; None crops the whole frame."""
     image_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -70,6 +73,7 @@ class Settings:
             num_crops=crop["num_crops"],
             test_scale=content["resize"]["scale"],
             frames_per_channel_group=sampling["num_frames"] // content["num_frames"],
+            min_region=content.get("region", {}).get("min_region"),
             image_size=(height, width),
             mean=tuple(normalization["mean"]),
             std=tuple(normalization["std"]),
@@ -169,6 +173,9 @@ def read_views(
 
 def crops(frames: UInt8[np.ndarray, "t h w 3"], settings: Settings) -> Iterator[UInt8[np.ndarray, "3 t2 s1 s2"]]:
     """The crops of a clip, channels first."""
+    if settings.min_region is not None:
+        top, left, rows, columns = moving_region(frames, crop=settings.image_size, least=settings.min_region)
+        frames = frames[:, top : top + rows, left : left + columns]
     _, height, width, _ = frames.shape
     if settings.channel_order == "time":  # every three frames become one, whose channels are their brightness
         red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))

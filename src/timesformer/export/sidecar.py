@@ -30,15 +30,23 @@ _RULES = {
     "center": {"placement": "one clip, which starts at max(n - L, 0) / 2", **_DENSE},
     "coverage": {"placement": "clips start at 0, L, 2 L and so on, while the start is at most n - 1", **_DENSE},
     "segment": {
-        "placement": "frame (round(s * i) + round(s * (i + 1))) // 2 with s = (n - 1) / T; round takes ties to even",
+        "placement": "frame a + (b - a) * (2 j + 1) // (2 num_clips) of clip j, with a = round(s * i), "
+        "b = round(s * (i + 1)) and s = (n - 1) / T; round takes ties to even",
         **_SPREAD,
     },
     "uniform": {
-        "placement": "frame round(i * (n - 1) / (T - 1)), halves up; frame (n - 1) // 2 if T is 1",
+        "placement": "frame round((num_clips * i + j) * (n - 1) / (num_clips * T - 1)) of clip j, halves up; "
+        "frame (n - 1) // 2 if T and num_clips are 1",
         **_SPREAD,
     },
 }
 """Frame i of a clip, for a video of n frames and `num_frames`, T, of them to read; L is the span of a dense clip."""
+
+_REGIONS = {
+    "frame": "the whole frame",
+    "motion": "the rectangle in which something moves, with the aspect ratio of the crop, takes the place of the "
+    "frame: `moving_region` in the script that `timesformer export --runner` writes",
+}
 
 
 def sidecar_path(path: Path) -> Path:
@@ -107,6 +115,11 @@ def _preprocessing(config: ModelConfig, clip: ClipConfig) -> dict[str, Any]:
             "plausible_fps": [MIN_FPS / 1.01, MAX_FPS * 1.01],
             "num_clips": clip.num_clips,
             **_RULES[clip.sampling],
+        },
+        "region": {
+            "mode": clip.region,
+            "rule": _REGIONS[clip.region],
+            **({"min_region": clip.min_region} if clip.region == "motion" else {}),
         },
         "resize": {
             "rule": "the smallest frame that covers the crop, times scale, with the aspect ratio of the video",

@@ -79,7 +79,7 @@ def export_web(
 
     Raises:
         ConfigError: The folder exists and `overwrite` is False, or it is not such a page; or the model has other than
-            three channels.
+            three channels, or crops what moves (`region`).
         DependencyError: The exporter is not installed, or npm is needed and cannot download the runtime.
         WeightsError: `runtime` is not onnxruntime-web in the pinned version, or there is not one label per class.
         TimeSformerError: As `export_onnx`, or the folder cannot be written.
@@ -88,6 +88,11 @@ def export_web(
     check_web_target(folder, overwrite=overwrite)
     if model.config.in_channels != 3:
         raise ConfigError(f"in_channels={model.config.in_channels}: a page needs 3, the number of channels of a video")
+    if model.info.clip.region == "motion":
+        raise ConfigError(
+            "region='motion': the page crops the middle of the frame, not what moves; `timesformer export --runner` "
+            "writes a script that does"
+        )
     files = read_runtime(None if runtime is None else Path(runtime).expanduser(), runtime=package)
     staging: Path | None = None
     try:

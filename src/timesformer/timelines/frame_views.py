@@ -1,14 +1,49 @@
-"""Views of single frames, from which the clips of all windows that show them are put together."""
+"""Views of single frames, from which the clips of all windows that show them are put together.
 
-from collections.abc import Sequence
+If crops are taken from the region in which something moves, which each window has of its own, frames are kept whole,
+and their views are made when the window is complete.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.transforms import eval_views
+from timesformer.data.clips.transforms import as_tensor, eval_views
+
+
+def kept_frame(
+    pixels: UInt8[np.ndarray, "h w 3"], clip: ClipConfig, *, image_size: tuple[int, int]
+) -> UInt8[Tensor, "crops c 1 s1 s2"] | UInt8[Tensor, "h w 3"]:
+    """What is kept of a frame until its windows are complete: its views, or the frame itself."""
+    return frame_views(pixels, clip, image_size=image_size) if clip.region == "frame" else as_tensor(pixels[None])[0]
+
+
+def window_views(
+    kept: Mapping[int, UInt8[Tensor, "crops c 1 s1 s2"] | UInt8[Tensor, "h w 3"]],
+    frames: Sequence[int],
+    clip: ClipConfig,
+    *,
+    image_size: tuple[int, int],
+) -> dict[int, UInt8[Tensor, "crops c 1 s1 s2"]]:
+    """The views of the frames of a window, from what `kept_frame` kept of them, by frame number.
+
+    Args:
+        kept: What was kept of each frame.
+        frames: The numbers of the window's frames, of which the model's clip is made.
+        clip: Region and crops.
+        image_size: Height and width of a crop in pixels.
+    """
+    if clip.region == "frame":
+        return {number: kept[number] for number in frames}
+    views = eval_views(torch.stack([kept[number] for number in frames]), clip, image_size=image_size)
+    if clip.frames_per_channel_group > 1:
+        views = rearrange(views, "crops c t h w -> crops 1 (t c) h w")
+    return {number: views[:, :, i : i + 1] for i, number in enumerate(frames)}
 
 
 def frame_views(

@@ -15,7 +15,7 @@ from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.video.feed import Feed, FrameGap, TimedFrame
 from timesformer.inference.read_ahead import read_ahead
 from timesformer.timelines.frame_rates import Rated, cuts, with_rates
-from timesformer.timelines.frame_views import frame_views
+from timesformer.timelines.frame_views import kept_frame, window_views
 from timesformer.timelines.windows import ChooseFrames, Window, WindowPlanner, Windows, frames_of_windows
 
 
@@ -68,7 +68,7 @@ class WindowReader:
     """Reads the windows of a feed, in order, within bounded memory.
 
     Kept are the frames at which the rate is measured, the frame before the current one, and small views of the frames
-    that windows show which are not complete.
+    that windows show which are not complete; whole frames, if crops follow what moves in a window.
 
     Args:
         feed: The video; open.
@@ -83,7 +83,7 @@ class WindowReader:
         self._config = config
         self._clip = clip
         self._choose: ChooseFrames = frames_of_windows(clip, num_frames=config.num_frames, length=windows.length)
-        self._views: dict[int, UInt8[Tensor, "crops c 1 s1 s2"]] = {}
+        self._kept: dict[int, UInt8[Tensor, "crops c 1 s1 s2"] | UInt8[Tensor, "h w 3"]] = {}
         self.read = Read()
         """What is known of the video so far."""
 
@@ -135,17 +135,18 @@ class WindowReader:
             assert last is not None  # a planner has seen a frame
             self._keep(last)
         yield from self._complete(planner, piece)
-        self._views.clear()
+        self._kept.clear()
 
     def _complete(self, planner: WindowPlanner, piece: int) -> Iterator[ReadWindow]:
         for window in planner.complete():
-            yield ReadWindow(piece, window, {number: self._views[number] for number in window.frames})
-        for number in [number for number in self._views if number < planner.oldest_needed]:
-            del self._views[number]
+            views = window_views(self._kept, window.frames, self._clip, image_size=self._config.image_size)
+            yield ReadWindow(piece, window, views)
+        for number in [number for number in self._kept if number < planner.oldest_needed]:
+            del self._kept[number]
 
     def _keep(self, frame: TimedFrame) -> None:
-        if frame.number not in self._views:
-            self._views[frame.number] = frame_views(frame.pixels(), self._clip, image_size=self._config.image_size)
+        if frame.number not in self._kept:
+            self._kept[frame.number] = kept_frame(frame.pixels(), self._clip, image_size=self._config.image_size)
 
     def _close(self, last: TimedFrame | None, rate: float) -> None:
         if last is not None:

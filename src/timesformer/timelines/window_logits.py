@@ -28,8 +28,9 @@ WindowLogits = Callable[[Sequence[ReadWindow]], Float[Tensor, "windows crops k"]
 def logits_of_windows(predictor: Predictor) -> WindowLogits:
     """The way to compute windows that does the least work and is exact, up to rounding."""
     model = predictor.model
-    # the mean of the background is that of a window; compiled models are compiled as a whole
-    if isinstance(model, FastTimeSformer) and model.scheme.per_frame and model.info.clip.background == "keep":
+    # background and region are those of a window; compiled models are compiled as a whole
+    is_shared = (model.info.clip.background, model.info.clip.region) == ("keep", "frame")
+    if isinstance(model, FastTimeSformer) and model.scheme.per_frame and is_shared:
         return SharedFrames(predictor, model)
 
     def compute(windows: Sequence[ReadWindow]) -> Float[Tensor, "windows crops k"]:

@@ -89,6 +89,8 @@ class DryRun:
     """Multiply-accumulates of one clip in the forward pass; the backward pass needs twice as many."""
     starts_from: str
     """Initial weights."""
+    distilled_from: tuple[str, ...]
+    """Teachers."""
     data: DataSummary
     """The videos."""
     groups: tuple[GroupSummary, ...]
@@ -125,7 +127,8 @@ def make_dry_run(run: RunConfig) -> DryRun:
         device=str(device) if device else f"{run.device} (not available)",
         parameters=size.parameters,
         macs=size.macs,
-        starts_from=_origin(run),
+        starts_from=_named(run.init_from) or f"newly initialized weights ({run.model.initialization})",
+        distilled_from=tuple(map(_named, run.distill_from)),
         data=data,
         groups=tuple(_summarize_group(group) for group in optimizer.param_groups),
         frozen=_summarize_group({"params": frozen, "initial_lr": 0.0, "weight_decay": 0.0}),
@@ -205,11 +208,8 @@ def _summarize_schedule(run: RunConfig, num_videos: int | None) -> ScheduleSumma
     )
 
 
-def _origin(run: RunConfig) -> str:
-    source = run.init_from
-    if not source:
-        return f"newly initialized weights ({run.model.initialization})"
-    return source if is_here(source) else f"{source} (not found)"
+def _named(source: str) -> str:
+    return source if not source or is_here(source) else f"{source} (not found)"
 
 
 def _augmentation(run: RunConfig) -> tuple[str, ...]:
@@ -234,6 +234,7 @@ def format_dry_run(dry_run: DryRun) -> str:
         "model": _model_line(dry_run),
         "starts from": dry_run.starts_from,
         **_probe_line(dry_run.run),
+        **({"teachers": ", ".join(dry_run.distilled_from)} if dry_run.distilled_from else {}),
         "data": _data_line(dry_run.data),
         "batch": _batch_line(dry_run.run),
         "optimizer": _optimizer_line(dry_run),

@@ -23,6 +23,7 @@ from timesformer.errors import TimeSformerError
 from timesformer.model.standardization import BatchStandardization
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.dataloaders import Batch
+from timesformer.training.distillation import Teachers
 from timesformer.training.ema import ema_copy, update_ema
 from timesformer.training.init_weights import newly_initialized_parameters
 from timesformer.training.mixup import mix_batch
@@ -54,6 +55,7 @@ class ClipClassifier(LightningModule):
         newly_initialized: Names of the parameters without pretrained values; by default read from the model's load
             report.
         ranks: The ranks that train together, each on its share of every micro-batch.
+        teachers: Models whose probabilities are learned in addition to the labels.
 
     Raises:
         ConfigError: `optim.freeze` names more blocks than the model has.
@@ -67,6 +69,7 @@ class ClipClassifier(LightningModule):
         total_steps: int,
         newly_initialized: Collection[str] | None = None,
         ranks: Ranks = ALONE,
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -77,6 +80,7 @@ class ClipClassifier(LightningModule):
         self._val = Tally()
         self._step_clips = 0
         self._ranks = ranks
+        self._teachers = teachers
         self._moments = SharedMoments(ranks)
         if isinstance(model.head_norm, BatchStandardization) and not ranks.is_alone:
             model.head_norm.moments = self._moments
@@ -122,7 +126,7 @@ class ClipClassifier(LightningModule):
         return batch._replace(clips=model_input(batch.clips, self._run.clip))
 
     def training_step(self, batch: Batch | TimeSformerError, batch_index: int) -> Float[Tensor, ""] | None:
-        """Cross entropy of a micro-batch in fp32, with the run's label smoothing and mixing.
+        """Cross entropy of a micro-batch in fp32, with the run's label smoothing, mixing and teachers.
 
         Args:
             batch: Clips and labels, or the error raised by reading them.
@@ -152,6 +156,8 @@ class ClipClassifier(LightningModule):
         logits = self.model(clips).float()
         smoothing = 0.0 if targets.is_floating_point() else self._run.optim.label_smoothing
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        if self._teachers is not None:
+            loss = self._teachers.loss(loss, logits, clips)
         self._train.add(logits, labels, loss=self._finite(loss, step=self.global_step + 1))
         return self._weighted(loss, num_clips=len(clips))
 

@@ -23,7 +23,7 @@ _LOCK = ".training.lock"
 """File that a training process keeps locked, and removes at its end."""
 _FREE_TO_CHANGE = ("output", "device", "strategy", "data.num_workers", "data.cache", "checkpoint_every", "trackers")
 """Keys that may differ when a run is resumed: they do not change the result."""
-_PATHS = ("data.train", "data.val", "init_from", "init_head")
+_PATHS = ("data.train", "data.val", "init_from", "init_head", "distill_from")
 """Keys with paths, which are compared as absolute paths."""
 
 
@@ -151,9 +151,10 @@ def config_differences(before: RunConfig, run: RunConfig, *, ignored: tuple[str,
 
 def _is_same(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     first, second = old[key], new[key]
-    if key in _PATHS and first and second:
-        return _absolute(first) == _absolute(second)
-    return first == second
+    if key not in _PATHS or not first or not second:
+        return first == second
+    pair = [[each] if isinstance(each, str) else each for each in (first, second)]
+    return [*map(_absolute, pair[0])] == [*map(_absolute, pair[1])]
 
 
 def _absolute(path: str) -> str:
@@ -165,11 +166,11 @@ def _absolute(path: str) -> str:
 def anchored(run: RunConfig) -> RunConfig:
     """The same run with absolute paths, independent of the working folder."""
     data = replace(run.data, **{key: _absolute(path) for key in ("train", "val") if (path := getattr(run.data, key))})
-    starts = {
-        name: _absolute(path) if Path(path).expanduser().exists() else path
-        for name in ("init_from", "init_head")
-        if (path := getattr(run, name))
-    }
+    start, head, *teachers = (
+        _absolute(name) if name and Path(name).expanduser().exists() else name
+        for name in (run.init_from, run.init_head, *run.distill_from)
+    )
+    starts = {"init_from": start, "init_head": head, "distill_from": tuple(teachers)}
     return replace(run, data=data, output=_absolute(run.output), **starts)
 
 
@@ -188,7 +189,8 @@ def check_keeps_inputs(folder: RunFolder, run: RunConfig) -> None:
             raise ConfigError(
                 f"output={str(folder.root)!r}: is a folder of the data set {source}; name a folder outside it"
             )
-    reads = (*model_files(run.init_from), *model_files(run.init_head), *list_files(run.data.train, run.data.val))
+    models = (file for source in (run.init_from, run.init_head, *run.distill_from) for file in model_files(source))
+    reads = (*models, *list_files(run.data.train, run.data.val))
     refuse_inputs([*folder.files, *folder.model.glob("*")], reads)
 
 

@@ -107,5 +107,6 @@ def _fingerprint(run: RunConfig, split: "Split") -> str:
     """Hash of all that must be equal in all ranks; folder names may differ between machines."""
     samples = [[(sample.path.name, sample.label, sample.segment) for sample in part.samples] for part in split]
     data = replace(run.data, train="", val="", num_workers=0)
-    task = replace(run, data=data, device="cpu", output="-", init_from="-" if run.init_from else "")
+    start, teachers = "-" if run.init_from else "", ("-",) * len(run.distill_from)
+    task = replace(run, data=data, device="cpu", output="-", init_from=start, distill_from=teachers)
     return hashlib.sha256(repr((task, samples, split.train.class_names)).encode()).hexdigest()

@@ -21,6 +21,7 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.signals import EndRequest
 from timesformer.training.callbacks import ProgressBar, Recorder, counting_bar, write_curve
 from timesformer.training.dataloaders import DataLoaders, Split, load_data, make_loaders, with_num_classes
+from timesformer.training.distillation import Teachers, load_teachers
 from timesformer.training.failures import explaining_failures, telling_the_end
 from timesformer.training.history import EpochRecord, best_epoch, format_metrics, is_over, read_metrics
 from timesformer.training.init_weights import describe_head, initial_model
@@ -98,7 +99,7 @@ def train(
         DataError: The videos cannot be used.
         DecodeError: A video cannot be decoded; the message names it.
         DependencyError: The package of a tracker is not installed.
-        WeightsError: `run.init_from` cannot be loaded, or the checkpoint to resume from is damaged.
+        WeightsError: `run.init_from` or a teacher cannot be loaded, or the checkpoint to resume from is damaged.
         TimeSformerError: The loss is no longer finite, or the disk refused during the run.
         KeyboardInterrupt: The run was interrupted; the last checkpoint is kept.
         SystemExit: SIGTERM, SIGHUP or SIGUSR1 asked to end; a checkpoint after the present step is kept. In the main
@@ -231,6 +232,7 @@ def _train(job: _Job, output: _Output) -> None:
     run, split, first_epoch = job.run, job.split, job.state.epochs
     with job.ranks.agreed():
         model = initial_model(run, labels=split.train.class_names)
+        teachers = load_teachers(run, labels=split.train.class_names, device=job.device)
     if job.ranks.is_first:
         seconds = median_seconds(split.train.samples, allow_codecs=run.data.allow_codecs)
         model.info = replace(model.info, clip_seconds=seconds)
@@ -243,7 +245,7 @@ def _train(job: _Job, output: _Output) -> None:
             )
         # a resumed epoch skips the micro-batches that it has already done
         loaders.order.skip(job.state.batches * run.videos_per_micro_batch)
-        _fit(model, loaders, job, output)
+        _fit(model, teachers, loaders, job, output)
 
 
 def _check_output(model: TimeSformer, job: _Job) -> None:
@@ -251,11 +253,12 @@ def _check_output(model: TimeSformer, job: _Job) -> None:
     check_can_write(job.folder, num_bytes=_bytes_needed(model, job.run.optim))
 
 
-def _fit(model: TimeSformer, loaders: DataLoaders, job: _Job, output: _Output) -> None:
+def _fit(model: TimeSformer, teachers: Teachers | None, loaders: DataLoaders, job: _Job, output: _Output) -> None:
     run, folder, ranks = job.run, job.folder, job.ranks
     steps = run.steps_per_epoch(job.size.train)
     with ranks.agreed():
-        module = ClipClassifier(model, run=run, total_steps=steps * run.epochs, ranks=ranks)
+        total_steps = steps * run.epochs
+        module = ClipClassifier(model, run=run, total_steps=total_steps, ranks=ranks, teachers=teachers)
     if not job.state.has_begun:
         ranks.first(lambda: begin(folder, anchored(run), marks=marks_of(find_jobs(os.environ))))
     output.say(_describe(job, steps=steps, head=describe_head(model, run)))
@@ -305,9 +308,14 @@ def _describe(job: _Job, *, steps: int, head: str) -> str:
     held = split.val.describe_size() if split.val.has_segments else job.size.val
     return (
         f"{start}: {split.train.describe_size()} {of} {run.model.num_classes} classes, {held} for validation "
-        f"({groups}); {run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}"
+        f"({groups}); {run.epochs} epochs of {steps} steps on {job.device}{_others(job.ranks)}{_teachers(run)}"
         f"{f'; {head}' if head else ''}"
     )
+
+
+def _teachers(run: RunConfig) -> str:
+    count = len(run.distill_from)
+    return f"; distilled from {count} model{'s' * (count > 1)}" if count else ""
 
 
 def _others(ranks: Ranks) -> str:

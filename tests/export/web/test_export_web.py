@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from timesformer.cli.main import main
+from timesformer.config.info import ModelInfo
+from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.export import web_page
 from timesformer.export.parity import Deviation
@@ -118,6 +120,9 @@ def test_a_failure_leaves_nothing(tmp_path, model, known, monkeypatch):
 def test_other_than_three_channels_are_refused(tmp_path, known):
     with pytest.raises(ConfigError, match=r"^in_channels=2: a page needs 3, the number of channels of a video$"):
         _export(random_model(tiny_config(in_channels=2)), tmp_path / "site", known)
+    info = ModelInfo(clip=ClipConfig(region="motion", num_crops=1))
+    with pytest.raises(ConfigError, match=r"^region='motion': the page crops the middle of the frame, not what moves;"):
+        _export(random_model(tiny_config(), info=info), tmp_path / "site", known)
 
 
 def _command(capsys, *arguments):

@@ -173,6 +173,8 @@ def test_pictures_are_resized_as_torch_does(page, size, new):
         {"sampling": "center", "frame_stride": 5},
         {"sampling": "coverage", "frame_stride": 5},
         {"sampling": "segment"},
+        {"sampling": "segment", "num_clips": 3},
+        {"sampling": "uniform", "num_clips": 2},
         {"sampling": "uniform", "channel_order": "time"},
     ],
     ids=str,

@@ -9,8 +9,8 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.clips.sampling import eval_boxes, eval_clips
-from timesformer.data.clips.transforms import eval_views
+from timesformer.data.clips.sampling import Box, eval_boxes, eval_clips
+from timesformer.data.clips.transforms import eval_views, region_of
 from timesformer.data.video.file_reader import VideoInfo
 from timesformer.data.video.reader import Reader, open_reader
 
@@ -57,25 +57,23 @@ def read_center_view(
     group = clip.frames_per_channel_group
     middle = slice(group // 2, None, group)
     views = eval_views(pixels, clip, image_size=model.image_size)
-    box = center_box(info.height, info.width, clip, crop=model.image_size)
+    region = region_of(pixels, clip, image_size=model.image_size)
+    box = center_box(region, clip, crop=model.image_size)
     return CenterView(views[len(views) // 2], pixels[middle], read[middle], seconds[middle], box, info)
 
 
-def center_box(
-    height: int, width: int, clip: ClipConfig, *, crop: tuple[int, int]
-) -> tuple[float, float, float, float]:
+def center_box(region: Box, clip: ClipConfig, *, crop: tuple[int, int]) -> tuple[float, float, float, float]:
     """Compute the rectangle of an upright frame that the center crop shows.
 
     Args:
-        height: Height of the frame in pixels.
-        width: Width of the frame in pixels.
+        region: Part of the frame that crops are taken from, in pixels.
         clip: Number of crops and their scale.
         crop: Height and width of the crop in pixels.
 
     Returns:
         Top, left, height and width in pixels of the frame: real numbers, edges at whole numbers.
     """
-    (resized_height, resized_width), boxes = eval_boxes(height, width, clip, crop=crop)
+    (resized_height, resized_width), boxes = eval_boxes(region.height, region.width, clip, crop=crop)
     box = boxes[len(boxes) // 2]
-    rows, columns = height / resized_height, width / resized_width
-    return box.top * rows, box.left * columns, box.height * rows, box.width * columns
+    rows, columns = region.height / resized_height, region.width / resized_width
+    return region.top + box.top * rows, region.left + box.left * columns, box.height * rows, box.width * columns

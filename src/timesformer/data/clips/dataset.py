@@ -21,6 +21,8 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import sampling, transforms
+from timesformer.data.clips.backdrop import FRAMES, background_of, draw_noise
+from timesformer.data.clips.tempo import change_tempo
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs
 from timesformer.data.video.file_reader import VideoInfo
@@ -123,10 +125,34 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
                 image_size=self._model.image_size,
                 generator=generator,
                 augment=self._augment,
+                backdrop=self._draw_backdrop(index, generator),
             )
             for frames, generator in zip(self._read(index, generators), generators, strict=True)
         ]
         return torch.stack(views), self._manifest.samples[index].label
+
+    def _draw_backdrop(self, index: int, generator: np.random.Generator) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Noise, or the background of another video; one that cannot be decoded is reported at its own turn."""
+        if not self._augment.background_swap or generator.random() >= self._augment.background_swap:
+            return None
+        other, noise = int(generator.integers(len(self))), draw_noise(generator)
+        if other == index or generator.random() < 0.5:
+            return noise
+        try:
+            return background_of(self._read_spread(other))
+        except DecodeError:
+            return noise
+
+    def _read_spread(self, index: int) -> UInt8[np.ndarray, "t h w 3"]:
+        """A few frames, from the first to the last of a video."""
+        if self._cache:
+            video = self._cache[index]
+            if isinstance(video, DecodeError):
+                raise DecodeError(str(video))
+            return video.frames[sampling.uniform_indices(video.info.num_frames, num_frames=FRAMES)]
+        sample = self._manifest.samples[index]
+        with open_reader(sample.path, segment=sample.segment, allow_codecs=self._data.allow_codecs) as reader:
+            return reader.read(sampling.uniform_indices(reader.info.num_frames, num_frames=FRAMES))
 
     def _generator(self, index: int, repeat: int) -> np.random.Generator:
         # the first clip does not depend on the number of repeats
@@ -153,14 +179,12 @@ class TrainClips(Dataset[tuple[Tensor, int]]):
         warn_of_timing(self._manifest.samples[index].name, info, self._clip, warned=self._warned[index])
 
     def _draw(self, info: VideoInfo, generators: list[np.random.Generator]) -> list[int]:
+        return [frame for generator in generators for frame in self._draw_clip(info, generator)]
+
+    def _draw_clip(self, info: VideoInfo, generator: np.random.Generator) -> list[int]:
         num_frames, jitter = self._model.num_frames, self._augment.temporal_jitter
-        return [
-            frame
-            for generator in generators
-            for frame in sampling.train_clip(
-                info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter
-            )
-        ]
+        frames = sampling.train_clip(info, self._clip, num_frames=num_frames, generator=generator, jitter=jitter)
+        return change_tempo(frames, factor=self._augment.tempo, generator=generator)
 
 
 class EvalViews(Dataset[tuple[Tensor, int, int]]):

@@ -64,9 +64,9 @@ def eval_clips(info: Timing, clip: ClipConfig, *, num_frames: int) -> list[list[
     _check_timing(info)
     count = num_frames * clip.frames_per_channel_group
     if clip.sampling == "segment":
-        return [segment_midpoints(info.num_frames, num_frames=count)]
+        return segment_clips(info.num_frames, num_frames=count, num_clips=clip.num_clips)
     if clip.sampling == "uniform":
-        return [uniform_indices(info.num_frames, num_frames=count)]
+        return uniform_clips(info.num_frames, num_frames=count, num_clips=clip.num_clips)
     length = clip_length(clip, num_frames=num_frames, fps=info.fps)
     starts = _EVAL_STARTS[clip.sampling](info.num_frames, length, clip.num_clips)
     return [dense_indices(start, length=length, num_frames=count, total=info.num_frames) for start in starts]
@@ -187,7 +187,19 @@ def segments(total: int, *, num_frames: int) -> list[tuple[int, int]]:
 
 def segment_midpoints(total: int, *, num_frames: int) -> list[int]:
     """Take the middle frame of each of T equal segments, the earlier of two."""
-    return [(first + last) // 2 for first, last in segments(total, num_frames=num_frames)]
+    return segment_clips(total, num_frames=num_frames, num_clips=1)[0]
+
+
+def segment_clips(total: int, *, num_frames: int, num_clips: int) -> list[list[int]]:
+    """Cut each of T equal segments into k parts: clip j has the middle frame of part j of each, the earlier of two.
+
+    One clip is `segment_midpoints`.
+    """
+    bounds = segments(total, num_frames=num_frames)
+    return [
+        [first + (last - first) * (2 * clip + 1) // (2 * num_clips) for first, last in bounds]
+        for clip in range(num_clips)
+    ]
 
 
 def segment_draws(total: int, *, num_frames: int, generator: np.random.Generator) -> list[int]:
@@ -205,6 +217,17 @@ def uniform_indices(total: int, *, num_frames: int) -> list[int]:
         return [(total - 1) // 2]
     steps = num_frames - 1
     return [(2 * i * (total - 1) + steps) // (2 * steps) for i in range(num_frames)]
+
+
+def uniform_clips(total: int, *, num_frames: int, num_clips: int) -> list[list[int]]:
+    """Shift T evenly spaced frames in k steps of a k-th of their distance, so that together they span the video.
+
+    One clip is `uniform_indices`. The first of several clips has the first frame, the last one the last.
+    """
+    shift = (total - 1) / max(num_frames * num_clips - 1, 1)
+    if num_clips == 1:
+        return [uniform_indices(total, num_frames=num_frames)]
+    return [[math.floor(shift * (num_clips * i + clip) + 0.5) for i in range(num_frames)] for clip in range(num_clips)]
 
 
 def resized_size(

@@ -16,8 +16,10 @@ from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips.affine import cut
 from timesformer.data.clips.augment import augment_clip, draw_aspect
+from timesformer.data.clips.backdrop import replace_background
 from timesformer.data.clips.color import luma
-from timesformer.data.clips.sampling import eval_boxes, random_box, resized_size
+from timesformer.data.clips.region import moving_region
+from timesformer.data.clips.sampling import Box, eval_boxes, random_box, resized_size
 
 NO_AUGMENTATION = AugmentConfig()
 """Scale, crop and mirroring alone."""
@@ -31,16 +33,18 @@ def eval_views(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int])
     """Crop the spatial views of one clip for evaluation.
 
     With one crop the short side of the frame becomes `clip.test_scale` times that of the crop, and the center is cut.
-    With three crops it becomes that of the crop, and both ends and the center of the longer side are cut.
+    With three crops it becomes that of the crop, and both ends and the center of the longer side are cut. If
+    `clip.region` is `motion`, the region takes the place of the frame.
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Number of crops and their scale, and channel order.
+        clip: Region, number of crops and their scale, and channel order.
         image_size: Height and width of a crop in pixels.
 
     Returns:
         Views for `to_floats`, in the order of `sampling.crop_boxes`.
     """
+    frames = cut(as_tensor(frames), region_of(frames, clip, image_size=image_size))
     _, height, width, _ = frames.shape
     size, boxes = eval_boxes(height, width, clip, crop=image_size)
     resized = resize(take_channels(frames, clip), size)
@@ -55,6 +59,7 @@ def train_view(
     image_size: tuple[int, int],
     generator: np.random.Generator,
     augment: AugmentConfig = NO_AUGMENTATION,
+    backdrop: UInt8[np.ndarray, "h2 w2 3"] | None = None,
 ) -> UInt8[Tensor, "3 t2 s1 s2"]:
     """Crop one random view of a training clip: scale, position and mirroring follow `data`.
 
@@ -62,22 +67,40 @@ def train_view(
 
     Args:
         frames: RGB frames, 0 to 255.
-        clip: Channel order.
+        clip: Region and channel order.
         data: Range of the scale, jitter of the crop, and whether half of the clips are mirrored.
         image_size: Height and width of the view in pixels.
         generator: Source of scale, aspect, position, mirroring and augmentation, drawn in this order.
         augment: Further augmentation; what is off draws nothing.
+        backdrop: RGB picture that replaces the background if the camera stands still; None keeps it.
 
     Returns:
         The view, for `to_floats`.
     """
+    frames = cut(as_tensor(frames), region_of(frames, clip, image_size=image_size))
     scale, aspect = generator.uniform(*data.scale_range), draw_aspect(augment, generator)
     resized = _resize_to_cover(take_channels(frames, clip), crop=image_size, scale=scale, aspect=aspect)
     _, height, width, _ = resized.shape
+    if backdrop is not None:
+        resized = _before(backdrop, resized, clip)
     box = random_box(height, width, crop=image_size, generator=generator, jitter=data.crop_jitter)
     is_mirrored = data.flip and generator.random() < 0.5
     view = augment_clip(resized, augment, generator, box=box, has_colors=clip.channel_order != "time")
     return to_channels(view.flip(2) if is_mirrored else view, clip)
+
+
+def region_of(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) -> Box:
+    """The part of a clip's frames that crops are taken from.
+
+    Args:
+        frames: RGB frames, 0 to 255.
+        clip: `region` and `min_region`.
+        image_size: Height and width of a crop in pixels.
+    """
+    _, height, width, _ = frames.shape
+    if clip.region == "frame":
+        return Box(0, 0, height, width)
+    return moving_region(np.asarray(frames), crop=image_size, least=clip.min_region)
 
 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
@@ -162,6 +185,17 @@ def as_tensor(frames: Frames) -> UInt8[Tensor, "t h w 3"]:
     if isinstance(frames, Tensor):
         return frames
     return torch.from_numpy(np.require(frames, requirements=["C", "W"]))
+
+
+def _before(
+    backdrop: UInt8[np.ndarray, "h2 w2 3"], frames: UInt8[Tensor, "t h w 3"], clip: ClipConfig
+) -> UInt8[Tensor, "t h w 3"]:
+    """What moves in frames, with the channels of the model, before another background."""
+    _, height, width, _ = frames.shape
+    resized = resize(backdrop[None], (height, width))
+    if clip.channel_order != "time":
+        return replace_background(frames, resized[0])
+    return replace_background(frames, repeat(luma(resized), "1 h w -> h w 3"), has_colors=False)
 
 
 def _resize_to_cover(

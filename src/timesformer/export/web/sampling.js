@@ -19,8 +19,8 @@ export function roundHalfEven(value) {
 export function evalClips(video, sampling, clipFrames) {
   const total = video.numFrames;
   const count = sampling.num_frames;
-  if (sampling.mode === "segment") return [segmentMidpoints(total, count)];
-  if (sampling.mode === "uniform") return [uniformIndices(total, count)];
+  if (sampling.mode === "segment") return segmentClips(total, count, sampling.num_clips);
+  if (sampling.mode === "uniform") return uniformClips(total, count, sampling.num_clips);
   const length = clipLength(sampling, clipFrames, video.fps);
   return clipStarts(sampling, total, length).map((start) => denseIndices(start, length, count, total));
 }
@@ -49,10 +49,19 @@ function denseIndices(start, length, count, total) {
   });
 }
 
-function segmentMidpoints(total, count) {
+function segmentClips(total, count, numClips) {
   const size = (total - 1) / count;
-  return Array.from({ length: count }, (_, i) =>
-    Math.floor((roundHalfEven(size * i) + roundHalfEven(size * (i + 1))) / 2));
+  return Array.from({ length: numClips }, (_, clip) => Array.from({ length: count }, (_, i) => {
+    const [first, last] = [roundHalfEven(size * i), roundHalfEven(size * (i + 1))];
+    return first + Math.floor(((last - first) * (2 * clip + 1)) / (2 * numClips));
+  }));
+}
+
+function uniformClips(total, count, numClips) {
+  if (numClips === 1) return [uniformIndices(total, count)];
+  const shift = (total - 1) / Math.max(count * numClips - 1, 1);
+  return Array.from({ length: numClips }, (_, clip) =>
+    Array.from({ length: count }, (_, i) => Math.floor(shift * (numClips * i + clip) + 0.5)));
 }
 
 export function uniformIndices(total, count) {

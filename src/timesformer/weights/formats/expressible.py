@@ -34,5 +34,7 @@ def check_expressible(model: TimeSformer, target: str) -> None:
             f"the {target} layout supports plain color frames only, not channel_order={clip.channel_order!r}, "
             f"background={clip.background!r}"
         )
+    if clip.region == "motion":
+        raise ConfigError(f"the {target} layout crops the middle of the frame, which region='motion' does not")
     if len(set(config.image_size)) > 1:
         raise ConfigError(f"the {target} layout supports square images only, not image_size={config.image_size}")
