@@ -14,6 +14,7 @@ from timesformer.cli.run_config import TrainOptions, requested_run
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
+from timesformer.fine_tuning.inputs import input_clips
 from timesformer.config.schema import ClipConfig
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import render_clip
@@ -127,7 +128,10 @@ def test_train_from_weights_probes_then_fine_tunes_and_tells_all(train, persons_
     assert told["baselines"] == {"chance": 1 / 3, "majority_class": "move_left", "majority": pytest.approx(1 / 3)}
     assert (output / "report.html").exists()
     config = read_config(output / "config.toml", kind=RunConfig)
-    assert (config.probe_views, config.keep, config.clip) == (6, "last", load(told["model"]).info.clip)
+    assert (config.probe_views, config.keep) == (6, "last")
+    assert set(told["inputs"]) == {"given", "moments", "motion"}
+    clips = input_clips(config.clip, config.probe_inputs)
+    assert clips[told["probe"]["input"]] == load(told["model"]).info.clip
     status, out, err = train(*options, "--epochs", 1)
     assert (status, out) == (2, "")
     assert "already holds a run: name another folder, or pass resume=True (--resume)" in err

@@ -237,6 +237,8 @@ def starting_run(
         return from_dict(table, kind=RunConfig, source=str(config)) if config else otherwise
     if not config:
         table = dict(from_weights)
+        if stated.get("probe_views") == 0:
+            table.pop("probe_inputs", None)
     if config and weights_may_lack and not is_here(weights):
         note(f"{weights} does not exist: model keys that {config} leaves out are unknown and have their defaults")
     else:
