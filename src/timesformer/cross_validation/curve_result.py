@@ -65,9 +65,10 @@ class VideoCurve:
             return f"{counts} gave no gain ({told}): more {self.unit} of this kind will hardly help."
         evaluation = now.evaluation
         groups = f" of {evaluation.num_groups} groups" if evaluation.num_groups else ""
+        advice = "" if self.num_folds else "; with folds all videos are evaluated"
         return (
-            f"{counts} gave {told}: whether more {self.unit} help cannot be told from the "
-            f"{evaluation.num_videos} videos{groups} of the evaluation{'' if self.num_folds else '; with folds all videos are evaluated'}."
+            f"{counts} gave {told}: whether more {self.unit} help cannot be told from the {evaluation.num_videos} "
+            f"videos{groups} of the evaluation{advice}."
         )
 
     def describe_choice(self) -> str:
