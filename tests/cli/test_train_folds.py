@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -46,6 +49,25 @@ def test_folds_print_a_table_and_go_on_from_the_folder_alone(run, persons, tmp_p
     found = json.loads(again)
     assert (found["num_folds"], found["evaluation"]["num_videos"]) == (3, 18)
     assert found["evaluation"]["top1_interval_method"] in ("t_over_groups", "wilson_over_groups")
+
+
+def test_a_process_that_is_killed_goes_on_with_equal_results(run, persons, tmp_path):
+    output, options = tmp_path / "killed", [*SMALL, "--set", "data.cache=false"]
+    command = [sys.executable, "-m", "timesformer", "train", str(persons), "--folds", "2", "--output", str(output)]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (output / "folds/1/held_out.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    finished = (output / "folds/1/held_out.json").stat().st_mtime_ns
+    status, _, _ = run("train", "--resume", "--output", output)
+    assert status == 0
+    assert (output / "folds/1/held_out.json").stat().st_mtime_ns == finished
+    status, _, _ = run("train", persons, "--folds", "2", "--output", tmp_path / "whole", *options)
+    assert status == 0
+    assert (output / "predictions.csv").read_text() == (tmp_path / "whole/predictions.csv").read_text()
 
 
 def test_a_curve_prints_a_table_and_a_sentence(run, persons, tmp_path):
