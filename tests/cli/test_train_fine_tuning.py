@@ -14,10 +14,10 @@ from timesformer.cli.run_config import TrainOptions, requested_run
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
-from timesformer.fine_tuning.inputs import input_clips
 from timesformer.config.schema import ClipConfig
 from timesformer.data.synthetic.dataset import write_clip
 from timesformer.data.synthetic.motion import render_clip
+from timesformer.fine_tuning.inputs import input_clips
 from timesformer.weights.formats.released import save_released
 from timesformer.weights.load import load
 from timesformer.weights.model_folder import save
