@@ -100,7 +100,7 @@ def bat(rng: np.random.Generator, draft: Draft) -> int:
     )
     seed = rng.integers(2**63)
     for side, sign in enumerate(SIDES):
-        at_grip = path + [-sign * _MIDDLE, 0.04 * sign, 0]
+        at_grip = path + np.array([-sign * _MIDDLE, 0.04 * sign, 0])
         draft.wrists[side] = between_rests(np.random.default_rng(seed), at_grip, draft.rests[side])
     turn = way * rng.uniform(0.2, 0.9)
     draft.trunk[:, 2] += raised(rng, [-turn, -turn, 0, turn])

@@ -135,7 +135,7 @@ def open_door(rng: np.random.Generator, side: float) -> HandPath:
     """To a handle at the height of the waist, then a long push forward (1) or pull back (2), with the trunk."""
     is_pull = rng.random() < 0.5
     near = np.array([side * rng.uniform(-0.1, 0.3), rng.uniform(-0.6, -0.1), rng.uniform(0.2, 0.4)])
-    far = near + [side * rng.normal(0, 0.15), rng.normal(0.05, 0.05), rng.uniform(0.4, 0.6)]
+    far = near + np.array([side * rng.normal(0, 0.15), rng.normal(0.05, 0.05), rng.uniform(0.4, 0.6)])
     way = [far, far, near, near] if is_pull else [near, near, far, far]
     turn = side * rng.uniform(0.0, 0.4) * np.array([0, 0, 1, 1])
     return HandPath(np.stack(way), direction=1 + int(is_pull), twist=-turn if is_pull else turn)

@@ -159,7 +159,7 @@ def turn(rng: np.random.Generator, draft: Draft, *, arms_are_free: bool) -> int:
 
 
 def fall(rng: np.random.Generator, draft: Draft, *, arms_are_free: bool) -> int:
-    """The body goes down to the ground: forward or back (0), to the left (1) or to the right (2); it may get up again."""
+    """The body falls forward or back (0), to the left (1) or to the right (2), or gets up from there."""
     kind, start, length = int(rng.integers(3)), rng.uniform(0.1, 0.4), rng.uniform(0.12, 0.35)
     times, levels = [0, start, start + length, 1.5], [0, 0, 1, 1]
     share = through(times, levels, smooth=5)[:, 0] ** 1.5

@@ -71,7 +71,7 @@ def draw_motion(rng: np.random.Generator) -> Motion:
 
 def _follow_hands(rng: np.random.Generator, draft: Draft) -> None:
     """Let the trunk follow the hands a little."""
-    moved = (draft.wrists - draft.rests[:, None]).sum(axis=0) * rng.normal(0, 0.12, 3)
+    moved = (draft.wrists - draft.rests[:, None]).sum(axis=0) * rng.normal(0, 0.09, 3)
     draft.trunk[:, 0] += moved[:, 2]
     draft.trunk[:, 1] += moved[:, 1]
     draft.trunk[:, 2] += 2 * moved[:, 0]

@@ -210,8 +210,8 @@ def _take_step(run: PeopleRun, state: _State, device: torch.device) -> None:
     norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
     if not torch.isfinite(norm):
         raise TimeSformerError(
-            f"step {state.step + 1}: the loss is {losses.total.item():g} and the norm of the gradients {norm.item():g}; "
-            f"try a lower lr than {run.lr:g}, or precision='fp32'"
+            f"step {state.step + 1}: the loss is {losses.total.item():g} and the norm of the gradients "
+            f"{norm.item():g}; try a lower lr than {run.lr:g}, or precision='fp32'"
         )
     state.optimizer.step()
     state.optimizer.zero_grad()

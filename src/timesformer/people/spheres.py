@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -44,18 +46,17 @@ SMALL, LARGE = 3, 6
 
 def spheres(posed: Pose, bodies: Bodies) -> tuple[Spheres, Spheres]:
     """Small spheres for limbs, and large ones for trunk, thighs and head."""
+    upper_arm = bodies.upper_arm_radius
     small = [
-        _chain(
-            posed.shoulder, posed.elbow, 6, (1.15 * bodies.upper_arm_radius, bodies.upper_arm_radius), Part.UPPER_ARM
-        ),
-        _chain(posed.elbow, posed.wrist, 6, (0.95 * bodies.upper_arm_radius, bodies.forearm_radius), Part.FOREARM),
+        _chain(posed.shoulder, posed.elbow, 7, (1.15 * upper_arm, upper_arm), Part.UPPER_ARM),
+        _chain(posed.elbow, posed.wrist, 7, (0.95 * upper_arm, bodies.forearm_radius), Part.FOREARM),
         _chain(posed.wrist, posed.hand, 3, (bodies.forearm_radius, bodies.hand_radius), Part.HAND),
-        _chain(posed.knee, posed.ankle, 7, (1.1 * bodies.shank_radius, 0.85 * bodies.shank_radius), Part.SHANK),
+        _chain(posed.knee, posed.ankle, 9, (1.1 * bodies.shank_radius, 0.85 * bodies.shank_radius), Part.SHANK),
         _chain(posed.ankle, posed.toe, 3, (bodies.foot_radius, bodies.foot_radius), Part.FOOT),
-        _chain(posed.neck, posed.chin, 2, (1.3 * bodies.upper_arm_radius, 1.2 * bodies.upper_arm_radius), Part.FACE),
+        _chain(posed.neck, posed.chin, 2, (1.3 * upper_arm, 1.2 * upper_arm), Part.FACE),
     ]
     large = [
-        _chain(posed.hip, posed.knee, 5, (bodies.thigh_radius, 1.15 * bodies.shank_radius), Part.THIGH),
+        _chain(posed.hip, posed.knee, 8, (bodies.thigh_radius, 1.15 * bodies.shank_radius), Part.THIGH),
         _chain(posed.chin, posed.head, 2, (0.85 * bodies.head, bodies.head), Part.FACE),
         _hair(posed, bodies),
         *_trunk(posed, bodies),
@@ -83,22 +84,41 @@ def _hair(posed: Pose, bodies: Bodies) -> _Chain:
     return _chain(center, center, 1, (0.95 * bodies.head, 0.95 * bodies.head), Part.HAIR)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    """Spheres across the trunk, at a share of the way from the pelvis to the neck."""
+
+    share: float
+    width: PerBody
+    """Half of the distance between the outer spheres."""
+    radius: PerBody
+    across: Tensor
+    part: Part
+
+
 def _trunk(posed: Pose, bodies: Bodies) -> list[_Chain]:
-    """Rows of spheres across the trunk, from the hips to the shoulders."""
-    spine, chest, waist = posed.neck - posed.pelvis, bodies.chest_radius, bodies.waist_radius
-    rows = (
-        (0.0, 0.9 * bodies.hips, 0.95 * waist, posed.hip_right, Part.THIGH),
-        (0.25, bodies.waist_width, waist, posed.hip_right + posed.right, Part.TRUNK),
-        (0.5, bodies.waist_width, waist, posed.right, Part.TRUNK),
-        (0.72, 0.62 * bodies.shoulders, chest, posed.right, Part.TRUNK),
-        (0.88, 0.72 * bodies.shoulders, 0.8 * chest, posed.right, Part.TRUNK),
-    )
-    chains = []
-    for share, width, radius, across, part in rows:
-        half = torch.nn.functional.normalize(across, dim=-1) * width
-        center = posed.pelvis + spine * share - 0.01 * posed.up
-        chains.append(_chain(center - half, center + half, 3, (radius, radius), part))
-    return chains
+    """Rows of spheres across the trunk, from the hips to the shoulders, and one between each two of them."""
+    chest, waist = bodies.chest_radius, bodies.waist_radius
+    rows = [
+        _Row(0.0, 0.9 * bodies.hips, 0.95 * waist, posed.hip_right, Part.THIGH),
+        _Row(0.25, bodies.waist_width, waist, posed.hip_right + posed.right, Part.TRUNK),
+        _Row(0.5, bodies.waist_width, waist, posed.right, Part.TRUNK),
+        _Row(0.72, 0.62 * bodies.shoulders, chest, posed.right, Part.TRUNK),
+        _Row(0.88, 0.72 * bodies.shoulders, 0.8 * chest, posed.right, Part.TRUNK),
+    ]
+    rows += [_between(low, high) for low, high in pairwise(rows)]
+    return [_across(row, posed) for row in rows]
+
+
+def _between(low: _Row, high: _Row) -> _Row:
+    width, radius = 0.5 * (low.width + high.width), 0.5 * (low.radius + high.radius)
+    return _Row(0.5 * (low.share + high.share), width, radius, low.across + high.across, high.part)
+
+
+def _across(row: _Row, posed: Pose) -> _Chain:
+    half = F.normalize(row.across, dim=-1) * row.width
+    center = posed.pelvis + (posed.neck - posed.pelvis) * row.share - 0.01 * posed.up
+    return _chain(center - half, center + half, 3, (row.radius, row.radius), row.part)
 
 
 def _joined(chains: list[_Chain], reach: int) -> Spheres:
