@@ -60,7 +60,6 @@ _USAGE = {
     "reproduce": "EXPERIMENT",
     "shard": "DATA --output PATH",
     "synth": "--output PATH",
-    "people": "--output PATH",
 }
 """Inputs and required options of the verbs that have any."""
 

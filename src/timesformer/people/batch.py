@@ -1,7 +1,7 @@
 """Batches of clips of generated people. Batch k of a seed is always the same, on one kind of device."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from timesformer.people.render import Cameras, Frame, Picture, draw_cameras, ren
 from timesformer.people.spheres import spheres
 
 Look = Literal["depth", "color"]
-LOOKS = get_args(Look)
 
 _CLIP = ClipConfig(sampling="segment", num_crops=1, test_scale=1.0, channel_order="time")
 CLIPS = {
@@ -30,7 +29,7 @@ CLIPS = {
 }
 """Clip settings of each look; three successive moments are the channels of a frame."""
 CHANNELS = _CLIP.frames_per_channel_group
-_FAR = {"depth": 0.0, "color": 0.3}
+FAR = {"depth": 0.0, "color": 0.3}
 """How often a body is drawn smaller."""
 
 
@@ -94,7 +93,7 @@ def draw_batch(
     rng = np.random.default_rng((seed, number))
     drawn = tuple(draw_motion(rng) for _ in range(motions))
     grain = Grain(torch.Generator(device).manual_seed(int(rng.integers(2**62))))
-    scenes = [draw_scene(rng, drawn, size, far=_FAR[look], device=device) for look in looks]
+    scenes = [draw_scene(rng, drawn, size, far=FAR[look], device=device) for look in looks]
     clips = [
         to_floats(paint(rng, grain, scene, size, look=look), CLIPS[look])
         for scene, look in zip(scenes, looks, strict=True)

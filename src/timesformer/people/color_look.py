@@ -16,6 +16,7 @@ from timesformer.people.spheres import Part
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601)."""
 _PARTS = len(Part)
+_BLOCK = 8
 _SCALES = (2, 4, 8, 16, 32)
 """Cells along the height of a background, from coarse to fine."""
 
@@ -35,6 +36,8 @@ class ColorLook:
     """Pixels per meter."""
     noise: PerBody
     """Standard deviation of the noise, in values of 0 to 255."""
+    blocks: PerBody
+    """Standard deviation of the noise of blocks of 8 x 8 pixels, as compression leaves it."""
     softness: PerBody
     """Weight of a neighboring pixel."""
     flicker: Float[Tensor, "n t 1"]
@@ -74,9 +77,10 @@ def draw_color_looks(
         palette=tensor(np.stack([_palette(rng) for _ in range(clips)])),
         background=_backgrounds(rng, grain, clips=clips, size=size),
         light=tensor(light),
-        ambient=per_clip(rng.uniform(0.25, 0.75, clips), device=device),
+        ambient=per_clip(rng.uniform(0.25, 0.95, clips), device=device),
         scale=scale,
         noise=per_clip(rng.uniform(0.3, 3.5, clips), device=device),
+        blocks=per_clip(rng.uniform(0, 2, clips) * (rng.random(clips) < 0.5), device=device),
         softness=per_clip(rng.uniform(0.04, 0.3, clips), device=device),
         flicker=tensor(1 + flickers),
     )
@@ -86,6 +90,7 @@ def paint_color(picture: Picture, look: ColorLook, grain: Grain) -> list[Float[T
     """Pictures of each color channel, 0 to 255."""
     shade = _shade(picture, look)
     noise = grain.of(picture.part.shape) * look.noise[..., None]
+    noise += _blocks(grain, picture.part.shape) * look.blocks[..., None]
     index = picture.part.flatten(1).long()
     is_body = picture.part > 0
     softness, flicker = look.softness[..., None], look.flicker[..., None]
@@ -95,6 +100,14 @@ def paint_color(picture: Picture, look: ColorLook, grain: Grain) -> list[Float[T
         image = torch.where(is_body, body, look.background[:, channel, None])
         channels.append((blurred(image, softness) * flicker + noise).clamp_(0, 255))
     return channels
+
+
+def _blocks(grain: Grain, shape: torch.Size) -> Float[Tensor, "n t h w"]:
+    """Noise that is constant within blocks."""
+    clips, moments, height, width = shape
+    cells = (clips, moments, -(-height // _BLOCK), -(-width // _BLOCK))
+    noise = torch.randn(cells, generator=grain.generator, device=grain.generator.device)
+    return noise.repeat_interleave(_BLOCK, 2).repeat_interleave(_BLOCK, 3)[:, :, :height, :width]
 
 
 def _shade(picture: Picture, look: ColorLook) -> Float[Tensor, "n t h w"]:
@@ -134,20 +147,27 @@ def _palette(rng: np.random.Generator) -> Float[np.ndarray, "10 3"]:
 def _backgrounds(
     rng: np.random.Generator, grain: Grain, *, clips: int, size: tuple[int, int]
 ) -> Float[Tensor, "clips 3 h w"]:
-    """Flat walls, and textures of blotches of several sizes."""
+    """Flat walls, and textures of blotches of several sizes, with soft or hard edges."""
     height, width = size
     device = grain.generator.device
     base = rng.uniform(15, 240, (clips, 3))
     base = base + rng.uniform(0.3, 1, (clips, 1)) * (base.mean(axis=1, keepdims=True) - base)
     image = torch.from_numpy(base.astype(np.float32)).to(device)[:, :, None, None].expand(-1, -1, height, width)
-    is_flat = rng.random((clips, 1)) < 0.25
-    strengths = np.where(
-        is_flat, 0.0, rng.uniform(0, 40, (clips, len(_SCALES))) * (rng.random((clips, len(_SCALES))) < 0.7)
-    )
-    for scale, strength in zip(_SCALES, strengths.T, strict=True):
-        cells = (min(scale, height), max(min(round(scale * width / height), width), 1))
-        blotches = torch.randn((clips, 3, *cells), generator=grain.generator, device=device)
-        gray = blotches.mean(dim=1, keepdim=True) * 1.7
-        smooth = F.interpolate(0.35 * blotches + 0.65 * gray, size=size, mode="bilinear", align_corners=False)
-        image = image + smooth * per_clip(strength, device=device)[..., None]
+    shown = (rng.random((clips, len(_SCALES))) < 0.7) & (rng.random((clips, 1)) < 0.75)
+    strengths = rng.uniform(0, 55, (clips, len(_SCALES))) * shown
+    has_edges = torch.from_numpy(rng.random((clips, len(_SCALES))) < 0.4).to(device)
+    for level, scale in enumerate(_SCALES):
+        smooth = _blotches(grain, clips, cells=(scale, max(round(scale * width / height), 1)), size=size)
+        hard = has_edges[:, level, None, None, None]
+        strength = per_clip(strengths[:, level], device=device)[..., None]
+        image = image + torch.where(hard, smooth.sign(), smooth) * strength
     return image.clamp(0, 255)
+
+
+def _blotches(
+    grain: Grain, clips: int, *, cells: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "clips 3 h w"]:
+    """Smooth noise, more gray than colored."""
+    noise = torch.randn((clips, 3, *cells), generator=grain.generator, device=grain.generator.device)
+    mixed = 0.35 * noise + 1.1 * noise.mean(dim=1, keepdim=True)
+    return F.interpolate(mixed, size=size, mode="bilinear", align_corners=False)

@@ -4,14 +4,14 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from timesformer.config.io import dump_toml, read_config, to_dict
+from timesformer.config.io import dump_toml, read_config, read_table, to_dict
 from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.files import replacing, replacing_durably, sync_folder
 from timesformer.outputs import writing
@@ -95,16 +95,18 @@ def check_is_ours(folder: PeopleFolder) -> None:
     """Refuse to replace a folder that holds something else than a pretraining.
 
     Raises:
-        ConfigError: Its config is that of another run, or its model folder is none.
+        ConfigError: Its config is not that of a pretraining, or its model folder is none.
     """
-    if folder.config.exists():
-        read_config(folder.config, kind=PeopleRun)
-    elif folder.holds_run():
-        raise ConfigError(
-            f"output={str(folder.root)!r}: holds files that are not of a pretraining: name another folder"
-        )
+    if folder.holds_run() and not _has_our_config(folder):
+        raise ConfigError(f"output={str(folder.root)!r}: holds a run of another kind: name another folder")
     if folder.model.exists() and not is_model_folder(folder.model):
         raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
+
+
+def _has_our_config(folder: PeopleFolder) -> bool:
+    if not folder.config.exists():
+        return False
+    return read_table(folder.config).keys() == {field.name for field in fields(PeopleRun)}
 
 
 def check_same_run(folder: PeopleFolder, run: PeopleRun) -> None:
@@ -118,9 +120,11 @@ def check_same_run(folder: PeopleFolder, run: PeopleRun) -> None:
             f"output={str(folder.root)!r} holds no run to resume: it has no {folder.config.name}; start it without "
             f"resume=True (--resume)"
         )
-    old, new = (_flat(to_dict(x)) for x in (read_config(folder.config, kind=PeopleRun), run))
-    changes = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in new if old[key] != new[key]]
-    changes = [change for change in changes if change.split(" ")[0] not in _FREE_TO_CHANGE]
+    if not _has_our_config(folder):
+        raise ConfigError(f"{folder.config}: is the config of a run of another kind: name another folder")
+    old, new = (_flat(to_dict(config)) for config in (read_config(folder.config, kind=PeopleRun), run))
+    compared = [key for key in new if key not in _FREE_TO_CHANGE]
+    changes = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in compared if old[key] != new[key]]
     if changes:
         raise ConfigError(
             f"{folder.config}: the run to resume has another config: {'; '.join(changes)}. Resume it unchanged, or "

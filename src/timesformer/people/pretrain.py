@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from timesformer.config.info import ModelInfo
+from timesformer.config.io import read_config
 from timesformer.device import resolve_device, resolve_precision, warn_if_slow
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.files import replacing
@@ -120,8 +122,6 @@ def pretrain_people(
 def _precision(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, resume: bool) -> Any:
     """The precision of the run; one that is resumed goes on in its own, whatever `auto` is on this device."""
     if run.precision == "auto" and resume and folder.config.exists():
-        from timesformer.config.io import read_config
-
         return read_config(folder.config, kind=PeopleRun).precision
     return resolve_precision(run.precision, device)
 
@@ -201,7 +201,8 @@ def _take_step(run: PeopleRun, state: _State, device: torch.device) -> None:
         device=device,
     )
     state.drawing_s += time.perf_counter() - began
-    torch.manual_seed(hash((run.seed, state.step)))  # of dropout, so that a resumed run draws the same
+    # a function of seed and step only, so that a resumed run draws the same dropout
+    torch.manual_seed(int(np.random.SeedSequence((run.seed, state.step)).generate_state(1)[0]))
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.precision == "bf16"):
         features = state.model.features(batch.clips)
     losses = state.pretext(features, batch)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from timesformer.people.batch import LOOKS, Look, draw_scene
+from timesformer.people.batch import FAR, Look, draw_scene
 from timesformer.people.color_look import draw_color_looks, paint_color
 from timesformer.people.depth_look import draw_depth_looks, paint_depth
 from timesformer.people.motions import Motion, draw_motion
@@ -44,7 +44,7 @@ def _strips(
     rng: np.random.Generator, grain: Grain, motions: tuple[Motion, ...], size: Frame, *, look: Look, chosen: np.ndarray
 ) -> UInt8[np.ndarray, "n h w2 3"]:
     """Chosen moments of each clip, side by side."""
-    scene = draw_scene(rng, motions, size, far=0.0 if look == LOOKS[0] else 0.3, device=torch.device("cpu"))
+    scene = draw_scene(rng, motions, size, far=FAR[look], device=torch.device("cpu"))
     if look == "depth":
         gray = paint_depth(scene.picture, draw_depth_looks(rng, clips=len(motions), device=torch.device("cpu")), grain)
         channels: Sequence[Tensor] = [gray] * 3
