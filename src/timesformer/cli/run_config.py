@@ -44,7 +44,8 @@ class TrainOptions:
     """Preset to train from scratch (tiny, small, base, hr, large, vit_s, vit_b, vit_l), or weights to fine-tune, as
     with `--init-from` (default: small, or the model of `--config`)."""
     init_from: Annotated[str, Parameter(group=MODEL, metavar="MODEL")] = ""
-    """Weights to start from: model folder, run folder, released `.pyth`, `transformers` folder or image ViT."""
+    """Weights to start from: model folder, run folder, released `.pyth`, `transformers` folder, image ViT, or `people`,
+    packaged weights that were pretrained on generated people."""
     config: Annotated[Path | None, Parameter(group=MODEL)] = None
     """TOML or JSON file with a `RunConfig`; options given here override it. If it starts from weights, model keys left
     out are those of the weights."""

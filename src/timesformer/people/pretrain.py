@@ -151,8 +151,8 @@ def _start(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, overwr
 def _new_state(run: PeopleRun, device: torch.device) -> _State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
-        model = TimeSformer(run.model, info=ModelInfo(clip=CLIPS[_looks(run)[0]], license=LICENSE, source=SOURCE))
-        pretext = Pretext(run.model.embed_dim, moments=_size(run).moments)
+        model = TimeSformer(run.model, info=ModelInfo(clip=CLIPS[looks_of(run)[0]], license=LICENSE, source=SOURCE))
+        pretext = Pretext(run.model.embed_dim, moments=clip_size(run).moments)
     model, pretext = model.to(device).train(), pretext.to(device).train()
     return _State(model, pretext, _optimizer(run, model, pretext))
 
@@ -196,8 +196,8 @@ def _take_step(run: PeopleRun, state: _State, device: torch.device) -> None:
         seed=run.seed,
         number=state.step,
         motions=run.batch_size // 2,
-        looks=_looks(run),
-        size=_size(run),
+        looks=looks_of(run),
+        size=clip_size(run),
         device=device,
     )
     state.drawing_s += time.perf_counter() - began
@@ -259,16 +259,17 @@ def _write_missing(run: PeopleRun, folder: PeopleFolder, state: _State) -> None:
 
 
 def _write_sheet(run: PeopleRun, folder: PeopleFolder) -> None:
-    sheet = draw_sheet(seed=run.seed, looks=_looks(run), size=_size(run))
+    sheet = draw_sheet(seed=run.seed, looks=looks_of(run), size=clip_size(run))
     with writing(folder.sheet), replacing(folder.sheet) as partial:
         sheet.save(partial, format="PNG")
 
 
-def _looks(run: PeopleRun) -> tuple[Look, Look]:
-    """Look of the two bodies of a motion."""
+def looks_of(run: PeopleRun) -> tuple[Look, Look]:
+    """Look of the first body of each motion, and of the second."""
     return ("depth", "color") if run.appearance == "both" else (run.appearance, run.appearance)
 
 
-def _size(run: PeopleRun) -> Frame:
+def clip_size(run: PeopleRun) -> Frame:
+    """Size of the clips of a run."""
     height, width = run.model.image_size
     return Frame(height=height, width=width, moments=CHANNELS * run.model.num_frames)
