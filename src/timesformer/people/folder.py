@@ -97,13 +97,14 @@ def check_is_ours(folder: PeopleFolder) -> None:
     Raises:
         ConfigError: Its config is not that of a pretraining, or its model folder is none.
     """
-    if folder.holds_run() and not _has_our_config(folder):
+    if folder.holds_run() and not has_our_config(folder):
         raise ConfigError(f"output={str(folder.root)!r}: holds a run of another kind: name another folder")
     if folder.model.exists() and not is_model_folder(folder.model):
         raise ConfigError(f"{folder.model}: is not a model folder: refusing to remove it")
 
 
-def _has_our_config(folder: PeopleFolder) -> bool:
+def has_our_config(folder: PeopleFolder) -> bool:
+    """Whether the config in the folder is that of a pretraining."""
     if not folder.config.exists():
         return False
     return read_table(folder.config).keys() == {field.name for field in fields(PeopleRun)}
@@ -120,7 +121,7 @@ def check_same_run(folder: PeopleFolder, run: PeopleRun) -> None:
             f"output={str(folder.root)!r} holds no run to resume: it has no {folder.config.name}; start it without "
             f"resume=True (--resume)"
         )
-    if not _has_our_config(folder):
+    if not has_our_config(folder):
         raise ConfigError(f"{folder.config}: is the config of a run of another kind: name another folder")
     old, new = (_flat(to_dict(config)) for config in (read_config(folder.config, kind=PeopleRun), run))
     compared = [key for key in new if key not in _FREE_TO_CHANGE]

@@ -145,7 +145,7 @@ def jump(rng: np.random.Generator, draft: Draft, *, arms_are_free: bool) -> int:
 
 
 def turn(rng: np.random.Generator, draft: Draft, *, arms_are_free: bool) -> int:
-    """The body turns about itself to the left (1) or to the right (2), from a quarter to a whole turn, with steps."""
+    """The body turns about itself to the left (1) or to the right (2), up to a whole turn, with steps."""
     way = 1 if rng.random() < 0.5 else -1
     start, length = rng.uniform(0.0, 0.3), rng.uniform(0.3, 0.7)
     share = through([0, start, start + length, 1.5], [0, 0, 1, 1], smooth=9)[:, 0]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from timesformer.people.folder import (
     check_is_ours,
     check_same_run,
     draw_curve,
+    has_our_config,
     read_checkpoint,
     write_checkpoint,
     write_metrics,
@@ -108,32 +109,39 @@ def pretrain_people(
     folder = PeopleFolder(Path(run.output).expanduser())
     device = resolve_device(run.device)
     check_folder(folder.root)
-    run = replace(run, precision=_precision(run, folder, device, resume=resume))
-    warn_if_slow(run.precision, device)
+    precision = _precision(run, folder, device, resume=resume)
+    warn_if_slow(precision, device)
+    run = replace(run, precision=precision)
     message = f"output={str(folder.root)!r}: another process is training into it: name another folder"
-    if not (resume or overwrite):
-        check_is_free(folder)
+    _check_folder(folder, run, overwrite=overwrite, resume=resume)
     with locked(folder.root / ".training.lock", message=message):
-        state = _start(run, folder, device, overwrite=overwrite, resume=resume)
+        _check_folder(folder, run, overwrite=overwrite, resume=resume)  # another process may have finished since
+        state = _start(run, folder, device, resume=resume)
         _train(run, folder, state, device=device, on_progress=on_progress or (lambda done, total: None))
     return folder.root
 
 
-def _precision(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, resume: bool) -> Any:
+def _precision(
+    run: PeopleRun, folder: PeopleFolder, device: torch.device, *, resume: bool
+) -> Literal["fp32", "bf16", "fp16"]:
     """The precision of the run; one that is resumed goes on in its own, whatever `auto` is on this device."""
-    if run.precision == "auto" and resume and folder.config.exists():
-        return read_config(folder.config, kind=PeopleRun).precision
-    return resolve_precision(run.precision, device)
+    name = run.precision
+    if name == "auto" and resume and has_our_config(folder):
+        name = read_config(folder.config, kind=PeopleRun).precision
+    return resolve_precision(name, device)
 
 
-def _start(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, overwrite: bool, resume: bool) -> _State:
-    """A new run in the folder, or the one that it holds, at its last checkpoint."""
+def _check_folder(folder: PeopleFolder, run: PeopleRun, *, overwrite: bool, resume: bool) -> None:
     if resume:
         check_same_run(folder, run)
     elif overwrite:
         check_is_ours(folder)
     else:
-        check_is_free(folder)  # another process may have finished since
+        check_is_free(folder)
+
+
+def _start(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, resume: bool) -> _State:
+    """A new run in the folder, or the one that it holds, at its last checkpoint."""
     stored = read_checkpoint(folder) if resume else None
     state = _new_state(run, device)
     if stored is None:
@@ -172,20 +180,23 @@ def _optimizer(run: PeopleRun, *modules: nn.Module) -> torch.optim.Optimizer:
 def _train(
     run: PeopleRun, folder: PeopleFolder, state: _State, *, device: torch.device, on_progress: OnProgress
 ) -> None:
+    if state.step == run.steps:
+        _write_missing(run, folder, state)
     end = EndRequest()
     with end.listening():
         while state.step < run.steps:
             began = time.perf_counter()
             _take_step(run, state, device)
             state.seconds += time.perf_counter() - began
+            is_asked_to_end = bool(end.number)  # once: a signal that comes later lets the next step end
+            is_last = state.step == run.steps or is_asked_to_end
             if state.step % RECORD_STEPS == 0 or state.step == run.steps:
                 _record(folder, state)
-            if state.step % CHECKPOINT_STEPS == 0 or state.step == run.steps or end.number:
+            if state.step % CHECKPOINT_STEPS == 0 or is_last:
                 _write(folder, state)
             on_progress(state.step, run.steps)
-            if end.number:
+            if is_asked_to_end:
                 raise SystemExit(end.status)
-    _write_missing(run, folder, state)
 
 
 def _take_step(run: PeopleRun, state: _State, device: torch.device) -> None:
@@ -252,7 +263,7 @@ def _write_results(folder: PeopleFolder, state: _State) -> None:
 
 
 def _write_missing(run: PeopleRun, folder: PeopleFolder, state: _State) -> None:
-    """Write what a process that was killed after its last checkpoint did not."""
+    """Write the files of a finished run that are missing, as after a kill between its last checkpoint and its end."""
     if not folder.sheet.exists():
         _write_sheet(run, folder)
     _write_results(folder, state)
