@@ -27,6 +27,7 @@ _CHECKED = (
     "export",
     "reproduce",
     "bench",
+    "people",
 )
 _SCRIPTS = ("decode", "loader", "long_videos", "synthetic_videos", "video_readers")
 install_import_hook([*(f"timesformer.{layer}" for layer in _CHECKED), *_SCRIPTS], "typechecker.check")

@@ -58,7 +58,8 @@ class TrainOptions:
     """Preset to train from scratch (tiny, small, base, hr, large, vit_s, vit_b, vit_l), or weights to fine-tune, as
     with `--init-from` (default: small, or the model of `--config`)."""
     init_from: Annotated[str, Parameter(group=MODEL, metavar="MODEL")] = ""
-    """Weights to start from: model folder, run folder, released `.pyth`, `transformers` folder or image ViT."""
+    """Weights to start from: model folder, run folder, released `.pyth`, `transformers` folder, image ViT, or `people`,
+    packaged weights that were pretrained on generated people."""
     distill_from: Annotated[tuple[str, ...], LIST, Parameter(group=MODEL, metavar="MODEL,...")] = ()
     """Trained models whose mean answers the run learns with the labels. Without another model or config, the settings
     are those of the first one's run."""

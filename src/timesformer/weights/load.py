@@ -21,7 +21,7 @@ from timesformer.weights.formats.transformers import read_transformers
 from timesformer.weights.hub import fetch
 from timesformer.weights.model_folder import MODEL_FILES, is_model_folder, read_folder
 from timesformer.weights.read import read_file
-from timesformer.weights.source import ModelSource, check_sha256, parse_source
+from timesformer.weights.source import PACKAGED, ModelSource, check_sha256, parse_source
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ def load(
     Args:
         source: A model folder, or a run folder that holds one; a released `.pyth`; a `transformers` TimeSformer folder
             or hub id; an mmaction2 `.pth`; an image ViT under timm's names (`.safetensors`, `.pth`), which is inflated;
-            or the name of a preset, which is newly initialized. Files may be checkpoints of training scripts:
-            containers and prefixes are removed, and averaged weights are preferred to those of the last step.
+            `people`, the packaged weights that were pretrained on generated people; or the name of a preset, which is
+            newly initialized. Files may be checkpoints of training scripts: containers and prefixes are removed, and
+            averaged weights are preferred to those of the last step.
             `owner/name@revision` and `file#sha256=...` state what the next two arguments do.
         seed: For parameters that the source lacks, such as a new head.
         revision: Branch, tag or commit hash of a hub model; a commit hash always names the same files. The
@@ -197,7 +198,10 @@ def _read(source: ModelSource, *, num_heads: int | None) -> Checkpoint:
     if source.is_hub_id:
         return _read_hub(source)
     presets = ", ".join(PRESETS)
-    raise WeightsError(f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets})")
+    raise WeightsError(
+        f"{path}: no such file or folder, and not a hub id (owner/name), a preset ({presets}) or packaged weights "
+        f"({', '.join(PACKAGED)})"
+    )
 
 
 def _read_hub(source: ModelSource) -> Checkpoint:

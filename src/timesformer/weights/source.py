@@ -1,5 +1,6 @@
-"""What names a model: a path, a hub id or a preset, with a revision and a hash if they were given."""
+"""What names a model: a path, a hub id, a preset or packaged weights, with a revision and a hash if they were given."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 from timesformer.errors import ConfigError, WeightsError
 from timesformer.files import sha256_of
 
+PACKAGED = ("people",)
+"""Names of the model folders that are installed with this package: docs/models/people.md."""
+_PACKAGED_FOLDER = Path(__file__).with_name("packaged")
 _HUB_ID = r"[\w.-]+/[\w.-]+"
 _WITH_REVISION = re.compile(rf"({_HUB_ID})@([\w./-]+)")
 _WITH_HASH = re.compile(r"(.*)#sha256=(.*)", re.DOTALL)
@@ -14,7 +18,7 @@ _WITH_HASH = re.compile(r"(.*)#sha256=(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A path, hub id or preset; the revision of a hub id; the SHA-256 that the weights file must have."""
+    """A path, hub id, preset or packaged weights; the revision of a hub id; the SHA-256 of the weights file."""
 
     name: str
     revision: str | None = None
@@ -22,13 +26,19 @@ class ModelSource:
 
     @property
     def path(self) -> Path:
-        """The name as a path, which need not exist."""
-        return Path(self.name).expanduser()
+        """The name as a path, which need not exist; that of packaged weights, unless something of their name exists."""
+        path = Path(self.name).expanduser()
+        return packaged_folder(self.name) if self.name in PACKAGED and not os.path.lexists(path) else path
 
     @property
     def is_hub_id(self) -> bool:
         """Whether the name can be a hub id: `owner/name`, and nothing of that name exists here."""
         return re.fullmatch(_HUB_ID, self.name) is not None and not self.path.exists()
+
+
+def packaged_folder(name: str) -> Path:
+    """The model folder of packaged weights, by a name of `PACKAGED`."""
+    return _PACKAGED_FOLDER / name
 
 
 def parse_source(text: str | Path, *, revision: str | None = None, sha256: str | None = None) -> ModelSource:
