@@ -86,5 +86,5 @@ def test_damage_is_found(in_folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_other_names_are_not_packaged(in_folder: Path):
-    with pytest.raises(WeightsError, match=r"a preset \(.*tiny\) or packaged weights \(people\)"):
+    with pytest.raises(WeightsError, match=r"nor a preset \(.*tiny\) nor packaged weights \(people\)"):
         tsf.load("poeple")

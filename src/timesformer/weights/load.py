@@ -199,8 +199,8 @@ def _read(source: ModelSource, *, num_heads: int | None) -> Checkpoint:
         return _read_hub(source)
     presets = ", ".join(PRESETS)
     raise WeightsError(
-        f"{path}: no such file or folder, and not a hub id (owner/name), a preset ({presets}) or packaged weights "
-        f"({', '.join(PACKAGED)})"
+        f"{path}: no such file or folder, and neither a hub id (owner/name) nor a preset ({presets}) nor packaged "
+        f"weights ({', '.join(PACKAGED)})"
     )
 
 
