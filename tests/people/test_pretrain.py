@@ -269,3 +269,23 @@ def test_a_model_learns_in_bf16_where_the_joints_are(tiny_run, monkeypatch: pyte
     monkeypatch.setattr(pretrain, "warn_if_slow", lambda precision, device: None)
     rows = metrics(pretrain_people(tiny_run(steps=80, batch_size=8, lr=3e-3, precision="bf16")))
     assert float(rows[-1]["joints_loss"]) < 0.9 * float(rows[0]["joints_loss"])
+
+
+def test_a_pretraining_goes_on_from_the_weights_of_another(tiny_run):
+    folder = pretrain_people(tiny_run())
+    run = tiny_run("second", init_from=str(folder), appearance="color", steps=1, lr=1e-9)
+    first, second = tsf.load(folder), tsf.load(pretrain_people(run))
+    assert second.info.clip == pretrain.CLIPS["color"]
+    assert second.info.source == pretrain.SOURCE
+    for name, weight in first.state_dict().items():
+        if not name.startswith("head."):
+            torch.testing.assert_close(second.state_dict()[name], weight, rtol=0, atol=1e-7)
+
+
+def test_weights_of_another_width_or_in_the_same_folder_are_refused(tiny_run):
+    folder = pretrain_people(tiny_run())
+    wider = replace(tiny_run().model, embed_dim=24)
+    with pytest.raises(ConfigError, match="embed_dim"):
+        pretrain_people(tiny_run("second", init_from=str(folder), model=wider))
+    with pytest.raises(ConfigError, match="is an input"):
+        pretrain_people(tiny_run(init_from=str(folder)), overwrite=True)

@@ -33,6 +33,7 @@ def people(
     output: Annotated[str, OUTPUT_NAMES] = _DEFAULT.output,
     steps: Annotated[int, _OPTIMIZATION] = _DEFAULT.steps,
     batch_size: Annotated[int, _OPTIMIZATION] = _DEFAULT.batch_size,
+    init_from: Annotated[str, Parameter(group=MODEL, metavar="MODEL")] = _DEFAULT.init_from,
     appearance: Annotated[str, choice("appearance", ("both", "depth", "color")), _MODEL] = _DEFAULT.appearance,
     seed: Annotated[int, _OPTIMIZATION] = _DEFAULT.seed,
     overrides: Annotated[tuple[str, ...], FLAG, Parameter(name="--set", group=MODEL, metavar="KEY=VALUE")] = (),
@@ -58,6 +59,8 @@ def people(
         Optimizer steps; the learning rate falls to 0 over them.
     batch_size
         Clips per step, an even number.
+    init_from
+        Weights to start from, such as an earlier pretraining with another appearance.
     appearance
         `both`, `depth` (gray, near is bright, black background) or `color` (clothes in front of a background).
     seed
@@ -75,6 +78,7 @@ def people(
         "output": output,
         "steps": steps,
         "batch_size": batch_size,
+        "init_from": init_from,
         "appearance": appearance,
         "seed": seed,
         "device": device,

@@ -45,6 +45,8 @@ class PeopleRun:
         ConfigError: A value is out of range, or has no effect.
     """
 
+    init_from: str = ""
+    """Weights to start from, such as an earlier pretraining with another appearance; empty starts from new ones."""
     steps: int = 10_000
     """Optimizer steps. Each draws a new batch; the learning rate falls to 0 over all of them."""
     batch_size: int = 32
@@ -76,7 +78,8 @@ class PeopleRun:
         check_not_negative("weight_decay", self.weight_decay)
         check_count("seed", self.seed, least=0, most=MOST_SEED)
         refuse(not self.output, "output is empty: name a folder for the run")
-        check_utf8("output", self.output)
+        for name in ("init_from", "output"):
+            check_utf8(name, getattr(self, name))
         self._check_model()
 
     def _check_model(self) -> None:

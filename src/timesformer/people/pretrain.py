@@ -15,11 +15,12 @@ from torch import nn
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import read_config
+from timesformer.config.run import RunConfig
 from timesformer.device import resolve_device, resolve_precision, warn_if_slow
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.files import replacing
 from timesformer.model.timesformer import TimeSformer
-from timesformer.outputs import check_folder, locked, writing
+from timesformer.outputs import check_folder, locked, refuse_inputs, writing
 from timesformer.people.batch import CHANNELS, CLIPS, Look, draw_batch
 from timesformer.people.config import PeopleRun
 from timesformer.people.folder import (
@@ -39,6 +40,8 @@ from timesformer.people.pretext import Pretext
 from timesformer.people.render import Frame
 from timesformer.people.sheet import draw_sheet
 from timesformer.signals import EndRequest
+from timesformer.training.init_weights import initial_model
+from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import save
 
 logger = logging.getLogger(__name__)
@@ -100,7 +103,7 @@ def pretrain_people(
     Raises:
         ConfigError: A value is invalid, or the folder holds a run and neither flag is set, or another kind of run.
         DependencyError: matplotlib is not installed.
-        WeightsError: The checkpoint to resume from is damaged.
+        WeightsError: `run.init_from` cannot be loaded, or the checkpoint to resume from is damaged.
         TimeSformerError: The loss is no longer finite, or the disk refused.
         SystemExit: SIGTERM, SIGHUP or SIGUSR1 asked to end; a checkpoint after the present step is kept.
     """
@@ -109,6 +112,7 @@ def pretrain_people(
     folder = PeopleFolder(Path(run.output).expanduser())
     device = resolve_device(run.device)
     check_folder(folder.root)
+    refuse_inputs([*folder.files, *folder.model.glob("*")], model_files(run.init_from))
     precision = _precision(run, folder, device, resume=resume)
     warn_if_slow(precision, device)
     run = replace(run, precision=precision)
@@ -159,10 +163,20 @@ def _start(run: PeopleRun, folder: PeopleFolder, device: torch.device, *, resume
 def _new_state(run: PeopleRun, device: torch.device) -> _State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
-        model = TimeSformer(run.model, info=ModelInfo(clip=CLIPS[looks_of(run)[0]], license=LICENSE, source=SOURCE))
+        model = _new_model(run)
         pretext = Pretext(run.model.embed_dim, moments=clip_size(run).moments)
     model, pretext = model.to(device).train(), pretext.to(device).train()
     return _State(model, pretext, _optimizer(run, model, pretext))
+
+
+def _new_model(run: PeopleRun) -> TimeSformer:
+    """The model before the first step."""
+    if run.init_from:
+        model = initial_model(RunConfig(model=run.model, init_from=run.init_from, seed=run.seed), labels=())
+    else:
+        model = TimeSformer(run.model)
+    model.info = ModelInfo(clip=CLIPS[looks_of(run)[0]], license=LICENSE, source=SOURCE)
+    return model
 
 
 def _optimizer(run: PeopleRun, *modules: nn.Module) -> torch.optim.Optimizer:
