@@ -224,3 +224,25 @@ def test_image_weights_get_clips_of_the_whole_video_and_half_their_size(tmp_path
         "videos", TrainOptions(init_from=weights, overrides=("probe_views=0",)), weights_may_lack=False
     )
     assert (plain.clip, plain.model.image_size) == (ClipConfig(), (24, 24))
+
+
+def test_folds_take_the_whole_run_or_its_probe_alone(train, persons_videos, tmp_path):
+    options = (persons_videos, "--init-from", people(tmp_path), *FAST, "--epochs", 1, "--folds", 2, "--json")
+    status, out, err = train(*options, "--output", tmp_path / "both")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["choice"].startswith("each fold chose by validation videos held out inside its training part")
+    assert all(fold["num_val"] > 0 for fold in told["folds"])
+    fold = tmp_path / "both" / "folds" / "1"
+    assert json.loads((fold / "result.json").read_text())["fine_tuned"] is not None
+    assert not list(fold.rglob("*.ckpt"))
+    assert not (fold / "probe" / "features").exists()
+    # a video has features as one for training, and others as one for validation
+    assert 12 < len(list((tmp_path / "both" / "features").iterdir())) <= 24
+    status, out, err = train(*options, "--output", tmp_path / "probe", "--until", "probe")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["choice"].startswith("nothing was chosen by validation")
+    assert [(fold["num_train"], fold["num_val"]) for fold in told["folds"]] == [(6, 0), (6, 0)]
+    status, _, err = train(*options, "--output", tmp_path / "plain", "--set", "probe_views=0", "--until", "probe")
+    assert (status, "--until probe has no effect on a run without a probe" in err) == (2, True)

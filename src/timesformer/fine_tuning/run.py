@@ -68,6 +68,7 @@ def fine_tune(
     run: RunConfig,
     *,
     until: Until = "end",
+    features: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
     on_message: OnMessage | None = None,
@@ -86,6 +87,7 @@ def fine_tune(
     Args:
         run: The config, with `probe_views` and `init_from`; `run.output` is the folder.
         until: `probe` stops after the probe, whose model is then the kept one; `resume` goes on from there.
+        features: Folder of the features, which several runs may share; None for one in the folder of the run.
         overwrite: Replace a run in the folder; other files in it are kept, and features that are still valid.
         resume: Continue the run in the folder.
         on_message: Called with a line for each event; log messages by default.
@@ -122,21 +124,29 @@ def fine_tune(
     run = with_num_classes(run, split)
     if resume:
         check_same_run(folder.run, run)
-    job = _Job(run, folder, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None)))
+    cache = FeatureCache(features or folder.features)
+    job = _Job(
+        run, folder, cache, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None))
+    )
     check_keeps_inputs(folder.run, run)
     refuse_inputs(folder.files, (*video_files(*split), *model_files(run.init_from)))
     with alone_in(folder.run):
         return _run(job, until=until, is_new=not resume)
 
 
-def continue_fine_tuning(run: RunConfig, *, until: Until = "end", progress: Progress | None = None) -> Path:
+def _no_progress(description: str) -> AbstractContextManager[OnProgress]:
+    """No progress bar."""
+    return nullcontext(lambda done, total: None)
+
+
+def continue_fine_tuning(run: RunConfig, *, until: Until = "end", features: Path | None = None) -> Path:
     """`fine_tune`, or its resumption if the folder holds the run; gives the folder.
 
     Raises:
         TimeSformerError: As `fine_tune`.
     """
     folder = ProbeFolder(Path(run.output).expanduser())
-    return fine_tune(run, until=until, resume=folder.run.config.exists(), progress=progress).folder
+    return fine_tune(run, until=until, features=features, resume=folder.run.config.exists()).folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ class _Job:
 
     run: RunConfig
     folder: ProbeFolder
+    cache: FeatureCache
     device: torch.device
     split: Split
     on_message: OnMessage | None
@@ -234,7 +245,6 @@ def _features(
     """Features of the training and of the validation videos."""
     run, split = job.run, job.split
     setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
-    cache = FeatureCache(job.folder.features)
     videos = [Views(run, sample, "training") for sample in split.train.samples]
     videos += [Views(run, sample, "validation") for sample in split.val.samples]
 
@@ -245,9 +255,10 @@ def _features(
 
     with job.progress("computing features") as on_progress:
         found = compute_features(
-            predictor, videos, setting=setting, cache=cache, on_error=on_error, on_progress=on_progress
+            predictor, videos, setting=setting, cache=job.cache, on_error=on_error, on_progress=on_progress
         )
-    cache.prune(setting.key(each) for each in videos)
+    if job.cache.folder == job.folder.features:
+        job.cache.prune(setting.key(each) for each in videos)
     return found[: len(split.train.samples)], found[len(split.train.samples) :]
 
 
