@@ -23,7 +23,7 @@ from timesformer.fine_tuning.folder import ProbeFolder
 from timesformer.fine_tuning.result import FineTuned
 from timesformer.fine_tuning.run import fine_tune
 from timesformer.inference.predictor import Predictor
-from timesformer.training.dataloaders import load_data
+from timesformer.training.dataloaders import Split, load_data
 from timesformer.training.train import train
 from timesformer.weights.load import load
 from training_runs import Stopped, are_equal, quiet, raise_at, weights_of
@@ -293,7 +293,7 @@ def test_a_video_that_cannot_be_decoded_ends_the_run_or_is_skipped(
 def test_a_class_without_a_training_video_is_never_preferred(probed: RunConfig, monkeypatch: pytest.MonkeyPatch):
     train_videos, val_videos = load_data(probed.data, seed=0)
     names = (*CLASSES, "nothing")
-    split = run_module.Split(*(Manifest(each.samples, names) for each in (train_videos, val_videos)))
+    split = Split(*(Manifest(each.samples, names) for each in (train_videos, val_videos)))
     monkeypatch.setattr(run_module, "load_data", lambda data, seed: split)
     result = fine_tune(probed, until="probe", on_message=quiet)
     for video in result.probe.evaluation.predictions:
@@ -303,7 +303,7 @@ def test_a_class_without_a_training_video_is_never_preferred(probed: RunConfig, 
 def test_training_videos_of_one_class_are_refused(probed: RunConfig, monkeypatch: pytest.MonkeyPatch):
     train_videos, val_videos = load_data(probed.data, seed=0)
     only = Manifest(tuple(sample for sample in train_videos.samples if sample.label == 1), CLASSES)
-    monkeypatch.setattr(run_module, "load_data", lambda data, seed: run_module.Split(only, val_videos))
+    monkeypatch.setattr(run_module, "load_data", lambda data, seed: Split(only, val_videos))
     with pytest.raises(DataError, match="training videos that can be decoded are of one class"):
         fine_tune(probed, until="probe", on_message=quiet)
 
