@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # for type checkers and editors; a test holds it equal to `_H
     from timesformer.config.presets import CLIP_PRESETS, PRESETS
     from timesformer.config.run import AugmentConfig, DataConfig, OptimConfig, RunConfig
     from timesformer.config.schema import ClipConfig, ModelConfig
+    from timesformer.cross_validation.result import CrossValidation
+    from timesformer.cross_validation.run import cross_validate
     from timesformer.data.check.data_check import DataCheck, check_dataset
     from timesformer.data.manifest.manifest import Manifest, load_manifest
     from timesformer.data.video.file_reader import VideoInfo
@@ -65,6 +67,8 @@ _HOMES = {
     "timesformer.config.presets": ["CLIP_PRESETS", "PRESETS"],
     "timesformer.config.run": ["AugmentConfig", "DataConfig", "OptimConfig", "RunConfig"],
     "timesformer.config.schema": ["ClipConfig", "ModelConfig"],
+    "timesformer.cross_validation.result": ["CrossValidation"],
+    "timesformer.cross_validation.run": ["cross_validate"],
     "timesformer.data.check.data_check": ["DataCheck", "check_dataset"],
     "timesformer.data.video.file_reader": ["VideoInfo"],
     "timesformer.data.manifest.manifest": ["Manifest", "load_manifest"],

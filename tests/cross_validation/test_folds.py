@@ -191,7 +191,7 @@ def test_other_videos_are_not_mixed_with_those_of_the_start(run, tmp_path, perso
 
 
 def test_a_folder_of_somebody_else_is_left_alone(run, tmp_path):
-    (tmp_path / "study" / "folds").mkdir(parents=True)
+    (tmp_path / "study" / "folds" / "mine").mkdir(parents=True)
     with pytest.raises(ConfigError, match="folds: already exists"):
         cross_validate(run, num_folds=2, train=FakeTrainer(), overwrite=True)
     (tmp_path / "single").mkdir()
@@ -220,3 +220,19 @@ def test_the_state_is_the_run_that_was_started(run):
     cross_validate(run, num_folds=2, train=FakeTrainer())
     state = read_state(Study(Path(run.output), "folds"))
     assert (state.num_folds, state.chooses, state.run) == (2, True, run)
+
+
+def test_a_start_that_was_killed_before_its_first_fold_can_start_again(run):
+    study = Study(Path(run.output), "folds")
+    study.parts.mkdir(parents=True)
+    study.config.write_text("epochs = 2\n")
+    (study.parts / ".config.toml.77.part").touch()
+    assert len(cross_validate(run, num_folds=2, train=FakeTrainer()).folds) == 2
+
+
+def test_a_relative_path_and_its_absolute_one_are_the_same_videos(run, persons, monkeypatch):
+    monkeypatch.chdir(persons.parent)
+    near = replace(run, data=replace(run.data, train=persons.name))
+    cross_validate(near, num_folds=2, train=FakeTrainer())
+    monkeypatch.chdir("/")
+    assert cross_validate(run, num_folds=2, train=FakeTrainer(fails_at=1), resume=True).folds

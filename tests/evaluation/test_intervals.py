@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesformer.errors import ConfigError, DataError
-from timesformer.evaluation.intervals import accuracy_interval, describe_method, format_interval
+from timesformer.evaluation.intervals import (
+    accuracy_interval,
+    describe_method,
+    difference_interval,
+    format_interval,
+)
 from timesformer.evaluation.metrics import grouped_interval, student_quantile, wilson_interval
 
 TRIALS = st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -243,6 +248,48 @@ def test_videos_of_a_group_taken_as_independent_miss_the_truth():
         low, high, _, _ = interval_of(rng.random(240) < np.repeat(rng.beta(3.2, 0.8, size=12), 20))
         held += low <= 0.8 <= high
     assert held < 140
+
+
+# --- Differences of two models ---
+
+
+@pytest.mark.parametrize(("better", "worse", "neither"), [(21, 3, 76), (0, 0, 20), (5, 0, 0)])
+def test_a_difference_without_groups_is_the_adjusted_interval(better, worse, neither):
+    # half a video is added to each of the two kinds of disagreement and of agreement (Agresti and Min 2005)
+    before = np.repeat([False, True, True], [better, worse, neither])
+    after = np.repeat([True, False, True], [better, worse, neither])
+    count = better + worse + neither + 2
+    difference, discordant = (better - worse) / count, (better + worse + 1) / count
+    half = 1.959964 * math.sqrt((discordant - difference**2) / count)
+    found = difference_interval(before, after, groups=[""] * len(before))
+    assert found == pytest.approx((max(-1, difference - half), min(1, difference + half)), abs=1e-6)
+
+
+@pytest.mark.parametrize("num_groups", [4, 12, 40])
+def test_a_difference_contains_the_truth_as_often_as_it_says(num_groups):
+    rng, trials, held = np.random.default_rng(num_groups), 400, 0
+    names = [str(group) for group in np.repeat(np.arange(num_groups), 20)]
+    for _ in range(trials):  # a group has its own probabilities of a mended and of a broken video
+        mended = np.repeat(rng.uniform(0.0, 0.4, size=num_groups), 20)
+        broken = np.repeat(rng.uniform(0.0, 0.2, size=num_groups), 20)
+        before = rng.random(20 * num_groups) < 0.5
+        changed = rng.random(20 * num_groups)
+        after = np.where(before, changed >= 2 * broken, changed < 2 * mended)
+        low, high = difference_interval(before, after, groups=names)
+        held += low <= 0.1 <= high
+    assert held / trials > 0.92
+
+
+def test_a_difference_changes_its_sign_with_the_order_of_the_models():
+    rng = np.random.default_rng(0)
+    first, second = rng.random(60) < 0.6, rng.random(60) < 0.8
+    groups = [f"person {number % 7}" for number in range(60)]
+    low, high = difference_interval(first, second, groups=groups)
+    assert difference_interval(second, first, groups=groups) == pytest.approx((-high, -low))
+    plain = difference_interval(first, second, groups=[""] * 60)
+    assert low <= plain[0] < plain[1] <= high
+    with pytest.raises(DataError, match="no samples"):
+        difference_interval(first[:0], second[:0], groups=[])
 
 
 # --- As text ---

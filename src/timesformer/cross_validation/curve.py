@@ -29,6 +29,7 @@ from timesformer.evaluation.summary import summarize
 from timesformer.files import replacing
 from timesformer.outputs import writing
 from timesformer.training.dataloaders import Split, load_data
+from timesformer.training.run_folder import anchored
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def draw_curve(
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
     if run.data.train_fraction != 1:
         raise ConfigError(f"data.train_fraction={run.data.train_fraction:g} has no effect on a curve over fractions")
-    study = Study(Path(run.output).expanduser(), "curve")
+    study, run = Study(Path(run.output).expanduser(), "curve"), replace(run, data=anchored(run).data)
     request = _Request(
         run=run,
         study=study,

@@ -36,7 +36,7 @@ class VideoCurve:
 
     folder: Path
     points: tuple[CurvePoint, ...]
-    """The points, the smallest part first; each has twice the videos of the one before."""
+    """The points, the smallest part first; each has about twice the videos of the one before."""
     gain: float
     """Accuracy with all training videos minus that with half of them."""
     gain_interval: tuple[float, float]
@@ -50,22 +50,25 @@ class VideoCurve:
 
     def describe(self) -> str:
         """What more videos would give, in a sentence."""
-        now, low, high = self.points[-1].evaluation.top1, *self.gain_interval
+        before, now = self.points[-2:]
+        low, high = self.gain_interval
         told = f"{100 * self.gain:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-        twice = f"Twice as many {self.unit}, all instead of half,"
+        of = [f" of {point.num_groups} groups" if self.unit == "groups" else "" for point in (now, before)]
+        counts = f"{now.num_train} training videos{of[0]} instead of {before.num_train}{of[1]}"
         if low > 0:
-            error = (1 - now) / max(1 - self.points[-2].evaluation.top1, 1e-9) * (1 - now)
+            errors = [1 - point.evaluation.top1 for point in (before, now)]
             return (
-                f"{twice} gave {told}: more {self.unit} help; if errors keep falling at that rate, twice as many again "
-                f"give about {1 - error:.0%}."
+                f"{counts} gave {told}: more {self.unit} help; if errors keep falling at that rate, twice as many "
+                f"again give about {1 - errors[1] ** 2 / errors[0]:.0%}."
             )
         if high < _SMALL:
-            return f"{twice} gave no gain ({told}): more {self.unit} of this kind will hardly help."
-        evaluation = self.points[-1].evaluation
+            return f"{counts} gave no gain ({told}): more {self.unit} of this kind will hardly help."
+        evaluation = now.evaluation
         groups = f" of {evaluation.num_groups} groups" if evaluation.num_groups else ""
+        advice = "" if self.num_folds else "; with folds all videos are evaluated"
         return (
-            f"{twice} gave {told}: whether more {self.unit} help cannot be told from the {evaluation.num_videos} videos"
-            f"{groups} of the evaluation{'' if self.num_folds else '; with folds all videos are evaluated'}."
+            f"{counts} gave {told}: whether more {self.unit} help cannot be told from the {evaluation.num_videos} "
+            f"videos{groups} of the evaluation{advice}."
         )
 
     def describe_choice(self) -> str:

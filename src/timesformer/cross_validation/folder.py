@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -107,7 +108,10 @@ class State:
 def hash_videos(*manifests: Manifest) -> str:
     """Hash of the videos, in order, and the class names."""
     found = [
-        ([(str(sample.path), sample.label, sample.group, sample.segment) for sample in each.samples], each.class_names)
+        (
+            [(os.path.abspath(sample.path), sample.label, sample.group, sample.segment) for sample in each.samples],
+            each.class_names,
+        )
         for each in manifests
     ]
     return hashlib.sha256(ascii(found).encode()).hexdigest()
@@ -205,8 +209,14 @@ def check_free(study: Study, *, overwrite: bool) -> None:
             "(--resume) or overwrite=True (--overwrite)"
         )
     if not study.state.exists():
-        refuse_existing(study.parts, overwrite=False)  # somebody else's
+        if study.parts.exists() and any(path.name != study.config.name for path in visible(study.parts)):
+            refuse_existing(study.parts, overwrite=False)  # somebody else's
         refuse_existing(*study.outputs, overwrite=overwrite)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Files and folders in a folder, without hidden ones, which a killed process may have left."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else [folder]
 
 
 def _check_same(study: Study, state: State) -> None:

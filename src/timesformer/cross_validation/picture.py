@@ -36,16 +36,7 @@ def draw_video_curve(curve: VideoCurve, path: str | Path) -> None:
         axes.annotate(f"{accuracy:.1%}", (count, accuracy), xytext=(7, 6), textcoords="offset points", fontsize=9)
     chance = 1 / len(curve.points[-1].evaluation.class_names)
     axes.axhline(chance, color=_SOFT, linewidth=1, linestyle="--")
-    axes.annotate(
-        "chance",
-        (1, chance),
-        (-2, -12),
-        ("axes fraction", "data"),
-        "offset points",
-        color=_SOFT,
-        fontsize=9,
-        ha="right",
-    )
+    axes.text(0.995, chance - 0.02, "chance", transform=axes.get_yaxis_transform(), color=_SOFT, ha="right", va="top")
     axes.set_xscale("log", base=2)
     axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.45)
     axes.xaxis.set_major_locator(FixedLocator(counts))

@@ -23,6 +23,7 @@ from timesformer.data.manifest.manifest import Manifest, load_training
 from timesformer.errors import ConfigError
 from timesformer.evaluation.evaluate import OnProgress
 from timesformer.training.parts import divide
+from timesformer.training.run_folder import anchored
 from timesformer.weights.load import load
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def cross_validate(
         raise ConfigError("resume and overwrite exclude each other: pass one of them")
     say = on_message or logger.info
     chooses = chooses_by_validation(run) if chooses is None else chooses
-    run = replace(run, data=replace(run.data, val="", num_folds=0, fold=0, val_from="training"))
+    run = replace(run, data=replace(anchored(run).data, val="", num_folds=0, fold=0, val_from="training"))
     study = Study(Path(run.output).expanduser(), "folds")
     manifest = load_training_videos(run)
     runs = [

@@ -12,8 +12,10 @@ groups unlike them: if fewer than 5 of them have a mistake, or fewer than 5 a co
 groups: not all), it is widened to Wilson's with each group counted as one video. It is never narrower than the interval
 without groups.
 
-Coverage in simulations, with groups whose own accuracies are beta-distributed (`benchmarks/interval_coverage.py`): see
-`docs/guides/evaluate.md`.
+In simulations (`benchmarks/interval_coverage.py`: true accuracies of 0.5 to 0.95, correlations within a group of 0 to
+0.5, groups of 8 or 40 videos, equal or of very different size) it contains the true accuracy in 95 to 98 % of the cases
+with 6 to 50 groups, and in 99 % or more with 2 to 4; at worst in 86 % (0.95, and groups of very different size). An
+interval that takes the videos as independent does in 69 to 73 %.
 """
 
 import math

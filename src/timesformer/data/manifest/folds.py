@@ -1,5 +1,6 @@
 """Folds of a cross-validation and parts of the training videos: whole groups, alike in classes."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,12 @@ def _cost(given: Counter[Label], fold: Counter[Label], sizes: Mapping[Label, int
 
 
 def unit_names(manifest: Manifest) -> dict[Path, str]:
-    """Name of what each video must stay together with: its group, or else its own path."""
+    """Name of what each video must stay together with: its group, or else its own absolute path.
+
+    With relative paths, folds would depend on the working folder.
+    """
     named = {sample.path: sample.group for sample in manifest.samples if sample.group}
-    return {path: named.get(path, str(path)) for path in manifest.paths}
+    return {path: named.get(path) or os.path.abspath(path) for path in manifest.paths}
 
 
 def split_fold(manifest: Manifest, *, fold: int, num_folds: int, seed: int) -> tuple[Manifest, Manifest]:
