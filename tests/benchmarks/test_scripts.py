@@ -19,6 +19,7 @@ SCRIPTS = (
     "explain_utd27",
     "features_utd27",
     "fast_steps",
+    "few_videos",
     "initialization",
     "job_faults",
     "kernel_choice",

@@ -100,13 +100,14 @@ def test_the_command_of_the_recipe_takes_any_weights(run, train, persons_videos,
     status, out, err = train(*words, *FAST, "--output", tmp_path / "run", "--epochs", 1)
     assert (status, out) == (0, f"{tmp_path / 'run'}\n"), err
     first = err.splitlines()[0]
-    assert first.startswith("probe: 6 clips of each of ")
+    assert first.startswith("probe: 2 clips of each of ")
     assert WEIGHTS[make] in first
     source, model = load(known["WEIGHTS"]), load(tmp_path / "run")
     assert model.info.labels == LABELS
     assert (model.config.patch_size, model.config.embed_dim) == (source.config.patch_size, source.config.embed_dim)
     if make is not image_vit:
-        assert model.info.clip == source.info.clip
+        tried = input_clips(source.info.clip, ("given", "moments", "motion"))
+        assert model.info.clip in tried.values()
         assert model.config.image_size == source.config.image_size
     status, out, _ = run("predict", persons_videos.parent / "a_shrink.mp4", "--model", tmp_path / "run", "--json")
     assert status == 0
@@ -128,7 +129,7 @@ def test_train_from_weights_probes_then_fine_tunes_and_tells_all(train, persons_
     assert told["baselines"] == {"chance": 1 / 3, "majority_class": "move_left", "majority": pytest.approx(1 / 3)}
     assert (output / "report.html").exists()
     config = read_config(output / "config.toml", kind=RunConfig)
-    assert (config.probe_views, config.keep) == (6, "last")
+    assert (config.probe_views, config.keep) == (2, "last")
     assert set(told["inputs"]) == {"given", "moments", "motion"}
     clips = input_clips(config.clip, config.probe_inputs)
     assert clips[told["probe"]["input"]] == load(told["model"]).info.clip
@@ -185,7 +186,7 @@ def test_dry_run_shows_the_probe_and_refuses_until(train, persons_videos, tmp_pa
     options = (persons_videos, "--init-from", people(tmp_path), "--dry-run")
     status, out, _ = train(*options)
     assert status == 0
-    assert "\nprobe         6 clips of each training video; the lines below are those of the fine-tuning" in out
+    assert "\nprobe         2 clips of each training video; the lines below are those of the fine-tuning" in out
     assert "keeps         the last epoch or the probe, whichever is more accurate in validation" in out
     status, _, err = train(*options, "--until", "probe")
     assert status == 2
@@ -212,7 +213,7 @@ def test_several_processes_are_refused_once(persons_videos, tmp_path):
                "--output", str(tmp_path / "run")]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert done.stderr.count("probe_views=6: a run with a probe computes in one process, not in 2") == 1
+    assert done.stderr.count("probe_views=2: a run with a probe computes in one process, not in 2") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -228,3 +229,24 @@ def test_image_weights_get_clips_of_the_whole_video_and_half_their_size(tmp_path
         "videos", TrainOptions(init_from=weights, overrides=("probe_views=0",)), weights_may_lack=False
     )
     assert (plain.clip, plain.model.image_size) == (ClipConfig(), (24, 24))
+
+
+def test_folds_take_the_whole_run_or_its_probe_alone(train, persons_videos, tmp_path):
+    options = (persons_videos, "--init-from", people(tmp_path), *FAST, "--epochs", 1, "--folds", 2, "--json")
+    status, out, err = train(*options, "--output", tmp_path / "both")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["choice"].startswith("each fold chose by validation videos held out inside its training part")
+    assert all(fold["num_val"] > 0 for fold in told["folds"])
+    fold = tmp_path / "both" / "folds" / "1"
+    assert json.loads((fold / "result.json").read_text())["fine_tuned"] is not None
+    assert not list(fold.rglob("*.ckpt"))
+    assert not (fold / "probe" / "features").exists()
+    assert len(list((tmp_path / "both" / "features").iterdir())) == 12
+    status, out, err = train(*options, "--output", tmp_path / "probe", "--until", "probe")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["choice"].startswith("nothing was chosen by validation")
+    assert [(fold["num_train"], fold["num_val"]) for fold in told["folds"]] == [(6, 0), (6, 0)]
+    status, _, err = train(*options, "--output", tmp_path / "plain", "--set", "probe_views=0", "--until", "probe")
+    assert (status, "--until probe has no effect on a run without a probe" in err) == (2, True)

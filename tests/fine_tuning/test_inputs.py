@@ -11,7 +11,7 @@ from timesformer.config.io import read_config
 from timesformer.config.run import RunConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.errors import ConfigError
-from timesformer.fine_tuning import probing as probing_module
+from timesformer.fine_tuning import probe_stage
 from timesformer.fine_tuning.folder import ProbeFolder
 from timesformer.fine_tuning.inputs import input_clips
 from timesformer.fine_tuning.run import fine_tune
@@ -49,7 +49,7 @@ def test_inputs_without_a_probe_or_unknown_or_none_are_refused():
 def test_input_with_the_lowest_nll_is_that_of_both_models(
     probed: RunConfig, monkeypatch: pytest.MonkeyPatch, best: str
 ):
-    fit: Callable = probing_module.fit_probe
+    fit: Callable = probe_stage.fit_probe
     wanted = [name == best for name in ("given", "moments", "motion")]
 
     def fitted(*args, **kwargs):
@@ -61,7 +61,7 @@ def test_input_with_the_lowest_nll_is_that_of_both_models(
         wanted.pop(0)
         return replace(found, scores=scores)
 
-    monkeypatch.setattr(probing_module, "fit_probe", fitted)
+    monkeypatch.setattr(probe_stage, "fit_probe", fitted)
     monkeypatch.setattr("timesformer.fine_tuning.probe.STRENGTHS", (0.1, 1.0))
     run = replace(probed, epochs=1, probe_inputs=("given", "moments", "motion"))
     said: list[str] = []

@@ -32,7 +32,7 @@ from timesformer.weights.load import config_of, is_here
 _FINE_TUNING = {"optim": {"lr": 1e-4}, "epochs": 15, "batch_size": 8}
 """Defaults for training from weights: a low learning rate and few epochs."""
 PROBE_FIRST = {
-    "probe_views": 6,
+    "probe_views": 2,
     "probe_inputs": ["given", "moments", "motion"],
     "epochs": 15,
     "batch_size": 8,

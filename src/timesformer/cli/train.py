@@ -96,7 +96,7 @@ def train(
         other = {"--dry-run": dry_run, "--preview": preview is not None}
         check_folds(folds, process=find_process_info(os.environ), val=options.val, other=other)
         run = requested_run(data, options, weights_may_lack=resume)
-        if not resume and not states_precision(options):
+        if not (resume or run.probe_views or states_precision(options)):
             hint_precision(run.model, device=run.device)
         return train_folds(run, folds, until=until, resume=resume, overwrite=overwrite, as_json=json)
     if resume and not has_run:

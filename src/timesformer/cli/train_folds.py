@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -126,7 +127,11 @@ def _measure(
     # probe and fine-tuned model are compared on validation videos; a probe alone chooses nothing by them
     ways: dict[str, Any] = {}
     if run.probe_views:
-        ways = {"train": partial(continue_fine_tuning, until=until), "chooses": until == "end"}
+        features = Path(run.output).expanduser() / "features"  # which the runs of all folds share
+        ways = {
+            "train": partial(continue_fine_tuning, until=until, features=features),
+            "chooses": until == "end",
+        }
     shared: dict[str, Any] = {**ways, "resume": resume, "overwrite": overwrite, "on_message": note}
     if options.curve:
         return draw_curve(run, num_folds=options.folds or 0, on_progress=on_progress, **shared)

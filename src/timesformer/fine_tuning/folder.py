@@ -63,7 +63,7 @@ class ProbeFolder:
 
     def holds_probe(self) -> bool:
         """Whether the folder holds a run with a probe."""
-        return self.probe.exists() or self.features.exists()
+        return self.probe.exists() or self.features.exists() or self.result.exists()
 
 
 def clear_stages(folder: ProbeFolder) -> None:

@@ -19,6 +19,9 @@ OnMessage = Callable[[str], None]
 Progress = Callable[[str], AbstractContextManager[OnProgress]]
 """A progress bar with a description, which gives a function to call with the number done and the total."""
 
+TOP_K = (1, 5)
+"""Values of k of the evaluations."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -26,6 +29,7 @@ class Job:
 
     run: RunConfig
     folder: ProbeFolder
+    cache: FeatureCache
     device: torch.device
     split: Split
     on_message: OnMessage | None
@@ -35,11 +39,6 @@ class Job:
     def say(self) -> OnMessage:
         """Reports an event."""
         return self.on_message or logger.info
-
-    @property
-    def cache(self) -> FeatureCache:
-        """The features that were computed before."""
-        return FeatureCache(self.folder.features)
 
     @property
     def options(self) -> ComputeOptions:

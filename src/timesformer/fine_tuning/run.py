@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from timesformer.errors import ConfigError
 from timesformer.evaluation.baselines import baselines_of, majority_class
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.result import Evaluation
-from timesformer.fine_tuning.features import OnProgress
+from timesformer.fine_tuning.features import FeatureCache, OnProgress
 from timesformer.fine_tuning.folder import ProbeFolder, clear_stages
-from timesformer.fine_tuning.job import Job, OnMessage, Progress
+from timesformer.fine_tuning.job import TOP_K, Job, OnMessage, Progress
 from timesformer.fine_tuning.page import write_page
-from timesformer.fine_tuning.probing import TOP_K, Probed, measured, probe_inputs
+from timesformer.fine_tuning.probe_stage import Probed, describe, run_probe
 from timesformer.fine_tuning.result import Candidate, FineTuned, Until
 from timesformer.outputs import refuse_inputs
 from timesformer.training.dataloaders import load_data, with_num_classes
@@ -49,6 +49,7 @@ def fine_tune(
     run: RunConfig,
     *,
     until: Until = "end",
+    features: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
     on_message: OnMessage | None = None,
@@ -56,10 +57,10 @@ def fine_tune(
 ) -> FineTuned:
     """Fit a probe to the features of the frozen weights, fine-tune the model from its head, and keep the better one.
 
-    The probe is a linear head on the features of `run.probe_views` random clips of each training video, whose penalty
-    is chosen by cross-validation over groups. The fine-tuning is `train` with the rest of the run. Both are evaluated
-    on the validation videos with all views; the more accurate one becomes `model/`, the probe if both are equally
-    accurate.
+    The probe is a linear head on the features of `run.probe_views` random clips of each training video. Its penalty,
+    and its input among `run.probe_inputs`, are chosen by cross-validation over groups. The fine-tuning is `train` with
+    that input and the rest of the run. Both are evaluated on the validation videos with all views; the more accurate
+    one becomes `model/`, the probe if both are equally accurate.
 
     Features are computed once and kept in the folder, so that a run that is killed at any moment and resumed computes
     none of them again.
@@ -67,6 +68,7 @@ def fine_tune(
     Args:
         run: The config, with `probe_views` and `init_from`; `run.output` is the folder.
         until: `probe` stops after the probe, whose model is then the kept one; `resume` goes on from there.
+        features: Folder of the features, which several runs may share; None for one in the folder of the run.
         overwrite: Replace a run in the folder; other files in it are kept, and features that are still valid.
         resume: Continue the run in the folder.
         on_message: Called with a line for each event; log messages by default.
@@ -103,21 +105,29 @@ def fine_tune(
     run = with_num_classes(run, split)
     if resume:
         check_same_run(folder.run, run)
-    job = Job(run, folder, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None)))
+    cache = FeatureCache(features or folder.features)
+    job = Job(
+        run, folder, cache, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None))
+    )
     check_keeps_inputs(folder.run, run)
     refuse_inputs(folder.files, (*video_files(*split), *model_files(run.init_from)))
     with alone_in(folder.run):
         return _run(job, until=until, is_new=not resume)
 
 
-def continue_fine_tuning(run: RunConfig, *, until: Until = "end", progress: Progress | None = None) -> Path:
+def _no_progress(description: str) -> AbstractContextManager[OnProgress]:
+    """No progress bar."""
+    return nullcontext(lambda done, total: None)
+
+
+def continue_fine_tuning(run: RunConfig, *, until: Until = "end", features: Path | None = None) -> Path:
     """`fine_tune`, or its resumption if the folder holds the run; gives the folder.
 
     Raises:
         TimeSformerError: As `fine_tune`.
     """
     folder = ProbeFolder(Path(run.output).expanduser())
-    return fine_tune(run, until=until, resume=folder.run.config.exists(), progress=progress).folder
+    return fine_tune(run, until=until, features=features, resume=folder.run.config.exists()).folder
 
 
 def _run(job: Job, *, until: Until, is_new: bool) -> FineTuned:
@@ -130,7 +140,7 @@ def _run(job: Job, *, until: Until, is_new: bool) -> FineTuned:
         write_config(job.folder.run, anchored(job.run), marks=marks_of(find_jobs(os.environ)))
     tidy(job.folder.run)
     job.say(_describe(job, head=head))
-    probed = probe_inputs(job, model)
+    probed = run_probe(job, model)
     result = _result(job, probed, None, head=head)
     if until == "probe":
         return _finish(job, result)
@@ -157,14 +167,13 @@ def _describe(job: Job, *, head: str) -> str:
 def _fine_tune(job: Job, run: RunConfig) -> Candidate:
     """Fine-tune from the head of the probe, and evaluate the result."""
     folder = job.folder.fine_tuning
-    changes = {"probe_views": 0, "probe_inputs": ("given",), "init_head": str(job.folder.probe)}
-    run = replace(run, **changes, output=str(folder.root))
+    run = replace(run, probe_views=0, probe_inputs=("given",), init_head=str(job.folder.probe), output=str(folder.root))
     train(run, resume=folder.config.exists(), on_message=job.on_message)
     with job.progress("evaluating") as on_progress:
         evaluation = _evaluate(job, folder.model, on_progress=on_progress)
     seconds = sum(record.seconds for record in read_metrics(folder.metrics))
     candidate = Candidate(way="fine-tuned", evaluation=evaluation, minutes=seconds / 60, model=folder.model)
-    job.say(measured(candidate))
+    job.say(describe(candidate))
     return candidate
 
 

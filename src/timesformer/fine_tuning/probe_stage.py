@@ -1,4 +1,5 @@
-"""The probes of several inputs, and the choice among them."""
+"""The first stage of a run with a probe: a probe for each input, the choice among them, its evaluation and model
+folder."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from timesformer.evaluation.protocol import describe_protocol
 from timesformer.evaluation.summary import summarize
 from timesformer.fine_tuning.features import Features, Setting, compute_features
 from timesformer.fine_tuning.inputs import input_clips
-from timesformer.fine_tuning.job import Job
+from timesformer.fine_tuning.job import TOP_K, Job
 from timesformer.fine_tuning.probe import Probe, fit_probe, predict_outcomes
 from timesformer.fine_tuning.result import Candidate, InputScore
 from timesformer.fine_tuning.views import Views
@@ -27,9 +28,6 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.model_folder import save
 
 logger = logging.getLogger(__name__)
-
-TOP_K = (1, 5)
-"""Values of k of the top-k accuracies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +56,13 @@ class Probed:
     inputs: tuple[InputScore, ...]
 
 
-def probe_inputs(job: Job, model: TimeSformer) -> Probed:
+def run_probe(job: Job, model: TimeSformer) -> Probed:
     """Fit the probe of each input, and keep that with the lowest negative log-likelihood in cross-validation."""
     tried: dict[ProbeInput, _Tried] = {}
     for name, clip in input_clips(job.run.clip, job.run.probe_inputs).items():
         tried[name] = _try_input(job, model, name, clip)
-    job.cache.prune(key for each in tried.values() for key in each.keys)
+    if job.cache.folder == job.folder.features:
+        job.cache.prune(key for each in tried.values() for key in each.keys)
     name = min(tried, key=lambda name: tried[name].probe.nll)
     best, probe = tried[name], tried[name].probe
     if len(tried) > 1:
@@ -75,7 +74,7 @@ def probe_inputs(job: Job, model: TimeSformer) -> Probed:
     _save_probe(job, model, probe, clip=run.clip)
     seconds = sum(each.seconds for each in tried.values())
     candidate = Candidate(way="probe", evaluation=evaluation, minutes=seconds / 60, model=job.folder.probe)
-    job.say(measured(candidate))
+    job.say(describe(candidate))
     scores = [InputScore(name=name, nll=each.probe.nll, accuracy=each.probe.accuracy) for name, each in tried.items()]
     return Probed(run, probe, candidate, name, tuple(scores))
 
@@ -148,7 +147,7 @@ def _save_probe(job: Job, model: TimeSformer, probe: Probe, *, clip: ClipConfig)
     save(headed, job.folder.probe, overwrite=True)
 
 
-def measured(candidate: Candidate) -> str:
+def describe(candidate: Candidate) -> str:
     """Accuracy and time of a model, in a line."""
     evaluation = candidate.evaluation
     return (
