@@ -72,7 +72,7 @@ def test_training_tells_rows_split_strength_and_measures(head_run, embedded):
     assert told[2] == "choosing among 17 strengths by 2 folds over groups"
     assert told[-1] == f"try it: timesformer predict VIDEO --model {folder}"
     assert "majority class     33.3% (move_left)\nchance             33.3%\n" in done.stdout
-    assert "over 2 groups, too few to tell their variance" in done.stdout
+    assert "(Wilson with the variance between 2 groups)" in done.stdout
     assert done.stdout.splitlines()[-1] == f"run                {folder}"
 
 
