@@ -28,6 +28,9 @@ _CHECKED = (
     "reproduce",
     "bench",
     "people",
+    "heads",
+    "fine_tuning",
+    "cross_validation",
 )
 _SCRIPTS = ("decode", "loader", "long_videos", "synthetic_videos", "video_readers")
 install_import_hook([*(f"timesformer.{layer}" for layer in _CHECKED), *_SCRIPTS], "typechecker.check")

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.transforms import as_tensor, eval_views
+from timesformer.data.clips.transforms import as_tensor, eval_views, resize
 
 
 def kept_frame(
@@ -40,7 +40,10 @@ def window_views(
     """
     if clip.region == "frame":
         return {number: kept[number] for number in frames}
-    views = eval_views(torch.stack([kept[number] for number in frames]), clip, image_size=image_size)
+    height, width, _ = kept[frames[0]].shape
+    # a stream that was opened again may have another size
+    pixels = torch.cat([resize(kept[number][None], (height, width)) for number in frames])
+    views = eval_views(pixels, clip, image_size=image_size)
     if clip.frames_per_channel_group > 1:
         views = rearrange(views, "crops c t h w -> crops 1 (t c) h w")
     return {number: views[:, :, i : i + 1] for i, number in enumerate(frames)}
