@@ -57,7 +57,7 @@ clips = st.builds(
     mean=triples,
     std=st.tuples(positive, positive, positive),
     channel_order=st.sampled_from(["rgb", "bgr", "time"]),
-    background=st.sampled_from(["keep", "remove"]),
+    background=st.sampled_from(["keep", "remove", "difference"]),
 )
 datas = st.builds(
     DataConfig,

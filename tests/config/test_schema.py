@@ -143,6 +143,11 @@ REFUSED = [
     ),
     (
         RunConfig,
+        {"model": ModelConfig(num_frames=1), "clip": ClipConfig(background="difference")},
+        "clip.background='difference' leaves nothing of a single frame: model.num_frames=1",
+    ),
+    (
+        RunConfig,
         {"model": ModelConfig(num_frames=1), "clip": ClipConfig(background="remove")},
         "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
     ),

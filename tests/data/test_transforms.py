@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig
 from timesformer.data.clips import transforms
+from timesformer.data.clips.difference import color_difference
 from timesformer.data.clips.transforms import (
     as_tensor,
     denormalize,
@@ -103,6 +104,29 @@ def test_each_pixel_keeps_its_distance_to_its_mean_over_the_clip_where_the_backg
     clip = dataclasses.replace(TIMES, background="remove")
     got = normalize(take_channels(grays, clip), clip).flatten() * 255
     torch.testing.assert_close(got, 127.5 + torch.tensor([-30.0, 0, 30]))
+
+
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr", "time"])
+def test_differences_are_three_times_the_distance_to_the_median_color(channel_order: str):
+    frames = random_frames(6, 4, 5) // 3
+    clip = dataclasses.replace(PLAIN, background="difference", channel_order=channel_order)
+    median = torch.from_numpy(frames).median(dim=0).values.double()
+    distance = (torch.from_numpy(frames).double() - median).square().sum(dim=-1).sqrt() * 3
+    expected = distance.round().clamp(max=255).to(torch.uint8)
+    got = take_channels(frames, clip)
+    if channel_order == "time":
+        torch.testing.assert_close(got.movedim(-1, 1).flatten(0, 1), expected, rtol=0, atol=1)
+    else:
+        torch.testing.assert_close(got, expected[..., None].expand(-1, -1, -1, 3), rtol=0, atol=1)
+
+
+def test_what_stands_still_is_black_and_what_moves_bright_in_differences_whatever_its_color():
+    frames = np.full((5, 3, 4, 3), 90, dtype=np.uint8)
+    frames[1, 0, 0], frames[2, 1, 2], frames[3, 2, 3] = (0, 90, 90), (90, 190, 90), (98, 90, 84)
+    gray = color_difference(frames)
+    expected = np.zeros((5, 3, 4), dtype=np.uint8)
+    expected[1, 0, 0], expected[2, 1, 2], expected[3, 2, 3] = 255, 255, 30
+    np.testing.assert_array_equal(gray, expected)
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr", "time"])

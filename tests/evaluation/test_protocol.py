@@ -18,6 +18,10 @@ from timesformer.evaluation.protocol import change_views, describe_protocol
             "dense 8x32 at 30 fps, 3 moments a frame, background removed, 1 clip x 3 crops of 224x192, softmax fusion",
         ),
         (
+            ClipConfig(sampling="segment", num_crops=1, background="difference"),
+            "segment 8, differences from the background, 1 clip x 1 crop of 224x192, softmax fusion",
+        ),
+        (
             ClipConfig(sampling="segment", num_crops=1, region="motion"),
             "segment 8, cropped to what moves (at least 0.5 of the frame), 1 clip x 1 crop of 224x192, softmax fusion",
         ),

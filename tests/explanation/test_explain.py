@@ -118,6 +118,7 @@ def test_occlusion_is_the_same_on_the_plain_way(model: TimeSformer):
         {"channel_order": "time"},
         {"channel_order": "bgr"},
         {"background": "remove"},
+        {"background": "difference"},
         {"region": "motion"},
         {"num_crops": 3},
         {"sampling": "segment"},

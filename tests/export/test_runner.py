@@ -38,6 +38,9 @@ CLIPS = {
     "coverage": ClipConfig(sampling="coverage", frame_stride=1, background="remove"),
     "shifted": ClipConfig(sampling="segment", num_crops=1, num_clips=3),
     "motion": ClipConfig(sampling="segment", num_crops=1, region="motion", min_region=0.3),
+    "differences": ClipConfig(
+        sampling="segment", num_crops=1, channel_order="time", region="motion", background="difference"
+    ),
     "times": ClipConfig(sampling="segment", num_crops=1, channel_order="time", background="remove"),
 }
 

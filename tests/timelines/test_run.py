@@ -37,6 +37,8 @@ CLIPS = {
     "bgr": ClipConfig(frame_stride=8, num_crops=1, channel_order="bgr"),
     "times as channels": ClipConfig(frame_stride=8, num_crops=1, channel_order="time"),
     "background removed": ClipConfig(frame_stride=8, num_crops=1, background="remove"),
+    "differences": ClipConfig(frame_stride=8, num_crops=3, background="difference"),
+    "times of differences": ClipConfig(frame_stride=8, num_crops=1, channel_order="time", background="difference"),
     "what moves": ClipConfig(frame_stride=8, num_crops=1, region="motion", min_region=0.4),
     "times of what moves": ClipConfig(frame_stride=8, num_crops=1, region="motion", channel_order="time"),
     "whole clip": ClipConfig(num_crops=1, sampling="uniform", channel_order="time", background="remove"),
@@ -112,7 +114,10 @@ class Listed:
         return np.full((24, 40, 3), number % 256, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("clip", [clip for clip in CLIPS.values() if clip.region == "frame"])
+PER_FRAME = [clip for clip in CLIPS.values() if clip.region == "frame" and clip.background != "difference"]
+
+
+@pytest.mark.parametrize("clip", PER_FRAME)
 def test_a_clip_of_single_frames_is_the_clip_of_all_frames(clip):
     frames = np.random.default_rng(0).integers(0, 256, (6, 48, 80, 3), dtype=np.uint8)
     parts = [frame_views(frame, clip, image_size=(8, 20)) for frame in frames]

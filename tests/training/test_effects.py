@@ -121,7 +121,11 @@ def test_option_changes_the_weights(
     assert any(not torch.equal(plain[name], other[name]) for name in plain)
 
 
-@pytest.mark.parametrize("turned", [{"channel_order": "time"}, {"background": "remove"}, {"region": "motion"}], ids=str)
+@pytest.mark.parametrize(
+    "turned",
+    [{"channel_order": "time"}, {"background": "remove"}, {"background": "difference"}, {"region": "motion"}],
+    ids=str,
+)
 def test_clip_options_change_the_weights(
     trained: Callable[[RunConfig], dict[str, Tensor]],
     finished: RunConfig,

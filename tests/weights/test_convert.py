@@ -72,7 +72,7 @@ def test_model_that_the_other_code_cannot_express_is_refused(
 
 
 @pytest.mark.parametrize("write", [save_released, save_transformers])
-@pytest.mark.parametrize("fields", [{"channel_order": "time"}, {"background": "remove"}])
+@pytest.mark.parametrize("fields", [{"channel_order": "time"}, {"background": "remove"}, {"background": "difference"}])
 def test_clips_that_the_other_code_cannot_make_are_refused(write: Callable, fields: dict[str, str], tmp_path: Path):
     model = random_model(square_config(), info=ModelInfo(clip=ClipConfig(**fields)))
     with pytest.raises(ConfigError, match=r"layout supports plain color frames only, not channel_order='\w+', b"):

@@ -295,12 +295,13 @@ class RunConfig:
 
     def _check_clips(self) -> None:
         refuse(
-            self.clip.background == "remove" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
-            "clip.background='remove' leaves nothing of a single frame: model.num_frames=1",
+            self.clip.background != "keep" and self.model.num_frames * self.clip.frames_per_channel_group == 1,
+            f"clip.background={self.clip.background!r} leaves nothing of a single frame: model.num_frames=1",
         )
         refuse(
-            self.augment.background_swap > 0 and self.clip.background == "remove",
-            f"augment.background_swap={self.augment.background_swap} has no effect with clip.background='remove'",
+            self.augment.background_swap > 0 and self.clip.background != "keep",
+            f"augment.background_swap={self.augment.background_swap} has no effect with "
+            f"clip.background={self.clip.background!r}",
         )
         refuse(
             self.augment.background_swap > 0 and self.model.num_frames * self.clip.frames_per_channel_group < 3,

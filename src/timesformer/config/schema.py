@@ -66,7 +66,7 @@ OnDecodeError = Literal["raise", "skip"]
 
 Sampling = Literal["dense", "center", "segment", "uniform", "coverage"]
 ChannelOrder = Literal["rgb", "bgr", "time"]
-Background = Literal["keep", "remove"]
+Background = Literal["keep", "remove", "difference"]
 Region = Literal["frame", "motion"]
 Fusion = Literal["softmax", "logits"]
 
@@ -254,7 +254,9 @@ class ClipConfig:
     together. Use it for videos without color, such as depth, whose three channels would be equal."""
     background: Background = "keep"
     """`remove` subtracts from every pixel its mean over the frames of the clip and adds middle gray, so that still
-    content vanishes. Use it for a fixed camera in front of an uninformative background."""
+    content vanishes. Use it for a fixed camera in front of an uninformative background. `difference` shows how far the
+    color of each pixel is from its median over the frames, in gray: what moves is bright on black, whatever its color;
+    for a fixed camera and subjects whose colors say nothing, such as clothes."""
     region: Region = "frame"
     """Part of the frame that crops are taken from, in training and at test: the whole `frame`, or the rectangle in
     which something moves through the clip, `motion`; the largest one in the middle if nothing moves. It has the aspect

@@ -25,8 +25,8 @@ def describe_protocol(model: ModelConfig, clip: ClipConfig, *, precision: Precis
         frames += f"x{clip.frame_stride} at {clip.target_fps:g} fps"
     if clip.frames_per_channel_group > 1:
         frames += f", {clip.frames_per_channel_group} moments a frame"
-    if clip.background == "remove":
-        frames += ", background removed"
+    if clip.background != "keep":
+        frames += ", background removed" if clip.background == "remove" else ", differences from the background"
     if clip.region == "motion":
         frames += f", cropped to what moves (at least {clip.min_region:g} of the frame)"
     clips = "all clips" if clip.sampling == "coverage" else f"{clip.num_clips} clip{'s' * (clip.num_clips > 1)}"

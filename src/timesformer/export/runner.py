@@ -24,6 +24,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int16, Int64, UInt8
 
+from timesformer.data.clips.difference import color_difference
 from timesformer.data.clips.region import moving_region
 from timesformer.data.clips.sampling import eval_boxes, eval_clips
 from timesformer.data.video.file_reader import VideoInfo, VideoReader
@@ -177,6 +178,8 @@ def crops(frames: UInt8[np.ndarray, "t h w 3"], settings: Settings) -> Iterator[
         top, left, rows, columns = moving_region(frames, crop=settings.image_size, least=settings.min_region)
         frames = frames[:, top : top + rows, left : left + columns]
     _, height, width, _ = frames.shape
+    if settings.background == "difference":
+        frames = np.repeat(color_difference(frames)[..., None], 3, axis=-1)
     if settings.channel_order == "time":  # every three frames become one, whose channels are their brightness
         red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))
         luma = ((77 * red + 150 * green + 29 * blue + 128) >> 8).astype(np.uint8)

@@ -79,7 +79,7 @@ def export_web(
 
     Raises:
         ConfigError: The folder exists and `overwrite` is False, or it is not such a page; or the model has other than
-            three channels, or crops what moves (`region`).
+            three channels, crops what moves (`region`), or reads differences (`background`).
         DependencyError: The exporter is not installed, or npm is needed and cannot download the runtime.
         WeightsError: `runtime` is not onnxruntime-web in the pinned version, or there is not one label per class.
         TimeSformerError: As `export_onnx`, or the folder cannot be written.
@@ -92,6 +92,11 @@ def export_web(
         raise ConfigError(
             "region='motion': the page crops the middle of the frame, not what moves; `timesformer export --runner` "
             "writes a script that does"
+        )
+    if model.info.clip.background == "difference":
+        raise ConfigError(
+            "background='difference': the page shows a model the colors of frames, not their differences from the "
+            "background; `timesformer export --runner` writes a script that does"
         )
     files = read_runtime(None if runtime is None else Path(runtime).expanduser(), runtime=package)
     staging: Path | None = None

@@ -1,7 +1,7 @@
 """Views of single frames, from which the clips of all windows that show them are put together.
 
-If crops are taken from the region in which something moves, which each window has of its own, frames are kept whole,
-and their views are made when the window is complete.
+If crops are taken from the region in which something moves, or frames are differences from the background, which each
+window has of its own, frames are kept whole, and their views are made when the window is complete.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def kept_frame(
     pixels: UInt8[np.ndarray, "h w 3"], clip: ClipConfig, *, image_size: tuple[int, int]
 ) -> UInt8[Tensor, "crops c 1 s1 s2"] | UInt8[Tensor, "h w 3"]:
     """What is kept of a frame until its windows are complete: its views, or the frame itself."""
-    return frame_views(pixels, clip, image_size=image_size) if clip.region == "frame" else as_tensor(pixels[None])[0]
+    return frame_views(pixels, clip, image_size=image_size) if _is_by_frame(clip) else as_tensor(pixels[None])[0]
 
 
 def window_views(
@@ -38,7 +38,7 @@ def window_views(
         clip: Region and crops.
         image_size: Height and width of a crop in pixels.
     """
-    if clip.region == "frame":
+    if _is_by_frame(clip):
         return {number: kept[number] for number in frames}
     height, width, _ = kept[frames[0]].shape
     # a stream that was opened again may have another size
@@ -47,6 +47,11 @@ def window_views(
     if clip.frames_per_channel_group > 1:
         views = rearrange(views, "crops c t h w -> crops 1 (t c) h w")
     return {number: views[:, :, i : i + 1] for i, number in enumerate(frames)}
+
+
+def _is_by_frame(clip: ClipConfig) -> bool:
+    """Whether the views of a frame do not depend on the other frames of its window."""
+    return clip.region == "frame" and clip.background != "difference"
 
 
 def frame_views(

@@ -18,6 +18,7 @@ from timesformer.data.clips.affine import cut
 from timesformer.data.clips.augment import augment_clip, draw_aspect
 from timesformer.data.clips.backdrop import replace_background
 from timesformer.data.clips.color import luma
+from timesformer.data.clips.difference import color_difference
 from timesformer.data.clips.region import moving_region
 from timesformer.data.clips.sampling import Box, eval_boxes, random_box, resized_size
 
@@ -106,12 +107,19 @@ def region_of(frames: Frames, clip: ClipConfig, *, image_size: tuple[int, int]) 
 def take_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "t2 h w 3"]:
     """Choose the three channels of a model's input, colors or times, before frames are resized.
 
-    If the channels are times, every three frames become one: its channels are their luma, the earliest first.
+    If the channels are times, every three frames become one: its channels are their luma, the earliest first. Frames
+    that are differences have them in place of colors and luma.
     """
     frames = as_tensor(frames)
-    if clip.channel_order != "time":
+    if clip.background == "difference":
+        gray = torch.from_numpy(color_difference(frames.numpy()))
+        if clip.channel_order != "time":
+            return repeat(gray, "t h w -> t h w 3").contiguous()
+    elif clip.channel_order != "time":
         return frames
-    return rearrange(luma(frames), "(t c) h w -> t h w c", c=clip.frames_per_channel_group).contiguous()
+    else:
+        gray = luma(frames)
+    return rearrange(gray, "(t c) h w -> t h w c", c=clip.frames_per_channel_group).contiguous()
 
 
 def to_channels(frames: Frames, clip: ClipConfig) -> UInt8[Tensor, "3 t h w"]:

@@ -29,7 +29,7 @@ def check_expressible(model: TimeSformer, target: str) -> None:
             f"position_embedding={config.position_embedding!r}"
         )
     clip = model.info.clip
-    if clip.channel_order == "time" or clip.background == "remove":
+    if clip.channel_order == "time" or clip.background != "keep":
         raise ConfigError(
             f"the {target} layout supports plain color frames only, not channel_order={clip.channel_order!r}, "
             f"background={clip.background!r}"
