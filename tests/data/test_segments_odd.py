@@ -1,7 +1,8 @@
 """Files of segments with any content: they are read, or refused with an error of ours that names the file."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def write(tmp_path_factory) -> Callable[[str, str], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_log() -> Generator[None]:
+    """Log nothing: pytest-xdist cannot send a warning that quotes half a surrogate pair to the process that reports."""
+    logger = logging.getLogger("timesformer")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 @settings(max_examples=300)
