@@ -242,7 +242,8 @@ def test_folds_take_the_whole_run_or_its_probe_alone(train, persons_videos, tmp_
     assert json.loads((fold / "result.json").read_text())["fine_tuned"] is not None
     assert not list(fold.rglob("*.ckpt"))
     assert not (fold / "probe" / "features").exists()
-    assert len(list((tmp_path / "both" / "features").iterdir())) == 12
+    # of 12 videos for two inputs: moments are what is given here, motion is the other
+    assert len(list((tmp_path / "both" / "features").iterdir())) == 2 * 12
     status, out, err = train(*options, "--output", tmp_path / "probe", "--until", "probe")
     assert status == 0, err
     told = json.loads(out)

@@ -45,7 +45,8 @@ def test_the_commands_of_the_guide_run(working_folder, capsys):
             main(shlex.split(line)[1:])
         captured = capsys.readouterr()
         assert not stop.value.code, captured.err
-    table = re.findall(r"^\| `([\w/.]+)` \|", GUIDE.read_text("utf-8"), re.MULTILINE)
+    files = GUIDE.read_text("utf-8").split("| file in the run folder |")[1]
+    table = re.findall(r"^\| `([\w/.]+)` \|", files, re.MULTILINE)
     assert len(table) == 6
     assert [path for path in table if not Path("runs/mine", path).exists()] == []
 
@@ -64,8 +65,9 @@ def test_the_settings_of_the_guide_are_those_of_the_command(working_folder):
     from timesformer.fine_tuning.probe import __file__ as source
 
     text = GUIDE.read_text("utf-8")
-    assert PROBE_FIRST["probe_views"] == 6
-    assert "six clips of each training video" in text
+    assert PROBE_FIRST["probe_views"] == 2
+    assert "two clips of each training video" in text
+    assert all(f"| `{name}` |" in text for name in PROBE_FIRST["probe_inputs"])
     assert f"{PROBE_FIRST['epochs']} epochs at a learning rate of 0.0001, a quarter less" in text
     assert (PROBE_FIRST["optim"]["lr"], PROBE_FIRST["optim"]["layer_decay"]) == (1e-4, 0.75)
     assert "range(-8, 3)" in Path(source).read_text()  # 11 strengths from 0.0001 to 10
