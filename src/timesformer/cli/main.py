@@ -39,7 +39,7 @@ VERBS = {
     "reproduce": "Run an experiment of the paper, on a laptop or in full.",
     "shard": "Pack a data set into tar files for network storage.",
     "synth": "Write a data set of synthetic motion videos.",
-    "people": "Pretrain a model on generated people, to train it on few videos later.",
+    "people": "Pretrain a model on generated people, as a start on few videos.",
 }
 """First lines of the verbs' help, in the order of work."""
 

@@ -43,7 +43,7 @@ def people(
     overwrite: Overwrite = False,
     json: AsJson = False,
 ) -> None:
-    """Pretrain a model on generated people, to train it on few videos later.
+    """Pretrain a model on generated people, as a start on few videos.
 
     Bodies of random size do random motions in front of a camera; the model learns where their joints are, which motion
     it is, and that two bodies do the same. No video of anybody is used.
