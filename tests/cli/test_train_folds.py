@@ -9,8 +9,7 @@ import time
 import pytest
 
 from fake_trainer import CLASSES, PERSONS
-from timesformer.data.synthetic.dataset import write_clip
-from timesformer.data.synthetic.motion import render_clip
+from person_videos import write_persons
 from timesformer.weights.load import load
 
 SMALL = ("--epochs", "1", "--batch-size", "6", "--device", "cpu", "--set", "data.num_workers=0",
@@ -22,14 +21,7 @@ SMALL = ("--epochs", "1", "--batch-size", "6", "--device", "cpu", "--set", "data
 def persons(tmp_path_factory):
     """A list of a clip of each class by each of six persons."""
     folder = tmp_path_factory.mktemp("persons")
-    lines = ["path,label,group"]
-    for seed, person in enumerate(PERSONS):
-        for label in CLASSES:
-            frames = render_clip(label, seed=seed, num_frames=5, size=(16, 20), background="plain")
-            write_clip(folder / f"{person}_{label}.mp4", frames)
-            lines.append(f"{person}_{label}.mp4,{label},{person}")
-    (folder / "list.csv").write_text("\n".join([*lines, ""]))
-    return folder / "list.csv"
+    return write_persons(folder, PERSONS, CLASSES, num_frames=5, size=(16, 20))
 
 
 def test_folds_print_a_table_and_go_on_from_the_folder_alone(run, persons, tmp_path):

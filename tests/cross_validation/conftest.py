@@ -5,24 +5,16 @@ from pathlib import Path
 import pytest
 
 from fake_trainer import CLASSES, PERSONS
+from person_videos import write_persons
 from timesformer.config.run import DataConfig, OptimConfig, RunConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
-from timesformer.data.synthetic.dataset import write_clip
-from timesformer.data.synthetic.motion import render_clip
 
 
 @pytest.fixture(scope="session")
 def persons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A list of a clip of each class by each of six persons, 5 frames of 16 x 20 pixels."""
     folder = tmp_path_factory.mktemp("persons")
-    lines = ["path,label,group"]
-    for seed, person in enumerate(PERSONS):
-        for label in CLASSES:
-            frames = render_clip(label, seed=seed, num_frames=5, size=(16, 20), background="plain")
-            write_clip(folder / f"{person}_{label}.mp4", frames)
-            lines.append(f"{person}_{label}.mp4,{label},{person}")
-    (folder / "list.csv").write_text("\n".join([*lines, ""]))
-    return folder / "list.csv"
+    return write_persons(folder, PERSONS, CLASSES, num_frames=5, size=(16, 20))
 
 
 @pytest.fixture

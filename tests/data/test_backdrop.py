@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as arrays
 
 from timesformer.config.run import DataConfig
 from timesformer.config.schema import ClipConfig
-from timesformer.data.clips.backdrop import background_of, draw_noise, replace_background
+from timesformer.data.clips.backdrop import draw_noise, replace_background
+from timesformer.data.clips.difference import background_of
 from timesformer.data.clips.transforms import train_view
 
 CLIP = ClipConfig(sampling="uniform", num_crops=1)

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from person_videos import write_persons
 from probed_runs import CLASSES, CLIP, PERSONS, make_run
 from timesformer.config.info import ModelInfo
 from timesformer.config.run import RunConfig
-from timesformer.data.synthetic.dataset import write_clip
-from timesformer.data.synthetic.motion import render_clip
 from timesformer.weights.model_folder import save
 from tiny import random_model, tiny_config
 
@@ -17,14 +16,7 @@ from tiny import random_model, tiny_config
 def persons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The list of a clip of each class by each person."""
     folder = tmp_path_factory.mktemp("persons")
-    lines = ["path,label,group"]
-    for seed, person in enumerate(PERSONS):
-        for label in CLASSES:
-            frames = render_clip(label, seed=seed, num_frames=7, size=(24, 44), background="plain")
-            write_clip(folder / f"{person}_{label}.mp4", frames)
-            lines.append(f"{person}_{label}.mp4,{label},{person}")
-    (folder / "list.csv").write_text("\n".join([*lines, ""]))
-    return folder / "list.csv"
+    return write_persons(folder, PERSONS, CLASSES, num_frames=7, size=(24, 44))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,17 @@ _FAREWELL = timedelta(seconds=_GRACE_S + 2)
 """Time that rank 0, which may hold the store, waits for the other ranks to end; a rank that was killed says nothing."""
 
 
+def refuse_ranks(process: ProcessInfo, *, option: str) -> None:
+    """Refuse several processes for an option that one of them can follow; rank 0 alone says so.
+
+    Raises:
+        ConfigError: There are several; with an empty message in other ranks.
+    """
+    if process.num_processes > 1:
+        message = f"{option} runs in one process, not in {process.num_processes}: start it without torchrun or srun"
+        raise ConfigError(message if process.rank == 0 else "")
+
+
 def run_in_ranks(process: ProcessInfo, work: Callable[[ProcessGroup | None], int]) -> int:
     """Run a verb in the group of this process, and return the exit status.
 

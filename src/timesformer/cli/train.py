@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from timesformer.cli.console import note, print_json
 from timesformer.cli.options import DATA, FLAG, OPTIMIZATION, OUTPUT, AsJson, Overwrite, choice
 from timesformer.cli.precision_hint import hint_precision
-from timesformer.cli.ranks import run_in_ranks
+from timesformer.cli.ranks import refuse_ranks, run_in_ranks
 from timesformer.cli.run_config import TrainOptions, requested_run, states_precision
 from timesformer.cli.streams import say
 from timesformer.cli.train_features import HeadOptions, train_on_features
@@ -23,7 +23,6 @@ from timesformer.errors import ConfigError
 from timesformer.evaluation.process_group import ProcessGroup, find_process_info
 from timesformer.fine_tuning.result import Until
 from timesformer.outputs import check_files
-from timesformer.processes import ProcessInfo
 from timesformer.retrieval.heads.folder import holds_head
 from timesformer.training.augmentation_preview import write_preview
 from timesformer.training.dry_run import dry_run_as_dict, format_dry_run, make_dry_run
@@ -107,7 +106,7 @@ def train(
         return run_in_ranks(process, work)
     if until != "end":
         raise ConfigError(f"--until {until} has no effect with --dry-run or --preview, which train nothing")
-    _refuse_ranks(process, option="--dry-run" if dry_run else "--preview")
+    refuse_ranks(process, option="--dry-run" if dry_run else "--preview")
     run = requested_run(data, options, weights_may_lack=True)
     if dry_run:
         return _show_dry_run(run, as_json=json, may_lack_data=options.config is not None)
@@ -145,12 +144,6 @@ def _train(
         if not as_json:
             note(f"try it: timesformer predict VIDEO --model {folder}")
     return 0
-
-
-def _refuse_ranks(process: ProcessInfo, *, option: str) -> None:
-    if process.num_processes > 1:
-        message = f"{option} runs in one process, not in {process.num_processes}: start it without torchrun or srun"
-        raise ConfigError(message if process.rank == 0 else "")
 
 
 def _config_to_resume(output: str) -> Path | None:

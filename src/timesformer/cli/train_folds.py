@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from timesformer.cli.console import OnProgress, note, print_json, progress
 from timesformer.cli.options import FLAG
+from timesformer.cli.ranks import refuse_ranks
 from timesformer.cli.run_config import TrainOptions
 from timesformer.cli.train_fine_tuning import refuse_until
 from timesformer.config.run import RunConfig
@@ -64,9 +65,7 @@ def check_folds(options: FoldOptions, *, process: ProcessInfo, val: str, other: 
         raise ConfigError(f"{', '.join(given)}: no effect with {flag}, which trains several runs")
     if val and options.folds is not None:
         raise ConfigError(f"--val {val} has no effect with --folds, where each fold is evaluated in turn")
-    if process.num_processes > 1:
-        message = f"{flag} runs in one process, not in {process.num_processes}: start it without torchrun or srun"
-        raise ConfigError(message if process.rank == 0 else "")
+    refuse_ranks(process, option=flag)
 
 
 def resumed(options: FoldOptions, train: TrainOptions, *, has_run: bool) -> tuple[FoldOptions, TrainOptions]:

@@ -154,6 +154,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in values.items() if value is not None}
 
 
+def flatten_keys(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables, such as those of `to_dict`, as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def dump_toml(config: Any) -> str:
     """Format a configuration as TOML with every key; the inverse of `read_config`."""
     values = to_dict(config)

@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
 from timesformer.config.schema import Fusion
-from timesformer.data.manifest.folds import deal_groups
+from timesformer.data.manifest.folds import deal_rows
 from timesformer.data.manifest.manifest import Sample
 from timesformer.errors import DataError, DecodeError
 from timesformer.evaluation.predictions import DecodeFailure, Outcome, VideoOutput
@@ -123,12 +122,7 @@ def _folds(samples: Sequence[Sample], *, seed: int) -> tuple[Int[np.ndarray, " n
         keys, what = videos, "videos"
     if len(set(keys)) < 2:
         raise DataError("all training samples are segments of one video: a probe needs at least two videos")
-    counts: dict[str, Counter[int]] = defaultdict(Counter)
-    for key, sample in zip(keys, samples, strict=True):
-        counts[key][sample.label] += 1
-    sizes = Counter(sample.label for sample in samples)
-    dealt = deal_groups(counts, folds=min(_FOLDS, len(counts)), sizes=sizes, seed=seed)
-    return np.array([dealt[key] for key in keys]), what
+    return deal_rows(keys, [sample.label for sample in samples], folds=_FOLDS, seed=seed), what
 
 
 def _with_absent_classes(

@@ -59,8 +59,9 @@ class Probed:
 def run_probe(job: Job, model: TimeSformer) -> Probed:
     """Fit the probe of each input, and keep that with the lowest negative log-likelihood in cross-validation."""
     tried: dict[ProbeInput, _Tried] = {}
+    sha256 = _backbone_sha256(model)
     for name, clip in input_clips(job.run.clip, job.run.probe_inputs).items():
-        tried[name] = _try_input(job, model, name, clip)
+        tried[name] = _try_input(job, model, name, clip, sha256=sha256)
     if job.cache.folder == job.folder.features:
         job.cache.prune(key for each in tried.values() for key in each.keys)
     name = min(tried, key=lambda name: tried[name].probe.nll)
@@ -79,12 +80,12 @@ def run_probe(job: Job, model: TimeSformer) -> Probed:
     return Probed(run, probe, candidate, name, tuple(scores))
 
 
-def _try_input(job: Job, model: TimeSformer, name: ProbeInput, clip: ClipConfig) -> _Tried:
+def _try_input(job: Job, model: TimeSformer, name: ProbeInput, clip: ClipConfig, *, sha256: str) -> _Tried:
     """Fit the probe of an input."""
     run, split = replace(job.run, clip=clip), job.split
     model.info = replace(model.info, clip=clip)
     predictor = Predictor(model, options=job.options.for_predictor())
-    setting = Setting(_backbone_sha256(model), _backbone_config(run), predictor.precision)
+    setting = Setting(sha256, _backbone_config(run), predictor.precision)
     videos = [Views(run, sample, "training") for sample in split.train.samples]
     videos += [Views(run, sample, "validation") for sample in split.val.samples]
     found = _features(job, predictor, videos, setting)

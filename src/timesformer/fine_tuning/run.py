@@ -106,9 +106,7 @@ def fine_tune(
     if resume:
         check_same_run(folder.run, run)
     cache = FeatureCache(features or folder.features)
-    job = Job(
-        run, folder, cache, device, split, on_message, progress or (lambda text: nullcontext(lambda done, total: None))
-    )
+    job = Job(run, folder, cache, device, split, on_message, progress or _no_progress)
     check_keeps_inputs(folder.run, run)
     refuse_inputs(folder.files, (*video_files(*split), *model_files(run.init_from)))
     with alone_in(folder.run):

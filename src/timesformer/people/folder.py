@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from timesformer.config.io import dump_toml, read_config, read_table, to_dict
+from timesformer.config.io import dump_toml, flatten_keys, read_config, read_table, to_dict
 from timesformer.errors import ConfigError, DependencyError, WeightsError
 from timesformer.files import replacing, replacing_durably, sync_folder
 from timesformer.outputs import writing
 from timesformer.people.config import PeopleRun
+from timesformer.training.resume import check_bytes
 from timesformer.weights.model_folder import is_model_folder
 from timesformer.weights.pickles import DAMAGED
 
@@ -123,7 +123,7 @@ def check_same_run(folder: PeopleFolder, run: PeopleRun) -> None:
         )
     if not has_our_config(folder):
         raise ConfigError(f"{folder.config}: is the config of a run of another kind: name another folder")
-    old, new = (_flat(to_dict(config)) for config in (read_config(folder.config, kind=PeopleRun), run))
+    old, new = (flatten_keys(to_dict(config)) for config in (read_config(folder.config, kind=PeopleRun), run))
     compared = [key for key in new if key not in _FREE_TO_CHANGE]
     changes = [f"{key} was {old[key]!r} and is {new[key]!r}" for key in compared if old[key] != new[key]]
     if changes:
@@ -170,10 +170,7 @@ def read_checkpoint(folder: PeopleFolder) -> dict[str, Any] | None:
     if not folder.checkpoint.exists():
         return None
     try:
-        with ZipFile(folder.checkpoint) as file:
-            damaged = file.testzip()
-        if damaged is not None:
-            raise BadZipFile(f"the checksum of {damaged!r} is wrong")
+        check_bytes(folder.checkpoint)
         return torch.load(folder.checkpoint, map_location="cpu", weights_only=True)
     except (*DAMAGED, OSError) as error:
         raise WeightsError(
@@ -225,10 +222,3 @@ def draw_curve(folder: PeopleFolder, history: Sequence[Record]) -> None:
             axes.legend(frameon=False)
     with writing(folder.curve), replacing(folder.curve) as partial:
         figure.savefig(partial, dpi=120, format="png")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

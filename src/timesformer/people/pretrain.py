@@ -15,7 +15,7 @@ from torch import nn
 
 from timesformer.config.info import ModelInfo
 from timesformer.config.io import read_config
-from timesformer.config.run import RunConfig
+from timesformer.config.run import OptimConfig, RunConfig
 from timesformer.device import resolve_device, resolve_precision, warn_if_slow
 from timesformer.errors import ConfigError, TimeSformerError
 from timesformer.files import replacing
@@ -41,6 +41,7 @@ from timesformer.people.render import Frame
 from timesformer.people.sheet import draw_sheet
 from timesformer.signals import EndRequest
 from timesformer.training.init_weights import initial_model
+from timesformer.training.optim import parameter_groups
 from timesformer.weights.load import model_files
 from timesformer.weights.model_folder import save
 
@@ -180,14 +181,9 @@ def _new_model(run: PeopleRun) -> TimeSformer:
 
 
 def _optimizer(run: PeopleRun, *modules: nn.Module) -> torch.optim.Optimizer:
-    """AdamW, with weight decay on the matrices of linear layers and of the patch convolution."""
-    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    decaying = {id(layer.weight) for layer in layers}
-    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": run.weight_decay},
-        {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0},
-    ]
+    """AdamW, with weight decay on matrices."""
+    optim = OptimConfig(lr=run.lr, weight_decay=run.weight_decay)
+    groups = parameter_groups(nn.ModuleList(modules), optim=optim)
     return torch.optim.AdamW(groups, lr=run.lr, fused=True)
 
 

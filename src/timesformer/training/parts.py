@@ -9,7 +9,7 @@ from timesformer.data.manifest.folds import split_fold, take_fraction
 from timesformer.data.manifest.manifest import Manifest, holds_splits, split_manifest
 from timesformer.data.manifest.model_classes import read_validation
 
-logger = logging.getLogger("timesformer.training.dataloaders")
+logger = logging.getLogger(__name__)
 
 
 def divide(train: Manifest, data: DataConfig, *, seed: int) -> tuple[Manifest, Manifest]:

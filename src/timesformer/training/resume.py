@@ -48,7 +48,7 @@ def read_resume_state(checkpoint: Path, *, size: DataSize) -> ResumeState:
         ConfigError: The run had another number of videos when the checkpoint was written.
     """
     try:
-        _check_bytes(checkpoint)
+        check_bytes(checkpoint)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         check_shards(state, checkpoint)
         recorder = state["callbacks"]["Recorder"]
@@ -77,7 +77,7 @@ def _other_start(checkpoint: Path) -> str:
     return f"; restore it, or delete it to resume from {best.name}, the end of the best epoch, with equal results"
 
 
-def _check_bytes(checkpoint: Path) -> None:
+def check_bytes(checkpoint: Path) -> None:
     """Compare the bytes of a checkpoint with the CRC-32 that `torch.save` stores for each tensor and never checks.
 
     Raises:

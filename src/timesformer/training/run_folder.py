@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from timesformer.config.io import dump_toml, read_config, to_dict
+from timesformer.config.io import dump_toml, flatten_keys, read_config, to_dict
 from timesformer.config.run import RunConfig
 from timesformer.data.manifest.inputs import list_files
 from timesformer.errors import ConfigError
@@ -144,7 +144,7 @@ def differences(folder: RunFolder, run: RunConfig, *, ignored: tuple[str, ...] =
 
 def config_differences(before: RunConfig, run: RunConfig, *, ignored: tuple[str, ...] = ()) -> list[str]:
     """Differences between two runs, in keys that change the result; `ignored` as in `differences`."""
-    old, new = _flat(to_dict(before)), _flat(to_dict(run))
+    old, new = flatten_keys(to_dict(before)), flatten_keys(to_dict(run))
     compared = [key for key in new if key not in (*_FREE_TO_CHANGE, *ignored)]
     return [f"{key} was {old[key]!r} and is {new[key]!r}" for key in compared if not _is_same(key, old, new)]
 
@@ -295,10 +295,3 @@ def replace_text(path: Path, text: str) -> None:
     """
     with writing(path), replacing_durably(path) as partial:
         partial.write_text(text, encoding="utf-8")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -20,12 +20,6 @@ _STILL = 0.5
 """Largest fraction of the pixels that change in a clip of a camera that stands still."""
 
 
-def background_of(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Median of each pixel and channel over frames, the lower of two."""
-    middle = (len(frames) - 1) // 2
-    return np.partition(frames, middle, axis=0)[middle]
-
-
 def draw_noise(generator: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """Draw a small picture of colored noise: coarse patches, and fine ones in them."""
     coarse, fine = (generator.integers(0, 256, (side, side, 3)) for side in (_NOISE_SIDE // 8, _NOISE_SIDE))

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from timesformer.config.run import AugmentConfig, DataConfig
 from timesformer.config.schema import ClipConfig, ModelConfig
 from timesformer.data.clips import sampling, transforms
-from timesformer.data.clips.backdrop import FRAMES, background_of, draw_noise
+from timesformer.data.clips.backdrop import FRAMES, draw_noise
+from timesformer.data.clips.difference import background_of
 from timesformer.data.clips.tempo import change_tempo
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.data.video.codecs import allowed_codecs

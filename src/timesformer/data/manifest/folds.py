@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Int
 
 from timesformer.data.manifest.manifest import Manifest, Sample
 from timesformer.errors import DataError
@@ -42,6 +43,22 @@ def deal_groups(
         dealt[name] = costs.index(min(costs))
         held[dealt[name]].update(counts[name])
     return dealt
+
+
+def deal_rows(keys: Sequence[str], labels: Sequence[Label], *, folds: int, seed: int) -> Int[np.ndarray, " n"]:
+    """The fold of each row, from 0: rows with one key stay together, and folds are alike in classes.
+
+    Args:
+        keys: What each row must stay together with.
+        labels: Class of each row.
+        folds: Number of folds; as many as keys if these are fewer.
+        seed: As in `deal_groups`.
+    """
+    counts: dict[str, Counter[Label]] = defaultdict(Counter)
+    for key, label in zip(keys, labels, strict=True):
+        counts[key][label] += 1
+    dealt = deal_groups(counts, folds=min(folds, len(counts)), sizes=Counter(labels), seed=seed)
+    return np.array([dealt[key] for key in keys])
 
 
 def _cost(given: Counter[Label], fold: Counter[Label], sizes: Mapping[Label, int]) -> tuple[float, int]:

@@ -1,14 +1,13 @@
 """Training and validation rows, and the folds of a cross-validation: groups and videos stay together."""
 
 import logging
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
-from timesformer.data.manifest.folds import deal_groups
+from timesformer.data.manifest.folds import deal_rows
 from timesformer.data.manifest.holdout import hold_out
 from timesformer.errors import DataError
 from timesformer.retrieval.heads.rows import Rows, refuse_other_origin, refuse_unknown_groups
@@ -108,11 +107,7 @@ def fold_numbers(rows: Rows, *, folds: int, seed: int) -> Int[np.ndarray, " n"]:
             f"{rows.source}: all training rows are of one video: there is nothing to choose a strength by; give one: "
             "strengths=[0.01]"
         )
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, label in zip(keys, rows.labels, strict=True):
-        counts[key][label] += 1
-    dealt = deal_groups(counts, folds=min(folds, len(counts)), sizes=Counter(rows.labels), seed=seed)
-    return np.array([dealt[key] for key in keys])
+    return deal_rows(keys, rows.labels, folds=folds, seed=seed)
 
 
 def describe_folds(rows: Sequence[int] | Int[np.ndarray, " n"], *, has_groups: bool) -> str:
